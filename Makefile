@@ -1,0 +1,65 @@
+# make demo   everything from an empty machine to three trained retrievers and their report
+# make test   set-up, then the tests (make test-all adds the long ones)
+# PIP_ARGS adds options to every pip call, such as an index: make demo PIP_ARGS="--index-url URL"
+
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+STRATEGIES := monolingual cross_lingual hybrid
+SEED ?= 1
+STEPS ?= 300
+DEMO := runs/demo
+TOY := $(DEMO)/toy
+
+# DeepSpeed compiles its CPU operators at first use: keep them with the environment
+export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
+
+.PHONY: demo test test-all lint bench venv clean
+
+venv: $(READY)
+
+$(READY): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "hybrid_dist needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@echo "== set-up: $(VENV) with the pinned dependencies (about 2 GB, a few minutes)"
+	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing: apt install python3-venv"; exit 1; }
+	@$(BIN)/pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints.txt torch
+	@$(BIN)/pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[cpu,dev]"
+	@touch $@
+
+mono := --batching.mix.monolingual 1 --batching.mix.cross_lingual 0
+cross := --batching.mix.monolingual 0 --batching.mix.cross_lingual 1
+monolingual_mix := $(mono)
+cross_lingual_mix := $(cross)
+hybrid_mix :=
+
+demo: $(READY)
+	@echo "== data: eight invented languages that say the same things in different words"
+	@$(BIN)/hybrid-dist toy --out $(TOY) --seed $(SEED)
+	@$(foreach s,$(STRATEGIES),$(MAKE) --no-print-directory demo-$(s) &&) true
+	@echo "== the three side by side"
+	@$(BIN)/hybrid-dist compare $(STRATEGIES:%=$(DEMO)/%) --out $(DEMO)
+	@echo "The report: $(DEMO)/report.html"
+
+demo-%: $(READY)
+	@echo "== training with $* batches: 2 processes, the same initial weights and pairs"
+	@OMP_NUM_THREADS=1 $(BIN)/accelerate launch --config_file launchers/cpu.yaml \
+	  -m hybrid_dist.train --config configs/demo.yaml --run.name $* \
+	  --seed $(SEED) --run.dir $(DEMO) --train.steps $(STEPS) $($*_mix)
+
+lint: $(READY)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+test: $(READY)
+	@$(BIN)/pytest
+
+test-all: $(READY)
+	@$(BIN)/pytest -m ""
+
+bench: $(READY)
+	@$(BIN)/python benchmarks/step.py
+
+clean:
+	rm -rf $(VENV) $(DEMO)

@@ -1,0 +1,141 @@
+"""The command `hybrid-dist`: a word, then that command's own options."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import hybrid_dist
+from hybrid_dist.data.toy import ToyOptions
+from hybrid_dist.errors import UserError, nearest, reported
+
+PROGRAM = "hybrid-dist"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toy:
+    """Make the demo's data: invented languages that say the same things in different words.
+
+    Writes train, dev and test pairs, and model/ with a small XLM-R config and its tokenizer.
+
+    Example: hybrid-dist toy --out runs/demo/toy
+    """
+
+    out: Path
+    """Folder to make."""
+    options: tyro.conf.OmitArgPrefixes[ToyOptions] = field(default_factory=ToyOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Put evaluated runs side by side: mAP in the three settings and the language bias.
+
+    Example: hybrid-dist compare runs/demo/monolingual runs/demo/hybrid --out runs/demo
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run folders, or folders that hold NAME/report.json."""
+    out: Path | None = None
+    """Also write report.html, .md and .json into this folder."""
+    task: str | None = None
+    """Name of the task to compare, where runs have several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Init:
+    """Lay out the configs, launcher files and SLURM scripts that a training folder starts from.
+
+    Example: hybrid-dist init my-retriever
+    """
+
+    dir: Annotated[Path, tyro.conf.Positional]
+    """Folder to fill; files that stand there already are left alone."""
+
+
+def toy(args: Sequence[str]) -> None:
+    from hybrid_dist.data.toy import generate
+
+    asked = tyro.cli(Toy, args=args, prog=f"{PROGRAM} toy", use_underscores=True)
+    made = generate(asked.out, asked.options)
+    pairs = sum(made["pairs"]["train"].values())
+    print(f"{asked.out}: {pairs:,} training pairs in {len(made['pairs']['train'])} languages")
+
+
+def train(args: Sequence[str]) -> None:
+    from hybrid_dist.train import main
+
+    main(args, f"{PROGRAM} train")
+
+
+def evaluate(args: Sequence[str]) -> None:
+    from hybrid_dist.evaluate import main
+
+    main(args, f"{PROGRAM} evaluate")
+
+
+def compare(args: Sequence[str]) -> None:
+    from rich.console import Console
+
+    from hybrid_dist.studies import compare as comparison
+
+    asked = tyro.cli(Compare, args=args, prog=f"{PROGRAM} compare", use_underscores=True)
+    Console().print(comparison.compare(asked.runs, asked.out, asked.task).table())
+
+
+def init(args: Sequence[str]) -> None:
+    from hybrid_dist.scaffold import lay_out
+
+    asked = tyro.cli(Init, args=args, prog=f"{PROGRAM} init", use_underscores=True)
+    for line in lay_out(asked.dir):
+        print(line)
+
+
+COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
+    "toy": (toy, "make the demo's data"),
+    "train": (
+        train,
+        "train one run, in one process (more: accelerate launch -m hybrid_dist.train)",
+    ),
+    "evaluate": (evaluate, "score a model on tasks and write reports"),
+    "compare": (compare, "put evaluated runs side by side"),
+    "init": (init, "lay out configs, launchers and SLURM scripts in a folder"),
+}
+
+
+def main() -> None:
+    """Entry point of `hybrid-dist`."""
+    word, *args = sys.argv[1:] or ["--help"]
+    if word in ("-h", "--help"):
+        print(usage())
+    elif word == "--version":
+        print(f"{PROGRAM} {hybrid_dist.__version__}")
+    else:
+        with reported(PROGRAM):
+            if word not in COMMANDS:
+                raise UserError(f"unknown command {word!r}{nearest(word, COMMANDS)}\n\n{usage()}")
+            COMMANDS[word][0](args)
+
+
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = (f"  {name:<{width}}  {told}" for name, (_, told) in COMMANDS.items())
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} COMMAND [options]",
+            "",
+            "Trains multilingual retrievers with hybrid batches, and evaluates them.",
+            "",
+            *lines,
+            "",
+            f"{PROGRAM} COMMAND --help tells a command's options and shows an example.",
+            f"A first run: {PROGRAM} toy --out runs/demo/toy && "
+            f"{PROGRAM} train --config configs/demo.yaml",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

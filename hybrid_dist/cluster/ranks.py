@@ -1,0 +1,102 @@
+"""The processes of a run: who we are among them, and the little they say to each other."""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from hybrid_dist.errors import LaunchError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """One process of `world`; the collectives below are called by all of them or by none."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        if self.world > 1:
+            dist.barrier()
+
+    def gather(self, thing: Any) -> list[Any]:
+        """Every rank's thing, in order of rank, on every rank. For small Python objects."""
+        if self.world == 1:
+            return [thing]
+        things: list[Any] = [None] * self.world
+        dist.all_gather_object(things, thing)
+        return things
+
+    def from_first(self, thing: Any) -> Any:
+        """The first rank's thing, on every rank."""
+        if self.world == 1:
+            return thing
+        box = [thing]
+        dist.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        """The elementwise sum over ranks of arrays of one shape, on every rank."""
+        if self.world == 1:
+            return array
+        tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        dist.all_reduce(tensor)
+        return tensor.cpu().numpy()
+
+    def gather_rows(self, array: np.ndarray) -> np.ndarray:
+        """Every rank's rows stacked in order of rank, on every rank; ranks may differ in rows."""
+        if self.world == 1:
+            return array
+        counts = self.gather(len(array))
+        padded = torch.zeros(max(counts), *array.shape[1:], dtype=torch.from_numpy(array[:0]).dtype)
+        padded[: len(array)] = torch.from_numpy(array)
+        padded = padded.to(self.device)
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        return np.concatenate(
+            [part[:n].cpu().numpy() for part, n in zip(parts, counts, strict=True)]
+        )
+
+
+def backend(device_type: str) -> str:
+    """The collective library for a device: NCCL on GPUs, gloo on CPUs."""
+    return "nccl" if device_type == "cuda" else "gloo"
+
+
+def check_launch(environment: Mapping[str, str], world: int) -> None:
+    """Refuse when fewer processes run, or know of each other, than were asked for."""
+    asked = environment.get("HYBRID_DIST_WORLD_SIZE", environment.get("WORLD_SIZE"))
+    if asked is not None and int(asked) != world:
+        raise LaunchError(
+            f"{asked} processes were asked for, but this one knows of {world}; "
+            "start with one of the files in launchers/ (launchers/README.md says which)"
+        )
+    started_by_accelerate = "ACCELERATE_MIXED_PRECISION" in environment
+    if started_by_accelerate and "MASTER_PORT" in environment and "WORLD_SIZE" not in environment:
+        raise LaunchError(
+            "accelerate was asked for several processes and started one (it does so for --cpu and "
+            "distributed_type MULTI_CPU); use launchers/cpu.yaml, which starts them all"
+        )
+
+
+def share_cores(local_world: int) -> None:
+    """Give each process of this machine its part of the cores; launchers give each only one."""
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+
+
+def leave() -> None:
+    """End the process group without gloo's abort at exit: its threads need a moment to finish."""
+    if dist.is_available() and dist.is_initialized():
+        time.sleep(0.1)
+        dist.destroy_process_group()
+        time.sleep(0.1)

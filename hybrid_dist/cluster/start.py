@@ -1,0 +1,84 @@
+"""How the processes come together: Accelerate, the device's backend, DeepSpeed's terms."""
+
+import logging
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hybrid_dist.cluster.ranks import Ranks, backend, check_launch, share_cores
+from hybrid_dist.errors import LaunchError, UserError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def start(precision: str = "fp32", max_grad_norm: float = 0.0) -> tuple["Accelerator", Ranks]:
+    """Join the other processes; the strategy is the launcher file's."""
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    use_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
+    zero = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
+    device_type = "cuda" if torch.cuda.is_available() and not use_cpu else "cpu"
+    _check_device(precision, device_type)
+    if device_type == "cpu":
+        share_cores(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+    from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    for old_name in ("broadcast_buffers", "all_gather_into_tensor", "reduce_scatter_tensor"):
+        # Accelerate's and DeepSpeed's calls by names that PyTorch 2.13 renames: not ours to mend
+        warnings.filterwarnings("ignore", message=f".*{old_name}.*", category=FutureWarning)
+    if device_type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed searches, and warns
+    handlers: list[Any] = [DistributedDataParallelKwargs(broadcast_buffers=False)]
+    if launched:
+        handlers.append(InitProcessGroupKwargs(backend=backend(device_type)))
+    accelerator = Accelerator(
+        cpu=device_type == "cpu" and not zero,  # with it Accelerate would drop DeepSpeed
+        mixed_precision=PRECISION[precision],
+        kwargs_handlers=handlers,
+    )
+    check_launch(os.environ, accelerator.num_processes)
+    if launched and strategy(accelerator) == "single":
+        raise LaunchError(
+            f"{accelerator.num_processes} processes run, but accelerate ties none together; "
+            "start with one of the files in launchers/ (launchers/README.md says which)"
+        )
+    if zero:
+        _set_deepspeed_terms(accelerator.state.deepspeed_plugin.deepspeed_config, max_grad_norm)
+    ranks = Ranks(accelerator.process_index, accelerator.num_processes, accelerator.device)
+    return accelerator, ranks
+
+
+def strategy(accelerator: "Accelerator") -> str:
+    """What keeps the weights of this run: single, ddp, fsdp, zero1, zero2 or zero3."""
+    kind = accelerator.distributed_type.value
+    if kind == "DEEPSPEED":
+        stage = accelerator.state.deepspeed_plugin.zero_stage
+        return f"zero{stage}"
+    return {"NO": "single", "FSDP": "fsdp"}.get(kind, "ddp")
+
+
+def _check_device(precision: str, device_type: str) -> None:
+    if device_type == "cpu" and precision == "fp16":
+        raise UserError("train.precision: fp16 needs a GPU; choose bf16 or fp32 on a CPU")
+    if device_type == "cpu" and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+        raise LaunchError(
+            "accelerate has FSDP on GPUs only, and none is visible here; "
+            "use launchers/cpu.yaml, or launchers/zero3.yaml, which shards on CPUs too"
+        )
+
+
+def _set_deepspeed_terms(terms: dict[str, Any], max_grad_norm: float) -> None:
+    """What DeepSpeed would otherwise decide for itself: its own clipping, optimizer and batch."""
+    terms.update(
+        train_micro_batch_size_per_gpu=1,  # read by its timers only: the plan deals the batch
+        gradient_clipping=max_grad_norm,
+        zero_allow_untested_optimizer=True,
+        zero_force_ds_cpu_optimizer=False,
+        steps_per_print=2**62,
+    )

@@ -1,0 +1,193 @@
+"""A small invented world: the same facts told and asked in up to eight invented languages.
+
+A uid is a fact: who did what to whom, where and when. Its question asks for one part, leaves
+another out, and says some words otherwise. Facts come in families that differ in a part or two, or
+in who did it to whom, and a passage also tells some of another fact of its family; so the right
+passage is known by the combination of its words and by their order, not by one telling word.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import ceil
+
+from hybrid_dist.errors import UserError
+
+
+@dataclass(frozen=True)
+class Language:
+    """How a language sounds and in what order it says things."""
+
+    code: str
+    onsets: str
+    vowels: str
+    codas: str
+    order: str
+    """Subject, Verb, Object, Place and Time, by their initials."""
+    adjective_first: bool
+    preposition: bool
+    asks: str
+    """Where the question word stands: first, last, or in the place of what is asked."""
+
+
+LANGUAGES = (
+    Language("qaa", "p t k m n l w h", "a e i o u", "", "SVOPT", True, True, "first"),
+    Language("qab", "b d g dr gr v z sk", "e ö å o", "r n st", "TSPOV", True, False, "place"),
+    Language("qac", "ch j ll ñ r f tr", "a í o u", "s z", "VSOPT", False, True, "first"),
+    Language("qad", "tl x qu tz c y", "a e i oa", "tl c n", "VOSTP", False, True, "last"),
+    Language("qae", "sz cz prz w dz kr ż", "y ą i o", "k w ć", "OVSPT", True, True, "first"),
+    Language("qaf", "ng th kh ph b l", "ơ ư a ê ô", "m ng p", "TPSVO", False, False, "last"),
+    Language("qag", "β γ δ θ κ λ π σ", "α ε ι ο ω", "ν ς", "SOVTP", False, True, "place"),
+    Language("qah", "б д ж з м р ш щ", "а и о ы я", "л к й", "PSOVT", True, False, "last"),
+)
+
+ROOTS = replace(LANGUAGES[0], onsets="b d f k l m n p r s t v")
+"""How cognates sound."""
+KINDS = {"being": 40, "deed": 24, "quality": 16, "place": 24, "time": 16}
+"""Kinds of concepts, and how many of each the world has."""
+PARTS = {
+    "who": "being",
+    "did": "deed",
+    "whom": "being",
+    "quality": "quality",
+    "where": "place",
+    "when": "time",
+}
+"""The parts of a fact, and the kind of concept that each is."""
+CONSTITUENTS = {"S": "who", "V": "did", "O": "whom", "P": "where", "T": "when"}
+ADPOSITIONS = {"whom": "to", "where": "at"}
+FUNCTION_WORDS = ("at", "to", "then", "?who", "?did", "?whom", "?quality", "?where", "?when")
+FAMILY = 4  # facts that resemble each other
+SWAPPED = 0.4  # chance that a fact is its family's first with who and whom exchanged
+ASIDE = 3  # parts of another fact of its family in a passage's second sentence, to mislead
+SYNONYMS = 0.6  # share of concepts, in each language, that have a second word
+Words = dict[str, list[str]]
+Parts = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What happened, what its passage tells besides, and what its question does not say."""
+
+    parts: Parts
+    aside: Parts
+    asked: str
+    omitted: str
+
+
+def lexicons(languages: Iterable[Language], cognates: float, seed: int) -> dict[str, Words]:
+    """For every language, the words of every concept: one, or two that mean the same."""
+    rng = random.Random(f"{seed}:cognates")
+    concepts = [f"{kind}{n}" for kind, count in KINDS.items() for n in range(count)]
+    chosen = rng.sample(concepts, round(cognates * len(concepts)))
+    coined = _coin(ROOTS, rng, avoid=())
+    roots = {concept: next(coined) for concept in chosen}
+    found = {}
+    for language in languages:
+        rng = random.Random(f"{seed}:words:{language.code}")
+        own = _coin(language, rng, avoid=roots.values())
+        lexicon: Words = {word: [next(own)] for word in FUNCTION_WORDS}
+        for concept in concepts:
+            if concept in roots:
+                ending = rng.choice(language.vowels.split()) if rng.random() < 0.3 else ""
+                lexicon[concept] = [roots[concept] + ending]
+            else:
+                lexicon[concept] = [next(own) for _ in range(1 + (rng.random() < SYNONYMS))]
+        found[language.code] = lexicon
+    return found
+
+
+def _coin(language: Language, rng: random.Random, avoid: Iterable[str]) -> Iterator[str]:
+    """Words of two or three of the language's syllables, never the same twice."""
+    used = set(avoid)
+    while True:
+        word = ""
+        for _ in range(rng.choice((2, 2, 3))):
+            word += rng.choice(language.onsets.split()) + rng.choice(language.vowels.split())
+        if language.codas and rng.random() < 0.5:
+            word += rng.choice(language.codas.split())
+        if word not in used:
+            used.add(word)
+            yield word
+
+
+def facts(count: int, seed: int) -> list[Fact]:
+    """Facts whose questions have one answer among them all, hence are asked in one split only."""
+    rng = random.Random(f"{seed}:facts")
+    families = [_family(rng) for _ in range(ceil(1.2 * count / FAMILY) + 20)]
+    times = Counter(
+        said for family in families for parts in family for said, _ in _questions(parts)
+    )
+    found = []
+    for family in families:
+        for parts in family:
+            clear = [unsaid for said, unsaid in _questions(parts) if times[said] == 1]
+            if clear:
+                asked, omitted = rng.sample(rng.choice(clear), 2)
+                another = rng.choice([other for other in family if other != parts])
+                found.append(Fact(parts, _aside(parts, another, rng), asked, omitted))
+    if len(found) < count:
+        raise UserError(f"{count} facts in all are too many to tell apart: ask for fewer uids")
+    return found[:count]
+
+
+def _family(rng: random.Random) -> list[Parts]:
+    """A fact and others that differ from it in a part or two, or in who did it to whom."""
+    head = {part: rng.randrange(KINDS[kind]) for part, kind in PARTS.items()}
+    family = [head]
+    while len(family) < FAMILY:
+        if rng.random() < SWAPPED:
+            member = head | {"who": head["whom"], "whom": head["who"]}
+        else:
+            changed = rng.sample(list(PARTS), rng.choice((1, 2)))
+            member = head | {part: rng.randrange(KINDS[PARTS[part]]) for part in changed}
+        if member not in family:
+            family.append(member)
+    return family
+
+
+def _aside(parts: Parts, another: Parts, rng: random.Random) -> Parts:
+    """What another fact says, first of all where it differs."""
+    told = sorted(PARTS, key=lambda part: (parts[part] == another[part], rng.random()))
+    return {part: another[part] for part in told[:ASIDE]}
+
+
+def _questions(parts: Parts) -> Iterator[tuple[tuple[tuple[str, int], ...], tuple[str, str]]]:
+    """Every way to ask about a fact: the parts that the question says, and the two it does not."""
+    for unsaid in combinations(PARTS, 2):
+        yield tuple(item for item in parts.items() if item[0] not in unsaid), unsaid
+
+
+def say(fact: Fact, language: Language, words: Words, rng: random.Random) -> dict[str, str]:
+    """The question and the passage of a fact in a language."""
+    told = {part: words[f"{PARTS[part]}{n}"][0] for part, n in fact.parts.items()}
+    aside = {part: words[f"{PARTS[part]}{n}"][0] for part, n in fact.aside.items()}
+    also = _sentence(aside, language, words)
+    passage = f"{_sentence(told, language, words)}. {words['then'][0]} {also}."
+
+    said = {part: rng.choice(words[f"{PARTS[part]}{n}"]) for part, n in fact.parts.items()}
+    del said[fact.asked], said[fact.omitted]
+    asking = words[f"?{fact.asked}"][0]
+    if language.asks == "place":
+        question = _sentence(said | {fact.asked: asking}, language, words)
+    else:
+        rest = _sentence(said, language, words)
+        question = f"{asking} {rest}" if language.asks == "first" else f"{rest} {asking}"
+    return {"query": question + "?", "passage": passage}
+
+
+def _sentence(said: dict[str, str], language: Language, words: Words) -> str:
+    """The given parts in the language's order."""
+    before = 0 if language.preposition else 2
+    sentence: list[str] = []
+    for letter in language.order:
+        part = CONSTITUENTS[letter]
+        phrase = [said[part]] if part in said else []
+        if part == "whom" and "quality" in said:
+            phrase.insert(0 if language.adjective_first else 1, said["quality"])
+        if part in said and part in ADPOSITIONS:
+            phrase.insert(before, words[ADPOSITIONS[part]][0])
+        sentence += phrase
+    return " ".join(sentence)

@@ -1,0 +1,130 @@
+"""Evaluate a model: `accelerate launch -m hybrid_dist.evaluate --model M --task NAME:PATH`.
+
+`hybrid-dist evaluate` takes the same words and runs one process.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from hybrid_dist.cluster.ranks import Ranks, leave
+from hybrid_dist.cluster.start import start
+from hybrid_dist.config import Eval
+from hybrid_dist.errors import UserError, nearest, reported
+from hybrid_dist.evaluation.evaluate import evaluate_task
+from hybrid_dist.evaluation.report import figures
+from hybrid_dist.evaluation.tasks import Task, load_task
+from hybrid_dist.model.retriever import Retriever
+
+HIGHER_IS_BETTER = {
+    "map.monolingual": True,
+    "map.cross_lingual": True,
+    "map.multilingual": True,
+    "bias.rank_distance.mean": False,
+}
+"""The figures of a report that training logs and can choose a checkpoint by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Score a model on tasks and write a report for each.
+
+    Example: hybrid-dist evaluate --model runs/demo/hybrid --task toy:runs/demo/toy --out results
+    """
+
+    model: str
+    """A run folder, a saved model, or a name or folder that transformers loads."""
+    task: tuple[str, ...]
+    """Tasks, each NAME:PATH."""
+    out: Path
+    """Reports go to OUT/NAME/report.json, .md and .html."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The tasks of a run, read once, and the figure that chooses its best checkpoint."""
+
+    tasks: tuple[Task, ...]
+    metric: str
+    """NAME/figure."""
+
+    @classmethod
+    def of(cls, options: Eval) -> "Evaluation":
+        tasks = load_tasks(options.tasks)
+        name, slash, wanted = options.metric.rpartition("/")
+        if wanted not in HIGHER_IS_BETTER:
+            known = ", ".join(HIGHER_IS_BETTER)
+            raise UserError(
+                f"eval.metric: unknown figure {wanted!r}{nearest(wanted, HIGHER_IS_BETTER)} "
+                f"({known})"
+            )
+        name = name if slash else tasks[0].name
+        chosen = [task for task in tasks if task.name == name]
+        if not chosen:
+            raise UserError(f"eval.metric: no task of eval.tasks has the name {name!r}")
+        if len(chosen[0].languages) < 2 and wanted in (
+            "map.cross_lingual",
+            "bias.rank_distance.mean",
+        ):
+            raise UserError(
+                f"eval.metric: {wanted} needs two languages, {chosen[0].spec} has one; "
+                "choose map.monolingual"
+            )
+        return cls(tasks, f"{name}/{wanted}")
+
+    @property
+    def higher_is_better(self) -> bool:
+        return HIGHER_IS_BETTER[self.metric.rpartition("/")[2]]
+
+    def __call__(
+        self, model: Path, out: Path, ranks: Ranks, say: Callable[[str], None]
+    ) -> dict[str, float]:
+        """Score a saved model on all ranks: figures by NAME/figure, reports in OUT/NAME."""
+        retriever = Retriever.load(str(model), ranks.device)
+        found = {}
+        for task in self.tasks:
+            report = evaluate_task(task, retriever, ranks, out / task.name, say)
+            for name, value in figures(report).items():
+                if name in HIGHER_IS_BETTER and value is not None:
+                    found[f"{task.name}/{name}"] = value
+        return found
+
+
+def load_tasks(specs: Sequence[str]) -> tuple[Task, ...]:
+    """The tasks of NAME:PATH specs; two of one name would write into one folder."""
+    tasks = tuple(load_task(spec) for spec in specs)
+    names = [task.name for task in tasks]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise UserError(f"tasks: {', '.join(sorted(twice))} is named twice; evaluate them in turn")
+    return tasks
+
+
+def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.evaluate") -> None:
+    args = sys.argv[1:] if args is None else args
+    first = int(os.environ.get("RANK", "0")) == 0
+    options = tyro.cli(Options, args=args, prog=program, console_outputs=first)
+    with reported(program):
+        run(options)
+
+
+def run(options: Options) -> None:
+    tasks = load_tasks(options.task)
+    _, ranks = start()
+    retriever = Retriever.load(options.model, ranks.device)
+
+    def say(message: str) -> None:
+        if ranks.is_first:
+            print(message, file=sys.stderr, flush=True)
+
+    for task in tasks:
+        evaluate_task(task, retriever, ranks, options.out / task.name, say)
+    leave()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How good an encoder is inside a language, across two, and in a pool of all; and how fair."""

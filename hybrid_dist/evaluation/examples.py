@@ -1,0 +1,86 @@
+"""The questions with the best and the worst rankings, with their texts."""
+
+from typing import Any
+
+import numpy as np
+
+from hybrid_dist.evaluation.ranking import Ranking
+from hybrid_dist.evaluation.search import TopK
+from hybrid_dist.evaluation.tasks import Task
+
+BEST, WORST = 3, 6
+SHOWN = 5
+"""Passages found that are shown of a question."""
+CLIP = 400
+"""Characters of a text that are shown."""
+
+
+def choose(task: Task, ranking: Ranking, precision: np.ndarray, top: TopK) -> dict[str, Any]:
+    """The questions of highest and lowest average precision in the pool of all languages.
+
+    Of parallel questions only one is taken, and no language comes again before the others came,
+    so that a few examples show many things.
+    """
+    order = np.argsort(precision, kind="stable")
+    return {
+        "best": [
+            _example(task, ranking, precision, top, q) for q in _spread(task, order[::-1], BEST)
+        ],
+        "worst": [_example(task, ranking, precision, top, q) for q in _spread(task, order, WORST)],
+    }
+
+
+def _spread(task: Task, order: np.ndarray, count: int) -> list[int]:
+    asked = len(np.unique(task.question_language))
+    chosen: list[int] = []
+    ids: set[str] = set()
+    languages: set[int] = set()
+    for question in order.tolist():
+        language = int(task.question_language[question])
+        if task.question_ids[question] not in ids and language not in languages:
+            chosen.append(question)
+            ids.add(task.question_ids[question])
+            languages.add(language)
+        if len(chosen) == count:
+            break
+        if len(languages) == asked:
+            languages.clear()
+    return chosen
+
+
+def _example(
+    task: Task, ranking: Ranking, precision: np.ndarray, top: TopK, question: int
+) -> dict[str, Any]:
+    pairs = slice(task.relevant_starts[question], task.relevant_starts[question + 1])
+    right = task.relevant[pairs].tolist()
+    places = zip(right, ranking.pooled[pairs].tolist(), strict=True)
+    own = [p for p in right if task.passage_language[p] == task.question_language[question]]
+    found = zip(top.numbers[question].tolist(), top.scores[question].tolist(), strict=True)
+    return {
+        "question": {
+            "id": task.question_ids[question],
+            "language": task.languages[int(task.question_language[question])],
+            "text": _clip(task.question_texts[question]),
+        },
+        "average_precision": float(precision[question]),
+        "answer": _passage(task, (own or right)[0]),
+        "ranks": [{"language": _language(task, passage), "rank": rank} for passage, rank in places],
+        "found": [
+            {**_passage(task, passage), "score": score, "right": passage in right}
+            for passage, score in list(found)[:SHOWN]
+            if passage >= 0
+        ],
+    }
+
+
+def _passage(task: Task, number: int) -> dict[str, Any]:
+    text = _clip(task.passage_texts[number])
+    return {"id": task.passage_ids[number], "language": _language(task, number), "text": text}
+
+
+def _language(task: Task, passage: int) -> str:
+    return task.languages[int(task.passage_language[passage])]
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= CLIP else text[:CLIP].rstrip() + " ..."

@@ -1,0 +1,126 @@
+"""The files of one evaluation: report.json, report.md, report.html and the plots."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation import html, report
+
+
+def write_report(folder: Path, found: Mapping[str, Any], drawn: report.Plots) -> None:
+    """All files of a report; report.json comes last: where it is, the others are."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, image in drawn.items():
+            (folder / name).write_bytes(image)
+        (folder / "report.html").write_text(report_page(found, drawn), "utf-8")
+        (folder / "report.md").write_text(report.markdown(found), "utf-8")
+        part = folder / "report.json.part"
+        part.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        part.replace(folder / "report.json")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write the report ({error.strerror or error})") from None
+
+
+def report_page(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
+    """report.html: headline, languages, pairs, bias, examples, settings."""
+    counts = found["counts"]
+    lead = (
+        f"{found['model']} on {counts['questions']:,} questions and {counts['passages']:,} "
+        f"passages in {len(counts['by_language'])} languages"
+    )
+    blocks = [
+        html.cards(_headline(found)),
+        html.table([("", ""), *((n, "") for n in report.SETTINGS.values())], _metric_rows(found)),
+        html.heading("By question language"),
+        html.table(report.LANGUAGE_COLUMNS, report.language_rows(found)),
+        html.heading("mAP by language pair"),
+        html.picture(
+            drawn["map_by_pair.png"],
+            "heatmap of mAP by question language and pool language",
+            "Each row asks in one language, each column searches the passages of one. The diagonal "
+            "is the monolingual setting, the rest is the cross-lingual one.",
+        ),
+        *_distances(found, drawn),
+        html.heading("Languages of the top 10"),
+        html.picture(
+            drawn["language_share.png"],
+            "heatmap of the share of each language among the top 10, by question language",
+            "In the pool of all languages. A search that favours no language would repeat the last "
+            "row, the pool's own shares; a bright diagonal favours the question's language.",
+        ),
+        html.heading("Best examples", "By average precision in the pool of all languages."),
+        *(_example(example) for example in found["examples"]["best"]),
+        html.heading("Worst examples"),
+        *(_example(example) for example in found["examples"]["worst"]),
+        html.heading("Settings"),
+        html.definitions({**found["settings"], **_timing(found["timing"])}),
+    ]
+    return html.page(f"Evaluation on {found['task']}", lead, blocks)
+
+
+def _headline(found: Mapping[str, Any]) -> list[html.Card]:
+    distance = found["bias"]["rank_distance"]
+    notes = {
+        "monolingual": "question and pool in one language",
+        "cross_lingual": "question in one, pool in another",
+        "multilingual": "one pool of all languages",
+    }
+    cards = [
+        html.Card(f"mAP {report.SETTINGS[name].lower()}", report.show(found["map"][name]), note)
+        for name, note in notes.items()
+    ]
+    note = f"lower is better; {report.show(distance['normalised'])} of a random ranking's"
+    return [*cards, html.Card("Rank distance", report.show_distance(distance["mean"]), note)]
+
+
+def _metric_rows(found: Mapping[str, Any]) -> list[list[str]]:
+    return [
+        [label, *(report.show(found[key][setting]) for setting in report.SETTINGS)]
+        for key, (label, _) in report.METRICS.items()
+    ]
+
+
+def _distances(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> list[str]:
+    if "rank_distance.png" not in drawn:
+        return []
+    return [
+        html.heading("Rank distance"),
+        html.picture(
+            drawn["rank_distance.png"],
+            "box plot of rank distance by question language",
+            "The right answers to a question say the same in several languages; the distance is "
+            "the last one's rank minus the first one's. Boxes span the middle half of the "
+            "questions, whiskers 10% to 90%; the line is the median, the diamond the mean.",
+        ),
+    ]
+
+
+def _example(example: Mapping[str, Any]) -> str:
+    question, answer = example["question"], example["answer"]
+    ranks = ", ".join(f"{place['language']} {place['rank']:,}" for place in example["ranks"])
+    return (
+        f'<div class="example"><div class="asked" dir="auto">{_tag(question["language"])}'
+        f"{html.escape(question['text'])}</div>"
+        f'<p class="note">{html.escape(question["id"])}: average precision '
+        f"{example['average_precision']:.3f}; ranks of the right answers: {html.escape(ranks)}</p>"
+        f'<div dir="auto">{_tag("right answer, " + answer["language"], True)}'
+        f"{html.escape(answer['text'])}</div>"
+        f"<ol>{''.join(_found(passage) for passage in example['found'])}</ol></div>"
+    )
+
+
+def _found(passage: Mapping[str, Any]) -> str:
+    tag = _tag(passage["language"], passage["right"])
+    score = f'<span class="note">{passage["score"]:.3f}</span>'
+    return f'<li dir="auto">{tag}{html.escape(passage["text"])} {score}</li>'
+
+
+def _tag(language: str, right: bool = False) -> str:
+    return f'<span class="tag{" right" if right else ""}">{html.escape(language)}</span>'
+
+
+def _timing(timing: Mapping[str, Any]) -> dict[str, object]:
+    return {name.replace("_s", " (seconds)"): value for name, value in timing.items()}

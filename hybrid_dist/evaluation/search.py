@@ -1,0 +1,141 @@
+"""The best k passages of every question, the same whoever searches.
+
+FAISS (or torch, where FAISS is not) proposes somewhat more than k passages of each shard. Those
+are scored again, pair by pair, in a way that depends on the two vectors alone, and merged by
+(score, number). FAISS orders equal scores by chance: where its proposals end among equals, the
+shard's tiles are walked instead.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.evaluation.tiles import Shard, load_block, new_tiles, question_blocks
+
+SPARE = 16
+"""How many more than k a shard proposes."""
+SLACK = 1e-5
+"""More than two ways to sum one product of unit vectors differ by."""
+NOTHING = -1
+"""The number where a pool has fewer than k passages."""
+LOW_BITS = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class TopK:
+    """Of each question: the best passages, best first."""
+
+    numbers: np.ndarray
+    scores: np.ndarray
+    method: str
+    """What proposed them."""
+
+
+def top_k(questions: np.ndarray, shards: Sequence[Shard], k: int, ranks: Ranks) -> TopK:
+    """The k best of all ranks' shards, on every rank."""
+    with_faiss = ranks.device.type == "cpu" and importlib.util.find_spec("faiss") is not None
+    found = [_search_shard(questions, shard, k, with_faiss) for shard in shards if shard.rows]
+    found.append(_nothing(len(questions), k))
+    numbers, scores = _merge(found, k)
+    everywhere = list(
+        zip(
+            np.split(ranks.gather_rows(numbers), ranks.world),
+            np.split(ranks.gather_rows(scores), ranks.world),
+            strict=True,
+        )
+    )
+    return TopK(*_merge(everywhere, k), method=_method(with_faiss, ranks.device))
+
+
+def _method(with_faiss: bool, device: torch.device) -> str:
+    if with_faiss:
+        import faiss
+
+        return f"faiss {faiss.__version__} IndexFlatIP"
+    return f"torch {torch.__version__} on {device.type}"
+
+
+def _nothing(questions: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.full((questions, k), NOTHING), np.full((questions, k), -np.inf, dtype=np.float32)
+
+
+def _merge(found: Sequence[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first k by score, then by number."""
+    numbers = np.concatenate([numbers for numbers, _ in found], axis=1)
+    scores = np.concatenate([scores for _, scores in found], axis=1)
+    order = np.lexsort((numbers, -scores), axis=1)[:, :k]
+    return np.take_along_axis(numbers, order, 1), np.take_along_axis(scores, order, 1)
+
+
+def _search_shard(
+    questions: np.ndarray, shard: Shard, k: int, with_faiss: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    asked = min(k + SPARE, shard.rows)
+    if not with_faiss:
+        rows = _propose_by_tiles(questions, shard, asked)
+        return _rescore(questions, shard, rows)
+    rows, last = _propose_by_faiss(questions, shard, asked)
+    numbers, scores = _rescore(questions, shard, rows)
+    if asked < shard.rows:
+        unsettled = np.flatnonzero(last >= np.sort(scores, axis=1)[:, -k] - SLACK)
+        again = _propose_by_tiles(questions[unsettled], shard, asked)
+        numbers[unsettled], scores[unsettled] = _rescore(questions[unsettled], shard, again)
+    return numbers, scores
+
+
+def _propose_by_faiss(
+    questions: np.ndarray, shard: Shard, asked: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the best passages, and the score of the last of them."""
+    import faiss
+
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    index = faiss.IndexFlatIP(shard.vectors.shape[1])
+    index.add(shard.vectors.numpy())
+    scores, rows = index.search(np.ascontiguousarray(questions), asked)
+    return rows, scores[:, -1]
+
+
+def _propose_by_tiles(questions: np.ndarray, shard: Shard, asked: int) -> np.ndarray:
+    """Rows of the best passages by (score, row), tile by tile.
+
+    Score and row make one integer key, so that no two are equal and torch.topk has no choice.
+    """
+    device = shard.vectors.device
+    tile = new_tiles(1, device)[0]
+    found = [np.empty((0, asked), dtype=np.int64)]
+    for block in question_blocks(len(questions)):
+        vectors = load_block(questions[block.start : block.stop], device)
+        best = torch.empty(0, vectors.shape[1], dtype=torch.int64, device=device)
+        for start in shard.tile_starts:
+            real = shard.score(start, vectors, tile)
+            rows = torch.arange(start, start + real, device=device)
+            keys = torch.cat([best, _keys(tile[:real], rows)])
+            best = keys.topk(min(asked, len(keys)), dim=0).values
+        found.append((LOW_BITS - (best & LOW_BITS)).T[: len(block)].cpu().numpy())
+    return np.concatenate(found)
+
+
+def _keys(scores: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Integers in the order of (score, smaller row first); adding 0 makes -0 equal to 0."""
+    bits = (scores + 0.0).view(torch.int32)
+    ascending = torch.where(bits >= 0, bits, bits ^ 0x7FFFFFFF).to(torch.int64)
+    return (ascending << 32) | (LOW_BITS - rows)[:, None]
+
+
+def _rescore(
+    questions: np.ndarray, shard: Shard, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers and scores of the rows; every product is summed alone, in float64."""
+    scores = np.empty(rows.shape, dtype=np.float32)
+    step = 64
+    for low in range(0, len(rows), step):
+        block = rows[low : low + step]
+        passages = shard.vectors[torch.from_numpy(block).to(shard.vectors.device)]
+        products = passages.cpu().numpy() * questions[low : low + step, None].astype(np.float64)
+        scores[low : low + step] = products.sum(axis=2)
+    return rows + shard.start, scores

@@ -1,0 +1,1 @@
+"""The contrastive loss over the negatives of all ranks."""

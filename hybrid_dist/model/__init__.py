@@ -1,0 +1,1 @@
+"""The bi-encoder: one encoder for questions and passages."""

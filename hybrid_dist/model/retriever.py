@@ -1,0 +1,73 @@
+"""A saved encoder at work: texts in, vectors out, as the evaluator and users need them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hybrid_dist.config import Model
+from hybrid_dist.errors import UserError
+from hybrid_dist.model.encoder import Encoder, Tokens, build, positions, read_config
+from hybrid_dist.model.settings import Settings
+from hybrid_dist.model.tokens import TextTokens
+
+TOKENS_AT_ONCE = 8192
+
+
+class Retriever:
+    """Embeds questions and passages with a model folder's own prefixes, lengths and pooling."""
+
+    def __init__(
+        self, name: str, encoder: Encoder, tokens: TextTokens, device: torch.device
+    ) -> None:
+        self.name = name
+        self._encoder, self._tokens, self._device = encoder.to(device).eval(), tokens, device
+
+    @classmethod
+    def load(cls, name: str, device: torch.device) -> "Retriever":
+        """From a run folder, a saved model, or any folder or name that transformers loads."""
+        folder = Path(name)
+        if (folder / "config.yaml").is_file():
+            if not (folder / "model").is_dir():
+                raise UserError(f"{name}: this run has no model/ yet; train it to its end first")
+            folder = folder / "model"
+        where = str(folder) if folder.is_dir() else name
+        settings = Settings.load(folder) if folder.is_dir() else None
+        settings = settings or Settings("mean", "", "", 512, 512)
+        model = Model(name_or_path=where, pooling=settings.pooling)
+        config = read_config(model)
+        tokens = TextTokens.load(where, settings.within(positions(config)))
+        return cls(name, build(model, config), tokens, device)
+
+    def embed_questions(self, texts: Sequence[str]) -> np.ndarray:
+        return self._embed(texts, self._tokens.queries)
+
+    def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
+        return self._embed(texts, self._tokens.passages)
+
+    def _embed(self, texts: Sequence[str], tokens: Callable[[Sequence[str]], Tokens]) -> np.ndarray:
+        """Vectors in the order of the texts; encoded in the order of their lengths."""
+        vectors = np.empty((len(texts), self._encoder.width), np.float32)
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
+        for some in _portions(order, texts):
+            batch = {key: t.to(self._device) for key, t in tokens([texts[i] for i in some]).items()}
+            with torch.inference_mode(), self._arithmetic():
+                vectors[some] = self._encoder(batch).float().cpu().numpy()
+        return vectors
+
+    def _arithmetic(self) -> torch.autocast:
+        """bf16 on GPUs, whose fp32 is many times slower; fp32 elsewhere."""
+        return torch.autocast(
+            self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"
+        )
+
+
+def _portions(order: Sequence[int], texts: Sequence[str]) -> Iterable[list[int]]:
+    """Cuts of the order whose padded size is bounded, taking a token for two characters."""
+    start = 0
+    while start < len(order):
+        longest = len(texts[order[start]]) // 2 + 8
+        count = min(512, max(1, TOKENS_AT_ONCE // longest))
+        yield list(order[start : start + count])
+        start += count

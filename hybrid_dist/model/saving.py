@@ -1,0 +1,98 @@
+"""A trained encoder as a folder that transformers, sentence-transformers and we ourselves load."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from hybrid_dist.model.settings import FILE, Settings
+
+
+def save(
+    folder: Path, backbone: Any, state: Mapping[str, Tensor], tokenizer: Any, settings: Settings
+) -> None:
+    """Write the folder whole or not at all: beside it first, then in its place.
+
+    `state` holds the backbone's weights, gathered from wherever the strategy keeps them.
+    """
+    draft = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    state = {name: tensor.contiguous() for name, tensor in state.items()}
+    backbone.save_pretrained(draft, state_dict=dict(state))
+    tokenizer.save_pretrained(draft)
+    _write(draft / FILE, asdict(settings))
+    _save_sentence_transformers(draft, backbone.config.hidden_size, state, settings)
+    replace(draft, folder)
+
+
+def replace(draft: Path, folder: Path) -> None:
+    """Put a finished folder in the place of another."""
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    draft.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _save_sentence_transformers(
+    folder: Path, width: int, state: Mapping[str, Tensor], settings: Settings
+) -> None:
+    dense = settings.pooling == "labse"
+    kinds = ["Transformer", "Pooling", *(["Dense"] if dense else []), "Normalize"]
+    paths = [f"{i}_{kind}" if i else "" for i, kind in enumerate(kinds)]
+    for path in paths:
+        (folder / path).mkdir(exist_ok=True)
+    _write(
+        folder / "modules.json",
+        [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for i, (kind, path) in enumerate(zip(kinds, paths, strict=True))
+        ],
+    )
+    mean = settings.pooling == "mean"
+    _write(
+        folder / "1_Pooling" / "config.json",
+        {
+            "word_embedding_dimension": width,
+            "pooling_mode_cls_token": not mean,
+            "pooling_mode_mean_tokens": mean,
+        },
+    )
+    if dense:
+        _save_dense(folder / paths[2], width, state)
+    _write(
+        folder / "config_sentence_transformers.json",
+        {
+            "prompts": {
+                "query": settings.query_prefix,
+                "document": settings.passage_prefix,
+                "passage": settings.passage_prefix,
+            },
+            "default_prompt_name": None,
+            "similarity_fn_name": "cosine",
+        },
+    )
+    longest = max(settings.max_query_tokens, settings.max_passage_tokens)
+    _write(
+        folder / "sentence_bert_config.json", {"max_seq_length": longest, "do_lower_case": False}
+    )
+
+
+def _save_dense(folder: Path, width: int, state: Mapping[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    weights = {f"linear.{part}": state[f"pooler.dense.{part}"] for part in ("weight", "bias")}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    activation = "torch.nn.modules.activation.Tanh"
+    shape = {"in_features": width, "out_features": width, "bias": True}
+    _write(folder / "config.json", shape | {"activation_function": activation})
+
+
+def _write(file: Path, content: Any) -> None:
+    file.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

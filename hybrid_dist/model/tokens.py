@@ -1,0 +1,50 @@
+"""Text to padded tokens: prefix, cut, pad."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hybrid_dist.errors import UserError
+from hybrid_dist.model.encoder import Tokens
+from hybrid_dist.model.settings import Settings
+
+
+class TextTokens:
+    """A tokenizer that knows what is put before questions and passages and where they are cut."""
+
+    def __init__(self, tokenizer: Any, settings: Settings) -> None:
+        self.tokenizer, self._settings = tokenizer, settings
+
+    @classmethod
+    def load(cls, name: str, settings: Settings) -> "TextTokens":
+        from transformers import AutoTokenizer  # seconds to import, so only when needed
+
+        try:
+            return cls(AutoTokenizer.from_pretrained(name), settings)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"model.name_or_path: {name} has no tokenizer ({reason})") from None
+
+    def queries(self, texts: Sequence[str]) -> Tokens:
+        return self._tokens(self._settings.query_prefix, texts, self._settings.max_query_tokens)
+
+    def passages(self, texts: Sequence[str]) -> Tokens:
+        return self._tokens(self._settings.passage_prefix, texts, self._settings.max_passage_tokens)
+
+    def check(self, config: Any) -> None:
+        """Refuse a tokenizer whose ids the model has no embeddings for."""
+        if len(self.tokenizer) > config.vocab_size:
+            raise UserError(
+                f"model.name_or_path: its tokenizer has {len(self.tokenizer)} tokens, its model "
+                f"{config.vocab_size} embeddings; they do not belong together"
+            )
+
+    def _tokens(self, prefix: str, texts: Sequence[str], most: int) -> Tokens:
+        tokens = self.tokenizer(
+            [prefix + text for text in texts],
+            truncation=True,
+            max_length=most,
+            padding=True,
+            return_token_type_ids=False,
+            return_tensors="pt",
+        )
+        return dict(tokens)

@@ -1,0 +1,41 @@
+"""metrics.jsonl: one object per logged step, the truth about a run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+class MetricsLog:
+    """Appends records; on resume, forgets those after the checkpoint's step."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def write(self, record: Record) -> None:
+        with self._file.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+    def read(self) -> list[Record]:
+        """All whole records; a line torn by a crash is passed over."""
+        if not self._file.exists():
+            return []
+        records = []
+        for line in self._file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return records
+
+    def cut_back(self, step: int) -> int:
+        """Keep what was logged up to a step; the last step that had been logged is returned."""
+        records = self.read()
+        draft = self._file.with_name(self._file.name + ".tmp")
+        kept = "".join(
+            json.dumps(r, ensure_ascii=False) + "\n" for r in records if r["step"] <= step
+        )
+        draft.write_text(kept, encoding="utf-8")
+        draft.replace(self._file)
+        return max((record["step"] for record in records), default=0)

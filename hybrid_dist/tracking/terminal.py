@@ -1,0 +1,67 @@
+"""What the first rank shows while training: a live line on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from hybrid_dist.tracking.metrics_log import Record
+
+SECONDS_BETWEEN_LINES = 10
+
+
+class Terminal:
+    """Silent on all ranks but the first."""
+
+    def __init__(self, name: str, steps: int, speaks: bool) -> None:
+        self._name, self._steps, self._speaks, self._last = name, steps, speaks, time.monotonic()
+        self._console = Console(file=sys.stderr, highlight=False)
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not (speaks and self._console.is_terminal),
+            transient=True,
+        )
+        self._task = self._bar.add_task(name, total=steps, figures="")
+
+    def __enter__(self) -> "Terminal":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, message: str) -> None:
+        if self._speaks:
+            self._console.print(f"{self._name}: {message}", markup=False, soft_wrap=True)
+
+    def step(self, step: int) -> None:
+        self._bar.update(self._task, completed=step)
+
+    def show(self, record: Record) -> None:
+        """The figures of a logged step, or of an evaluation."""
+        if "train/loss" not in record:
+            figures = "  ".join(f"{k} {v:.4f}" for k, v in record.items() if k != "step")
+            self.say(f"step {record['step']}/{self._steps}  {figures}")
+            return
+        figures = (
+            f"loss {record['train/loss']:.4f}  {record['train/kind']}  "
+            f"{record['train/pairs_per_s']:.0f} pairs/s"
+        )
+        self._bar.update(self._task, figures=figures)
+        now, last_step = time.monotonic(), record["step"] == self._steps
+        plain = not self._console.is_terminal
+        if plain and (last_step or now - self._last >= SECONDS_BETWEEN_LINES):
+            self._last = now
+            self.say(f"step {record['step']}/{self._steps}  {figures}")

@@ -1,0 +1,200 @@
+"""Train one run: `accelerate launch -m hybrid_dist.train --config FILE`.
+
+Parse, check, build, call. What can be refused is refused before weights are read.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from hybrid_dist import config as configs
+from hybrid_dist.batching import Plan, deal, largest_size
+from hybrid_dist.cluster import environment
+from hybrid_dist.cluster.ranks import Ranks, leave
+from hybrid_dist.cluster.start import start, strategy
+from hybrid_dist.config import Config
+from hybrid_dist.data.store import Store
+from hybrid_dist.errors import UserError, reported
+from hybrid_dist.evaluate import Evaluation
+from hybrid_dist.model.encoder import BiEncoder, build, check_lengths, read_config
+from hybrid_dist.model.settings import Settings
+from hybrid_dist.model.tokens import TextTokens
+from hybrid_dist.tracking.metrics_log import MetricsLog
+from hybrid_dist.tracking.terminal import Terminal
+from hybrid_dist.tracking.wandb_run import WandbRun
+from hybrid_dist.training.checkpoint import Checkpoints, Progress
+from hybrid_dist.training.export import Exporter
+from hybrid_dist.training.feed import Feed
+from hybrid_dist.training.loop import train
+from hybrid_dist.training.optimizer import adamw
+from hybrid_dist.training.run_folder import RunFolder
+from hybrid_dist.training.selection import Judge, Selection
+from hybrid_dist.training.step_log import StepLog
+from hybrid_dist.training.update import Updater
+
+
+def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.train") -> None:
+    with reported(program):
+        run(configs.load(sys.argv[1:] if args is None else args, program))
+
+
+@dataclass(frozen=True)
+class Materials:
+    """All that a run is made of but its weights: read and found fit."""
+
+    folder: RunFolder
+    store: Store
+    plan: Plan
+    dev: tuple[Plan, Store] | None
+    evaluation: Evaluation | None
+    model_config: Any
+    tokens: TextTokens
+
+
+def gather_materials(config: Config) -> Materials:
+    """Read everything but weights; refuse what cannot be run."""
+    folder = RunFolder(config)
+    folder.check()
+    store = Store.open(config.data.train)
+    plan = Plan(store.index, config.batching, config.seed)
+    dev = _dev(config) if config.data.dev else None
+    model_config = read_config(config.model)
+    check_lengths(model_config, config.model)
+    tokens = TextTokens.load(config.model.name_or_path, Settings.of(config.model))
+    tokens.check(model_config)
+    evaluation = Evaluation.of(config.eval) if config.eval.tasks else None
+    return Materials(folder, store, plan, dev, evaluation, model_config, tokens)
+
+
+def _dev(config: Config) -> tuple[Plan, Store]:
+    """The held-out pairs, in batches of the same mix, as large as they allow."""
+    store = Store.open(config.data.dev)
+    size = min(config.batching.size, largest_size(store.index, config.batching.mix))
+    if size < 2:
+        raise UserError(
+            f"data.dev: too few pairs for a batch of every kind of batching.mix (at most {size} "
+            "rows); add pairs in every language, or leave data.dev empty"
+        )
+    return Plan(store.index, replace(config.batching, size=size), config.seed), store
+
+
+def run(config: Config) -> None:
+    """One run, from its configuration to its final report."""
+    materials = gather_materials(config)
+    accelerator, ranks = start(config.train.precision, config.optim.max_grad_norm)
+    deal(config.batching.size, ranks.rank, ranks.world, config.train.chunk_size)
+    ranks.barrier()  # all ranks have looked at the folder before the first one writes into it
+    if ranks.is_first:
+        described = environment.describe(ranks.world, strategy(accelerator))
+        materials.folder.write_description(described)
+    with Terminal(config.run.name, config.train.steps, ranks.is_first) as terminal:
+        _introduce(terminal, config, materials, accelerator, ranks)
+        _train(config, materials, accelerator, ranks, terminal)
+    leave()
+
+
+def _train(
+    config: Config, materials: Materials, accelerator: Any, ranks: Ranks, terminal: Terminal
+) -> None:
+    folder, tokens = materials.folder, materials.tokens
+    torch.manual_seed(config.seed)  # the same initial weights on every rank
+    model = _model(config, materials.model_config)
+    updater = Updater(config, accelerator, ranks, model, adamw(model, config.optim))
+    torch.manual_seed(config.seed + 1000 * (ranks.rank + 1))  # but other dropout
+    exporter = Exporter(
+        folder,
+        accelerator,
+        ranks,
+        updater.model,
+        model.encoder.backbone,
+        tokens.tokenizer,
+        Settings.of(config.model),
+    )
+    checkpoints = Checkpoints(
+        folder.checkpoints, accelerator, ranks, strategy(accelerator), config.checkpoint.keep
+    )
+    progress = _resume(config, checkpoints, terminal)
+    wandb, writers = _writers(config, folder, ranks, progress, terminal)
+    log = StepLog(ranks, progress.step, terminal.step, writers)
+    judge = None
+    if materials.evaluation is not None:
+        evaluate = partial(materials.evaluation, ranks=ranks, say=terminal.say)
+        judge = Judge(evaluate, materials.evaluation.metric, materials.evaluation.higher_is_better)
+    feed = partial(Feed, tokens=tokens, ranks=ranks, chunk_size=config.train.chunk_size)
+    mask = config.batching.false_negatives == "mask"
+    dev = feed(*materials.dev, mask=mask) if materials.dev else None
+    selection = Selection(updater, exporter, log, dev, judge)
+    train(
+        config,
+        progress,
+        feed(materials.plan, materials.store, mask=mask),
+        updater,
+        log,
+        selection,
+        checkpoints,
+        exporter,
+    )
+    if judge is not None:
+        figures = judge.evaluate(folder.model, folder.evaluation())
+        wandb.summarize({f"final/{name}": value for name, value in figures.items()})
+    wandb.finish()
+    terminal.say(f"done: the model is {folder.model}")
+
+
+def _model(config: Config, model_config: Any) -> BiEncoder:
+    encoder = build(config.model, model_config)
+    backbone: Any = encoder.backbone
+    if config.train.gradient_checkpointing:
+        backbone.gradient_checkpointing_enable({"use_reentrant": False})
+    if config.train.compile:
+        backbone.compile(dynamic=True)
+    return BiEncoder(encoder, config.loss.temperature, config.loss.learn_temperature)
+
+
+def _resume(config: Config, checkpoints: Checkpoints, terminal: Terminal) -> Progress:
+    checkpoint = checkpoints.find(config.checkpoint.resume, terminal.say)
+    if checkpoint is None:
+        return Progress()
+    progress = checkpoints.load(checkpoint)
+    done = progress.step >= config.train.steps
+    more = f"; that is all of train.steps, {config.train.steps}" if done else ""
+    terminal.say(f"resumed from {checkpoint}, step {progress.step}{more}")
+    return progress
+
+
+def _writers(
+    config: Config, folder: RunFolder, ranks: Ranks, progress: Progress, terminal: Terminal
+) -> tuple[WandbRun, list[Any]]:
+    """metrics.jsonl, W&B and the terminal; only the first rank has any."""
+    metrics = MetricsLog(folder.metrics)
+    logged = metrics.cut_back(progress.step) if ranks.is_first else 0
+    wandb = WandbRun(
+        config.log,
+        folder.path,
+        asdict(config),
+        sent_until=logged,
+        say=terminal.say,
+        speaks=ranks.is_first,
+    )
+    return wandb, [metrics.write, wandb.write, terminal.show]
+
+
+def _introduce(
+    terminal: Terminal, config: Config, materials: Materials, accelerator: Any, ranks: Ranks
+) -> None:
+    index = materials.store.index
+    terminal.say(
+        f"{index.rows:,} pairs in {len(index.languages)} languages; {ranks.world} processes on "
+        f"{ranks.device.type} ({strategy(accelerator)}, {config.train.precision}); "
+        f"batches of {config.batching.size}"
+    )
+    for left_out in materials.plan.left_out:
+        terminal.say(str(left_out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The model as the user gets it, gathered from wherever the strategy keeps its weights."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.model.saving import replace, save
+from hybrid_dist.model.settings import Settings
+from hybrid_dist.training.run_folder import RunFolder
+
+BACKBONE = "encoder.backbone."
+
+
+class Exporter:
+    def __init__(
+        self,
+        folder: RunFolder,
+        accelerator: Any,
+        ranks: Ranks,
+        model: nn.Module,
+        backbone: nn.Module,
+        tokenizer: Any,
+        settings: Settings,
+    ) -> None:
+        self.folder, self._accelerator, self._ranks = folder, accelerator, ranks
+        self._model, self._backbone = model, backbone
+        self._tokenizer, self._settings = tokenizer, settings
+
+    def write(self, folder: Path) -> None:
+        """Write the weights of now. All ranks take part, the first one writes."""
+        state = self._accelerator.get_state_dict(self._model)
+        if self._ranks.is_first:
+            weights = {
+                name.removeprefix(BACKBONE): tensor.detach().float().cpu()
+                for name, tensor in state.items()
+                if name.startswith(BACKBONE)
+            }
+            save(folder, self._backbone, weights, self._tokenizer, self._settings)
+        self._ranks.barrier()
+
+    def keep(self, draft: Path) -> None:
+        """Make a written model the run's model."""
+        if self._ranks.is_first:
+            replace(draft, self.folder.model)
+        self._ranks.barrier()

@@ -1,0 +1,100 @@
+"""Batches ready before they are needed: read and tokenised ahead in a thread."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+
+from hybrid_dist.batching import GlobalBatch, Plan, Share, deal
+from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.data.store import Store
+from hybrid_dist.loss.contrastive import Rows
+from hybrid_dist.model.encoder import Chunk, Tokens
+from hybrid_dist.model.tokens import TextTokens
+
+AHEAD = 3
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one rank does in one step."""
+
+    batch: GlobalBatch
+    chunks: list[Chunk]
+    rows: Rows
+
+
+class Feed:
+    """Turns steps of the plan into this rank's work."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        tokens: TextTokens,
+        ranks: Ranks,
+        chunk_size: int,
+        mask: bool,
+    ) -> None:
+        self._plan, self._store, self._tokens = plan, store, tokens
+        self._ranks, self._chunk_size, self._mask = ranks, chunk_size, mask
+
+    def steps(self, first: int, last: int) -> Iterator[Work]:
+        """The work of steps first .. last - 1, in order."""
+        with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
+            waiting: list[Future[Work]] = []
+            try:
+                for step in range(first, last):
+                    waiting.append(pool.submit(self._prepare, step))
+                    if len(waiting) > AHEAD:
+                        yield self._on_device(waiting.pop(0).result())
+                while waiting:
+                    yield self._on_device(waiting.pop(0).result())
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _prepare(self, step: int) -> Work:
+        batch = self._plan.batch(step)
+        share = deal(len(batch), self._ranks.rank, self._ranks.world, self._chunk_size)
+        return Work(
+            batch,
+            [self._chunk(batch, share, cut) for cut in share.chunks],
+            self._rows(batch, share),
+        )
+
+    def _chunk(self, batch: GlobalBatch, share: Share, cut: slice) -> Chunk:
+        rows = share.rows[cut]
+        return Chunk(
+            self._tokens.queries(self._store.queries(batch.query_row[rows])),
+            self._tokens.passages(self._store.passages(batch.passage_row[rows])),
+        )
+
+    def _rows(self, batch: GlobalBatch, share: Share) -> Rows:
+        return Rows(
+            positions=torch.from_numpy(share.rows),
+            order=torch.arange(len(batch)),  # shares are dealt in the order of the batch
+            counts=share.counts,
+            groups=torch.from_numpy(batch.groups) if self._mask else None,
+        )
+
+    def _on_device(self, work: Work) -> Work:
+        device = self._ranks.device
+        if device.type == "cpu":
+            return work
+        chunks = [
+            Chunk(_to(chunk.queries, device), _to(chunk.passages, device)) for chunk in work.chunks
+        ]
+        rows = work.rows
+        groups = None if rows.groups is None else rows.groups.to(device)
+        return Work(
+            work.batch,
+            chunks,
+            Rows(rows.positions.to(device), rows.order.to(device), rows.counts, groups),
+        )
+
+
+def _to(tokens: Tokens, device: torch.device) -> Tokens:
+    return {
+        name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in tokens.items()
+    }

@@ -1,0 +1,66 @@
+"""The folder of one run: what it was asked, what it did, what came of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from hybrid_dist.config import Config, from_yaml, other_run, to_yaml
+from hybrid_dist.errors import UserError
+
+
+class RunFolder:
+    """Names of what is in a run folder, and the rule for coming back to it."""
+
+    def __init__(self, config: Config) -> None:
+        self.path = Path(config.run.dir) / config.run.name
+        self._config = config
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    def evaluation(self, step: int | None = None) -> Path:
+        """Where reports of a step go; of the final model when no step is named."""
+        return self.path / "eval" if step is None else self.path / "eval" / f"step-{step:06d}"
+
+    def check(self) -> None:
+        """Refuse to go on in a folder that holds another run. Writes nothing."""
+        recorded = self.path / "config.yaml"
+        if not recorded.exists():
+            if self.path.exists() and any(self.path.iterdir()):
+                raise UserError(f"{self.path}: holds files but no run; choose another run.name")
+            return
+        if self._config.checkpoint.resume == "never":
+            raise UserError(
+                f"checkpoint.resume: is never, but {self.path} holds a run; "
+                "choose another run.name, or set checkpoint.resume to auto"
+            )
+        changed = other_run(from_yaml(recorded), self._config)
+        if changed:
+            listing = "\n  ".join(
+                f"{key}: was {old!r}, is {new!r}" for key, (old, new) in changed.items()
+            )
+            raise UserError(
+                f"{self.path}: holds a run with another configuration:\n  {listing}\n"
+                "choose another run.name, or give the values that the run has"
+            )
+
+    def write_description(self, environment: dict[str, Any]) -> None:
+        """config.yaml and environment.json."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / "config.yaml").write_text(to_yaml(self._config), encoding="utf-8")
+            text = json.dumps(environment, indent=2, ensure_ascii=False) + "\n"
+            (self.path / "environment.json").write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UserError(
+                f"run.dir: {self.path} cannot be written ({error.strerror}); choose another run.dir"
+            ) from None

@@ -1,0 +1,89 @@
+"""What is told of steps: gathered from all ranks, given to metrics.jsonl, W&B and the terminal."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from hybrid_dist.batching import KINDS
+from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.errors import UserError
+from hybrid_dist.training.feed import Work
+from hybrid_dist.training.update import Result
+
+Write = Callable[[dict[str, Any]], None]
+
+
+class StepLog:
+    """Records go to every writer, on the first rank only."""
+
+    def __init__(
+        self, ranks: Ranks, first_step: int, tick: Callable[[int], None], writers: list[Write]
+    ) -> None:
+        self._ranks, self._tick = ranks, tick
+        self._writers = writers if ranks.is_first else []
+        self._last_step = first_step
+        self._start_anew()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time spent inside does not count as training."""
+        start = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - start
+
+    def note(self, step: int, work: Work, result: Result) -> None:
+        """Remember an update; nothing is sent and the device is not waited for."""
+        self._tick(step)
+        kind = KINDS.index(work.batch.kind)
+        self._losses[kind] = self._losses[kind] + result.parts.value
+        self._counts[kind] += 1
+
+    def step(self, step: int, work: Work, result: Result) -> None:
+        """Write the figures of this update, and what was noted since the last. All ranks take part."""
+        own = [result.parts.value, result.parts.correct, *map(torch.as_tensor, self._losses)]
+        sums = self._ranks.sum(torch.stack([part.double().cpu() for part in own]).numpy())
+        loss, correct, by_kind = float(sums[0]), float(sums[1]), sums[2:]
+        size, seconds = len(work.batch), time.perf_counter() - self._since
+        self._write(
+            {
+                "step": step,
+                "train/loss": loss,
+                **{
+                    f"train/loss/{kind}": float(total) / count
+                    for kind, total, count in zip(KINDS, by_kind, self._counts, strict=True)
+                    if count
+                },
+                "train/grad_norm": float(result.grad_norm),
+                "train/lr": result.lr,
+                "train/kind": work.batch.kind,
+                "train/language": work.batch.language,
+                "train/accuracy": correct / size,
+                "train/temperature": float(result.temperature),
+                "train/false_negatives": work.batch.false_negatives(),
+                "train/pairs_per_s": (step - self._last_step) * size / seconds,
+            }
+        )
+        self._last_step = step
+        self._start_anew()
+        if not math.isfinite(loss):
+            raise UserError(
+                f"train/loss is {loss} at step {step} (a {work.batch.kind} batch); lower optim.lr, "
+                "raise optim.warmup_steps or choose another train.precision, then resume"
+            )
+
+    def figures(self, step: int, figures: dict[str, float]) -> None:
+        """Write the figures of an evaluation."""
+        self._write({"step": step, **figures})
+
+    def _start_anew(self) -> None:
+        self._since = time.perf_counter()
+        self._losses: list[Any] = [0.0] * len(KINDS)
+        self._counts = [0] * len(KINDS)
+
+    def _write(self, record: dict[str, Any]) -> None:
+        for write in self._writers:
+            write(record)

@@ -1,0 +1,70 @@
+"""One update of the weights, the same under every strategy."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.config import Config
+from hybrid_dist.loss.contrastive import LossParts, contrastive_loss
+from hybrid_dist.training.feed import Feed, Work
+from hybrid_dist.training.optimizer import learning_rate
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an update tells of itself; figures of this rank's rows are summed when logged."""
+
+    parts: LossParts
+    temperature: Tensor
+    grad_norm: float | Tensor
+    """Of the global batch, before clipping."""
+    lr: float
+
+
+class Updater:
+    """The prepared model and its optimizer."""
+
+    def __init__(
+        self,
+        config: Config,
+        accelerator: Any,
+        ranks: Ranks,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        self._config, self._accelerator, self._ranks = config, accelerator, ranks
+        self.model, self._optimizer = accelerator.prepare(model, optimizer)
+        self.model.train()
+
+    def update(self, work: Work) -> Result:
+        optim = self._config.optim
+        rate = learning_rate(work.batch.step, self._config.train.steps, optim)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        parts, temperature = self._loss(work)
+        self._accelerator.backward(parts.loss)  # DeepSpeed clips and updates here too
+        norm = self._accelerator.clip_grad_norm_(
+            self.model.parameters(), optim.max_grad_norm or math.inf
+        )
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        return Result(parts, temperature.detach(), norm, rate)
+
+    def mean_loss(self, feed: Feed, steps: int) -> float:
+        """The loss over the first steps of a feed, without dropout and without updates."""
+        self.model.eval()
+        with torch.no_grad():
+            values = [self._loss(work)[0].value for work in feed.steps(0, steps)]
+        self.model.train()
+        return float(self._ranks.sum(torch.stack(values).mean(0, keepdim=True).cpu().numpy())[0])
+
+    def _loss(self, work: Work) -> tuple[LossParts, Tensor]:
+        queries, passages, temperature = self.model(work.chunks)
+        parts = contrastive_loss(
+            queries, passages, temperature, work.rows, self._config.loss.symmetric
+        )
+        return parts, temperature

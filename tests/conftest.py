@@ -1,0 +1,19 @@
+"""What tests share: small toy data, made once."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hybrid_dist.data.toy import ToyOptions, generate
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests reach for no network
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy folder: train, dev and test pairs in four languages, and model/."""
+    out = tmp_path_factory.mktemp("data") / "toy"
+    options = ToyOptions(languages=4, train_uids=300, dev_uids=40, test_uids=40, hidden=32, heads=2)
+    generate(out, options)
+    return out

@@ -1,0 +1,39 @@
+"""Two processes find, byte for byte, what one finds."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SCRIPT = Path(__file__).parent / "scripts" / "evaluate_given_vectors.py"
+
+
+def launch(processes: int, out: Path, *words: str) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*torchrun, "--nproc_per_node", str(processes), str(SCRIPT), str(out), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def figures(out: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((out / "report.json").read_text("utf-8"))
+    return report
+
+
+def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
+    for processes in (1, 2):
+        launch(processes, tmp_path / str(processes))
+    one, two = figures(tmp_path / "1"), figures(tmp_path / "2")
+    assert (one.pop("timing")["processes"], two.pop("timing")["processes"]) == (1, 2)
+    assert json.dumps(one) == json.dumps(two)
+    for name in ("report.md", "map_by_pair.png", "rank_distance.png", "language_share.png"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
+def test_all_ranks_refuse_what_one_of_them_holds(tmp_path: Path) -> None:
+    launch(2, tmp_path / "out", "broken")
+    told = [(tmp_path / f"refused-{rank}.txt").read_text("utf-8") for rank in range(2)]
+    assert told[0] == told[1]
+    assert "1 passage vectors have NaN" in told[0]
+    assert "u0899 in cc" in told[0]

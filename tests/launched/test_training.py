@@ -1,0 +1,213 @@
+"""Whole runs under real launchers: the same on any processes and after any interruption."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.launched.launch import ACCELERATE, Done, kill, run, start, train, train_command
+
+Options = dict[str, str]
+
+
+def options(toy: Path, runs: Path, name: str, **changed: str) -> list[str]:
+    """A small run on the toy data; keys are config keys with __ for the dot."""
+    values = {
+        "run__dir": str(runs),
+        "run__name": name,
+        "model__name_or_path": str(toy / "model"),
+        "model__init": "scratch",
+        "model__max_passage_tokens": "128",
+        "model__dropout": "0",
+        "model__attention_dropout": "0",
+        "data__train": str(toy / "train.jsonl"),
+        "batching__size": "33",
+        "optim__lr": "1e-3",
+        "train__precision": "fp32",
+        "train__steps": "50",
+        "checkpoint__every": "0",
+        "log__every": "1",
+        "log__wandb": "disabled",
+    } | changed
+    return [
+        word for key, value in values.items() for word in (f"--{key.replace('__', '.')}", value)
+    ]
+
+
+def metrics(runs: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (runs / name / "metrics.jsonl").read_text().splitlines()]
+
+
+def column(runs: Path, name: str, key: str) -> np.ndarray:
+    return np.array([record[key] for record in metrics(runs, name)])
+
+
+def succeed(done: Done) -> Done:
+    assert done.code == 0, done.output
+    return done
+
+
+@pytest.fixture(scope="module")
+def one_process(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder's parent, with the run `one` of 50 steps in one process."""
+    runs = tmp_path_factory.mktemp("runs")
+    succeed(train(options(toy, runs, "one")))
+    return runs
+
+
+@pytest.mark.parametrize(
+    ("launcher", "processes"),
+    [
+        ("cpu", 2),
+        ("zero2", 2),
+        pytest.param("cpu", 3, marks=pytest.mark.long),
+        pytest.param("zero1", 2, marks=pytest.mark.long),
+        pytest.param("zero3", 2, marks=pytest.mark.long),
+    ],
+)
+def test_training_is_the_same_as_in_one_process(
+    launcher: str, processes: int, toy: Path, one_process: Path
+) -> None:
+    name = f"{launcher}-{processes}"
+    succeed(train(options(toy, one_process, name), launcher, processes))
+    described = json.loads((one_process / name / "environment.json").read_text())
+    assert described["processes"] == processes
+    assert described["strategy"] == ("ddp" if launcher == "cpu" else launcher)
+    for key in ("train/loss", "train/grad_norm"):
+        mine, wanted = column(one_process, name, key), column(one_process, "one", key)
+        assert len(wanted) == 50
+        assert np.max(np.abs(mine / wanted - 1)) < 1e-4
+    assert list(column(one_process, name, "train/kind")) == list(
+        column(one_process, "one", "train/kind")
+    )
+
+
+@pytest.mark.parametrize(
+    ("launcher", "processes"),
+    [("", 1), ("cpu", 2), pytest.param("zero2", 2, marks=pytest.mark.long)],
+)
+def test_a_killed_run_goes_on_exactly(
+    launcher: str, processes: int, toy: Path, tmp_path: Path
+) -> None:
+    """With dropout, so that random states count; kill -9 takes all processes at once."""
+    changed = {
+        "train__steps": "16",
+        "checkpoint__every": "4",
+        "model__dropout": "0.1",
+        "model__attention_dropout": "0.1",
+    }
+    succeed(train(options(toy, tmp_path, "whole", **changed), launcher, processes))
+    args = options(toy, tmp_path, "killed", **changed)
+    command = train_command(args, launcher, processes)
+    process = start(command)
+    file = tmp_path / "killed" / "metrics.jsonl"
+    wait_for(lambda: file.exists() and file.read_text().count("\n") >= 6)
+    kill(process)
+    process.communicate()
+    done = succeed(train(args, launcher, processes))
+    assert "resumed from" in done.output
+    assert list(column(tmp_path, "killed", "step")) == list(range(1, 17))
+    for key in ("train/loss", "train/grad_norm"):
+        killed, whole = column(tmp_path, "killed", key), column(tmp_path, "whole", key)
+        assert killed.tolist() == whole.tolist()
+
+
+def test_another_number_of_processes_takes_the_run_on(toy: Path, tmp_path: Path) -> None:
+    succeed(train(options(toy, tmp_path, "whole", train__steps="12")))
+    args = options(toy, tmp_path, "moved", train__steps="6", optim__schedule="constant")
+    succeed(train(args, "cpu", 2))
+    more = options(toy, tmp_path, "moved", train__steps="12", optim__schedule="constant")
+    succeed(train(more, "cpu", 3))
+    assert list(column(tmp_path, "moved", "train/kind")) == list(
+        column(tmp_path, "whole", "train/kind")
+    )
+    assert list(column(tmp_path, "moved", "step")) == list(range(1, 13))
+
+
+def test_the_best_model_is_kept_and_everything_is_written(toy: Path, tmp_path: Path) -> None:
+    changed = {
+        "eval__every": "5",
+        "eval__tasks": f"toy:{toy}",
+        "data__dev": str(toy / "dev.jsonl"),
+        "train__steps": "10",
+        "train__chunk_size": "4",
+        "log__wandb": "offline",
+        "batching__size": "32",
+    }
+    done = succeed(train(options(toy, tmp_path, "run", **changed), "cpu", 2))
+    folder = tmp_path / "run"
+    evaluated = [r for r in metrics(tmp_path, "run") if "eval/toy/map.multilingual" in r]
+    assert [r["step"] for r in evaluated] == [5, 10]
+    assert all("dev/loss" in r for r in evaluated)
+    best = max(r["eval/toy/map.multilingual"] for r in evaluated)
+    final = json.loads((folder / "eval" / "toy" / "report.json").read_text())
+    assert final["map"]["multilingual"] == pytest.approx(best, abs=1e-6)
+    for name in ("eval/toy/report.html", "eval/step-000005/toy/report.json", "model/config.json"):
+        assert (folder / name).is_file()
+    assert not (folder / "model.candidate").exists()
+    assert "wandb sync" in done.output
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"batching__mix__monolingual": "0", "batching__mix__cross_lingual": "0"}, "batching.mix"),
+        ({"batching__size": "4000"}, "batching.size"),
+        ({"loss__temperature": "0"}, "loss.temperature"),
+        ({"eval__tasks": "toy:nowhere"}, "nowhere"),
+        ({"eval__metric": "map.multilingul", "eval__tasks": "toy:{toy}"}, "map.multilingual"),
+        ({"model__max_query_tokens": "4000"}, "model.max_query_tokens"),
+    ],
+)
+def test_what_cannot_run_is_refused_in_one_message(
+    changed: Options, told: str, toy: Path, tmp_path: Path
+) -> None:
+    changed = {key: value.format(toy=toy) for key, value in changed.items()}
+    done = train(options(toy, tmp_path, "run", **changed))
+    assert done.code == 2
+    assert told in done.output and "Traceback" not in done.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cross_lingual_mix_on_one_language_is_refused(toy: Path, tmp_path: Path) -> None:
+    lines = (toy / "train.jsonl").read_text().splitlines()
+    one = tmp_path / "one.jsonl"
+    one.write_text("\n".join(line for line in lines if '"qaa"' in line))
+    done = train(options(toy, tmp_path, "run", data__train=str(one)))
+    assert done.code == 2
+    assert "batching.mix.cross_lingual" in done.output and "one language (qaa)" in done.output
+
+
+def test_another_configuration_is_refused_in_an_old_folder(toy: Path, one_process: Path) -> None:
+    done = train(options(toy, one_process, "one", optim__lr="2e-3"))
+    assert done.code == 2
+    assert "optim.lr: was 0.001, is 0.002" in done.output
+
+
+def test_a_launcher_that_starts_too_few_is_refused(toy: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "multi_cpu.yaml"
+    wrong.write_text(
+        "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_CPU\nuse_cpu: true\n"
+        "num_machines: 1\nnum_processes: 2\nmixed_precision: 'no'\ndynamo_config: {}\n"
+    )
+    module = ["-m", "hybrid_dist.train", *options(toy, tmp_path, "run")]
+    done = run([*ACCELERATE, "--config_file", str(wrong), *module])
+    assert done.code != 0
+    assert "asked for several processes and started one" in done.output
+    assert "launchers/cpu.yaml" in done.output
+
+
+def test_rank_counts_are_checked_against_what_was_asked(toy: Path, tmp_path: Path) -> None:
+    done = train(options(toy, tmp_path, "run"), HYBRID_DIST_WORLD_SIZE="4")
+    assert done.code == 2
+    assert "4 processes were asked for, but this one knows of 1" in done.output
+
+
+def wait_for(condition: Any, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)

@@ -1,0 +1,89 @@
+"""Small retrieval problems with known answers, for the evaluator's tests."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hybrid_dist.evaluation.tasks import Task
+
+
+def make_task(
+    question_language: Sequence[int],
+    passage_language: Sequence[int],
+    answers: Sequence[Sequence[int]],
+    question_ids: Sequence[str] | None = None,
+) -> Task:
+    """A task from language codes and the right passages of every question."""
+    languages = max([*question_language, *passage_language]) + 1
+    questions, passages = len(question_language), len(passage_language)
+    return Task(
+        name="toy",
+        path="nowhere",
+        languages=tuple(f"l{code:02d}" for code in range(languages)),
+        question_ids=question_ids or [f"q{number}" for number in range(questions)],
+        question_texts=[f"question {number}" for number in range(questions)],
+        question_language=np.array(question_language, dtype=np.int64),
+        passage_ids=[f"p{number}" for number in range(passages)],
+        passage_texts=[f"passage {number}" for number in range(passages)],
+        passage_language=np.array(passage_language, dtype=np.int64),
+        relevant_starts=np.cumsum([0, *map(len, answers)]),
+        relevant=np.array([p for some in answers for p in sorted(some)], dtype=np.int64),
+    )
+
+
+def random_task(
+    rng: np.random.Generator, languages: int, questions: int, passages: int, most_answers: int
+) -> Task:
+    """Questions with 1 to so many right answers anywhere; every language has a passage."""
+    most = min(most_answers, passages)
+    own = np.sort(np.concatenate([np.arange(languages), rng.integers(0, languages, passages)]))
+    answers = [
+        rng.choice(len(own), size=rng.integers(1, most + 1), replace=False).tolist()
+        for _ in range(questions)
+    ]
+    return make_task(rng.integers(0, languages, questions).tolist(), own.tolist(), answers)
+
+
+def parallel_task(languages: int, per_language: int) -> Task:
+    """Every question in all languages, with one right answer in each."""
+    own = np.repeat(np.arange(languages), per_language).tolist()
+    ids = list(range(per_language)) * languages
+    answers = [[language * per_language + i for language in range(languages)] for i in ids]
+    return make_task(own, own, answers, [f"u{i}" for i in ids])
+
+
+def exact_vectors(rng: np.random.Generator, rows: int, dimension: int = 12) -> np.ndarray:
+    """Few different values: products are exact in any order of summing, and ties abound."""
+    return (rng.integers(-2, 3, (rows, dimension)) / 4).astype(np.float32)
+
+
+def unit_vectors(rng: np.random.Generator, rows: int, dimension: int = 48) -> np.ndarray:
+    vectors = rng.standard_normal((rows, dimension))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def plant_duplicates(rng: np.random.Generator, vectors: np.ndarray, task: Task) -> None:
+    """Make other passages equal to right answers, near them and far away."""
+    for passage in rng.choice(task.relevant, size=min(300, len(task.relevant))).tolist():
+        near = min(passage + int(rng.integers(1, 4)), len(vectors) - 1)
+        vectors[[near, *rng.integers(0, len(vectors), 2)]] = vectors[passage]
+
+
+def order(scores: np.ndarray) -> np.ndarray:
+    """Of each question: all passages by a full sort, (score, number)."""
+    numbers = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+    return np.lexsort((numbers, -scores), axis=1)
+
+
+def sorted_ranks(task: Task, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks of all right answers from full sorts: in their language's pool, and in all."""
+    in_language, pooled = [], []
+    ordered = order(scores)
+    for question in range(len(scores)):
+        pairs = slice(task.relevant_starts[question], task.relevant_starts[question + 1])
+        for passage in task.relevant[pairs]:
+            own = task.passage_language[ordered[question]] == task.passage_language[passage]
+            pooled.append(1 + int(np.flatnonzero(ordered[question] == passage)[0]))
+            pool = ordered[question][own]
+            in_language.append(1 + int(np.flatnonzero(pool == passage)[0]))
+    return np.array(in_language), np.array(pooled)

@@ -1,0 +1,149 @@
+"""From a task to its report's files."""
+
+import base64
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.evaluate import evaluate_task
+from hybrid_dist.evaluation.report import figure
+from hybrid_dist.evaluation.tasks import Task
+from tests.unit.evaluation_problems import make_task, parallel_task, unit_vectors
+
+
+class Given:
+    """An embedder that looks vectors up."""
+
+    def __init__(self, task: Task, questions: np.ndarray, passages: np.ndarray) -> None:
+        self.name = "a <given> model"
+        self._questions = dict(zip(task.question_texts, questions, strict=True))
+        self._passages = dict(zip(task.passage_texts, passages, strict=True))
+
+    def embed_questions(self, texts: Sequence[str]) -> np.ndarray:
+        return np.stack([self._questions[text] for text in texts])
+
+    def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
+        return np.stack([self._passages[text] for text in texts])
+
+
+def given_embedder(task: Task, seed: int = 1) -> Given:
+    rng = np.random.default_rng(seed)
+    questions = unit_vectors(rng, len(task.question_ids))
+    return Given(task, questions, unit_vectors(rng, len(task.passage_ids)))
+
+
+def test_the_report_and_its_files(tmp_path: Path) -> None:
+    task, said = parallel_task(languages=3, per_language=30), []
+    out = tmp_path / "eval" / "toy"
+    embedder = given_embedder(task)
+    report = evaluate_task(task, embedder, Ranks(), out, said.append, {"model.pooling": "mean"})
+    assert json.loads((out / "report.json").read_text("utf-8")) == report
+    assert sorted(file.name for file in out.iterdir()) == [
+        "language_share.png",
+        "map_by_pair.png",
+        "rank_distance.png",
+        "report.html",
+        "report.json",
+        "report.md",
+    ]
+    assert (report["task"], report["model"]) == ("toy", embedder.name)
+    assert report["counts"]["questions"] == report["counts"]["passages"] == 90
+    assert report["counts"]["by_language"]["l01"] == {"questions": 30, "passages": 30}
+    assert set(report["map"]) == {"monolingual", "cross_lingual", "multilingual"}
+    assert set(report["map_by_pair"]["l00"]) == set(task.languages)
+    assert set(report["timing"]) >= {"embed_s", "rank_s", "search_s"}
+    assert report["settings"]["model.pooling"] == "mean"
+    diagonal = np.mean([report["map_by_pair"][name][name] for name in task.languages])
+    assert report["map"]["monolingual"] == pytest.approx(diagonal)
+    assert len(said) == 4
+
+
+def test_the_page_is_one_file_and_escapes_texts(tmp_path: Path) -> None:
+    task = parallel_task(languages=2, per_language=3)
+    texts = [f"<script>alert({number})</script> ไทย 中文 עברית" for number in range(6)]
+    task = replace(task, question_texts=texts, passage_texts=texts)
+    evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(" in page
+    assert "中文" in page
+    assert "a &lt;given&gt; model" in page
+    sources = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    assert [base64.b64decode(source)[1:4] for source in sources] == [b"PNG"] * 3
+    assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_one_language_has_no_cross_lingual_figure(tmp_path: Path) -> None:
+    task = make_task([0, 0], [0, 0, 0], [[0], [2]])
+    report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
+    assert report["map"]["cross_lingual"] is None
+    assert report["bias"]["rank_distance"]["mean"] is None
+    assert report["map"]["monolingual"] == report["map"]["multilingual"]
+    lines = (tmp_path / "report.md").read_text("utf-8").splitlines()
+    row = next(line for line in lines if line.startswith("| mAP |"))
+    assert row.split("|")[3].strip() == "-"
+    with pytest.raises(UserError, match="one language only"):
+        figure(report, "map.cross_lingual")
+
+
+def test_thirty_languages(tmp_path: Path) -> None:
+    task = parallel_task(languages=30, per_language=2)
+    report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
+    assert len(report["map_by_language"]) == 30
+
+
+def test_examples_are_the_best_and_the_worst(tmp_path: Path) -> None:
+    task = parallel_task(languages=3, per_language=30)
+    embedder = given_embedder(task)
+    examples = evaluate_task(task, embedder, Ranks(), tmp_path)["examples"]
+    best = [example["average_precision"] for example in examples["best"]]
+    worst = [example["average_precision"] for example in examples["worst"]]
+    assert best == sorted(best, reverse=True)
+    assert worst == sorted(worst)
+    assert max(worst) < min(best)
+    asked = [(e["question"]["id"], e["question"]["language"]) for e in examples["worst"]]
+    assert len({uid for uid, _ in asked}) == 6
+    assert len({language for _, language in asked[:3]}) == 3
+    for example in examples["best"]:
+        first = min(place["rank"] for place in example["ranks"])
+        if first <= len(example["found"]):
+            assert example["found"][first - 1]["right"]
+
+
+@pytest.mark.parametrize("kind", ["question", "passage"])
+def test_vectors_that_are_not_finite_are_refused(tmp_path: Path, kind: str) -> None:
+    task = parallel_task(languages=2, per_language=4)
+    rng = np.random.default_rng(1)
+    vectors = {"question": unit_vectors(rng, 8), "passage": unit_vectors(rng, 8)}
+    vectors[kind][[1, 6], 3] = np.nan
+    embedder = Given(task, vectors["question"], vectors["passage"])
+    with pytest.raises(UserError, match=rf"2 {kind} vectors .*first: \w+ in l00, \w+ in l01"):
+        evaluate_task(task, embedder, Ranks(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_figures_by_name(tmp_path: Path) -> None:
+    task = parallel_task(languages=2, per_language=4)
+    report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
+    assert figure(report, "map.multilingual") == report["map"]["multilingual"]
+    assert figure(report, "map_by_pair.l00.l01") == report["map_by_pair"]["l00"]["l01"]
+    distance = report["bias"]["rank_distance"]["mean"]
+    assert figure(report, "bias.rank_distance.mean") == distance
+    with pytest.raises(UserError, match=r"did you mean 'map\.multilingual'"):
+        figure(report, "map.multi_lingual")
+    with pytest.raises(UserError, match="figure 'map'"):
+        figure(report, "map")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    task = parallel_task(languages=2, per_language=4)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write the report"):
+        evaluate_task(task, given_embedder(task), Ranks(), tmp_path / "file" / "toy")

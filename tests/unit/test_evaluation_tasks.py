@@ -1,0 +1,109 @@
+"""Tasks from pair files, and how wrong ones are refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.tasks import check_task, load_task, task_name
+from tests.unit.evaluation_problems import make_task
+
+
+def write(file: Path, rows: list[tuple[str, str, str, str]]) -> Path:
+    names = ("uid", "lang", "query", "passage")
+    lines = [json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) for row in rows]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(lines) + "\n", "utf-8")
+    return file
+
+
+ROWS = [
+    ("b", "en", "who?", "Ada did"),
+    ("a", "en", "what?", "a loom"),
+    ("a", "de", "was?", "ein Webstuhl"),
+    ("c", "en", "who then?", "Ada did"),
+    ("c", "de", "wer dann?", "Ada war es"),
+]
+
+
+def test_pairs_become_a_task(tmp_path: Path) -> None:
+    file = write(tmp_path / "pairs.jsonl", ROWS)
+    task = load_task(f"pairs:{file}")
+    assert (task.name, task.languages) == ("pairs", ("de", "en"))
+    asked = [
+        (i, task.languages[code])
+        for i, code in zip(task.question_ids, task.question_language, strict=True)
+    ]
+    assert asked == [("a", "de"), ("c", "de"), ("a", "en"), ("b", "en"), ("c", "en")]
+    assert task.passage_texts == ["ein Webstuhl", "Ada war es", "a loom", "Ada did"]
+    assert task.passage_ids == ["a", "c", "a", "b"]
+    assert task.passage_language.tolist() == [0, 0, 1, 1]
+
+
+def test_uids_with_one_passage_text_share_a_candidate(tmp_path: Path) -> None:
+    """c's passage in English is b's; c is also right in German, b is not."""
+    task = load_task(f"pairs:{write(tmp_path / 'pairs.jsonl', ROWS)}")
+    right = np.split(task.relevant, task.relevant_starts[1:-1])
+    assert [some.tolist() for some in right] == [[0, 2], [1, 3], [0, 2], [3], [1, 3]]
+    assert task.pair_question.tolist() == [0, 0, 1, 1, 2, 2, 3, 4, 4]
+    assert task.pair_language.tolist() == [0, 1, 0, 1, 0, 1, 1, 0, 1]
+
+
+def test_one_text_in_two_languages_is_two_candidates(tmp_path: Path) -> None:
+    rows = [("a", "de", "q", "Radio"), ("a", "en", "q", "Radio")]
+    assert len(load_task(f"pairs:{write(tmp_path / 'p.jsonl', rows)}").passage_ids) == 2
+
+
+def test_toy_takes_a_folder_or_a_file(tmp_path: Path) -> None:
+    file = write(tmp_path / "toy" / "test.jsonl", ROWS)
+    for path in (file, file.parent):
+        check_task(f"toy:{path}")
+        assert len(load_task(f"toy:{path}").question_ids) == 5
+
+
+def test_pairs_takes_a_glob(tmp_path: Path) -> None:
+    write(tmp_path / "x.jsonl", ROWS[:3])
+    write(tmp_path / "y.jsonl", ROWS[3:])
+    assert len(load_task(f"pairs:{tmp_path}/*.jsonl").question_ids) == 5
+
+
+@pytest.mark.parametrize("act", [load_task, check_task])
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("toi:x", r"unknown task 'toi'; did you mean 'toy'\? \(known: pairs, toy\)"),
+        ("toy", r"expected NAME:PATH"),
+        ("toy:", r"expected NAME:PATH"),
+        ("toy:no/where", r"no file no/where/test.jsonl; make it with `hybrid-dist toy"),
+        ("pairs:no/where.jsonl", r"no/where.jsonl: no such file"),
+    ],
+)
+def test_wrong_specs_are_refused(act: object, spec: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        act(spec)  # type: ignore[operator]
+
+
+def test_the_name_of_a_spec() -> None:
+    assert task_name("pairs:some/where:else.jsonl") == "pairs"
+
+
+def test_a_question_without_an_answer_is_refused() -> None:
+    with pytest.raises(UserError, match=r"2 questions have no right answer.*first: q0, q2"):
+        make_task([0, 0, 0], [0, 0], [[], [1], []])
+
+
+def test_an_answer_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match="1 right answers are passages that are not there"):
+        make_task([0], [0], [[0, 7]])
+
+
+def test_a_language_without_passages_is_refused() -> None:
+    with pytest.raises(UserError, match=r"1 languages have questions but no passage \(l01\)"):
+        make_task([0, 1], [0, 0], [[0], [1]])
+
+
+def test_nothing_is_refused() -> None:
+    with pytest.raises(UserError, match="no question or no passage"):
+        make_task([], [0], [])
