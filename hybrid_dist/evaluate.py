@@ -87,7 +87,7 @@ class Evaluation:
         retriever = Retriever.load(str(model), ranks.device)
         found = {}
         for task in self.tasks:
-            report = evaluate_task(task, retriever, ranks, out / task.name, say)
+            report = evaluate_task(task, retriever, ranks, out / task.name, say, retriever.settings)
             for name, value in figures(report).items():
                 if name in HIGHER_IS_BETTER and value is not None:
                     found[f"{task.name}/{name}"] = value
@@ -122,7 +122,8 @@ def run(options: Options) -> None:
             print(message, file=sys.stderr, flush=True)
 
     for task in tasks:
-        evaluate_task(task, retriever, ranks, options.out / task.name, say)
+        out = options.out / task.name
+        evaluate_task(task, retriever, ranks, out, say, retriever.settings)
     leave()
 
 

@@ -188,8 +188,8 @@ def _introduce(
 ) -> None:
     index = materials.store.index
     terminal.say(
-        f"{index.rows:,} pairs in {len(index.languages)} languages; {ranks.world} processes on "
-        f"{ranks.device.type} ({strategy(accelerator)}, {config.train.precision}); "
+        f"{index.rows:,} pairs in {len(index.languages)} languages; "
+        f"{ranks.world} x {ranks.device.type} ({strategy(accelerator)}, {config.train.precision}); "
         f"batches of {config.batching.size}"
     )
     for left_out in materials.plan.left_out:

@@ -39,9 +39,14 @@ class GlobalBatch:
         return len(self.uid)
 
     def false_negatives(self) -> int:
-        """Ordered pairs of different rows that share a group."""
-        same = (self.groups[:, None, :] == self.groups[None, :, :]).any(-1)
-        return int(same.sum()) - len(self)
+        """Ordered pairs of different rows that share a passage's or a question's group."""
+        passages, queries = (_pairs_alike(self.groups[:, i]) for i in (0, 1))
+        return passages + queries - _pairs_alike(self.groups)
+
+
+def _pairs_alike(values: np.ndarray) -> int:
+    _, counts = np.unique(values, axis=0, return_counts=True)
+    return int((counts * (counts - 1)).sum())
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ def start(precision: str = "fp32", max_grad_norm: float = 0.0) -> tuple["Acceler
     zero = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
     device_type = "cuda" if torch.cuda.is_available() and not use_cpu else "cpu"
     _check_device(precision, device_type)
+    _check_launcher(device_type, gpus_wanted=launched and not (use_cpu or zero))
     if device_type == "cpu":
         share_cores(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
@@ -70,6 +71,23 @@ def _check_device(precision: str, device_type: str) -> None:
         raise LaunchError(
             "accelerate has FSDP on GPUs only, and none is visible here; "
             "use launchers/cpu.yaml, or launchers/zero3.yaml, which shards on CPUs too"
+        )
+
+
+def _check_launcher(device_type: str, gpus_wanted: bool) -> None:
+    """Refuse a launcher file for GPUs where there are too few."""
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if device_type == "cuda" and here > torch.cuda.device_count():
+        raise LaunchError(
+            f"{here} processes were started for the {torch.cuda.device_count()} GPUs visible here; "
+            f"add --num_processes {torch.cuda.device_count()} to accelerate launch"
+        )
+    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "").startswith("-1")  # as in launchers/cpu.yaml
+    if device_type == "cpu" and gpus_wanted and by_accelerate and not hidden:
+        raise LaunchError(
+            "this launcher file is for GPUs and none is visible here; "
+            "use launchers/cpu.yaml for processes on the CPU"
         )
 
 

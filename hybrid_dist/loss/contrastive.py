@@ -22,20 +22,23 @@ _reduce_scatter = getattr(dist, "reduce_scatter_single", dist.reduce_scatter_ten
 
 @dataclass(frozen=True)
 class Rows:
-    """Where a rank's rows stand in the global batch, and what is known of all rows."""
+    """The rows of all ranks, rank after rank, and which of them are this rank's."""
 
-    positions: Tensor
-    """Positions of this rank's rows in the global batch."""
-    order: Tensor
-    """Positions in the global batch of all ranks' rows, rank after rank."""
+    rank: int
     counts: tuple[int, ...]
     """Rows of every rank."""
     groups: Tensor | None
-    """Of every row of the global batch its groups [size, 2]; None keeps false negatives."""
+    """Of every row its passage's and its question's group [size, 2]: rows equal in either are no
+    negatives of each other. None keeps false negatives."""
 
     @property
     def size(self) -> int:
-        return len(self.order)
+        return sum(self.counts)
+
+    def own(self, device: torch.device) -> Tensor:
+        """Where this rank's rows stand among all."""
+        first = sum(self.counts[: self.rank])
+        return torch.arange(first, first + self.counts[self.rank], device=device)
 
 
 @dataclass(frozen=True)
@@ -52,39 +55,33 @@ def contrastive_loss(
     queries: Tensor, passages: Tensor, temperature: Tensor, rows: Rows, symmetric: bool
 ) -> LossParts:
     """Cross-entropy of each row's own passage among all; symmetric: and of its question."""
-    candidates = gather_rows(passages.float(), rows)
-    queries = queries.float()
-    logits = _masked(queries @ candidates.T / temperature, rows)
-    losses = functional.cross_entropy(logits, rows.positions, reduction="sum")
+    queries, passages, own = queries.float(), passages.float(), rows.own(queries.device)
+    logits = _masked(queries @ gather_rows(passages, rows).T / temperature, own, rows)
+    losses = functional.cross_entropy(logits, own, reduction="sum")
     if symmetric:
-        backward_logits = _masked(
-            passages.float() @ gather_rows(queries, rows).T / temperature, rows
-        )
-        backward_losses = functional.cross_entropy(backward_logits, rows.positions, reduction="sum")
-        losses = (losses + backward_losses) / 2
+        reverse = _masked(passages @ gather_rows(queries, rows).T / temperature, own, rows)
+        losses = (losses + functional.cross_entropy(reverse, own, reduction="sum")) / 2
     value = losses / rows.size
     return LossParts(
         loss=value * len(rows.counts),
         value=value.detach(),
-        correct=(logits.detach().argmax(1) == rows.positions).sum(),
+        correct=(logits.detach().argmax(1) == own).sum(),
     )
 
 
-def _masked(logits: Tensor, rows: Rows) -> Tensor:
+def _masked(logits: Tensor, own: Tensor, rows: Rows) -> Tensor:
     """Take out of the softmax the columns that may be right answers besides the row's own."""
     if rows.groups is None:
         return logits
-    same = (rows.groups[rows.positions, None, :] == rows.groups[None, :, :]).any(-1)
-    same[torch.arange(len(logits), device=logits.device), rows.positions] = False
+    passage, query = rows.groups.unbind(1)
+    same = (passage[own, None] == passage) | (query[own, None] == query)
+    same[torch.arange(len(own), device=own.device), own] = False
     return logits.masked_fill(same, float("-inf"))
 
 
 def gather_rows(local: Tensor, rows: Rows) -> Tensor:
-    """All ranks' rows, in the order of the global batch; gradients flow back to every rank."""
-    everything = local if len(rows.counts) == 1 else _Gather.apply(local, rows.counts)
-    inverse = torch.empty_like(rows.order)
-    inverse[rows.order] = torch.arange(rows.size, device=local.device)
-    return everything[inverse]
+    """All ranks' rows, rank after rank; gradients flow back to every rank."""
+    return local if len(rows.counts) == 1 else _Gather.apply(local, rows.counts)
 
 
 class _Gather(torch.autograd.Function):

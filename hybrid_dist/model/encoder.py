@@ -1,7 +1,6 @@
 """A bi-encoder with shared weights: a Hugging Face encoder, pooled and normalised."""
 
 import inspect
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hybrid_dist.config import Model
 from hybrid_dist.errors import UserError
+from hybrid_dist.model.settings import find, read_json
 
 Tokens = dict[str, Tensor]
 
@@ -55,6 +55,7 @@ class BiEncoder(nn.Module):
     def __init__(self, encoder: Encoder, temperature: float, learn_temperature: bool) -> None:
         super().__init__()
         self.encoder, self._temperature = encoder, temperature
+        self._no_split_modules = encoder.backbone._no_split_modules  # what FSDP2 shards by
         self.log_temperature = (
             nn.Parameter(torch.tensor([temperature]).log()) if learn_temperature else None
         )
@@ -136,26 +137,20 @@ def _pretrained(auto: Any, config: Any, model: Model, extra: dict[str, Any]) -> 
 def load_dense(backbone: Any, name: str) -> bool:
     """Put the dense layer of a sentence-transformers folder (LaBSE's) in the pooler, if any."""
     from safetensors.torch import load_file
-    from transformers.utils import cached_file
 
-    def find(file: str) -> str | None:
-        return cached_file(name, file, _raise_exceptions_for_missing_entries=False)
-
-    listing = find("modules.json")
-    if listing is None:
-        return False
-    for module in json.loads(Path(listing).read_text(encoding="utf-8")):
-        if module["type"].endswith(".Dense"):
-            if weights := find(f"{module['path']}/model.safetensors"):
-                state = load_file(weights)
-            elif weights := find(f"{module['path']}/pytorch_model.bin"):
-                state = torch.load(weights, weights_only=True)
-            else:
-                return False
-            backbone.pooler.dense.load_state_dict(
-                {key.removeprefix("linear."): value for key, value in state.items()}
-            )
-            return True
+    for module in read_json(name, "modules.json") or []:
+        if not module["type"].endswith(".Dense"):
+            continue
+        if weights := find(name, f"{module['path']}/model.safetensors"):
+            state = load_file(weights)
+        elif weights := find(name, f"{module['path']}/pytorch_model.bin"):
+            state = torch.load(weights, weights_only=True)
+        else:
+            return False
+        backbone.pooler.dense.load_state_dict(
+            {key.removeprefix("linear."): value for key, value in state.items()}
+        )
+        return True
     return False
 
 

@@ -1,7 +1,9 @@
 """A saved encoder at work: texts in, vectors out, as the evaluator and users need them."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,12 +35,18 @@ class Retriever:
                 raise UserError(f"{name}: this run has no model/ yet; train it to its end first")
             folder = folder / "model"
         where = str(folder) if folder.is_dir() else name
-        settings = Settings.load(folder) if folder.is_dir() else None
-        settings = settings or Settings("mean", "", "", 512, 512)
-        model = Model(name_or_path=where, pooling=settings.pooling)
-        config = read_config(model)
-        tokens = TextTokens.load(where, settings.within(positions(config)))
-        return cls(name, build(model, config), tokens, device)
+        config = read_config(Model(name_or_path=where))
+        settings = Settings.load(where).within(positions(config))
+        encoder = build(Model(name_or_path=where, pooling=settings.pooling), config)
+        return cls(name, encoder, TextTokens.load(where, settings), device)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How texts become vectors, for reports."""
+        told = {
+            key.replace("_", " "): value for key, value in asdict(self._tokens.settings).items()
+        }
+        return told | {"arithmetic": "bf16" if self._device.type == "cuda" else "fp32"}
 
     def embed_questions(self, texts: Sequence[str]) -> np.ndarray:
         return self._embed(texts, self._tokens.queries)

@@ -12,7 +12,7 @@ class TextTokens:
     """A tokenizer that knows what is put before questions and passages and where they are cut."""
 
     def __init__(self, tokenizer: Any, settings: Settings) -> None:
-        self.tokenizer, self._settings = tokenizer, settings
+        self.tokenizer, self.settings = tokenizer, settings
 
     @classmethod
     def load(cls, name: str, settings: Settings) -> "TextTokens":
@@ -25,10 +25,10 @@ class TextTokens:
             raise UserError(f"model.name_or_path: {name} has no tokenizer ({reason})") from None
 
     def queries(self, texts: Sequence[str]) -> Tokens:
-        return self._tokens(self._settings.query_prefix, texts, self._settings.max_query_tokens)
+        return self._tokens(self.settings.query_prefix, texts, self.settings.max_query_tokens)
 
     def passages(self, texts: Sequence[str]) -> Tokens:
-        return self._tokens(self._settings.passage_prefix, texts, self._settings.max_passage_tokens)
+        return self._tokens(self.settings.passage_prefix, texts, self.settings.max_passage_tokens)
 
     def check(self, config: Any) -> None:
         """Refuse a tokenizer whose ids the model has no embeddings for."""

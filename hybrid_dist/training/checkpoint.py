@@ -53,7 +53,7 @@ class Checkpoints:
             if problem:
                 raise UserError(f"checkpoint.resume: {resume} {problem}")
             return Path(resume)
-        for folder in reversed(self._all()):
+        for folder in reversed(self._timeline()):
             problem = damage(folder)
             if problem is None:
                 return folder
@@ -89,14 +89,25 @@ class Checkpoints:
         pointer = self._folder / f"{LATEST}.tmp"
         pointer.write_text(final.name + "\n")
         pointer.replace(self._folder / LATEST)
-        for old in self._all()[: -self._keep]:
-            shutil.rmtree(old)
+        kept = self._timeline()[-self._keep :]
+        for other in self._all():
+            if other not in kept:  # older ones, and those of a future that was gone back from
+                shutil.rmtree(other)
+
+    def _timeline(self) -> list[Path]:
+        """The checkpoint that `latest` names and those before it, oldest first."""
+        try:
+            latest = self._folder / (self._folder / LATEST).read_text().strip()
+        except OSError:
+            return self._all()
+        return [folder for folder in self._all() if _step(folder) <= _step(latest)]
 
     def _all(self) -> list[Path]:
-        return sorted(
-            (f for f in self._folder.glob("step-*") if f.suffix != ".tmp"),
-            key=lambda f: int(f.name.removeprefix("step-")),
-        )
+        return sorted((f for f in self._folder.glob("step-*") if f.suffix != ".tmp"), key=_step)
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
 
 
 def damage(folder: Path) -> str | None:

@@ -1,5 +1,6 @@
 """The model as the user gets it, gathered from wherever the strategy keeps its weights."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -44,4 +45,10 @@ class Exporter:
         """Make a written model the run's model."""
         if self._ranks.is_first:
             replace(draft, self.folder.model)
+        self._ranks.barrier()
+
+    def discard(self, draft: Path) -> None:
+        """Remove a written model."""
+        if self._ranks.is_first:
+            shutil.rmtree(draft)
         self._ranks.barrier()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -72,10 +72,9 @@ class Feed:
 
     def _rows(self, batch: GlobalBatch, share: Share) -> Rows:
         return Rows(
-            positions=torch.from_numpy(share.rows),
-            order=torch.arange(len(batch)),  # shares are dealt in the order of the batch
+            rank=self._ranks.rank,
             counts=share.counts,
-            groups=torch.from_numpy(batch.groups) if self._mask else None,
+            groups=torch.from_numpy(batch.groups) if self._mask else None,  # dealt in this order
         )
 
     def _on_device(self, work: Work) -> Work:
@@ -85,13 +84,8 @@ class Feed:
         chunks = [
             Chunk(_to(chunk.queries, device), _to(chunk.passages, device)) for chunk in work.chunks
         ]
-        rows = work.rows
-        groups = None if rows.groups is None else rows.groups.to(device)
-        return Work(
-            work.batch,
-            chunks,
-            Rows(rows.positions.to(device), rows.order.to(device), rows.counts, groups),
-        )
+        groups = None if work.rows.groups is None else work.rows.groups.to(device)
+        return Work(work.batch, chunks, replace(work.rows, groups=groups))
 
 
 def _to(tokens: Tokens, device: torch.device) -> Tokens:

@@ -62,5 +62,6 @@ class Selection:
         value = found[judge.figure]
         if judge.prefers(value, progress.best):
             self._exporter.keep(draft)
-            progress = replace(progress, best=value, best_step=progress.step)
+            return replace(progress, best=value, best_step=progress.step)
+        self._exporter.discard(draft)
         return progress

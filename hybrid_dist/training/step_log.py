@@ -43,7 +43,7 @@ class StepLog:
         self._counts[kind] += 1
 
     def step(self, step: int, work: Work, result: Result) -> None:
-        """Write the figures of this update, and what was noted since the last. All ranks take part."""
+        """Write this update's figures and what was noted since the last. All ranks take part."""
         own = [result.parts.value, result.parts.correct, *map(torch.as_tensor, self._losses)]
         sums = self._ranks.sum(torch.stack([part.double().cpu() for part in own]).numpy())
         loss, correct, by_kind = float(sums[0]), float(sums[1]), sums[2:]
