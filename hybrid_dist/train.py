@@ -20,7 +20,7 @@ from hybrid_dist.config import Config
 from hybrid_dist.data.store import Store
 from hybrid_dist.errors import UserError, reported
 from hybrid_dist.evaluate import Evaluation
-from hybrid_dist.model.encoder import BiEncoder, build, check_lengths, read_config
+from hybrid_dist.model.encoder import BiEncoder, build, check_lengths, read_config, recompute_layers
 from hybrid_dist.model.settings import Settings
 from hybrid_dist.model.tokens import TextTokens
 from hybrid_dist.tracking.metrics_log import MetricsLog
@@ -147,11 +147,10 @@ def _train(
 
 def _model(config: Config, model_config: Any) -> BiEncoder:
     encoder = build(config.model, model_config)
-    backbone: Any = encoder.backbone
     if config.train.gradient_checkpointing:
-        backbone.gradient_checkpointing_enable({"use_reentrant": False})
+        recompute_layers(encoder)
     if config.train.compile:
-        backbone.compile(dynamic=True)
+        encoder.backbone.compile(dynamic=True)
     return BiEncoder(encoder, config.loss.temperature, config.loss.learn_temperature)
 
 

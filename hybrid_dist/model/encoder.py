@@ -109,6 +109,16 @@ def build(model: Model, config: Any) -> Encoder:
     return Encoder(backbone, model.pooling)
 
 
+def recompute_layers(encoder: Encoder) -> None:
+    """Keep only layers' inputs in the forward pass, and compute the rest again in the backward."""
+    backbone: Any = encoder.backbone
+    backbone.config.use_cache = False
+    old_name = "gradient_checkpointing_enable"  # transformers before 5.23 has only this one
+    name = "activation_checkpointing_enable"
+    enable = getattr(backbone, name if hasattr(backbone, name) else old_name)
+    enable({"use_reentrant": False})
+
+
 def positions(config: Any) -> int:
     """Tokens that a model has positions for; RoBERTa's kin lose those up to the padding's."""
     offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0

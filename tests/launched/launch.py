@@ -58,7 +58,7 @@ def run(command: Sequence[str], timeout: float = 180, **environment: str) -> Don
 
 
 def start(command: Sequence[str], **environment: str) -> subprocess.Popen[str]:
-    base = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "DS_ACCELERATOR": "cpu"}
+    base = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

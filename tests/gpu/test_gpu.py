@@ -1,0 +1,54 @@
+"""What needs a GPU: the strategies that Accelerate has there alone, and bf16. Two ranks where there
+are two GPUs, else one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.launched.launch import Done, launch, train
+from tests.launched.test_training import column, options
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is visible here")
+GPUS = min(2, torch.cuda.device_count())
+
+
+def succeed(done: Done) -> None:
+    assert done.code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("launcher", "strategy"),
+    [("single", "single"), ("ddp", "ddp"), ("fsdp2", "fsdp"), ("zero2", "zero2")],
+)
+def test_training_on_gpus_is_the_same_as_on_the_cpu(
+    launcher: str, strategy: str, toy: Path, tmp_path: Path
+) -> None:
+    if launcher == "ddp" and GPUS < 2:
+        pytest.skip("accelerate starts MULTI_GPU files on two GPUs or more")
+    processes = 1 if launcher == "single" else GPUS
+    few = {"train__steps": "20"}
+    succeed(train(options(toy, tmp_path, "cpu", **few), CUDA_VISIBLE_DEVICES=""))
+    module = ["-m", "hybrid_dist.train", *options(toy, tmp_path, launcher, **few)]
+    succeed(launch(launcher, processes, module))
+    described = json.loads((tmp_path / launcher / "environment.json").read_text())
+    assert (described["strategy"], described["processes"]) == (strategy, processes)
+    for key in ("train/loss", "train/grad_norm"):
+        on_gpu, on_cpu = column(tmp_path, launcher, key), column(tmp_path, "cpu", key)
+        assert np.max(np.abs(on_gpu / on_cpu - 1)) < 2e-3
+
+
+def test_a_bf16_run_trains_evaluates_and_resumes(toy: Path, tmp_path: Path) -> None:
+    changed = {
+        "train__precision": "bf16",
+        "eval__tasks": f"toy:{toy}",
+        "checkpoint__every": "10",
+        "optim__schedule": "constant",
+    }
+    for steps in ("10", "20"):
+        succeed(train(options(toy, tmp_path, "run", **changed, train__steps=steps)))
+    assert list(column(tmp_path, "run", "step")) == list(range(1, 21))
+    report = json.loads((tmp_path / "run" / "eval" / "toy" / "report.json").read_text())
+    assert report["settings"]["arithmetic"] == "bf16"
