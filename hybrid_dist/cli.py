@@ -116,7 +116,12 @@ def main() -> None:
         with reported(PROGRAM):
             if word not in COMMANDS:
                 raise UserError(f"unknown command {word!r}{nearest(word, COMMANDS)}\n\n{usage()}")
-            COMMANDS[word][0](args)
+            try:
+                COMMANDS[word][0](args)
+            except OSError as error:
+                if error.filename is None:
+                    raise
+                raise UserError(f"{error.filename}: {error.strerror}") from None
 
 
 def usage() -> str:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +13,19 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from hybrid_dist.errors import UserError, nearest
+from hybrid_dist.strict_yaml import read_yaml
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Temperature = Annotated[float, Field(ge=1e-4, le=100, allow_inf_nan=False)]
 PositiveReal = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 T = TypeVar("T")
+LEARNED_TEMPERATURE = (0.001, 1.0)
+"""A learned temperature stays in between."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -70,11 +75,11 @@ class Data:
 
 @section
 class Mix:
-    monolingual: Weight = 0.0
+    monolingual: Share = 0.0
     """Weight of batches whose questions and passages are all in one language."""
-    cross_lingual: Weight = 0.0
+    cross_lingual: Share = 0.0
     """Weight of batches whose questions and passages are in different languages."""
-    multilingual: Weight = 0.0
+    multilingual: Share = 0.0
     """Weight of batches that draw both languages of every pair freely."""
 
 
@@ -92,7 +97,7 @@ class Batching:
 
 @section
 class Loss:
-    temperature: PositiveReal = 0.05
+    temperature: Temperature = 0.05
     """Similarities are divided by this before the softmax."""
     learn_temperature: bool = False
     """Train the temperature, starting from loss.temperature."""
@@ -162,7 +167,7 @@ class Log:
 class Config:
     """One run of hybrid_dist."""
 
-    seed: Count = 1
+    seed: Seed = 1
     """Decides initial weights, batches and dropout."""
     run: Run = field(default_factory=Run)
     model: Model = field(default_factory=Model)
@@ -179,7 +184,9 @@ class Config:
 HELP = """One run of hybrid_dist.
 
 Start from a file with --config FILE and change single values with --section.key value
-(or --section.key=value); the flags below are the keys of the file."""
+(or --section.key=value); the flags below are the keys of the file.
+
+Example: hybrid-dist train --config configs/demo.yaml --train.steps 500"""
 
 FREE_ON_RESUME = ("run.", "log.", "eval.", "checkpoint.", "train.steps", "train.chunk_size")
 """Keys that may differ when a run folder is resumed: the others would make it another run."""
@@ -193,7 +200,7 @@ def load(args: Sequence[str], program: str) -> Config:
         Config,
         prog=program,
         description=HELP,
-        args=flags,
+        args=_with_python_booleans(flags),
         default=base,
         use_underscores=True,
         config=(tyro.conf.FlagConversionOff,),
@@ -202,18 +209,6 @@ def load(args: Sequence[str], program: str) -> Config:
     config = _checked(dataclasses.asdict(config), "command line")
     _check_possible(config)
     return config
-
-
-def read_yaml(file: Path) -> Any:
-    """A YAML file's content, by YAML 1.2's rules for booleans and numbers (`no` is a language)."""
-    try:
-        return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
-    except OSError as error:
-        raise UserError(
-            f"{file}: cannot be read ({error.strerror}); give --config a YAML file"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: is not valid YAML: {error}") from None
 
 
 def from_yaml(file: Path) -> Config:
@@ -264,6 +259,21 @@ def _split_config_flag(args: Sequence[str]) -> tuple[Path | None, list[str]]:
     return file, flags
 
 
+def _with_python_booleans(flags: Sequence[str]) -> list[str]:
+    """`true` and `false` as files spell them, in the spelling that tyro takes."""
+    defaults = flatten(dataclasses.asdict(Config()))
+    names = {f"--{key}" for key, value in defaults.items() if isinstance(value, bool)}
+    spelled = {"true": "True", "false": "False"}
+    made: list[str] = []
+    for flag in flags:
+        name, equals, value = flag.partition("=")
+        if name in names and equals:
+            made.append(f"{name}={spelled.get(value, value)}")
+        else:
+            made.append(spelled.get(flag, flag) if made and made[-1] in names else flag)
+    return made
+
+
 def _checked(tree: Any, where: str) -> Config:
     if not isinstance(tree, dict):
         raise UserError(f"{where}: expected sections such as `model:` and `data:`, found {tree!r}")
@@ -298,8 +308,18 @@ def _check_possible(config: Config) -> None:
         raise UserError(
             "data.train: no pair file is given; add one, as in --data.train toy/train.jsonl"
         )
-    if not config.run.name.strip("./ "):
-        raise UserError(f"run.name: {config.run.name!r} names no folder inside run.dir")
+    name = config.run.name
+    outside = Path(name).is_absolute() or ".." in Path(name).parts or not name.strip("./ ")
+    if outside or not name.isprintable():
+        raise UserError(f"run.name: {name!r} names no folder inside run.dir")
+    if not config.model.name_or_path:
+        raise UserError("model.name_or_path: is empty; give a folder or a name on the hub")
+    lowest, highest = LEARNED_TEMPERATURE
+    if config.loss.learn_temperature and not lowest <= config.loss.temperature <= highest:
+        raise UserError(
+            f"loss.temperature: {config.loss.temperature} cannot be learned from; "
+            f"start between {lowest} and {highest}"
+        )
     if config.eval.every and not (config.eval.tasks or config.data.dev):
         raise UserError(
             f"eval.every: is {config.eval.every}, but there is nothing to evaluate; "
@@ -309,31 +329,3 @@ def _check_possible(config: Config) -> None:
         name, colon, path = task.partition(":")
         if not (name and colon and path):
             raise UserError(f"eval.tasks: {task!r} is not NAME:PATH, as in toy:data/toy")
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's scalars, that refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [self.construct_object(key) for key, _ in node.value]
-        for position, name in enumerate(names):
-            if name in names[:position]:
-                mark = node.value[position][0].start_mark
-                raise yaml.YAMLError(f"key {name!r} is given twice, again in line {mark.line + 1}")
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in resolvers if not tag.endswith((":bool", ":float"))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
-    ),
-    list("-+.0123456789"),
-)

@@ -87,8 +87,7 @@ def _check(options: ToyOptions) -> None:
     for name, (low, high) in LIMITS.items():
         value = getattr(options, name)
         if not low <= value <= high:
-            flag = name.replace("_", "-")
-            raise UserError(f"--{flag} {value} is out of range: give {low} to {high}")
+            raise UserError(f"--{name} {value} is out of range: give {low} to {high}")
     if options.hidden % options.heads:
         raise UserError(
             f"--hidden {options.hidden} cannot be shared by {options.heads} heads: give a multiple"

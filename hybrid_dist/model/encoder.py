@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from hybrid_dist.config import Model
+from hybrid_dist.config import LEARNED_TEMPERATURE, Model
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.settings import find, read_json
 
@@ -50,7 +50,7 @@ class Encoder(nn.Module):
 class BiEncoder(nn.Module):
     """The trained module: all chunks of a rank's rows go through one forward."""
 
-    LOWEST, HIGHEST = 0.001, 1.0  # a learned temperature stays in between
+    LOWEST, HIGHEST = LEARNED_TEMPERATURE
 
     def __init__(self, encoder: Encoder, temperature: float, learn_temperature: bool) -> None:
         super().__init__()
@@ -76,7 +76,9 @@ class BiEncoder(nn.Module):
     def _temperature_of(self, queries: Tensor) -> Tensor:
         if self.log_temperature is None:
             return queries.new_full((1,), self._temperature)
-        return self.log_temperature.float().exp().clamp(self.LOWEST, self.HIGHEST)
+        free = self.log_temperature.float().exp()
+        held = free.clamp(self.LOWEST, self.HIGHEST)
+        return free + (held - free).detach()  # a bound stops the value, not the way back
 
     def _encode(self, chunk: Chunk) -> tuple[Tensor, Tensor]:
         return self.encoder(chunk.queries), self.encoder(chunk.passages)

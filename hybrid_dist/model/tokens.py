@@ -19,10 +19,13 @@ class TextTokens:
         from transformers import AutoTokenizer  # seconds to import, so only when needed
 
         try:
-            return cls(AutoTokenizer.from_pretrained(name), settings)
+            tokenizer = AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"model.name_or_path: {name} has no tokenizer ({reason})") from None
+        if len(tokenizer) <= len(tokenizer.all_special_tokens):  # made up from config.json alone
+            raise UserError(f"model.name_or_path: {name} has no tokenizer (no file with its words)")
+        return cls(tokenizer, settings)
 
     def queries(self, texts: Sequence[str]) -> Tokens:
         return self._tokens(self.settings.query_prefix, texts, self.settings.max_query_tokens)

@@ -22,7 +22,7 @@ class MetricsLog:
         if not self._file.exists():
             return []
         records = []
-        for line in self._file.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in self._file.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 records.append(json.loads(line))
             except json.JSONDecodeError:

@@ -3,6 +3,7 @@
 import secrets
 import string
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,9 @@ class WandbRun:
         try:
             action()
         except Exception as error:
-            self._run = None
+            run, self._run = self._run, None
+            with suppress(Exception):  # what was sent before is worth keeping
+                run.finish(exit_code=1)
             self._say(
                 f"W&B is off for the rest of this run: {error} (metrics.jsonl has everything)"
             )

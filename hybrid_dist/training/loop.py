@@ -37,9 +37,11 @@ def train(
         if due(progress.step, config.log.every):
             log.step(progress.step, work, result)
         if due(progress.step, config.eval.every):
+            log.check(progress.step)
             with log.paused():
                 progress = selection.evaluate(progress)
         if due(progress.step, config.checkpoint.every) or progress.step == steps:
+            log.check(progress.step)
             with log.paused():
                 checkpoints.save(progress)
     if progress.best_step is None:

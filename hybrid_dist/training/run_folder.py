@@ -33,12 +33,17 @@ class RunFolder:
 
     def check(self) -> None:
         """Refuse to go on in a folder that holds another run. Writes nothing."""
+        resume = self._config.checkpoint.resume
+        if resume not in ("auto", "never") and not (Path(resume) / "manifest.json").is_file():
+            raise UserError(f"checkpoint.resume: {resume} is no checkpoint (auto, never or a path)")
         recorded = self.path / "config.yaml"
+        if recorded.exists() and not self.metrics.exists() and not self.checkpoints.exists():
+            return  # it was described and never begun
         if not recorded.exists():
             if self.path.exists() and any(self.path.iterdir()):
                 raise UserError(f"{self.path}: holds files but no run; choose another run.name")
             return
-        if self._config.checkpoint.resume == "never":
+        if resume == "never":
             raise UserError(
                 f"checkpoint.resume: is never, but {self.path} holds a run; "
                 "choose another run.name, or set checkpoint.resume to auto"

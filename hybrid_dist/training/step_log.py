@@ -1,11 +1,11 @@
 """What is told of steps: gathered from all ranks, given to metrics.jsonl, W&B and the terminal."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
 from hybrid_dist.batching import KINDS
@@ -69,11 +69,12 @@ class StepLog:
         )
         self._last_step = step
         self._start_anew()
-        if not math.isfinite(loss):
-            raise UserError(
-                f"train/loss is {loss} at step {step} (a {work.batch.kind} batch); lower optim.lr, "
-                "raise optim.warmup_steps or choose another train.precision, then resume"
-            )
+        _refuse_not_finite(step, by_kind)
+
+    def check(self, step: int) -> None:
+        """Refuse to keep what came of a loss that is not finite. All ranks take part."""
+        own = torch.stack([torch.as_tensor(loss).double().cpu() for loss in self._losses])
+        _refuse_not_finite(step, self._ranks.sum(own.numpy()))
 
     def figures(self, step: int, figures: dict[str, float]) -> None:
         """Write the figures of an evaluation."""
@@ -87,3 +88,11 @@ class StepLog:
     def _write(self, record: dict[str, Any]) -> None:
         for write in self._writers:
             write(record)
+
+
+def _refuse_not_finite(step: int, losses: np.ndarray) -> None:
+    if not np.isfinite(losses).all():
+        raise UserError(
+            f"train/loss is not finite at step {step} or shortly before; start another run.name "
+            "with a lower optim.lr, more optim.warmup_steps or another train.precision"
+        )

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import wandb
-from tests.unit.wandb_files import offline_runs
 
 from hybrid_dist.config import Log
 from hybrid_dist.tracking.metrics_log import MetricsLog
 from hybrid_dist.tracking.wandb_run import WandbRun
+from tests.unit.wandb_files import offline_runs
 
 CONFIG = {"seed": 1, "optim": {"lr": 0.5}, "data": {"train": ["ä.jsonl"]}}
 
@@ -22,7 +22,7 @@ def record(step: int, **figures: Any) -> dict[str, Any]:
 def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "metrics.jsonl")
     assert log.read() == []
-    records = [record(10, kind="ünï"), record(20, language=None)]
+    records = [record(10, kind="ünï\u2028\x85\n"), record(20, language=None)]
     for each in records:
         log.write(each)
     assert log.read() == records
@@ -124,7 +124,6 @@ def test_a_failure_on_the_way_is_told_once_and_does_not_stop_the_run(tmp_path: P
     wandb.finish()  # as at the program's end
     assert len(said) == 1
     assert said[0].startswith("W&B is off for the rest of this run: ")
-    assert [r["step"] for r in offline_runs(tmp_path)[0].history] == [1]
 
 
 def test_a_run_without_a_folder_to_write_to_is_told_and_goes_on(tmp_path: Path) -> None:

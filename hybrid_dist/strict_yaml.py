@@ -1,0 +1,55 @@
+"""YAML as people mean it: `no` is a language, 3e-5 a number, and a key given twice a mistake."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hybrid_dist.errors import UserError
+
+
+def read_yaml(file: Path) -> Any:
+    """A YAML file's content, by YAML 1.2's rules for booleans and numbers (`no` is a language)."""
+    try:
+        return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
+    except OSError as error:
+        raise UserError(
+            f"{file}: cannot be read ({error.strerror}); give --config a YAML file"
+        ) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{file}: is not valid YAML: {error}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2's scalars, that refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names: set[Any] = set()
+        for key, _ in node.value:
+            if key.value in names:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"key {key.value!r} is given twice, again in line {line}")
+            if isinstance(key, yaml.ScalarNode):
+                names.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_OLD = (":bool", ":int", ":float", ":timestamp")
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in resolvers if not tag.endswith(_OLD)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9]\d*)$"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
+    ),
+    list("-+.0123456789"),
+)

@@ -1,0 +1,185 @@
+"""The command line: what it says, and the files that it lays out."""
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import copy2, copytree, ignore_patterns
+
+import pytest
+
+import hybrid_dist
+from hybrid_dist import cli, scaffold
+
+ROOT = Path(hybrid_dist.__file__).resolve().parents[1]
+Ended = tuple[int, str, str]
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
+    """Runs `hybrid-dist WORDS`: its exit code, standard output and standard error."""
+
+    def run(*words: str) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["hybrid-dist", *words])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_usage_names_every_command(command: Callable[..., Ended], words: tuple[str, ...]) -> None:
+    code, out, _ = command(*words)
+    assert code == 0
+    for name, (_, told) in cli.COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(told)}$", out, re.MULTILINE)
+
+
+def test_the_version_is_the_packages(command: Callable[..., Ended]) -> None:
+    assert command("--version") == (0, f"hybrid-dist {hybrid_dist.__version__}\n", "")
+
+
+@pytest.mark.parametrize(("word", "near"), [("evalute", "evaluate"), ("Train", "train")])
+def test_an_unknown_command_is_refused_with_the_nearest(
+    command: Callable[..., Ended], word: str, near: str
+) -> None:
+    code, out, err = command(word)
+    assert (code, out) == (2, "")
+    assert f"unknown command '{word}'; did you mean '{near}'?" in err
+
+
+def test_a_word_like_no_command_is_refused_with_all_of_them(command: Callable[..., Ended]) -> None:
+    code, _, err = command("überhaupt nicht")
+    assert code == 2
+    assert "did you mean" not in err
+    assert all(name in err for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_of_a_command_shows_an_example(command: Callable[..., Ended], name: str) -> None:
+    code, out, _ = command(name, "--help")
+    told = " ".join(re.sub("[│|]", " ", out).split())
+    assert code == 0
+    assert f"usage: hybrid-dist {name}" in told
+    assert re.search(rf"Examples?:? .*hybrid-dist {name} ", told)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_an_unknown_option_is_refused(
+    command: Callable[..., Ended], name: str, tmp_path: Path
+) -> None:
+    needed = {"init": (str(tmp_path),), "toy": ("--out", str(tmp_path))}.get(name, ())
+    code, out, err = command(name, *needed, "--no-such-option", "1")
+    assert code == 2
+    assert "no-such-option" in out + err
+    assert "Traceback" not in out + err
+
+
+def test_a_mistake_is_one_message_on_standard_error(
+    command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    code, out, err = command("train", "--config", str(tmp_path / "no such file.yaml"))
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"hybrid-dist train: error: .*no such file\.yaml: cannot be read.*\n", err)
+
+
+def shipped() -> set[str]:
+    """The files that `init` is to lay out, by their place in the checkout."""
+    parts = ((ROOT / part).rglob("*") for part in ("configs", "launchers", "slurm"))
+    return {
+        str(file.relative_to(ROOT))
+        for files in parts
+        for file in files
+        if file.is_file() and "__pycache__" not in file.parts and file.suffix != ".py"
+    }
+
+
+def test_init_lays_the_files_out(command: Callable[..., Ended], tmp_path: Path) -> None:
+    folder = tmp_path / "my retriever"
+    code, out, _ = command("init", str(folder))
+    laid = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    assert code == 0
+    assert laid == shipped()
+    assert {"configs/demo.yaml", "launchers/ddp.yaml", "launchers/zero3.yaml"} <= laid
+    assert sorted(out.split("\n")[:-1]) == sorted(str(folder / name) for name in laid)
+    for name in laid:
+        assert (folder / name).read_bytes() == (ROOT / name).read_bytes()
+        assert os.access(folder / name, os.X_OK) == os.access(ROOT / name, os.X_OK)
+
+
+def test_init_leaves_what_is_there_alone(command: Callable[..., Ended], tmp_path: Path) -> None:
+    command("init", str(tmp_path))
+    changed, gone = tmp_path / "configs/demo.yaml", tmp_path / "launchers/ddp.yaml"
+    changed.write_text("seed: 7\n")
+    gone.unlink()
+    code, out, _ = command("init", str(tmp_path))
+    assert code == 0
+    assert changed.read_text() == "seed: 7\n"
+    assert gone.is_file()
+    lines = out.split("\n")
+    assert f"{changed}: left alone, though it differs" in lines
+    assert str(gone) in lines
+    assert f"{tmp_path / 'launchers/cpu.yaml'}: there already" in lines
+
+
+def test_init_into_a_file_is_refused(command: Callable[..., Ended], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, err = command("init", str(tmp_path / "file"))
+    assert code == 2
+    assert "is a file; name a folder" in err
+
+
+def test_toy_makes_the_data(command: Callable[..., Ended], tmp_path: Path) -> None:
+    out = tmp_path / "toy data"
+    sizes = ("--languages", "2", "--train_uids", "20", "--dev_uids=4", "--test_uids=4")
+    code, told, _ = command("toy", "--out", str(out), *sizes, "--hidden", "8", "--heads", "2")
+    assert code == 0
+    assert "40 training pairs in 2 languages" in told
+    assert len((out / "train.jsonl").read_text("utf-8").splitlines()) == 40
+
+
+def test_a_wheel_carries_what_init_lays_out(tmp_path: Path) -> None:
+    """Built from a copy: a build leaves files in the tree that it builds."""
+    copy = tmp_path / "checkout"
+    for folder in ("hybrid_dist", *scaffold.PARTS):
+        copytree(ROOT / folder, copy / folder, ignore=ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        copy2(ROOT / file, copy / file)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path)]
+    here = ["--no-build-isolation"] if find_spec("setuptools") else []
+    subprocess.run([*build, *here, str(copy)], check=True, timeout=200)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if not name.endswith("/")}
+    assert {f"hybrid_dist/files/{name}" for name in shipped()} <= names
+    modules = {
+        str(file.relative_to(ROOT))
+        for file in (ROOT / "hybrid_dist").rglob("*")
+        if file.suffix == ".py" or file.name == "py.typed"
+    }
+    assert modules <= names
+    assert "hybrid_dist/py.typed" in names
+    others = {name for name in names if not name.startswith("hybrid_dist")}
+    assert not others, "nothing but the package is installed"
+
+    installed = tmp_path / "installed"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(installed)
+    laid = tmp_path / "laid out"
+    code = (
+        f"from hybrid_dist import scaffold; print(*scaffold.lay_out(scaffold.Path({str(laid)!r})))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=tmp_path, env={"PYTHONPATH": str(installed)}
+    )
+    assert {str(f.relative_to(laid)) for f in laid.rglob("*") if f.is_file()} == shipped()

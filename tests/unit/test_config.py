@@ -1,0 +1,291 @@
+"""A run's configuration: files and flags, and how wrong ones are refused."""
+
+import ast
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hybrid_dist import config as configs
+from hybrid_dist.config import Config, flatten, from_yaml, load, other_run, read_yaml, to_yaml
+from hybrid_dist.errors import UserError
+
+TRAIN = ("--data.train", "pairs.jsonl")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "a run.yaml"
+
+
+def loaded(file: Path, text: str, *flags: str) -> Config:
+    file.write_text(text, "utf-8")
+    return load(["--config", str(file), *flags], "program")
+
+
+def refusal(file: Path, text: str, *flags: str) -> str:
+    with pytest.raises(UserError) as error:
+        loaded(file, text, *flags)
+    return str(error.value)
+
+
+DATA = "data:\n  train: [pairs.jsonl]\n"
+
+
+def test_flags_change_single_values_of_a_file(file: Path) -> None:
+    text = DATA + "optim:\n  lr: 0.5\n  warmup_steps: 7\n"
+    config = loaded(file, text, "--optim.lr", "2e-4", "--run.name=Ünï code")
+    assert config.optim.lr == 2e-4
+    assert config.optim.warmup_steps == 7
+    assert config.run.name == "Ünï code"
+    assert config.data.train == ("pairs.jsonl",)
+    assert config.loss == Config().loss
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--batching.size", "64"),
+        ("--batching.size=64",),
+        ("--batching.size=2", "--batching.size=64"),
+    ],
+    ids=["space", "equals sign", "twice: the last"],
+)
+def test_both_spellings_of_a_flag_mean_the_same(flags: tuple[str, ...]) -> None:
+    assert load([*TRAIN, *flags], "program").batching.size == 64
+
+
+@pytest.mark.parametrize("spelling", ["--config {}", "--config={}"])
+def test_both_spellings_name_the_file_wherever_it_stands(file: Path, spelling: str) -> None:
+    named = spelling.split(" ")
+    file.write_text(DATA + "seed: 5\n")
+    named = [word.format(file) for word in named]
+    assert load([*named, "--train.steps=3"], "program") == load(["--train.steps=3", *named], "p")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--config"], "expects a YAML file"),
+        (["--config="], "expects a YAML file"),
+        (["--config", "--seed", "1"], "expects a YAML file"),
+        (["--config", "a.yaml", "--config=b.yaml"], "given twice (a.yaml and b.yaml)"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+    ],
+)
+def test_a_wrong_config_flag_is_refused(words: list[str], told: str) -> None:
+    with pytest.raises(UserError, match=re.escape(told)):
+        load(words, "program")
+
+
+def test_a_list_flag_takes_several_values() -> None:
+    config = load(["--data.train", "a b.jsonl", "c-*.jsonl", "--seed", "3"], "program")
+    assert config.data.train == ("a b.jsonl", "c-*.jsonl")
+    assert config.seed == 3
+
+
+@pytest.mark.parametrize("spelling", ["3e-5", "3.0e-5", "0.00003", "+3E-5", ".3e-4"])
+def test_every_spelling_of_a_number_is_a_number(file: Path, spelling: str) -> None:
+    assert loaded(file, f"{DATA}optim:\n  lr: {spelling}\n").optim.lr == pytest.approx(3e-5)
+    assert isinstance(read_yaml(file)["optim"]["lr"], float)
+
+
+@pytest.mark.parametrize("word", ["no", "on", "off", "yes", "y", "NO"])
+def test_language_codes_that_yaml_takes_for_booleans_stay_words(file: Path, word: str) -> None:
+    assert loaded(file, f"data:\n  train: [{word}]\nrun:\n  name: {word}\n").run.name == word
+
+
+@pytest.mark.parametrize(("word", "value"), [("true", True), ("False", False)])
+def test_booleans_are_spelled_alike_in_files_and_flags(file: Path, word: str, value: bool) -> None:
+    config = loaded(file, f"{DATA}loss:\n  symmetric: {word}\n", f"--train.compile={word}")
+    assert config.loss.symmetric is value
+    assert config.train.compile is value
+
+
+def test_kinds_that_a_files_mix_leaves_out_weigh_nothing(file: Path) -> None:
+    text = DATA + "batching:\n  mix:\n    multilingual: 2\n"
+    only = {"monolingual": 0.0, "cross_lingual": 0.0, "multilingual": 2.0}
+    assert dataclasses.asdict(loaded(file, text).batching.mix) == only
+    flagged = loaded(file, text, "--batching.mix.monolingual", "1")
+    assert dataclasses.asdict(flagged.batching.mix) == only | {"monolingual": 1.0}
+
+
+def test_a_section_without_keys_keeps_its_defaults(file: Path) -> None:
+    assert loaded(file, DATA + "optim:\n").optim == Config().optim
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("seed: 1\nseed: 2\n", "key 'seed' is given twice, again in line 2"),
+        ("optim:\n  lr: 1\n  weight_decay: 0\n  lr: 2\n", "'lr' is given twice, again in line 4"),
+        ("optim: {lr: 1\n", "is not valid YAML"),
+        ("optim:\n\tlr: 1\n", "is not valid YAML"),
+        ("seed: !!python/object/apply:os.getcwd []\n", "is not valid YAML"),
+        ("- seed\n", "expected sections"),
+        ("", "expected sections"),
+        ("just words\n", "expected sections"),
+        ("optimm:\n  lr: 1\n", "optimm: unknown key"),
+        ("optim:\n  learning_rate: 1\n", "optim.learning_rate: unknown key"),
+        (
+            "optim:\n  warmup_step: 1\n",
+            "warmup_step: unknown key; did you mean 'optim.warmup_steps'",
+        ),
+        ("train:\n  lr: 1\n", "train.lr: unknown key; did you mean 'optim.lr'"),
+        ("optim: 3\n", "optim:"),
+        ("optim:\n  lr: fast\n", "optim.lr: input should be a valid number"),
+        ("train:\n  steps: 1.5\n", "train.steps: input should be a valid integer"),
+        ("train:\n  steps: 0\n", "train.steps: input should be greater than or equal to 1"),
+        ("train:\n  precision: fp8\n", "train.precision: input should be 'fp32', 'bf16' or 'fp16'"),
+        ("data:\n  train: a.jsonl\n", "data.train: expected a list"),
+        ("loss:\n  temperature: 0\n", "loss.temperature: input should be greater than"),
+        ("loss:\n  temperature: .nan\n", "loss.temperature:"),
+        ("loss:\n  temperature: .inf\n", "loss.temperature:"),
+        ("loss:\n  temperature: -1\n", "loss.temperature:"),
+        ("batching:\n  size: 1\n", "batching.size:"),
+        ("batching:\n  mix:\n    monolingual: -1\n", "batching.mix.monolingual:"),
+        ("model:\n  dropout: 1\n", "model.dropout:"),
+        ("seed: -1\n", "seed:"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_with_file_and_key(
+    file: Path, text: str, told: str
+) -> None:
+    message = refusal(file, text)
+    assert message.startswith(f"{file}:")
+    assert told in message
+
+
+def test_all_wrong_keys_of_a_file_are_told_at_once(file: Path) -> None:
+    message = refusal(file, "optim:\n  lr: no\nloss:\n  temprature: 1\n")
+    assert "optim.lr" in message
+    assert "did you mean 'loss.temperature'" in message
+
+
+def test_a_file_that_is_not_text_is_refused(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe\x00seed")
+    with pytest.raises(UserError, match="is not valid YAML"):
+        load(["--config", str(file)], "program")
+
+
+@pytest.mark.parametrize(
+    "flag", ["--optim.lrr=1", "--optim.lr=fast", "--train.steps=1.5", "--train.precision=fp8"]
+)
+def test_a_wrong_flag_ends_the_program_and_is_named(
+    flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        load([*TRAIN, flag], "program")
+    assert end.value.code == 2
+    told = capsys.readouterr()
+    assert flag.split("=")[0] in told.out + told.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ((), "data.train: no pair file is given"),
+        ((*TRAIN, "--loss.temperature=0"), "command line:\n  loss.temperature:"),
+        (
+            (*TRAIN, "--batching.mix.monolingual=0", "--batching.mix.cross_lingual=0"),
+            "batching.mix: all weights are 0",
+        ),
+        ((*TRAIN, "--eval.every=5"), "eval.every: is 5, but there is nothing to evaluate"),
+        ((*TRAIN, "--eval.tasks", "toy"), "eval.tasks: 'toy' is not NAME:PATH"),
+        ((*TRAIN, "--eval.tasks", ":toy"), "eval.tasks: ':toy' is not NAME:PATH"),
+        ((*TRAIN, "--eval.tasks", "toy:"), "eval.tasks: 'toy:' is not NAME:PATH"),
+        ((*TRAIN, "--run.name", ".."), "run.name: '..' names no folder"),
+        ((*TRAIN, "--run.name="), "run.name: '' names no folder"),
+        ((*TRAIN, "--run.name", "../elsewhere"), "run.name: '../elsewhere' names no folder"),
+        ((*TRAIN, "--run.name", "/elsewhere"), "run.name: '/elsewhere' names no folder"),
+        ((*TRAIN, "--seed=99999999999999999999"), "command line:\n  seed:"),
+        ((*TRAIN, "--batching.mix.monolingual=1e308"), "batching.mix.monolingual:"),
+        ((*TRAIN, "--loss.temperature=1e-300"), "command line:\n  loss.temperature:"),
+    ],
+)
+def test_impossible_values_are_refused_with_the_key(flags: tuple[str, ...], told: str) -> None:
+    with pytest.raises(UserError, match=re.escape(told)):
+        load(flags, "program")
+
+
+@pytest.mark.parametrize("what", [("--eval.tasks", "toy:t"), ("--data.dev", "dev.jsonl")])
+def test_tasks_or_dev_pairs_are_enough_to_evaluate(what: tuple[str, str]) -> None:
+    assert load([*TRAIN, "--eval.every=5", *what], "program").eval.every == 5
+
+
+def test_a_resolved_file_gives_the_same_run_again(file: Path) -> None:
+    flags = ["--model.query_prefix", "Frage: \n«é»", "--model.dropout=0.1", "--optim.lr=1e-7"]
+    config = load([*TRAIN, *flags, "--run.name", "no", "--eval.tasks", "a:b c", "d:e"], "program")
+    file.write_text(to_yaml(config), "utf-8")
+    assert from_yaml(file) == config
+    assert load(["--config", str(file)], "program") == config
+
+
+def test_the_given_values_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().optim.lr = 1.0  # type: ignore[misc]
+
+
+FREE = {"train.steps", "train.chunk_size"}
+
+
+def changed(value: Any) -> Any:
+    match value:
+        case bool():
+            return not value
+        case tuple():
+            return (*value, "new")
+        case str():
+            return f"{value} new"
+        case None:
+            return 0.5
+    return value + 1
+
+
+def test_any_key_but_the_free_ones_makes_another_run() -> None:
+    """Held for every key there is, so that a new one must choose its side."""
+    old = Config()
+    for key, value in flatten(dataclasses.asdict(old)).items():
+        *path, last = key.split(".")
+        holders: list[Any] = [old]
+        for name in path:
+            holders.append(getattr(holders[-1], name))
+        new = dataclasses.replace(holders[-1], **{last: changed(value)})
+        for holder, name in zip(holders[-2::-1], path[::-1], strict=True):
+            new = dataclasses.replace(holder, **{name: new})
+        free = key in FREE or key.split(".")[0] in ("run", "log", "eval", "checkpoint")
+        assert other_run(old, new) == ({} if free else {key: (value, changed(value))})
+
+
+def documented() -> Iterator[tuple[str, str, str | None]]:
+    """Section, field and docstring (the string below a field) of all fields that hold a value."""
+    for node in ast.parse(inspect.getsource(configs)).body:
+        if not (isinstance(node, ast.ClassDef) and node.decorator_list):
+            continue
+        for field, below in zip(node.body, [*node.body[1:], None], strict=True):
+            if not isinstance(field, ast.AnnAssign) or "field(default_factory" in ast.unparse(
+                field
+            ):
+                continue
+            text = below.value.value if isinstance(below, ast.Expr) else None
+            yield node.name, ast.unparse(field.target), text
+
+
+def test_every_field_is_explained_by_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load(["--help"], "program")
+    shown = "".join(re.findall(r"\w+", capsys.readouterr().out))
+    fields = list(documented())
+    assert len(fields) == len(flatten(dataclasses.asdict(Config())))
+    for section, field, text in fields:
+        assert text, f"{section}.{field} has no docstring"
+        assert "".join(re.findall(r"\w+", text)) in shown, f"{section}.{field}"
+
+
+@pytest.mark.parametrize("name", ["2024-01-01", "1:30", "on", "0x1F"])
+def test_names_that_old_yaml_takes_for_other_things_stay_names(file: Path, name: str) -> None:
+    assert loaded(file, DATA + f"run:\n  name: {name}\n").run.name == name

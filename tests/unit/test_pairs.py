@@ -1,0 +1,166 @@
+"""Pair files: what is read, in what order, and how each kind of bad line is named."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hybrid_dist.data.pairs import expand, read_pairs
+from hybrid_dist.errors import UserError
+
+GOOD = {"uid": "u1", "lang": "en", "query": "who?", "passage": "Ada did"}
+
+
+def line(**changes: Any) -> str:
+    return json.dumps(GOOD | changes, ensure_ascii=False)
+
+
+def write(file: Path, *lines: str | bytes) -> str:
+    content = b"\n".join(text.encode() if isinstance(text, str) else text for text in lines)
+    file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
+    return str(file)
+
+
+def rows(*patterns: str) -> list[tuple[str, str, str, str]]:
+    return [tuple(row.values()) for row in read_pairs(patterns).to_pylist()]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "with space é.jsonl"])
+def test_plain_and_compressed_files_read_alike(tmp_path: Path, name: str) -> None:
+    file = write(tmp_path / name, line(), "", "   ", line(uid="u2", query="wer?"))
+    assert rows(file) == [("u1", "en", "who?", "Ada did"), ("u2", "en", "wer?", "Ada did")]
+
+
+def test_rows_come_by_language_then_uid_whatever_the_order_of_lines(tmp_path: Path) -> None:
+    keys = [("u2", "fr"), ("u10", "de"), ("u1", "fr"), ("u2", "de"), ("é", "de"), ("z", "de")]
+    forward = write(tmp_path / "a.jsonl", *(line(uid=u, lang=lang) for u, lang in keys))
+    backward = write(tmp_path / "b.jsonl", *(line(uid=u, lang=lang) for u, lang in keys[::-1]))
+    expected = sorted((lang, uid) for uid, lang in keys)
+    for file in (forward, backward):
+        assert [(lang, uid) for uid, lang, _, _ in rows(file)] == expected
+
+
+def test_globs_name_files_once_and_in_order(tmp_path: Path) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    names = ["b.jsonl", "a.jsonl", "deep/er/c.jsonl"]
+    for name in names:
+        write(tmp_path / name, line(uid=name))
+    found = expand([f"{tmp_path}/**/*.jsonl", f"{tmp_path}/a.jsonl"])
+    assert found == [tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "deep/er/c.jsonl"]
+    assert [uid for uid, *_ in rows(f"{tmp_path}/**/*.jsonl")] == sorted(names)
+
+
+def test_uids_are_shared_by_files_read_together(tmp_path: Path) -> None:
+    english = write(tmp_path / "en.jsonl", line())
+    german = write(tmp_path / "de.jsonl", line(lang="de", query="wer?"))
+    assert [(uid, lang) for uid, lang, _, _ in rows(english, german)] == [
+        ("u1", "de"),
+        ("u1", "en"),
+    ]
+
+
+def test_text_is_normalised_so_that_one_letter_has_one_form(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", line(uid="e\u0301", query="cafe\u0301?", passage="A\u030a"))
+    assert rows(file) == [("é", "en", "café?", "Å")]
+    assert rows(file)[0][2] == "caf\u00e9?"
+
+
+def test_a_number_as_uid_is_its_text(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", line(uid=7), line(uid="7"), line(uid=2**70))
+    assert [uid for uid, *_ in rows(file)] == [str(2**70), "7"]
+
+
+def test_a_pair_given_twice_is_kept_once(tmp_path: Path) -> None:
+    one = write(tmp_path / "a.jsonl", line(), line(extra="ignored"))
+    other = write(tmp_path / "b.jsonl.gz", line(query="who?"))
+    assert rows(one, other) == [("u1", "en", "who?", "Ada did")]
+
+
+BAD_LINES = {
+    "truncated JSON": (line()[:-5], "not JSON"),
+    "two objects on a line": (line() + line(), "not JSON"),
+    "a list": ("[1, 2]", "expected an object with uid, lang, query, passage"),
+    "a number": ("7", "expected an object"),
+    "missing passage": (json.dumps({"uid": "a", "lang": "en", "query": "q"}), "'passage'"),
+    "nothing at all": ("{}", "found only nothing"),
+    "empty passage": (line(passage=""), "non-empty text as 'passage', found ''"),
+    "blank query": (line(query=" \t\u00a0"), "non-empty text as 'query'"),
+    "null query": (line(query=None), "'query', found None"),
+    "a list for a text": (line(query=["a"]), "'query', found ['a']"),
+    "a fraction as uid": (line(uid=1.5), "'uid', found 1.5"),
+    "true as uid": (line(uid=True), "'uid', found True"),
+    "a word for a language": (line(lang="the english language"), "is no language code"),
+    "a language of one letter": (line(lang="e"), "is no language code"),
+    "a language with a newline": (line(lang="en\n"), "is no language code"),
+    "a path for a language": (line(lang="../en"), "is no language code"),
+    "Latin-1": (b'{"uid": "a", "lang": "en", "query": "caf\xe9", "passage": "p"}', "not UTF-8"),
+    "other text for a uid": (line(passage="Bob did"), "uid 'u1' has other text in language 'en'"),
+}
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gz"])
+@pytest.mark.parametrize(("bad", "told"), BAD_LINES.values(), ids=BAD_LINES)
+def test_a_bad_line_is_named_by_file_and_line(
+    tmp_path: Path, bad: str | bytes, told: str, compressed: bool
+) -> None:
+    name = "pairs.jsonl.gz" if compressed else "pairs.jsonl"
+    file = write(tmp_path / name, line(), "", bad, line(uid="u3"))
+    with pytest.raises(UserError) as refusal:
+        read_pairs([file])
+    assert str(refusal.value).startswith(f"{file}:3: ")
+    assert told in str(refusal.value)
+
+
+def test_other_text_for_a_uid_names_both_places(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.jsonl", line(uid="x"), line())
+    second = write(tmp_path / "b.jsonl", line(query="other?"))
+    with pytest.raises(UserError) as refusal:
+        read_pairs([first, second])
+    assert f"{second}:1: " in str(refusal.value)
+    assert f"{first}:2;" in str(refusal.value)
+
+
+def test_a_gzip_file_cut_short_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl.gz"
+    write(file, *(line(uid=f"u{n}", query=f"{n * 7919}?") for n in range(1000)))
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"a\.jsonl\.gz:\d+: broken gzip file"):
+        read_pairs([str(file)])
+
+
+def test_a_gzip_file_with_changed_bytes_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl.gz"
+    write(file, *(line(uid=f"u{n}", query=f"{n * 7919}?") for n in range(1000)))
+    content = bytearray(file.read_bytes())
+    content[-8:-4] = b"\0\0\0\0"  # its checksum
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.jsonl\.gz:\d+: broken gzip file"):
+        read_pairs([str(file)])
+
+
+def test_a_plain_file_called_gz_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl.gz"
+    file.write_text(line())
+    with pytest.raises(UserError, match=r"a\.jsonl\.gz:1: broken gzip file"):
+        read_pairs([str(file)])
+
+
+@pytest.mark.parametrize("content", ["", "\n\n  \n"], ids=["empty", "blank"])
+def test_files_without_a_pair_are_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text(content)
+    with pytest.raises(UserError, match="no pair in these files"):
+        read_pairs([str(file)])
+
+
+@pytest.mark.parametrize("pattern", ["missing.jsonl", "no-*.jsonl", ""])
+def test_a_path_or_glob_that_names_nothing_is_refused(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        read_pairs([f"{tmp_path}/nowhere/{pattern}"])
+
+
+def test_a_folder_is_refused_with_the_cure(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is a folder; name its pair files"):
+        read_pairs([str(tmp_path)])

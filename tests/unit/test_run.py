@@ -1,0 +1,299 @@
+"""What surrounds the loop: the run folder, checkpoints, the optimizer, the launch."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from hybrid_dist.cluster.ranks import Ranks, check_launch
+from hybrid_dist.config import Checkpoint, Config, Data, Log, Optim, Run, Train, from_yaml
+from hybrid_dist.errors import LaunchError, UserError
+from hybrid_dist.training.checkpoint import Checkpoints, Progress, damage
+from hybrid_dist.training.optimizer import adamw, learning_rate
+from hybrid_dist.training.run_folder import RunFolder
+
+
+def config(tmp_path: Path, **sections: Any) -> Config:
+    return Config(run=Run(dir=str(tmp_path), name="a run"), data=Data(train=("a",)), **sections)
+
+
+def begun(tmp_path: Path) -> Config:
+    """A run that wrote its description and logged a step."""
+    folder = RunFolder(config(tmp_path))
+    folder.write_description({"host": "ünï"})
+    folder.metrics.write_text('{"step": 1}\n')
+    return config(tmp_path)
+
+
+def test_a_run_that_never_took_a_step_may_be_corrected(tmp_path: Path) -> None:
+    RunFolder(config(tmp_path)).write_description({})
+    RunFolder(replace(config(tmp_path), seed=2)).check()
+
+
+def test_a_path_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"checkpoint.resume: nowhere is no checkpoint"):
+        RunFolder(replace(config(tmp_path), checkpoint=Checkpoint(resume="nowhere"))).check()
+
+
+def test_a_new_run_may_begin_and_writes_its_description(tmp_path: Path) -> None:
+    folder = RunFolder(config(tmp_path))
+    folder.check()
+    assert list(tmp_path.iterdir()) == [], "a check writes nothing"
+    folder.write_description({"host": "ünï"})
+    assert from_yaml(folder.path / "config.yaml") == config(tmp_path)
+    assert json.loads((folder.path / "environment.json").read_text("utf-8")) == {"host": "ünï"}
+
+
+def test_an_empty_folder_is_as_good_as_none(tmp_path: Path) -> None:
+    (tmp_path / "a run").mkdir()
+    RunFolder(config(tmp_path)).check()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"log": Log(every=1)},
+        {"train": Train(steps=7, chunk_size=3)},
+        {"checkpoint": Checkpoint(every=3, keep=9)},
+    ],
+)
+def test_a_run_is_resumed_when_only_free_keys_differ(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    RunFolder(replace(begun(tmp_path), **changes)).check()
+
+
+def test_a_run_folder_that_moved_is_still_that_run(tmp_path: Path) -> None:
+    begun(tmp_path / "old")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "old" / "a run").rename(tmp_path / "new" / "a run")
+    RunFolder(config(tmp_path / "new")).check()
+
+
+def test_another_run_in_the_folder_is_refused_with_the_keys(tmp_path: Path) -> None:
+    new = replace(begun(tmp_path), seed=2, optim=Optim(lr=0.5), log=Log(every=1))
+    with pytest.raises(UserError) as refusal:
+        RunFolder(new).check()
+    told = str(refusal.value)
+    assert "seed: was 1, is 2" in told
+    assert "optim.lr: was 3e-05, is 0.5" in told
+    assert "log.every" not in told
+
+
+def test_resume_never_refuses_a_run_that_exists(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"checkpoint.resume: is never, but .*a run holds a run"):
+        RunFolder(replace(begun(tmp_path), checkpoint=Checkpoint(resume="never"))).check()
+
+
+@pytest.mark.parametrize("resume", ["auto", "never"])
+def test_files_that_are_no_run_are_refused(tmp_path: Path, resume: str) -> None:
+    (tmp_path / "a run").mkdir()
+    (tmp_path / "a run" / "thesis.txt").touch()
+    with pytest.raises(UserError, match=r"holds files but no run; choose another run.name"):
+        RunFolder(config(tmp_path, checkpoint=Checkpoint(resume=resume))).check()
+
+
+def test_a_broken_description_is_refused_with_its_file(tmp_path: Path) -> None:
+    begun(tmp_path)
+    (tmp_path / "a run" / "config.yaml").write_text("seed: [")
+    with pytest.raises(UserError, match=r"a run/config.yaml: is not valid YAML"):
+        RunFolder(config(tmp_path)).check()
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()  # a file where a folder is needed: not even root may write below it
+    with pytest.raises(UserError, match=r"run.dir: .*/file/a run cannot be written"):
+        RunFolder(config(tmp_path / "file")).write_description({})
+
+
+class Files:
+    """Stands for Accelerate: saves and loads one file of bytes."""
+
+    def __init__(self) -> None:
+        self.loaded: list[str] = []
+
+    def save_state(self, folder: str) -> None:
+        (Path(folder) / "part").mkdir()
+        (Path(folder) / "part" / "model.bin").write_bytes(os.urandom(1000))
+        (Path(folder) / "random.pkl").write_bytes(b"state")
+
+    def load_state(self, folder: str) -> None:
+        self.loaded.append(folder)
+
+
+def checkpoints(folder: Path, keep: int = 2, strategy: str = "ddp", world: int = 1) -> Checkpoints:
+    ranks = Ranks(rank=0, world=world)
+    return Checkpoints(folder / "checkpoints", Files(), ranks, strategy, keep)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoints").iterdir())
+
+
+def test_the_latest_checkpoints_are_kept_and_the_last_is_found(tmp_path: Path) -> None:
+    kept = checkpoints(tmp_path)
+    assert kept.find("auto", print) is None
+    for saved, step in enumerate((999_999, 1_000_000, 1_000_010), 1):
+        kept.save(Progress(step=step, best=0.5, best_step=3))
+        assert kept.find("auto", print) == tmp_path / "checkpoints" / f"step-{step}"
+        assert len(names(tmp_path)) == min(saved, 2) + 1
+    assert names(tmp_path) == ["latest", "step-1000000", "step-1000010"]
+    found = kept.find("auto", print)
+    assert found == tmp_path / "checkpoints" / "step-1000010"
+    assert kept.load(found) == Progress(step=1_000_010, best=0.5, best_step=3)
+
+
+DAMAGE = {
+    "no manifest": (lambda f: (f / "manifest.json").unlink(), "is no whole checkpoint"),
+    "torn manifest": (
+        lambda f: (f / "manifest.json").write_bytes((f / "manifest.json").read_bytes()[:-9]),
+        "is no whole checkpoint",
+    ),
+    "missing file": (lambda f: (f / "part/model.bin").unlink(), "lacks part/model.bin"),
+    "flipped bit": (
+        lambda f: (f / "part/model.bin").write_bytes(
+            bytes([(content := (f / "part/model.bin").read_bytes())[0] ^ 1]) + content[1:]
+        ),
+        "is damaged: part/model.bin",
+    ),
+    "cut short": (lambda f: os.truncate(f / "part/model.bin", 999), "is damaged: part/model.bin"),
+    "emptied": (lambda f: os.truncate(f / "random.pkl", 0), "is damaged: random.pkl"),
+}
+
+
+@pytest.mark.parametrize(("harm", "told"), DAMAGE.values(), ids=DAMAGE)
+def test_damage_is_noticed_and_the_checkpoint_before_is_taken(
+    tmp_path: Path, harm: Any, told: str
+) -> None:
+    kept, said = checkpoints(tmp_path), list[str]()
+    for step in (1, 2):
+        kept.save(Progress(step=step))
+    one, two = (tmp_path / "checkpoints" / f"step-00000{step}" for step in (1, 2))
+    assert damage(two) is None
+    harm(two)
+    assert told in str(damage(two))
+    assert kept.find("auto", said.append) == one
+    assert len(said) == 1
+    assert told in said[0]
+    with pytest.raises(UserError, match=f"checkpoint.resume: .*step-000002 {told}"):
+        kept.find(str(two), print)
+    assert kept.find(str(one), print) == one
+
+
+def test_a_run_sent_back_to_an_older_checkpoint_goes_on_from_there(tmp_path: Path) -> None:
+    """Later checkpoints are of the path that was given up: they neither outlast nor outrank it."""
+    kept = checkpoints(tmp_path, keep=3)
+    for step in (10, 20, 30):
+        kept.save(Progress(step=step))
+    again = checkpoints(tmp_path, keep=1)
+    again.load(again.find(str(tmp_path / "checkpoints/step-000010"), print))
+    again.save(Progress(step=11))
+    assert again.find("auto", print) == tmp_path / "checkpoints/step-000011"
+    assert (tmp_path / "checkpoints/latest").read_text().strip() == "step-000011"
+
+
+def test_a_checkpoint_that_was_never_finished_is_not_found(tmp_path: Path) -> None:
+    kept = checkpoints(tmp_path)
+    kept.save(Progress(step=1))
+    one = tmp_path / "checkpoints" / "step-000001"
+    one.rename(one.with_name("step-000002.tmp"))
+    assert kept.find("auto", print) is None
+
+
+@pytest.mark.parametrize(
+    ("strategy", "world", "told"),
+    [("zero2", 2, "was saved under ddp, this run is under zero2"), ("ddp", 2, None)],
+)
+def test_another_strategy_is_refused_and_another_number_of_ranks_is_not(
+    tmp_path: Path, strategy: str, world: int, told: str | None
+) -> None:
+    checkpoints(tmp_path).save(Progress(step=1))
+    folder, other = tmp_path / "checkpoints/step-000001", checkpoints(tmp_path, 2, strategy, world)
+    if told is None:
+        assert other.load(folder).step == 1
+    else:
+        with pytest.raises(UserError, match=told):
+            other.load(folder)
+
+
+def test_zeros_shards_are_refused_by_another_number_of_ranks(tmp_path: Path) -> None:
+    checkpoints(tmp_path, strategy="zero3").save(Progress(step=1))
+    with pytest.raises(UserError, match=r"saved by 1 processes, .*this run has 2"):
+        checkpoints(tmp_path, 2, "zero3", 2).load(tmp_path / "checkpoints/step-000001")
+
+
+RATES = {
+    "linear": {0: 0.25, 3: 1.0, 4: 1.0, 8: 0.5, 10: 0.25, 11: 0.125, 12: 0.0, 99: 0.0},
+    "cosine": {0: 0.25, 3: 1.0, 4: 1.0, 6: 0.8535534, 8: 0.5, 10: 0.1464466, 12: 0.0, 99: 0.0},
+    "constant": {0: 0.25, 1: 0.5, 3: 1.0, 4: 1.0, 11: 1.0, 99: 1.0},
+}
+
+
+@pytest.mark.parametrize("schedule", RATES)
+def test_the_learning_rate_rises_then_follows_its_schedule(schedule: Any) -> None:
+    optim = Optim(lr=2.0, warmup_steps=4, schedule=schedule)
+    for step, share in RATES[schedule].items():
+        assert learning_rate(step, 12, optim) == pytest.approx(2 * share, abs=1e-7), step
+
+
+@pytest.mark.parametrize("schedule", RATES)
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (4, 4), (4, 9)])
+def test_short_runs_have_a_rate_above_zero_at_every_step(
+    schedule: Any, steps: int, warmup: int
+) -> None:
+    optim = Optim(lr=1.0, warmup_steps=warmup, schedule=schedule)
+    rates = [learning_rate(step, steps, optim) for step in range(steps)]
+    assert min(rates) > 0
+    assert max(rates) == min(1.0, steps / max(warmup, 1))
+
+
+def test_matrices_decay_and_vectors_do_not() -> None:
+    model = nn.Sequential(nn.Embedding(3, 4), nn.Linear(4, 4), nn.LayerNorm(4))
+    model.temperature = nn.Parameter(torch.zeros(1))
+    model.frozen = nn.Parameter(torch.zeros(2, 2), requires_grad=False)
+    groups = adamw(model, Optim(lr=0.25, weight_decay=0.125)).param_groups
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    expected = {id(p): 0.125 if p.ndim == 2 else 0.0 for p in model.parameters() if p.requires_grad}
+    assert decay == expected
+    assert {group["lr"] for group in groups} == {0.25}
+
+
+@pytest.mark.parametrize(
+    ("environment", "world", "told"),
+    [
+        ({"WORLD_SIZE": "2"}, 1, "2 processes were asked for, but this one knows of 1"),
+        ({"WORLD_SIZE": "2"}, 4, "2 processes were asked for, but this one knows of 4"),
+        ({"HYBRID_DIST_WORLD_SIZE": "4", "WORLD_SIZE": "2"}, 2, "4 processes were asked for"),
+        (
+            {"ACCELERATE_MIXED_PRECISION": "no", "MASTER_PORT": "29500"},
+            1,
+            "accelerate was asked for several processes and started one",
+        ),
+    ],
+)
+def test_fewer_processes_than_were_asked_for_are_refused(
+    environment: dict[str, str], world: int, told: str
+) -> None:
+    with pytest.raises(LaunchError, match=told):
+        check_launch(environment, world)
+
+
+@pytest.mark.parametrize(
+    ("environment", "world"),
+    [
+        ({}, 1),
+        ({"WORLD_SIZE": "4", "MASTER_PORT": "29500", "ACCELERATE_MIXED_PRECISION": "no"}, 4),
+        ({"ACCELERATE_MIXED_PRECISION": "no"}, 1),
+        ({"MASTER_PORT": "29500"}, 1),
+    ],
+)
+def test_the_processes_that_were_asked_for_may_start(
+    environment: dict[str, str], world: int
+) -> None:
+    check_launch(environment, world)
