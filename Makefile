@@ -8,10 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 STRATEGIES := monolingual cross_lingual hybrid
-SEED ?= 1
-STEPS ?= 300
 DEMO := runs/demo
-TOY := $(DEMO)/toy
 
 # DeepSpeed compiles its CPU operators at first use: keep them with the environment
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
@@ -29,15 +26,12 @@ $(READY): constraints.txt pyproject.toml
 	@$(BIN)/pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[cpu,dev]"
 	@touch $@
 
-mono := --batching.mix.monolingual 1 --batching.mix.cross_lingual 0
-cross := --batching.mix.monolingual 0 --batching.mix.cross_lingual 1
-monolingual_mix := $(mono)
-cross_lingual_mix := $(cross)
-hybrid_mix :=
+monolingual_mix := --batching.mix.cross_lingual 0
+cross_lingual_mix := --batching.mix.monolingual 0
 
 demo: $(READY)
 	@echo "== data: eight invented languages that say the same things in different words"
-	@$(BIN)/hybrid-dist toy --out $(TOY) --seed $(SEED)
+	@$(BIN)/hybrid-dist toy --out $(DEMO)/toy
 	@$(foreach s,$(STRATEGIES),$(MAKE) --no-print-directory demo-$(s) &&) true
 	@echo "== the three side by side"
 	@$(BIN)/hybrid-dist compare $(STRATEGIES:%=$(DEMO)/%) --out $(DEMO)
@@ -46,8 +40,7 @@ demo: $(READY)
 demo-%: $(READY)
 	@echo "== training with $* batches: 2 processes, the same initial weights and pairs"
 	@OMP_NUM_THREADS=1 $(BIN)/accelerate launch --config_file launchers/cpu.yaml \
-	  -m hybrid_dist.train --config configs/demo.yaml --run.name $* \
-	  --seed $(SEED) --run.dir $(DEMO) --train.steps $(STEPS) $($*_mix)
+	  -m hybrid_dist.train --config configs/demo.yaml --run.name $* $($*_mix)
 
 lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

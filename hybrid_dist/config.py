@@ -136,7 +136,7 @@ class Train:
 @section
 class Checkpoint:
     every: Count = 500
-    """Steps between checkpoints; 0: none but the last."""
+    """Steps between checkpoints, the last step included; 0: none, so that nothing resumes."""
     keep: Positive = 2
     """How many of the latest checkpoints to keep."""
     resume: str = "auto"
@@ -146,7 +146,7 @@ class Checkpoint:
 @section
 class Eval:
     every: Count = 0
-    """Steps between evaluations on the way; 0: only at the end."""
+    """Steps between evaluations on the way; 0: none. The finished model is evaluated anyway."""
     tasks: tuple[str, ...] = ()
     """Evaluation tasks, each NAME:PATH."""
     metric: str = "map.multilingual"

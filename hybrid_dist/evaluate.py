@@ -107,9 +107,10 @@ def load_tasks(specs: Sequence[str]) -> tuple[Task, ...]:
 def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.evaluate") -> None:
     args = sys.argv[1:] if args is None else args
     first = int(os.environ.get("RANK", "0")) == 0
-    options = tyro.cli(Options, args=args, prog=program, console_outputs=first)
     with reported(program):
-        run(options)
+        if sum(arg.split("=")[0] == "--task" for arg in args) > 1:
+            raise UserError("--task: given twice; name all tasks after one, as in --task A:x B:y")
+        run(tyro.cli(Options, args=args, prog=program, console_outputs=first))
 
 
 def run(options: Options) -> None:

@@ -51,9 +51,11 @@ class Terminal:
 
     def show(self, record: Record) -> None:
         """The figures of a logged step, or of an evaluation."""
+        found = {k: v for k, v in record.items() if k.startswith(("eval/", "dev/"))}
+        if found:
+            told = "  ".join(f"{name.removeprefix('eval/')} {v:.4g}" for name, v in found.items())
+            self.say(f"step {record['step']}/{self._steps}  {told}")
         if "train/loss" not in record:
-            figures = "  ".join(f"{k} {v:.4f}" for k, v in record.items() if k != "step")
-            self.say(f"step {record['step']}/{self._steps}  {figures}")
             return
         figures = (
             f"loss {record['train/loss']:.4f}  {record['train/kind']}  "

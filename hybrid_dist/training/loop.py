@@ -40,10 +40,12 @@ def train(
             log.check(progress.step)
             with log.paused():
                 progress = selection.evaluate(progress)
-        if due(progress.step, config.checkpoint.every) or progress.step == steps:
+        log.write(progress.step)
+        if due(progress.step, config.checkpoint.every):
             log.check(progress.step)
             with log.paused():
                 checkpoints.save(progress)
+    log.check(progress.step)
     if progress.best_step is None:
         exporter.write(exporter.folder.model)
     return progress

@@ -1,8 +1,11 @@
 """Evaluation on the way, and the choice of the best checkpoint."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from hybrid_dist.training.checkpoint import Progress
 from hybrid_dist.training.export import Exporter
@@ -28,6 +31,13 @@ class Judge:
         return best is None or (value > best if self.higher_is_better else value < best)
 
 
+def _random_state_kept() -> AbstractContextManager[None]:
+    """Evaluating must not change what dropout draws next: a run is the same however often it is
+    evaluated."""
+    gpu = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    return torch.random.fork_rng(devices=gpu)
+
+
 class Selection:
     """Measures the run at its eval steps and keeps the best model."""
 
@@ -45,11 +55,12 @@ class Selection:
     def evaluate(self, progress: Progress) -> Progress:
         """Log dev loss and figures of this step; the best model so far becomes the run's."""
         figures: dict[str, float] = {}
-        if self._dev is not None:
-            figures["dev/loss"] = self._updater.mean_loss(self._dev, DEV_STEPS)
-        if self._judge is not None:
-            progress = self._judged(self._judge, progress, figures)
-        self._log.figures(progress.step, figures)
+        with _random_state_kept():
+            if self._dev is not None:
+                figures["dev/loss"] = self._updater.mean_loss(self._dev, DEV_STEPS)
+            if self._judge is not None:
+                progress = self._judged(self._judge, progress, figures)
+        self._log.figures(figures)
         return progress
 
     def _judged(self, judge: Judge, progress: Progress, figures: dict[str, float]) -> Progress:

@@ -1,7 +1,7 @@
 """What is told of steps: gathered from all ranks, given to metrics.jsonl, W&B and the terminal."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ class StepLog:
         self._ranks, self._tick = ranks, tick
         self._writers = writers if ranks.is_first else []
         self._last_step = first_step
+        self._record: dict[str, Any] = {}
         self._start_anew()
 
     @contextmanager
@@ -43,30 +44,27 @@ class StepLog:
         self._counts[kind] += 1
 
     def step(self, step: int, work: Work, result: Result) -> None:
-        """Write this update's figures and what was noted since the last. All ranks take part."""
+        """Gather this update's figures and what was noted since the last. All ranks take part."""
         own = [result.parts.value, result.parts.correct, *map(torch.as_tensor, self._losses)]
         sums = self._ranks.sum(torch.stack([part.double().cpu() for part in own]).numpy())
         loss, correct, by_kind = float(sums[0]), float(sums[1]), sums[2:]
         size, seconds = len(work.batch), time.perf_counter() - self._since
-        self._write(
-            {
-                "step": step,
-                "train/loss": loss,
-                **{
-                    f"train/loss/{kind}": float(total) / count
-                    for kind, total, count in zip(KINDS, by_kind, self._counts, strict=True)
-                    if count
-                },
-                "train/grad_norm": float(result.grad_norm),
-                "train/lr": result.lr,
-                "train/kind": work.batch.kind,
-                "train/language": work.batch.language,
-                "train/accuracy": correct / size,
-                "train/temperature": float(result.temperature),
-                "train/false_negatives": work.batch.false_negatives(),
-                "train/pairs_per_s": (step - self._last_step) * size / seconds,
-            }
-        )
+        self._record |= {
+            "train/loss": loss,
+            **{
+                f"train/loss/{kind}": float(total) / count
+                for kind, total, count in zip(KINDS, by_kind, self._counts, strict=True)
+                if count
+            },
+            "train/grad_norm": float(result.grad_norm),
+            "train/lr": result.lr,
+            "train/kind": work.batch.kind,
+            "train/language": work.batch.language,
+            "train/accuracy": correct / size,
+            "train/temperature": float(result.temperature),
+            "train/false_negatives": work.batch.false_negatives(),
+            "train/pairs_per_s": (step - self._last_step) * size / seconds,
+        }
         self._last_step = step
         self._start_anew()
         _refuse_not_finite(step, by_kind)
@@ -76,18 +74,21 @@ class StepLog:
         own = torch.stack([torch.as_tensor(loss).double().cpu() for loss in self._losses])
         _refuse_not_finite(step, self._ranks.sum(own.numpy()))
 
-    def figures(self, step: int, figures: dict[str, float]) -> None:
-        """Write the figures of an evaluation."""
-        self._write({"step": step, **figures})
+    def figures(self, figures: Mapping[str, float]) -> None:
+        """Add the figures of an evaluation."""
+        self._record |= figures
+
+    def write(self, step: int) -> None:
+        """Give what was gathered at this step to all writers: one record, if there is any."""
+        if self._record:
+            for write in self._writers:
+                write({"step": step} | self._record)
+        self._record = {}
 
     def _start_anew(self) -> None:
         self._since = time.perf_counter()
         self._losses: list[Any] = [0.0] * len(KINDS)
         self._counts = [0] * len(KINDS)
-
-    def _write(self, record: dict[str, Any]) -> None:
-        for write in self._writers:
-            write(record)
 
 
 def _refuse_not_finite(step: int, losses: np.ndarray) -> None:

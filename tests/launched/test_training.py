@@ -117,10 +117,10 @@ def test_a_killed_run_goes_on_exactly(
 
 def test_another_number_of_processes_takes_the_run_on(toy: Path, tmp_path: Path) -> None:
     succeed(train(options(toy, tmp_path, "whole", train__steps="12")))
-    args = options(toy, tmp_path, "moved", train__steps="6", optim__schedule="constant")
-    succeed(train(args, "cpu", 2))
-    more = options(toy, tmp_path, "moved", train__steps="12", optim__schedule="constant")
-    succeed(train(more, "cpu", 3))
+    changed = {"optim__schedule": "constant", "checkpoint__every": "4"}
+    succeed(train(options(toy, tmp_path, "moved", **changed, train__steps="6"), "cpu", 2))
+    more = options(toy, tmp_path, "moved", **changed, train__steps="12")
+    assert "step 6" in succeed(train(more, "cpu", 3)).output
     assert list(column(tmp_path, "moved", "train/kind")) == list(
         column(tmp_path, "whole", "train/kind")
     )
@@ -135,11 +135,13 @@ def test_the_best_model_is_kept_and_everything_is_written(toy: Path, tmp_path: P
         "train__steps": "10",
         "train__chunk_size": "4",
         "log__wandb": "offline",
-        "batching__size": "32",
+        "model__dropout": "0.1",
     }
     done = succeed(train(options(toy, tmp_path, "run", **changed), "cpu", 2))
     folder = tmp_path / "run"
-    evaluated = [r for r in metrics(tmp_path, "run") if "eval/toy/map.multilingual" in r]
+    records = metrics(tmp_path, "run")
+    assert [r["step"] for r in records] == list(range(1, 11)), "one record a step"
+    evaluated = [r for r in records if "eval/toy/map.multilingual" in r]
     assert [r["step"] for r in evaluated] == [5, 10]
     assert all("dev/loss" in r for r in evaluated)
     best = max(r["eval/toy/map.multilingual"] for r in evaluated)
@@ -149,6 +151,10 @@ def test_the_best_model_is_kept_and_everything_is_written(toy: Path, tmp_path: P
         assert (folder / name).is_file()
     assert not (folder / "model.candidate").exists()
     assert "wandb sync" in done.output
+    unseen = {key: value for key, value in changed.items() if not key.startswith("eval__")}
+    succeed(train(options(toy, tmp_path, "unseen", **unseen), "cpu", 2))
+    trained = list(column(tmp_path, "run", "train/loss"))
+    assert trained == list(column(tmp_path, "unseen", "train/loss")), "evaluation changed training"
 
 
 @pytest.mark.parametrize(

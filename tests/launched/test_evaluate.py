@@ -1,0 +1,58 @@
+"""The evaluator as people start it: on a run folder, in one process and in two."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.launched.launch import launch, run, train
+from tests.launched.test_training import options, succeed
+
+CLI = [sys.executable, "-m", "hybrid_dist.cli"]
+
+
+@pytest.fixture(scope="module")
+def trained(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with a model."""
+    runs = tmp_path_factory.mktemp("runs")
+    succeed(train(options(toy, runs, "run", train__steps="5")))
+    return runs / "run"
+
+
+def report(out: Path) -> dict[str, Any]:
+    return json.loads((out / "toy" / "report.json").read_text())
+
+
+def test_two_processes_report_what_one_does(trained: Path, toy: Path, tmp_path: Path) -> None:
+    words = ["--model", str(trained), "--task", f"toy:{toy}", "--out"]
+    succeed(run([*CLI, "evaluate", *words, str(tmp_path / "one")]))
+    module = ["-m", "hybrid_dist.evaluate", *words, str(tmp_path / "two")]
+    succeed(launch("cpu", 2, module))
+    one, two = report(tmp_path / "one"), report(tmp_path / "two")
+    assert two["timing"]["processes"] == 2
+    assert one["counts"] == two["counts"]
+    assert one["settings"]["query prefix"] == "Query: "
+    for setting in ("monolingual", "cross_lingual", "multilingual"):
+        assert one["map"][setting] == pytest.approx(two["map"][setting], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--model", "nowhere", "--task", "toy:{toy}"], "nowhere"),
+        (["--model", "{run}", "--task", "toi:{toy}"], "did you mean 'toy'"),
+        (["--model", "{run}", "--task", "toy:nowhere"], "hybrid-dist toy --out nowhere"),
+        (["--model", "{run}", "--task", "toy:{toy}", "--task", "pairs:x"], "given twice"),
+        (["--model", "{run}", "--task", "toy:{toy}", "toy:{toy}"], "named twice"),
+    ],
+)
+def test_wrong_words_are_refused_in_one_message(
+    words: list[str], told: str, trained: Path, toy: Path, tmp_path: Path
+) -> None:
+    words = [word.format(toy=toy, run=trained) for word in words]
+    done = run([*CLI, "evaluate", *words, "--out", str(tmp_path / "out")])
+    assert done.code == 2
+    assert told in done.output and "Traceback" not in done.output
+    assert not (tmp_path / "out").exists()
