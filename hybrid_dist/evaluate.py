@@ -81,7 +81,7 @@ class Evaluation:
         return HIGHER_IS_BETTER[self.metric.rpartition("/")[2]]
 
     def __call__(
-        self, model: Path, out: Path, ranks: Ranks, say: Callable[[str], None]
+        self, model: Path, out: Path, ranks: Ranks, say: Callable[[str], None] | None = None
     ) -> dict[str, float]:
         """Score a saved model on all ranks: figures by NAME/figure, reports in OUT/NAME."""
         retriever = Retriever.load(str(model), ranks.device)

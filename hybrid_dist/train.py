@@ -122,7 +122,7 @@ def _train(
     log = StepLog(ranks, progress.step, terminal.step, writers)
     judge = None
     if materials.evaluation is not None:
-        evaluate = partial(materials.evaluation, ranks=ranks, say=terminal.say)
+        evaluate = partial(materials.evaluation, ranks=ranks)
         judge = Judge(evaluate, materials.evaluation.metric, materials.evaluation.higher_is_better)
     feed = partial(Feed, tokens=tokens, ranks=ranks, chunk_size=config.train.chunk_size)
     mask = config.batching.false_negatives == "mask"
@@ -138,8 +138,8 @@ def _train(
         checkpoints,
         exporter,
     )
-    if judge is not None:
-        figures = judge.evaluate(folder.model, folder.evaluation())
+    if materials.evaluation is not None:
+        figures = materials.evaluation(folder.model, folder.evaluation(), ranks, terminal.say)
         wandb.summarize({f"final/{name}": value for name, value in figures.items()})
     wandb.finish()
     terminal.say(f"done: the model is {folder.model}")
