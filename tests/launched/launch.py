@@ -22,10 +22,10 @@ class Done:
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch"]
 
 
-def launch_command(launcher: str, processes: int, module: Sequence[str]) -> list[str]:
-    """`accelerate launch --config_file launchers/LAUNCHER.yaml --num_processes N MODULE...`."""
+def launch_command(launcher: str, processes: int | None, module: Sequence[str]) -> list[str]:
+    """`accelerate launch --config_file launchers/LAUNCHER.yaml MODULE...`; None: the file's number."""
     file = ROOT / "launchers" / f"{launcher}.yaml"
-    count = ["--num_processes", str(processes)]
+    count = [] if processes is None else ["--num_processes", str(processes)]
     return [*ACCELERATE, "--config_file", str(file), *count, *module]
 
 
@@ -37,7 +37,7 @@ def train_command(args: Sequence[str], launcher: str = "", processes: int = 1) -
     return [sys.executable, *module]
 
 
-def launch(launcher: str, processes: int, module: Sequence[str], **environment: str) -> Done:
+def launch(launcher: str, processes: int | None, module: Sequence[str], **environment: str) -> Done:
     return run(launch_command(launcher, processes, module), **environment)
 
 
