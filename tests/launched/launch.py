@@ -23,7 +23,7 @@ ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch"]
 
 
 def launch_command(launcher: str, processes: int | None, module: Sequence[str]) -> list[str]:
-    """`accelerate launch --config_file launchers/LAUNCHER.yaml MODULE...`; None: the file's number."""
+    """`accelerate launch` with a launcher file; None leaves the number of processes to it."""
     file = ROOT / "launchers" / f"{launcher}.yaml"
     count = [] if processes is None else ["--num_processes", str(processes)]
     return [*ACCELERATE, "--config_file", str(file), *count, *module]
