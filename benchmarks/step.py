@@ -18,7 +18,7 @@ from sentence_transformers.losses import MultipleNegativesRankingLoss
 from hybrid_dist.batching import Plan
 from hybrid_dist.cluster.start import start
 from hybrid_dist.config import Batching, Config, Loss, Mix, Model, Optim, Train
-from hybrid_dist.data.store import Store
+from hybrid_dist.data.store import Source, Store
 from hybrid_dist.data.toy import ToyOptions, generate
 from hybrid_dist.model.encoder import BiEncoder, Encoder, build, read_config
 from hybrid_dist.model.saving import save
@@ -51,7 +51,7 @@ def main() -> None:
             train=Train(steps=10**6, precision="fp32"),
         )
         store = Store.open([str(toy / "train.jsonl")])
-        plan = Plan(store.index, config.batching, config.seed)
+        plan = Plan([Source("toy", store.index)], config.batching, config.seed)
         tokens = TextTokens.load(config.model.name_or_path, Settings.of(config.model))
         torch.manual_seed(config.seed)
         encoder = build(config.model, read_config(config.model))
@@ -69,7 +69,7 @@ def our_turns(
     accelerator, ranks = start("fp32")
     model = BiEncoder(encoder, config.loss.temperature, learn_temperature=False)
     updater = Updater(config, accelerator, ranks, model, adamw(model, config.optim))
-    feed = Feed(plan, store, tokens, ranks, chunk_size=0, mask=True)
+    feed = Feed(plan, [store], tokens, ranks, chunk_size=0, mask=True)
 
     def turn(first: int, last: int) -> None:
         for work in feed.steps(first, last):

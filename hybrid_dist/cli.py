@@ -70,6 +70,12 @@ def train(args: Sequence[str]) -> None:
     main(args, f"{PROGRAM} train")
 
 
+def plan(args: Sequence[str]) -> None:
+    from hybrid_dist.plan import main
+
+    main(args, f"{PROGRAM} plan")
+
+
 def evaluate(args: Sequence[str]) -> None:
     from hybrid_dist.evaluate import main
 
@@ -95,6 +101,7 @@ def init(args: Sequence[str]) -> None:
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "toy": (toy, "make the demo's data"),
+    "plan": (plan, "show what the steps of a run would train on"),
     "train": (
         train,
         "train one run, in one process (more: accelerate launch -m hybrid_dist.train)",

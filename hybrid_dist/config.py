@@ -89,8 +89,12 @@ class Batching:
     """Pairs in the GLOBAL batch, whatever the number of GPUs."""
     mix: Mix = field(default_factory=lambda: Mix(monolingual=0.5, cross_lingual=0.5))
     """Weights of the kinds of batches; a kind that a file's `mix` leaves out has weight 0."""
+    cross_lingual: Literal["diverse", "pairwise"] = "diverse"
+    """Cross-lingual batches draw the two languages for every row, or for the whole batch."""
     language_temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Monolingual batches draw a language by its size to this power: 0 equally, 1 by size."""
+    """Languages, or pairwise pairs, are drawn by size to this power: 0 equally, 1 by size."""
+    language_weights: dict[str, Share] = field(default_factory=dict)
+    """Draw languages by these weights instead; one not named weighs 1, and 0 leaves one out."""
     false_negatives: Literal["mask", "keep"] = "mask"
     """What the loss does with negatives that are known to be right answers too."""
 

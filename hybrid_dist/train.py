@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from hybrid_dist import config as configs
-from hybrid_dist.batching import Plan, deal, largest_size
+from hybrid_dist.batching import Plan, check_world, largest_size
 from hybrid_dist.cluster import environment
 from hybrid_dist.cluster.ranks import Ranks, leave
 from hybrid_dist.cluster.start import start, strategy
 from hybrid_dist.config import Config
-from hybrid_dist.data.store import Store
+from hybrid_dist.data.store import Store, open_sources
 from hybrid_dist.errors import UserError, reported
 from hybrid_dist.evaluate import Evaluation
 from hybrid_dist.model.encoder import BiEncoder, build, check_lengths, read_config, recompute_layers
@@ -47,9 +47,9 @@ class Materials:
     """All that a run is made of but its weights: read and found fit."""
 
     folder: RunFolder
-    store: Store
+    stores: list[Store]
     plan: Plan
-    dev: tuple[Plan, Store] | None
+    dev: tuple[Plan, list[Store]] | None
     evaluation: Evaluation | None
     model_config: Any
     tokens: TextTokens
@@ -59,34 +59,34 @@ def gather_materials(config: Config) -> Materials:
     """Read everything but weights; refuse what cannot be run."""
     folder = RunFolder(config)
     folder.check()
-    store = Store.open(config.data.train)
-    plan = Plan(store.index, config.batching, config.seed)
+    stores, sources = open_sources(config.data.train)
+    plan = Plan(sources, config.batching, config.seed)
     dev = _dev(config) if config.data.dev else None
     model_config = read_config(config.model)
     check_lengths(model_config, config.model)
     tokens = TextTokens.load(config.model.name_or_path, Settings.of(config.model))
     tokens.check(model_config)
     evaluation = Evaluation.of(config.eval) if config.eval.tasks else None
-    return Materials(folder, store, plan, dev, evaluation, model_config, tokens)
+    return Materials(folder, stores, plan, dev, evaluation, model_config, tokens)
 
 
-def _dev(config: Config) -> tuple[Plan, Store]:
+def _dev(config: Config) -> tuple[Plan, list[Store]]:
     """The held-out pairs, in batches of the same mix, as large as they allow."""
-    store = Store.open(config.data.dev)
-    size = min(config.batching.size, largest_size(store.index, config.batching.mix))
+    stores, sources = open_sources(config.data.dev)
+    size = min(config.batching.size, largest_size(sources, config.batching))
     if size < 2:
         raise UserError(
             f"data.dev: too few pairs for a batch of every kind of batching.mix (at most {size} "
             "rows); add pairs in every language, or leave data.dev empty"
         )
-    return Plan(store.index, replace(config.batching, size=size), config.seed), store
+    return Plan(sources, replace(config.batching, size=size), config.seed), stores
 
 
 def run(config: Config) -> None:
     """One run, from its configuration to its final report."""
     materials = gather_materials(config)
     accelerator, ranks = start(config.train.precision, config.optim.max_grad_norm)
-    deal(config.batching.size, ranks.rank, ranks.world, config.train.chunk_size)
+    check_world(config.batching.size, ranks.world)
     ranks.barrier()  # all ranks have looked at the folder before the first one writes into it
     if ranks.is_first:
         described = environment.describe(ranks.world, strategy(accelerator))
@@ -131,7 +131,7 @@ def _train(
     train(
         config,
         progress,
-        feed(materials.plan, materials.store, mask=mask),
+        feed(materials.plan, materials.stores, mask=mask),
         updater,
         log,
         selection,
@@ -185,14 +185,15 @@ def _writers(
 def _introduce(
     terminal: Terminal, config: Config, materials: Materials, accelerator: Any, ranks: Ranks
 ) -> None:
-    index = materials.store.index
+    indexes = [source.index for source in materials.plan.sources]
+    languages = {language for index in indexes for language in index.languages}
     terminal.say(
-        f"{index.rows:,} pairs in {len(index.languages)} languages; "
-        f"{ranks.world} x {ranks.device.type} ({strategy(accelerator)}, {config.train.precision}); "
-        f"batches of {config.batching.size}"
+        f"{sum(index.rows for index in indexes):,} pairs in {len(languages)} languages; "
+        f"{ranks.world} x {ranks.device.type} ({strategy(accelerator)}, "
+        f"{config.train.precision}); batches of {config.batching.size}"
     )
-    for left_out in materials.plan.left_out:
-        terminal.say(str(left_out))
+    for stream in materials.plan.left_out:
+        terminal.say(stream.left_out(config.batching.size))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,16 @@
 """The plan: which global batch every step takes, computed by each rank for itself."""
 
-from hybrid_dist.batching.deal import Share, deal
-from hybrid_dist.batching.plan import KINDS, GlobalBatch, Plan, largest_size
+from hybrid_dist.batching.deal import Share, check_world, deal
+from hybrid_dist.batching.plan import GlobalBatch, Plan, largest_size
+from hybrid_dist.batching.streams import KINDS, Stream
 
-__all__ = ["KINDS", "GlobalBatch", "Plan", "Share", "deal", "largest_size"]
+__all__ = [
+    "KINDS",
+    "GlobalBatch",
+    "Plan",
+    "Share",
+    "Stream",
+    "check_world",
+    "deal",
+    "largest_size",
+]

@@ -7,6 +7,8 @@ import numpy as np
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
+_ROUNDS = 4
+_FEW = 4096
 
 
 def key(*parts: str | int) -> int:
@@ -31,6 +33,33 @@ def uniform(key: int, numbers: np.ndarray) -> np.ndarray:
     return fraction
 
 
-def permutation(key: int, n: int) -> np.ndarray:
-    """A permutation of range(n). By sorting hashes, so that it hangs on no library's generator."""
-    return np.argsort(keyed_hash(key, np.arange(n)), kind="stable")
+def permuted(key: int, n: int, positions: np.ndarray) -> np.ndarray:
+    """Where a permutation of range(n) takes some positions, without building the permutation.
+
+    A Feistel network permutes the smallest power of two that holds n; who lands outside is sent on
+    until inside. So the millionth batch of a pass costs what the first does, and no memory. Its
+    halves want some bits to mix well: few numbers are sorted by their hashes instead.
+    """
+    if n <= _FEW:
+        return np.argsort(keyed_hash(key, np.arange(n)), kind="stable")[positions]
+    bits = (n - 1).bit_length()
+    result = np.empty(len(positions), np.int64)
+    waiting, values = np.arange(len(positions)), positions.astype(np.uint64)
+    while len(waiting):
+        values = _feistel(key, bits, values)
+        inside = values < n
+        result[waiting[inside]] = values[inside]
+        waiting, values = waiting[~inside], values[~inside]
+    return result
+
+
+def _feistel(key: int, bits: int, values: np.ndarray) -> np.ndarray:
+    """A permutation of range(2 ** bits): each half in turn is masked by a hash of the other."""
+    low = np.uint64(bits // 2)
+    low_mask = np.uint64((1 << (bits // 2)) - 1)
+    high_mask = np.uint64((1 << (bits - bits // 2)) - 1)
+    left, right = values >> low, values & low_mask
+    for number in range(_ROUNDS):
+        left = left ^ (keyed_hash(key + 2 * number & (1 << 64) - 1, right) & high_mask)
+        right = right ^ (keyed_hash(key + 2 * number + 1 & (1 << 64) - 1, left) & low_mask)
+    return (left << low) | right

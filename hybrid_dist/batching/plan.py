@@ -10,14 +10,21 @@ from functools import lru_cache
 
 import numpy as np
 
-from hybrid_dist.batching.draw import key, keyed_hash, permutation
+from hybrid_dist.batching.draw import key, keyed_hash, permuted
 from hybrid_dist.batching.schedule import Schedule
-from hybrid_dist.config import Batching, Mix
-from hybrid_dist.data.store import Index
-from hybrid_dist.errors import UserError
-
-MONOLINGUAL, CROSS_LINGUAL, MULTILINGUAL = "monolingual", "cross_lingual", "multilingual"
-KINDS = (MONOLINGUAL, CROSS_LINGUAL, MULTILINGUAL)
+from hybrid_dist.batching.streams import (
+    CROSS_LINGUAL,
+    KINDS,
+    MONOLINGUAL,
+    Stream,
+    all_streams,
+    chances,
+    mix_weights,
+    pair_uids,
+)
+from hybrid_dist.config import Batching
+from hybrid_dist.data.store import Index, Source
+from hybrid_dist.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
@@ -25,18 +32,22 @@ class GlobalBatch:
     """What one step trains on, over all ranks: row i is a question and its passage."""
 
     step: int
-    kind: str
-    language: str | None
-    """The language of a monolingual batch."""
+    stream: Stream
     uid: np.ndarray
     query_row: np.ndarray
     passage_row: np.ndarray
     groups: np.ndarray
     """Of each row its passage's and its question's group: rows equal in either may answer each
     other's question, so they are no negatives of each other."""
+    lengths: np.ndarray
+    """Of each row: how long its question and passage are together, in the store's measure."""
 
     def __len__(self) -> int:
         return len(self.uid)
+
+    @property
+    def kind(self) -> str:
+        return self.stream.kind
 
     def false_negatives(self) -> int:
         """Ordered pairs of different rows that share a passage's or a question's group."""
@@ -49,135 +60,120 @@ def _pairs_alike(values: np.ndarray) -> int:
     return int((counts * (counts - 1)).sum())
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """A language too small for a monolingual batch."""
-
-    language: str
-    pairs: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.language} has {self.pairs} pairs, fewer than batching.size, so it gives no "
-            f"monolingual batch (batching.size {self.pairs} or less would admit it)"
-        )
-
-
-def largest_size(index: Index, mix: Mix) -> int:
-    """The largest batch that every language and kind of the mix can give."""
-    bounds = []
-    if mix.monolingual:
-        bounds.append(int(index.language_sizes().min()))
-    if mix.cross_lingual or mix.multilingual:
-        bounds.append(len(_parallel(index)))
-    return min(bounds)
-
-
-def _parallel(index: Index) -> np.ndarray:
-    """Uids that stand in two languages or more."""
-    return np.flatnonzero(np.diff(index.uid_starts) >= 2)
+def largest_size(sources: Sequence[Source], batching: Batching) -> int:
+    """The largest batch that every stream of the mix can give."""
+    wanted = zip(KINDS, mix_weights(batching.mix), strict=True)
+    streams = [s for kind, weight in wanted if weight for s in all_streams(sources, kind, batching)]
+    return min((stream.uids for stream in streams), default=0)
 
 
 class Plan:
-    """`plan.batch(step)` for the streams that the index and the mix allow."""
+    """`plan.batch(step)` for the streams that the sources and the mix allow."""
 
-    def __init__(self, index: Index, batching: Batching, seed: int) -> None:
-        self.index, self.size, self._seed = index, batching.size, seed
-        self._parallel = _parallel(index)
-        self._check(batching)
-        sizes = index.language_sizes()
-        self.languages = np.flatnonzero(sizes >= self.size)
-        self.left_out = (
-            [LeftOut(index.languages[i], int(n)) for i, n in enumerate(sizes) if n < self.size]
-            if batching.mix.monolingual
-            else []
-        )
-        mix = batching.mix
+    def __init__(self, sources: Sequence[Source], batching: Batching, seed: int) -> None:
+        self.sources, self.size, self._seed = sources, batching.size, seed
+        _check_languages(sources, batching)
+        self.streams: dict[str, list[Stream]] = {}
+        self.left_out: list[Stream] = []
+        for kind, weight in zip(KINDS, mix_weights(batching.mix), strict=True):
+            found = all_streams(sources, kind, batching) if weight else []
+            self.streams[kind] = [stream for stream in found if stream.uids >= self.size]
+            self.left_out += [stream for stream in found if stream.uids < self.size]
+            if weight and not self.streams[kind]:
+                raise UserError(_nothing_to_draw(kind, found, sources, self.size))
         self._schedule = Schedule(
-            weights=(mix.monolingual, mix.cross_lingual, mix.multilingual),
-            shares=(
-                sizes[self.languages].astype(float) ** batching.language_temperature,
-                np.ones(1),
-                np.ones(1),
-            ),
-            seed=seed,
+            mix_weights(batching.mix),
+            [chances(self.streams[kind], len(sources)) for kind in KINDS],
+            seed,
         )
-        self._permutation = lru_cache(maxsize=len(self.languages) + 2)(permutation)
+        self._pair_uids = lru_cache(maxsize=64)(pair_uids)
+
+    def stream(self, step: int) -> tuple[Stream, int]:
+        """The stream of a step, counted from 0, and the number of its batch in that stream."""
+        kind, choice, number = self._schedule(step)
+        return self.streams[KINDS[kind]][choice], number
 
     def batch(self, step: int) -> GlobalBatch:
-        """The global batch of a step; steps count from 0."""
-        kind, choice, number = self._schedule(step)
-        if KINDS[kind] == MONOLINGUAL:
-            return self._monolingual(step, int(self.languages[choice]), number)
-        return self._parallel_batch(step, KINDS[kind], number)
+        """The global batch of a step, counted from 0."""
+        stream, number = self.stream(step)
+        index = self.sources[stream.source].index
+        pass_number, place = divmod(number, stream.uids // self.size)
+        names = (index.languages[i] for i in stream.languages)
+        pass_key = key(self._seed, stream.kind, stream.source, *names, pass_number)
+        positions = np.arange(place * self.size, (place + 1) * self.size)
+        chosen = permuted(pass_key, stream.uids, positions)
+        if stream.kind == MONOLINGUAL:
+            query_row = passage_row = index.language_starts[stream.languages[0]] + chosen
+            uids = index.row_uid[query_row]
+        else:
+            uids = self._uids(stream, index)[chosen]
+            query_row, passage_row = self._across(stream, uids, pass_key)
+        return GlobalBatch(
+            step=step,
+            stream=stream,
+            uid=uids,
+            query_row=query_row,
+            passage_row=passage_row,
+            groups=np.stack([index.passage_group[uids], index.query_group[uids]], axis=1),
+            lengths=index.query_length[query_row].astype(np.int64)
+            + index.passage_length[passage_row],
+        )
 
-    def _monolingual(self, step: int, language: int, number: int) -> GlobalBatch:
-        first, last = self.index.language_starts[language : language + 2]
-        name = self.index.languages[language]
-        positions, _ = self._next(f"{MONOLINGUAL}/{name}", int(last - first), number)
-        rows = first + positions
-        return self._batch(step, MONOLINGUAL, name, self.index.row_uid[rows], rows, rows)
-
-    def _parallel_batch(self, step: int, kind: str, number: int) -> GlobalBatch:
-        """Uids of several languages; for each its question's and its passage's is drawn."""
-        positions, pass_key = self._next(kind, len(self._parallel), number)
-        uids = self._parallel[positions]
-        starts, ends = self.index.uid_starts[uids], self.index.uid_starts[uids + 1]
+    def _across(
+        self, stream: Stream, uids: np.ndarray, pass_key: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of questions and passages: in the stream's two languages, or in drawn ones."""
+        index = self.sources[stream.source].index
+        if stream.languages:
+            asked, told = (index.row_of(uids, language) for language in stream.languages)
+            return asked, told
+        starts, ends = index.uid_starts[uids], index.uid_starts[uids + 1]
         languages = (ends - starts).astype(np.uint64)
         bits = keyed_hash(key(pass_key, "languages"), uids)
         query = bits % languages
-        if kind == CROSS_LINGUAL:
+        if stream.kind == CROSS_LINGUAL:
             passage = bits // languages % (languages - np.uint64(1))
             passage += passage >= query  # any language but the question's
         else:
             passage = bits // languages % languages
-        rows = self.index.uid_rows
-        return self._batch(
-            step,
-            kind,
-            None,
-            uids,
-            rows[starts + query.astype(int)],
-            rows[starts + passage.astype(int)],
-        )
+        rows = index.uid_rows
+        return rows[starts + query.astype(np.int64)], rows[starts + passage.astype(np.int64)]
 
-    def _next(self, stream: str, length: int, number: int) -> tuple[np.ndarray, int]:
-        """Batch `number` of a stream: the stream is walked in a new order in every pass."""
-        per_pass = length // self.size
-        pass_key = key(self._seed, stream, number // per_pass)
-        start = number % per_pass * self.size
-        return self._permutation(pass_key, length)[start : start + self.size], pass_key
+    def _uids(self, stream: Stream, index: Index) -> np.ndarray:
+        """The stream's uids, in order."""
+        if stream.languages:
+            return self._pair_uids(index, *stream.languages)
+        return index.parallel_uids
 
-    def _batch(
-        self,
-        step: int,
-        kind: str,
-        language: str | None,
-        uids: np.ndarray,
-        query_rows: np.ndarray,
-        passage_rows: np.ndarray,
-    ) -> GlobalBatch:
-        groups = np.stack([self.index.passage_group[uids], self.index.query_group[uids]], axis=1)
-        return GlobalBatch(step, kind, language, uids, query_rows, passage_rows, groups)
 
-    def _check(self, batching: Batching) -> None:
-        sizes, languages, mix = self.index.language_sizes(), self.index.languages, batching.mix
-        if mix.monolingual and sizes.max() < self.size:
+def _check_languages(sources: Sequence[Source], batching: Batching) -> None:
+    known = {language for source in sources for language in source.index.languages}
+    for language in batching.language_weights:
+        if language not in known:
             raise UserError(
-                f"batching.size: {self.size} is more than the pairs of the largest language "
-                f"({languages[sizes.argmax()]}: {sizes.max()}); choose {sizes.max()} or less, "
-                "or set batching.mix.monolingual to 0"
+                f"batching.language_weights: no pair is in {language!r}{nearest(language, known)} "
+                f"(data.train has {', '.join(sorted(known))})"
             )
-        for kind, weight in ((CROSS_LINGUAL, mix.cross_lingual), (MULTILINGUAL, mix.multilingual)):
-            if weight and len(self._parallel) < self.size:
-                raise UserError(self._too_few_parallel(kind, languages))
 
-    def _too_few_parallel(self, kind: str, languages: Sequence[str]) -> str:
-        if len(languages) == 1:
-            found = f"data.train has one language ({languages[0]})"
-        else:
-            found = f"data.train has {len(self._parallel)} uids in two languages or more"
-        cure = f"set batching.mix.{kind} to 0, or add pairs that share uids across languages"
-        if len(self._parallel) >= 2:
-            cure = f"choose a batching.size of {len(self._parallel)} or less, {cure}"
-        return f"batching.mix.{kind}: {found}, too few for a batch of {self.size}; {cure}"
+
+def _nothing_to_draw(
+    kind: str, found: Sequence[Stream], sources: Sequence[Source], size: int
+) -> str:
+    """Why no batch of a kind can be drawn, and what would help."""
+    languages = sorted({language for source in sources for language in source.index.languages})
+    if found:
+        best = max(found, key=lambda stream: stream.uids)
+        return (
+            f"batching.size: {size} is more than any {kind} stream has ({best.name}: {best.uids}); "
+            f"choose {best.uids} or less, or set batching.mix.{kind} to 0"
+        )
+    if len(languages) == 1:
+        what = f"data.train has one language ({languages[0]})"
+    elif kind == MONOLINGUAL:
+        what = "batching.language_weights leaves no language"
+    else:
+        what = "no uid of data.train stands in two languages of one source"
+    return (
+        f"batching.mix.{kind}: {what}; set batching.mix.{kind} to 0, or give pairs that share uids "
+        "across languages (files that share them are named by one glob)"
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +13,11 @@ from hybrid_dist.data.pairs import read_pairs
 Ints = np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no equality: an index is itself
 class Index:
     """All that a plan may know of a store. Rows are sorted by (language, uid); uids are numbers."""
 
     languages: tuple[str, ...]
-    row_language: Ints
-    """Of each row: its language, as a position in `languages`."""
     row_uid: Ints
     """Of each row: its uid's number."""
     language_starts: Ints
@@ -30,6 +29,28 @@ class Index:
     """Of each uid: equal for uids that share a passage in any language."""
     query_group: Ints
     """Of each uid: equal for uids that share a question in any language."""
+    query_length: Ints
+    """Of each row: its question's length in characters, 65,535 at most."""
+    passage_length: Ints
+
+    @property
+    def row_language(self) -> Ints:
+        """Of each row: its language, as a position in `languages`."""
+        return np.repeat(np.arange(len(self.languages)), self.language_sizes())
+
+    @cached_property
+    def parallel_uids(self) -> Ints:
+        """Uids that stand in two languages or more."""
+        return np.flatnonzero(np.diff(self.uid_starts) >= 2).astype(np.int32)
+
+    def language_of(self, rows: Ints) -> Ints:
+        """The languages of some rows."""
+        return np.searchsorted(self.language_starts, rows, side="right") - 1
+
+    def row_of(self, uids: Ints, language: int) -> Ints:
+        """The rows of some uids in a language that has them all."""
+        first, last = self.language_starts[language : language + 2]
+        return first + np.searchsorted(self.row_uid[first:last], uids)
 
     @property
     def rows(self) -> int:
@@ -41,6 +62,14 @@ class Index:
 
     def language_sizes(self) -> Ints:
         return np.diff(self.language_starts)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A collection of pairs, as a plan knows it: uids mean something inside it only."""
+
+    name: str
+    index: Index
 
 
 class Store:
@@ -67,23 +96,30 @@ class Store:
         return self._uids.take(pa.array(rows)).to_pylist()
 
 
+def open_sources(patterns: Sequence[str]) -> tuple[list[Store], list[Source]]:
+    """Every pattern is a source of its own: files that share uids are named by one glob."""
+    stores = [Store.open([pattern]) for pattern in patterns]
+    return stores, [Source(p, s.index) for p, s in zip(patterns, stores, strict=True)]
+
+
 def build_index(table: pa.Table) -> Index:
     """The index of a table sorted by (lang, uid)."""
     languages = tuple(sorted(set(pc.unique(table["lang"]).to_pylist())))
     names = pa.array(languages)
-    row_language = pc.index_in(table["lang"], names).to_numpy().astype(np.int32)
+    row_language = pc.index_in(table["lang"], names).to_numpy()
     row_uid = _numbered(table["uid"])
-    uid_rows = np.lexsort((row_language, row_uid))
+    uid_rows = np.lexsort((row_language, row_uid)).astype(np.int32)
     uids = int(row_uid.max()) + 1
     return Index(
         languages=languages,
-        row_language=row_language,
         row_uid=row_uid,
         language_starts=np.searchsorted(row_language, np.arange(len(languages) + 1)),
         uid_starts=np.searchsorted(row_uid[uid_rows], np.arange(uids + 1)),
         uid_rows=uid_rows,
         passage_group=_groups(row_uid, _numbered(table["passage"]), uids),
         query_group=_groups(row_uid, _numbered(table["query"]), uids),
+        query_length=_lengths(table["query"]),
+        passage_length=_lengths(table["passage"]),
     )
 
 
@@ -91,17 +127,21 @@ def _numbered(column: pa.ChunkedArray) -> Ints:
     """Equal texts get equal numbers, from 0, in the sorted order of the texts."""
     encoded = column.combine_chunks().dictionary_encode()
     order = pc.sort_indices(encoded.dictionary).to_numpy()
-    rank = np.empty(len(order), np.int64)
+    rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order))
     return rank[encoded.indices.to_numpy()]
+
+
+def _lengths(column: pa.ChunkedArray) -> Ints:
+    return np.minimum(pc.utf8_length(column).to_numpy(), 65535).astype(np.uint16)
 
 
 def _groups(row_uid: Ints, row_text: Ints, uids: int) -> Ints:
     """The smallest uid that each uid is joined with by equal texts, over any number of steps."""
     texts = int(row_text.max()) + 1
-    group = np.arange(uids)
+    group = np.arange(uids, dtype=np.int32)
     while True:
-        of_text = np.full(texts, uids)
+        of_text = np.full(texts, uids, np.int32)
         np.minimum.at(of_text, row_text, group[row_uid])
         joined = group.copy()
         np.minimum.at(joined, row_uid, of_text[row_text])

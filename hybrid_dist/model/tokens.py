@@ -33,6 +33,17 @@ class TextTokens:
     def passages(self, texts: Sequence[str]) -> Tokens:
         return self._tokens(self.settings.passage_prefix, texts, self.settings.max_passage_tokens)
 
+    def lengths(self, queries: Sequence[str], passages: Sequence[str]) -> list[int]:
+        """Tokens of each question and its passage together, as they would be encoded."""
+        counts = [
+            [len(ids) for ids in self._cut(prefix, texts, most)["input_ids"]]
+            for prefix, texts, most in (
+                (self.settings.query_prefix, queries, self.settings.max_query_tokens),
+                (self.settings.passage_prefix, passages, self.settings.max_passage_tokens),
+            )
+        ]
+        return [query + passage for query, passage in zip(*counts, strict=True)]
+
     def check(self, config: Any) -> None:
         """Refuse a tokenizer whose ids the model has no embeddings for."""
         if len(self.tokenizer) > config.vocab_size:
@@ -42,12 +53,13 @@ class TextTokens:
             )
 
     def _tokens(self, prefix: str, texts: Sequence[str], most: int) -> Tokens:
-        tokens = self.tokenizer(
+        return dict(self._cut(prefix, texts, most, padding=True, return_tensors="pt"))
+
+    def _cut(self, prefix: str, texts: Sequence[str], most: int, **how: Any) -> Any:
+        return self.tokenizer(
             [prefix + text for text in texts],
             truncation=True,
             max_length=most,
-            padding=True,
             return_token_type_ids=False,
-            return_tensors="pt",
+            **how,
         )
-        return dict(tokens)

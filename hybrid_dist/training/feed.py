@@ -1,6 +1,6 @@
 """Batches ready before they are needed: read and tokenised ahead in a thread."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -21,6 +21,8 @@ class Work:
     """What one rank does in one step."""
 
     batch: GlobalBatch
+    share: Share
+    """Which rows of the batch are this rank's."""
     chunks: list[Chunk]
     rows: Rows
 
@@ -31,13 +33,13 @@ class Feed:
     def __init__(
         self,
         plan: Plan,
-        store: Store,
+        stores: Sequence[Store],
         tokens: TextTokens,
         ranks: Ranks,
         chunk_size: int,
         mask: bool,
     ) -> None:
-        self._plan, self._store, self._tokens = plan, store, tokens
+        self._plan, self._stores, self._tokens = plan, stores, tokens
         self._ranks, self._chunk_size, self._mask = ranks, chunk_size, mask
 
     def steps(self, first: int, last: int) -> Iterator[Work]:
@@ -56,25 +58,26 @@ class Feed:
 
     def _prepare(self, step: int) -> Work:
         batch = self._plan.batch(step)
-        share = deal(len(batch), self._ranks.rank, self._ranks.world, self._chunk_size)
+        share = deal(batch.lengths, self._ranks.rank, self._ranks.world, self._chunk_size)
         return Work(
             batch,
+            share,
             [self._chunk(batch, share, cut) for cut in share.chunks],
             self._rows(batch, share),
         )
 
     def _chunk(self, batch: GlobalBatch, share: Share, cut: slice) -> Chunk:
-        rows = share.rows[cut]
+        rows, store = share.rows[cut], self._stores[batch.stream.source]
         return Chunk(
-            self._tokens.queries(self._store.queries(batch.query_row[rows])),
-            self._tokens.passages(self._store.passages(batch.passage_row[rows])),
+            self._tokens.queries(store.queries(batch.query_row[rows])),
+            self._tokens.passages(store.passages(batch.passage_row[rows])),
         )
 
     def _rows(self, batch: GlobalBatch, share: Share) -> Rows:
         return Rows(
             rank=self._ranks.rank,
             counts=share.counts,
-            groups=torch.from_numpy(batch.groups) if self._mask else None,  # dealt in this order
+            groups=torch.from_numpy(batch.groups[share.order]) if self._mask else None,
         )
 
     def _on_device(self, work: Work) -> Work:
@@ -85,7 +88,7 @@ class Feed:
             Chunk(_to(chunk.queries, device), _to(chunk.passages, device)) for chunk in work.chunks
         ]
         groups = None if work.rows.groups is None else work.rows.groups.to(device)
-        return Work(work.batch, chunks, replace(work.rows, groups=groups))
+        return replace(work, chunks=chunks, rows=replace(work.rows, groups=groups))
 
 
 def _to(tokens: Tokens, device: torch.device) -> Tokens:

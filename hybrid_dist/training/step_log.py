@@ -59,7 +59,7 @@ class StepLog:
             "train/grad_norm": float(result.grad_norm),
             "train/lr": result.lr,
             "train/kind": work.batch.kind,
-            "train/language": work.batch.language,
+            "train/stream": work.batch.stream.name,
             "train/accuracy": correct / size,
             "train/temperature": float(result.temperature),
             "train/false_negatives": work.batch.false_negatives(),

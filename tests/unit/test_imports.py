@@ -17,7 +17,7 @@ FLOORS = {
     **dict.fromkeys(("data", "tracking", "cluster"), 1),
     **dict.fromkeys(("batching", "model", "loss"), 2),
     **dict.fromkeys(("training", "evaluation", "studies"), 3),
-    **dict.fromkeys(("cli", "train", "evaluate", "scaffold"), 4),
+    **dict.fromkeys(("cli", "train", "evaluate", "plan", "scaffold"), 4),
 }
 LEVEL_STEPS = {
     ("config", "errors"),
@@ -86,9 +86,9 @@ def test_imports_point_down_only() -> None:
 
 
 def test_the_plan_reads_the_index_and_no_text() -> None:
-    file = PACKAGE / "batching" / "plan.py"
-    from_data = {name for name in imported("batching.plan", file) if name.startswith("data")}
-    assert from_data == {"data.store.Index"}
+    file = PACKAGE / "batching" / "streams.py"
+    from_data = {name for name in imported("batching.streams", file) if name.startswith("data")}
+    assert from_data == {"data.store.Index", "data.store.Source"}
 
 
 @pytest.mark.parametrize(

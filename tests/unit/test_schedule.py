@@ -51,20 +51,26 @@ def test_numbers_count_each_streams_batches_without_a_gap(weights: list[float], 
     assert {choice for kind, choice in used if kind} <= {0}
 
 
+LENGTHS = st.lists(st.integers(1, 500), min_size=1, max_size=120)
+
+
 @settings(deadline=None, max_examples=300)
-@given(st.integers(1, 70), st.integers(1, 300), st.integers(0, 40))
+@given(LENGTHS, st.integers(1, 70), st.integers(0, 40))
 def test_every_row_is_dealt_once_in_equally_many_chunks(
-    world: int, more: int, chunk_size: int
+    lengths: list[int], world: int, chunk_size: int
 ) -> None:
-    size = world + more - 1
-    shares = [deal(size, rank, world, chunk_size) for rank in range(world)]
-    assert np.concatenate([share.rows for share in shares]).tolist() == list(range(size))
+    world, size = min(world, len(lengths)), len(lengths)
+    told = np.array(lengths)
+    shares = [deal(told, rank, world, chunk_size) for rank in range(world)]
+    order = np.concatenate([share.rows for share in shares])
+    assert sorted(order.tolist()) == list(range(size))
     counts = tuple(len(share.rows) for share in shares)
     assert {share.counts for share in shares} == {counts}
-    assert sum(counts) == size
     assert max(counts) - min(counts) <= 1
     assert len({len(share.chunks) for share in shares}) == 1
     for share in shares:
+        assert np.array_equal(share.order, order)
+        assert told[share.rows].tolist() == sorted(told[share.rows].tolist())
         parts = [share.rows[cut] for cut in share.chunks]
         assert np.array_equal(np.concatenate(parts), share.rows)
         assert all(len(part) for part in parts)
@@ -75,6 +81,13 @@ def test_every_row_is_dealt_once_in_equally_many_chunks(
             assert len(parts) == 1
 
 
+@pytest.mark.parametrize("world", [2, 3, 8, 96])
+def test_ranks_have_near_equal_work(world: int) -> None:
+    lengths = np.random.default_rng(0).lognormal(4, 0.6, 128 * world).astype(int) + 1
+    work = [lengths[deal(lengths, rank, world, 0).rows].sum() for rank in range(world)]
+    assert max(work) / np.mean(work) < 1.05
+
+
 def test_a_batch_smaller_than_the_ranks_is_refused() -> None:
     with pytest.raises(UserError, match=r"batching.size: 3 pairs cannot be dealt to 4 ranks"):
-        deal(3, 0, 4, 0)
+        deal(np.ones(3, int), 0, 4, 0)

@@ -21,7 +21,7 @@ from hybrid_dist.batching import Plan
 from hybrid_dist.cluster.ranks import leave
 from hybrid_dist.cluster.start import start
 from hybrid_dist.config import Batching, Config, Loss, Mix, Model, Optim, Train
-from hybrid_dist.data.store import Store
+from hybrid_dist.data.store import Source, Store
 from hybrid_dist.model.encoder import BiEncoder, build, read_config
 from hybrid_dist.model.settings import Settings
 from hybrid_dist.model.tokens import TextTokens
@@ -116,12 +116,12 @@ def pooled(model: BiEncoder, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
 def compare(toy: Path, name: str, accelerator: Any, ranks: Any) -> None:
     config = config_of(toy, OPTIONS[name])
     store = Store.open([str(ranks.from_first(str(pairs_with_shared_passages(toy))))])
-    plan = Plan(store.index, config.batching, seed=3)
+    plan = Plan([Source("pairs", store.index)], config.batching, seed=3)
     tokens = TextTokens.load(config.model.name_or_path, Settings.of(config.model))
     model = new_model(config)
     initial = {key: value.clone() for key, value in model.state_dict().items()}
     updater = Updater(config, accelerator, ranks, model, torch.optim.SGD(model.parameters(), 0.1))
-    feed = Feed(plan, store, tokens, ranks, config.train.chunk_size, mask=True)
+    feed = Feed(plan, [store], tokens, ranks, config.train.chunk_size, mask=True)
     losses, masked = [], 0
     for work in feed.steps(0, STEPS):
         value = updater.update(work).parts.value

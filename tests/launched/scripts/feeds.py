@@ -1,0 +1,51 @@
+"""What each rank's feed really holds, gathered: uids, and texts read back from the tokens."""
+
+import json
+import sys
+from pathlib import Path
+
+from hybrid_dist.batching import Plan
+from hybrid_dist.cluster.ranks import leave
+from hybrid_dist.cluster.start import start
+from hybrid_dist.config import Batching, Mix, Model
+from hybrid_dist.data.store import open_sources
+from hybrid_dist.model.settings import Settings
+from hybrid_dist.model.tokens import TextTokens
+from hybrid_dist.training.feed import Feed
+
+
+def main() -> None:
+    toy, size, steps, first = Path(sys.argv[1]), *map(int, sys.argv[2:5])
+    _, ranks = start("fp32")
+    stores, sources = open_sources([str(toy / "train.jsonl")])
+    mix = Mix(monolingual=1, cross_lingual=1, multilingual=1)
+    plan = Plan(sources, Batching(size=size, mix=mix), seed=3)
+    model = Model(name_or_path=str(toy / "model"), max_passage_tokens=128)
+    tokens = TextTokens.load(model.name_or_path, Settings.of(model))
+    feed = Feed(plan, stores, tokens, ranks, chunk_size=4, mask=True)
+    for work in feed.steps(first, first + steps):
+        store = stores[work.batch.stream.source]
+        read = [
+            text
+            for chunk in work.chunks
+            for text in tokens.tokenizer.batch_decode(
+                chunk.queries["input_ids"], skip_special_tokens=True
+            )
+        ]
+        rows = work.batch.query_row[work.share.rows]
+        asked = tokens.queries(store.queries(rows))["input_ids"]
+        wanted = tokens.tokenizer.batch_decode(asked, skip_special_tokens=True)
+        told = {
+            "uids": store.uids(rows),
+            "texts_right": read == wanted,
+            "chunks": len(work.chunks),
+        }
+        gathered = ranks.gather(told)
+        if ranks.is_first:
+            record = {"step": work.batch.step, "kind": work.batch.kind, "ranks": gathered}
+            print("FEED " + json.dumps(record), flush=True)
+    leave()
+
+
+if __name__ == "__main__":
+    main()
