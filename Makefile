@@ -53,6 +53,7 @@ test-all: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/step.py
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/batching.py
 
 clean:
 	rm -rf $(VENV) $(DEMO)

@@ -58,24 +58,39 @@ def main() -> None:
         peer_folder = Path(folder) / "peer"
         state = encoder.backbone.state_dict()
         save(peer_folder, encoder.backbone, state, tokens.tokenizer, Settings.of(config.model))
-        ours = our_turns(config, plan, store, tokens, encoder)
+        updater, feed = our_side(config, plan, store, tokens, encoder)
+
+        def ours(first: int, last: int) -> None:
+            for work in feed.steps(first, last):
+                updater.update(work)
+
         theirs = their_turns(config, plan, store, peer_folder)
         compare(ours, theirs, options.steps, options.turns)
+        wait = data_wait(updater, feed, options.steps * options.turns)
+        print(f"  wait: {wait:.2%} of our steps' time is spent waiting for data")
 
 
-def our_turns(
+def our_side(
     config: Config, plan: Plan, store: Store, tokens: TextTokens, encoder: Encoder
-) -> Callable[[int, int], None]:
+) -> tuple[Updater, Feed]:
     accelerator, ranks = start("fp32")
     model = BiEncoder(encoder, config.loss.temperature, learn_temperature=False)
     updater = Updater(config, accelerator, ranks, model, adamw(model, config.optim))
-    feed = Feed(plan, [store], tokens, ranks, chunk_size=0, mask=True)
+    return updater, Feed(plan, [store], tokens, ranks, chunk_size=0, mask=True)
 
-    def turn(first: int, last: int) -> None:
-        for work in feed.steps(first, last):
-            updater.update(work)
 
-    return turn
+def data_wait(updater: Updater, feed: Feed, steps: int) -> float:
+    """The share of time between the first update and the last that no batch was ready."""
+    work = feed.steps(0, steps)
+    updater.update(next(work))
+    waited, begin = 0.0, time.perf_counter()
+    while True:
+        asked = time.perf_counter()
+        batch = next(work, None)
+        waited += time.perf_counter() - asked
+        if batch is None:
+            return waited / (time.perf_counter() - begin)
+        updater.update(batch)
 
 
 def their_turns(
