@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +16,7 @@ PROGRAM = "hybrid-dist"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Toy:
+class Toy(ToyOptions):
     """Make the demo's data: invented languages that say the same things in different words.
 
     Writes train, dev and test pairs, and model/ with a small XLM-R config and its tokenizer.
@@ -26,7 +26,6 @@ class Toy:
 
     out: Path
     """Folder to make."""
-    options: tyro.conf.OmitArgPrefixes[ToyOptions] = field(default_factory=ToyOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,7 @@ class Compare:
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Run folders, or folders that hold NAME/report.json."""
+    """Run folders, or folders that `hybrid-dist evaluate --out` wrote."""
     out: Path | None = None
     """Also write report.html, .md and .json into this folder."""
     task: str | None = None
@@ -59,7 +58,8 @@ def toy(args: Sequence[str]) -> None:
     from hybrid_dist.data.toy import generate
 
     asked = tyro.cli(Toy, args=args, prog=f"{PROGRAM} toy", use_underscores=True)
-    made = generate(asked.out, asked.options)
+    options = {key: value for key, value in asdict(asked).items() if key != "out"}
+    made = generate(asked.out, ToyOptions(**options))
     pairs = sum(made["pairs"]["train"].values())
     print(f"{asked.out}: {pairs:,} training pairs in {len(made['pairs']['train'])} languages")
 
@@ -97,6 +97,10 @@ def init(args: Sequence[str]) -> None:
     asked = tyro.cli(Init, args=args, prog=f"{PROGRAM} init", use_underscores=True)
     for line in lay_out(asked.dir):
         print(line)
+    print(
+        f"Next: cd {asked.dir} && {PROGRAM} toy --out runs/demo/toy && {PROGRAM} plan --config "
+        "configs/demo.yaml"
+    )
 
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
@@ -144,7 +148,7 @@ def usage() -> str:
             "",
             f"{PROGRAM} COMMAND --help tells a command's options and shows an example.",
             f"A first run: {PROGRAM} toy --out runs/demo/toy && "
-            f"{PROGRAM} train --config configs/demo.yaml",
+            f"{PROGRAM} train --config configs/demo.yaml --run.name first",
         ]
     )
 

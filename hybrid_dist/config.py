@@ -190,7 +190,7 @@ HELP = """One run of hybrid_dist.
 Start from a file with --config FILE and change single values with --section.key value
 (or --section.key=value); the flags below are the keys of the file.
 
-Example: hybrid-dist train --config configs/demo.yaml --train.steps 500"""
+Example: hybrid-dist train --config configs/demo.yaml --run.name first --train.steps 500"""
 
 FREE_ON_RESUME = ("run.", "log.", "eval.", "checkpoint.", "train.steps", "train.chunk_size")
 """Keys that may differ when a run folder is resumed: the others would make it another run."""
@@ -226,20 +226,21 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+def flatten(section: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of a section by their dotted keys."""
     flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
+    for key in dataclasses.fields(section):
+        value = getattr(section, key.name)
+        if dataclasses.is_dataclass(value):
+            flat |= flatten(value, f"{prefix}{key.name}.")
         else:
-            flat[f"{prefix}{key}"] = value
+            flat[prefix + key.name] = value
     return flat
 
 
 def other_run(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     """The keys, with both values, that make `new` another run than `old`."""
-    before, after = (flatten(dataclasses.asdict(config)) for config in (old, new))
+    before, after = flatten(old), flatten(new)
     return {
         key: (before[key], after[key])
         for key in after
@@ -265,7 +266,7 @@ def _split_config_flag(args: Sequence[str]) -> tuple[Path | None, list[str]]:
 
 def _with_python_booleans(flags: Sequence[str]) -> list[str]:
     """`true` and `false` as files spell them, in the spelling that tyro takes."""
-    defaults = flatten(dataclasses.asdict(Config()))
+    defaults = flatten(Config())
     names = {f"--{key}" for key, value in defaults.items() if isinstance(value, bool)}
     spelled = {"true": "True", "false": "False"}
     made: list[str] = []
@@ -292,7 +293,7 @@ def _checked(tree: Any, where: str) -> Config:
 def _problem(error: Any) -> str:
     path = ".".join(str(part) for part in error["loc"])
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        keys = list(flatten(dataclasses.asdict(Config())))
+        keys = list(flatten(Config()))
         by_last_name = [key for key in keys if key.rsplit(".", 1)[-1] == path.rsplit(".", 1)[-1]]
         cure = f"; did you mean '{by_last_name[0]}'?" if by_last_name else nearest(path, keys)
         return f"{path}: unknown key{cure or ' (--help lists them all)'}"

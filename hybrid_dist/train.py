@@ -17,6 +17,7 @@ from hybrid_dist.cluster import environment
 from hybrid_dist.cluster.ranks import Ranks, leave
 from hybrid_dist.cluster.start import start, strategy
 from hybrid_dist.config import Config
+from hybrid_dist.data.pairs import expand
 from hybrid_dist.data.store import Store, open_sources
 from hybrid_dist.errors import UserError, reported
 from hybrid_dist.evaluate import Evaluation
@@ -57,6 +58,7 @@ class Materials:
 
 def gather_materials(config: Config) -> Materials:
     """Read everything but weights; refuse what cannot be run."""
+    expand([*config.data.train, *config.data.dev])  # a wrong path is told before all else
     folder = RunFolder(config)
     folder.check()
     stores, sources = open_sources(config.data.train)
@@ -89,6 +91,7 @@ def run(config: Config) -> None:
     check_world(config.batching.size, ranks.world)
     ranks.barrier()  # all ranks have looked at the folder before the first one writes into it
     if ranks.is_first:
+        materials.folder.hold()
         described = environment.describe(ranks.world, strategy(accelerator))
         materials.folder.write_description(described)
     with Terminal(config.run.name, config.train.steps, ranks.is_first) as terminal:
@@ -119,7 +122,7 @@ def _train(
     )
     progress = _resume(config, checkpoints, terminal)
     wandb, writers = _writers(config, folder, ranks, progress, terminal)
-    log = StepLog(ranks, progress.step, terminal.step, writers)
+    log = StepLog(ranks, terminal.step, writers)
     judge = None
     if materials.evaluation is not None:
         evaluate = partial(materials.evaluation, ranks=ranks)

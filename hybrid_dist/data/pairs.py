@@ -54,7 +54,8 @@ def expand(patterns: Sequence[str]) -> list[Path]:
     for pattern in patterns:
         found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute ones too
         if not found:
-            raise UserError(f"{pattern}: no such file; a pair file has one JSON object per line")
+            what = pattern or "an empty path"
+            raise UserError(f"{what}: no such file; a pair file has one JSON object a line")
         for name in found:
             if Path(name).is_dir():
                 raise UserError(f"{name}: is a folder; name its pair files, as in {name}/*.jsonl")
@@ -82,7 +83,10 @@ def _parse(line: bytes, place: str) -> Pair:
     except UnicodeDecodeError as error:
         raise UserError(f"{place}: not UTF-8 ({error.reason} at byte {error.start})") from None
     except json.JSONDecodeError as error:
-        raise UserError(f"{place}: not JSON ({error.msg} at column {error.colno})") from None
+        raise UserError(
+            f"{place}: not JSON ({error.msg} at column {error.colno}); a pair file has one object "
+            f"a line, with {', '.join(Pair._fields)}"
+        ) from None
     if not isinstance(record, dict):
         raise UserError(f"{place}: expected an object with {', '.join(Pair._fields)}")
     return Pair(*(_field(record, name, place) for name in Pair._fields))

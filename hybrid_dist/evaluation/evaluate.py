@@ -13,7 +13,7 @@ import hybrid_dist
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.evaluation.page import write_report
 from hybrid_dist.evaluation.ranking import exact_ranks
-from hybrid_dist.evaluation.report import build_report
+from hybrid_dist.evaluation.report import build_report, headline
 from hybrid_dist.evaluation.search import top_k
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import PASSAGES, QUESTIONS, Shard, check_vectors, shard_bounds
@@ -70,6 +70,7 @@ def evaluate_task(
         timing = {**clock.laps, "processes": ranks.world, "threads": torch.get_num_threads()}
         report, plots = build_report(task, embedder.name, ranking, top, used, timing)
         write_report(out, report, plots)
+        tell(f"{task.name}: {headline(report)}")
         tell(f"{task.name}: report in {out}")
     else:
         report = {}

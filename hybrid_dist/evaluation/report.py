@@ -100,6 +100,13 @@ def show_distance(value: float | None) -> str:
     return show(value, 1)
 
 
+def headline(report: Mapping[str, Any]) -> str:
+    """The figures that matter most, in a line."""
+    means = (f"{setting.replace('_', '-')} {show(report['map'][setting])}" for setting in SETTINGS)
+    distance = show_distance(report["bias"]["rank_distance"]["mean"])
+    return f"mAP {', '.join(means)}; rank distance {distance}"
+
+
 def markdown(report: Mapping[str, Any]) -> str:
     """The headline figures and those by language, as Markdown tables."""
     counts, distance = report["counts"], report["bias"]["rank_distance"]

@@ -18,7 +18,8 @@ MEANING = (
     "Monolingual: question and passages in one language; cross-lingual: in two; multilingual: one "
     "pool of all languages, where the right answers in every language are wanted. "
     "Rank distance is how far apart, in that pool, the first and the last of a question's equally "
-    "right answers stand: the smaller, the less the model minds the language."
+    "right answers stand: the smaller, the less the model minds the language. At best it is one "
+    "less than their number."
 )
 
 
@@ -108,12 +109,12 @@ def compare(runs: Sequence[Path], out: Path | None = None, task: str | None = No
 
 
 def _common_task(runs: Sequence[Path]) -> str:
-    tasks = [{file.parent.name for file in run.glob("eval/*/report.json")} for run in runs]
+    tasks = [{file.parent.name for file in _reports(run).glob("*/report.json")} for run in runs]
     for run, names in zip(runs, tasks, strict=True):
         if not names:
             raise UserError(
-                f"{run}: no report at {run}/eval/NAME/report.json; evaluate the run first, or name "
-                "the folder of a finished run"
+                f"{run}: no report at {_reports(run)}/NAME/report.json; name a run trained with "
+                "eval.tasks, or a folder that `hybrid-dist evaluate --out` wrote"
             )
     common = sorted(set.intersection(*tasks))
     if len(common) != 1:
@@ -127,8 +128,13 @@ def _common_task(runs: Sequence[Path]) -> str:
     return common[0]
 
 
+def _reports(run: Path) -> Path:
+    """Where reports are: in a run folder's eval/, or in the folder of an evaluation."""
+    return run / "eval" if (run / "config.yaml").exists() or (run / "eval").is_dir() else run
+
+
 def _read(run: Path, task: str) -> dict[str, Any]:
-    file = run / "eval" / task / "report.json"
+    file = _reports(run) / task / "report.json"
     try:
         report: dict[str, Any] = json.loads(file.read_text("utf-8"))
     except OSError:

@@ -57,10 +57,14 @@ class Terminal:
             self.say(f"step {record['step']}/{self._steps}  {told}")
         if "train/loss" not in record:
             return
-        figures = (
-            f"loss {record['train/loss']:.4f}  {record['train/kind']}  "
-            f"{record['train/pairs_per_s']:.0f} pairs/s"
-        )
+        kinds = [
+            f"{name.removeprefix('train/loss/')} {loss:.3f}"
+            for name, loss in record.items()
+            if name.startswith("train/loss/")
+        ]
+        parts = f" ({', '.join(kinds)})" if len(kinds) > 1 else ""
+        speed = f"{record['train/pairs_per_s']:.0f} pairs/s"
+        figures = f"loss {record['train/loss']:.3f}{parts}  {speed}"
         self._bar.update(self._task, figures=figures)
         now, last_step = time.monotonic(), record["step"] == self._steps
         plain = not self._console.is_terminal

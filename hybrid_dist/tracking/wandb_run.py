@@ -43,10 +43,10 @@ class WandbRun:
     def finish(self) -> None:
         if self._run is None:
             return
-        offline = Path(self._run.dir).parent
+        every_part = f"{self._folder}/wandb/offline-run-*-{_run_id(self._folder)}"
         self._guarded(self._run.finish)
         if self._mode == "offline":
-            self._say(f"W&B was offline; send this run with: wandb sync {offline}")
+            self._say(f"W&B was offline; send this run with: wandb sync {every_part}")
 
     def _start(self, log: Log, config: Record) -> None:
         import wandb  # half a second, so only when used

@@ -45,6 +45,7 @@ def train(
             log.check(progress.step)
             with log.paused():
                 checkpoints.save(progress)
+            log.begin()
     log.check(progress.step)
     if progress.best_step is None:
         exporter.write(exporter.folder.model)

@@ -1,5 +1,6 @@
 """The folder of one run: what it was asked, what it did, what came of it."""
 
+import fcntl
 import json
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class RunFolder:
         if recorded.exists() and not self.metrics.exists() and not self.checkpoints.exists():
             return  # it was described and never begun
         if not recorded.exists():
-            if self.path.exists() and any(self.path.iterdir()):
+            if self.path.exists() and any(f.name != ".lock" for f in self.path.iterdir()):
                 raise UserError(f"{self.path}: holds files but no run; choose another run.name")
             return
         if resume == "never":
@@ -48,15 +49,44 @@ class RunFolder:
                 f"checkpoint.resume: is never, but {self.path} holds a run; "
                 "choose another run.name, or set checkpoint.resume to auto"
             )
+        trained = self._steps_trained()
+        if resume == "auto" and trained > self._config.train.steps:
+            raise UserError(
+                f"train.steps: is {self._config.train.steps}, but {self.path} is trained to step "
+                f"{trained}; give {trained} or more, or choose another run.name"
+            )
         changed = other_run(from_yaml(recorded), self._config)
         if changed:
             listing = "\n  ".join(
-                f"{key}: was {old!r}, is {new!r}" for key, (old, new) in changed.items()
+                f"{key}: was {_told(old)}, is {_told(new)}" for key, (old, new) in changed.items()
             )
             raise UserError(
                 f"{self.path}: holds a run with another configuration:\n  {listing}\n"
                 "choose another run.name, or give the values that the run has"
             )
+
+    def hold(self) -> None:
+        """Keep other runs out of the folder until this process ends."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{self.path}: another process is training in it; wait for its end, or choose "
+                "another run.name"
+            ) from None
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _steps_trained(self) -> int:
+        latest = self.checkpoints / "latest"
+        return int(latest.read_text().strip().removeprefix("step-")) if latest.exists() else 0
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(
+            f"run.dir: {self.path} cannot be written ({error.strerror}); choose another run.dir"
+        )
 
     def write_description(self, environment: dict[str, Any]) -> None:
         """config.yaml and environment.json."""
@@ -66,6 +96,9 @@ class RunFolder:
             text = json.dumps(environment, indent=2, ensure_ascii=False) + "\n"
             (self.path / "environment.json").write_text(text, encoding="utf-8")
         except OSError as error:
-            raise UserError(
-                f"run.dir: {self.path} cannot be written ({error.strerror}); choose another run.dir"
-            ) from None
+            raise self._unwritable(error) from None
+
+
+def _told(value: Any) -> str:
+    """A value as a config file has it."""
+    return repr(list(value)) if isinstance(value, tuple) else repr(value)

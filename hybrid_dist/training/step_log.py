@@ -20,14 +20,14 @@ Write = Callable[[dict[str, Any]], None]
 class StepLog:
     """Records go to every writer, on the first rank only."""
 
-    def __init__(
-        self, ranks: Ranks, first_step: int, tick: Callable[[int], None], writers: list[Write]
-    ) -> None:
+    def __init__(self, ranks: Ranks, tick: Callable[[int], None], writers: list[Write]) -> None:
         self._ranks, self._tick = ranks, tick
         self._writers = writers if ranks.is_first else []
-        self._last_step = first_step
         self._record: dict[str, Any] = {}
-        self._start_anew()
+        self._correct: Any = 0.0
+        self._losses: list[Any] = []
+        self._counts: list[int] = []
+        self.begin()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -39,18 +39,19 @@ class StepLog:
     def note(self, step: int, work: Work, result: Result) -> None:
         """Remember an update; nothing is sent and the device is not waited for."""
         self._tick(step)
+        self._correct = self._correct + result.parts.correct
         kind = KINDS.index(work.batch.kind)
         self._losses[kind] = self._losses[kind] + result.parts.value
         self._counts[kind] += 1
 
     def step(self, step: int, work: Work, result: Result) -> None:
-        """Gather this update's figures and what was noted since the last. All ranks take part."""
-        own = [result.parts.value, result.parts.correct, *map(torch.as_tensor, self._losses)]
-        sums = self._ranks.sum(torch.stack([part.double().cpu() for part in own]).numpy())
-        loss, correct, by_kind = float(sums[0]), float(sums[1]), sums[2:]
-        size, seconds = len(work.batch), time.perf_counter() - self._since
+        """Gather means over the updates since the last record. All ranks take part."""
+        own = [torch.as_tensor(part).double().cpu() for part in (self._correct, *self._losses)]
+        sums = self._ranks.sum(torch.stack(own).numpy())
+        correct, by_kind, steps = float(sums[0]), sums[1:], sum(self._counts)
+        rows, seconds = steps * len(work.batch), time.perf_counter() - self._since
         self._record |= {
-            "train/loss": loss,
+            "train/loss": float(by_kind.sum()) / steps,
             **{
                 f"train/loss/{kind}": float(total) / count
                 for kind, total, count in zip(KINDS, by_kind, self._counts, strict=True)
@@ -60,13 +61,12 @@ class StepLog:
             "train/lr": result.lr,
             "train/kind": work.batch.kind,
             "train/stream": work.batch.stream.name,
-            "train/accuracy": correct / size,
+            "train/accuracy": correct / rows,
             "train/temperature": float(result.temperature),
             "train/false_negatives": work.batch.false_negatives(),
-            "train/pairs_per_s": (step - self._last_step) * size / seconds,
+            "train/pairs_per_s": rows / seconds,
         }
-        self._last_step = step
-        self._start_anew()
+        self.begin()
         _refuse_not_finite(step, by_kind)
 
     def check(self, step: int) -> None:
@@ -85,9 +85,15 @@ class StepLog:
                 write({"step": step} | self._record)
         self._record = {}
 
-    def _start_anew(self) -> None:
+    def begin(self) -> None:
+        """Means are over the updates from here to the next record.
+
+        Called after each checkpoint too, so that a resumed run writes the records of one that
+        was not interrupted.
+        """
         self._since = time.perf_counter()
-        self._losses: list[Any] = [0.0] * len(KINDS)
+        self._correct = 0.0
+        self._losses = [0.0] * len(KINDS)
         self._counts = [0] * len(KINDS)
 
 

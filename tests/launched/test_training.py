@@ -115,6 +115,34 @@ def test_a_killed_run_goes_on_exactly(
         assert killed.tolist() == whole.tolist()
 
 
+def test_means_over_steps_are_those_of_an_uninterrupted_run(toy: Path, tmp_path: Path) -> None:
+    """Records lie between checkpoints here, so that each kind's means span an interruption."""
+    changed = {"log__every": "5", "checkpoint__every": "4", "optim__schedule": "constant"}
+    succeed(train(options(toy, tmp_path, "whole", **changed, train__steps="16")))
+    for steps in ("8", "16"):
+        succeed(train(options(toy, tmp_path, "parts", **changed, train__steps=steps)))
+    whole, parts = metrics(tmp_path, "whole"), metrics(tmp_path, "parts")
+    kept = [record for record in parts if record["step"] != 8]  # the last step is always logged
+    for record in (*whole, *kept):
+        del record["train/pairs_per_s"]
+    assert [record["step"] for record in whole] == [5, 10, 15, 16]
+    assert kept == whole
+    assert {"train/loss/monolingual", "train/loss/cross_lingual"} <= set(whole[1])
+
+
+def test_two_runs_in_one_folder_are_refused(toy: Path, tmp_path: Path) -> None:
+    args = options(toy, tmp_path, "run", train__steps="3000")
+    first = start(train_command(args))
+    try:
+        wait_for((tmp_path / "run" / "metrics.jsonl").exists)
+        done = train(args)
+        assert done.code == 2
+        assert "another process is training in it" in done.output
+    finally:
+        kill(first)
+        first.communicate()
+
+
 def test_another_number_of_processes_takes_the_run_on(toy: Path, tmp_path: Path) -> None:
     succeed(train(options(toy, tmp_path, "whole", train__steps="12")))
     changed = {"optim__schedule": "constant", "checkpoint__every": "4"}

@@ -111,7 +111,9 @@ def test_init_lays_the_files_out(command: Callable[..., Ended], tmp_path: Path) 
     assert code == 0
     assert laid == shipped()
     assert {"configs/demo.yaml", "launchers/ddp.yaml", "launchers/zero3.yaml"} <= laid
-    assert sorted(out.split("\n")[:-1]) == sorted(str(folder / name) for name in laid)
+    *told, following, _ = out.split("\n")
+    assert sorted(told) == sorted(str(folder / name) for name in laid)
+    assert following.startswith(f"Next: cd {folder} && hybrid-dist toy")
     for name in laid:
         assert (folder / name).read_bytes() == (ROOT / name).read_bytes()
         assert os.access(folder / name, os.X_OK) == os.access(ROOT / name, os.X_OK)

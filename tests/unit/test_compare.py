@@ -127,7 +127,7 @@ def test_no_run_is_refused() -> None:
 
 def test_a_run_without_a_report_is_named(three: list[Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty: no report at .*empty/eval/NAME/report.json"):
+    with pytest.raises(UserError, match=r"empty: no report at .*empty/NAME/report.json"):
         compare([*three, tmp_path / "empty"])
     with pytest.raises(UserError, match=r"mono: no report at .*evaluate the run on xquad_r first"):
         compare(three, task="xquad_r")

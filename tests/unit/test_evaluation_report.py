@@ -62,7 +62,8 @@ def test_the_report_and_its_files(tmp_path: Path) -> None:
     assert report["settings"]["model.pooling"] == "mean"
     diagonal = np.mean([report["map_by_pair"][name][name] for name in task.languages])
     assert report["map"]["monolingual"] == pytest.approx(diagonal)
-    assert len(said) == 4
+    assert len(said) == 5
+    assert said[3].startswith("toy: mAP monolingual 0.")
 
 
 def test_the_page_is_one_file_and_escapes_texts(tmp_path: Path) -> None:

@@ -35,6 +35,26 @@ def test_a_run_that_never_took_a_step_may_be_corrected(tmp_path: Path) -> None:
     RunFolder(replace(config(tmp_path), seed=2)).check()
 
 
+def test_fewer_steps_than_were_trained_are_refused(tmp_path: Path) -> None:
+    folder = RunFolder(begun(tmp_path))
+    folder.checkpoints.mkdir()
+    (folder.checkpoints / "latest").write_text("step-000300\n")
+    RunFolder(replace(config(tmp_path), train=Train(steps=300))).check()
+    with pytest.raises(UserError, match=r"train.steps: is 200, but .* is trained to step 300"):
+        RunFolder(replace(config(tmp_path), train=Train(steps=200))).check()
+
+
+def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
+    first = RunFolder(config(tmp_path))
+    first.check()
+    first.hold()
+    with pytest.raises(UserError, match=r"another process is training in it"):
+        RunFolder(config(tmp_path)).hold()
+    RunFolder(config(tmp_path)).check()  # a lock alone is no run
+    del first
+    RunFolder(config(tmp_path)).hold()
+
+
 def test_a_path_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"checkpoint.resume: nowhere is no checkpoint"):
         RunFolder(replace(config(tmp_path), checkpoint=Checkpoint(resume="nowhere"))).check()
