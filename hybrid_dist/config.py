@@ -92,9 +92,12 @@ class Batching:
     cross_lingual: Literal["diverse", "pairwise"] = "diverse"
     """Cross-lingual batches draw the two languages for every row, or for the whole batch."""
     language_temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Languages, or pairwise pairs, are drawn by size to this power: 0 equally, 1 by size."""
+    """Languages of monolingual batches, and pairs when pairwise, are drawn by size to this power:
+    0 equally, 1 by size. Rows of diverse and multilingual batches draw among their uid's languages
+    equally."""
     language_weights: dict[str, Share] = field(default_factory=dict)
-    """Draw languages by these weights instead; one not named weighs 1, and 0 leaves one out."""
+    """Draw languages of monolingual batches, and pairs when pairwise, by these weights instead of
+    by size; one not named weighs 1, and 0 leaves one out."""
     false_negatives: Literal["mask", "keep"] = "mask"
     """What the loss does with negatives that are known to be right answers too."""
 

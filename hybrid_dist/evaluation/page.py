@@ -34,7 +34,7 @@ def report_page(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
     blocks = [
         html.cards(_headline(found)),
         html.table([("", ""), *((n, "") for n in report.SETTINGS.values())], _metric_rows(found)),
-        html.heading("By question language"),
+        html.heading("By question language", report.LEGEND),
         html.table(report.LANGUAGE_COLUMNS, report.language_rows(found)),
         html.heading("mAP by language pair"),
         html.picture(

@@ -128,6 +128,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         *_table([name for name, _ in LANGUAGE_COLUMNS], language_rows(report)),
         "",
+        LEGEND,
+        "",
         "## Settings",
         "",
         *(f"- {key}: {value}" for key, value in report["settings"].items()),
@@ -148,6 +150,14 @@ LANGUAGE_COLUMNS = (
     ("Own top 10", "share of the top 10 in the question's language"),
     ("Own pool", "share of the pool in the question's language"),
 )
+
+
+LEGEND = (
+    ". ".join(f"{name}: {told}" for name, told in LANGUAGE_COLUMNS if told)
+    + ". Where a question has R right answers, multilingual Recall@k is k / R at most and the rank "
+    "distance R - 1 at least."
+)
+"""What the columns mean, for pages that have no room in their heads."""
 
 
 def language_rows(report: Mapping[str, Any]) -> list[list[str]]:
