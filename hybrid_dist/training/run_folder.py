@@ -1,12 +1,17 @@
 """The folder of one run: what it was asked, what it did, what came of it."""
 
+import errno
 import fcntl
 import json
+import os
+import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hybrid_dist.config import Config, from_yaml, other_run, to_yaml
 from hybrid_dist.errors import UserError
+
+SECONDS_FOR_LOST_NODES = 150
 
 
 class RunFolder:
@@ -70,14 +75,18 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{self.path}: another process is training in it; wait for its end, or choose "
-                "another run.name"
-            ) from None
         except OSError as error:
             raise self._unwritable(error) from None
+        # a requeued job may find a lock that the file server still keeps for a node that was lost
+        patience = SECONDS_FOR_LOST_NODES if "SLURM_RESTART_COUNT" in os.environ else 0
+        end = time.monotonic() + patience
+        while not _locked(self._lock):
+            if time.monotonic() >= end:
+                raise UserError(
+                    f"{self.path}: another process is training in it; wait for its end, or choose "
+                    "another run.name"
+                )
+            time.sleep(1)
 
     def _steps_trained(self) -> int:
         latest = self.checkpoints / "latest"
@@ -97,6 +106,18 @@ class RunFolder:
             (self.path / "environment.json").write_text(text, encoding="utf-8")
         except OSError as error:
             raise self._unwritable(error) from None
+
+
+def _locked(file: IO[str]) -> bool:
+    """Whether the file is ours now; true also on disks that know no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL):
+            raise
+    return True
 
 
 def _told(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,17 @@ def test_a_folder_is_held_by_one_run(tmp_path: Path) -> None:
     RunFolder(config(tmp_path)).check()  # a lock alone is no run
     del first
     RunFolder(config(tmp_path)).hold()
+
+
+def test_a_requeued_job_waits_for_a_lock_that_lingers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    lost = [RunFolder(config(tmp_path))]
+    lost[0].hold()
+    threading.Timer(1.5, lost.clear).start()
+    RunFolder(config(tmp_path)).hold()
+    assert not lost, "the lock was taken while it was held"
 
 
 def test_a_path_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
