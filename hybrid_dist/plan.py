@@ -104,10 +104,9 @@ def _ranks(
 ) -> list[dict[str, Any]]:
     counts = tokens.lengths(store.queries(batch.query_row), store.passages(batch.passage_row))
     lengths = np.array(counts)
-    shares = (deal(batch.lengths, r, world, config.train.chunk_size) for r in range(world))
-    return [
-        {"rows": share.rows.tolist(), "tokens": int(lengths[share.rows].sum())} for share in shares
-    ]
+    share = deal(batch.lengths, 0, world, config.train.chunk_size)
+    of_ranks = np.split(share.order, np.cumsum(share.counts)[:-1])
+    return [{"rows": rows.tolist(), "tokens": int(lengths[rows].sum())} for rows in of_ranks]
 
 
 def tables(plan: Plan, config: Config, steps: int) -> Iterator[Table | str]:

@@ -75,13 +75,14 @@ def gather_materials(config: Config) -> Materials:
 def _dev(config: Config) -> tuple[Plan, list[Store]]:
     """The held-out pairs, in batches of the same mix, as large as they allow."""
     stores, sources = open_sources(config.data.dev)
-    size = min(config.batching.size, largest_size(sources, config.batching))
+    batching = replace(config.batching, language_weights={})  # may name languages of train alone
+    size = min(batching.size, largest_size(sources, batching))
     if size < 2:
         raise UserError(
             f"data.dev: too few pairs for a batch of every kind of batching.mix (at most {size} "
             "rows); add pairs in every language, or leave data.dev empty"
         )
-    return Plan(sources, replace(config.batching, size=size), config.seed), stores
+    return Plan(sources, replace(batching, size=size), config.seed), stores
 
 
 def run(config: Config) -> None:

@@ -47,7 +47,7 @@ class Schedule:
 
     A stream is named by (kind, choice): the choice within a kind is drawn by `shares[kind]`, and
     is always 0 for a kind of one stream. Steps are worked out in blocks when first asked for and
-    kept: 10 bytes a step.
+    kept: 11 bytes a step.
     """
 
     def __init__(self, weights: Sequence[float], shares: Sequence[np.ndarray], seed: int) -> None:

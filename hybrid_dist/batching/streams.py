@@ -23,7 +23,7 @@ class Stream:
     kind: str
     source: int
     languages: tuple[int, ...]
-    """None for uids of any two languages or more, one, or a question's and a passage's."""
+    """Empty: uids of any two languages or more. One. Or a question's and its passage's."""
     uids: int
     name: str
     weight: float

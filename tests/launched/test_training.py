@@ -165,7 +165,11 @@ def test_the_best_model_is_kept_and_everything_is_written(toy: Path, tmp_path: P
         "log__wandb": "offline",
         "model__dropout": "0.1",
     }
-    done = succeed(train(options(toy, tmp_path, "run", **changed), "cpu", 2))
+    few = [line for line in (toy / "dev.jsonl").read_text().splitlines() if '"qad"' not in line]
+    changed["data__dev"] = str(tmp_path / "dev.jsonl")
+    (tmp_path / "dev.jsonl").write_text("\n".join(few))
+    weights = ["--batching.language_weights", "qad", "2"]
+    done = succeed(train([*options(toy, tmp_path, "run", **changed), *weights], "cpu", 2))
     folder = tmp_path / "run"
     records = metrics(tmp_path, "run")
     assert [r["step"] for r in records] == list(range(1, 11)), "one record a step"
@@ -180,7 +184,7 @@ def test_the_best_model_is_kept_and_everything_is_written(toy: Path, tmp_path: P
     assert not (folder / "model.candidate").exists()
     assert "wandb sync" in done.output
     unseen = {key: value for key, value in changed.items() if not key.startswith("eval__")}
-    succeed(train(options(toy, tmp_path, "unseen", **unseen), "cpu", 2))
+    succeed(train([*options(toy, tmp_path, "unseen", **unseen), *weights], "cpu", 2))
     trained = list(column(tmp_path, "run", "train/loss"))
     assert trained == list(column(tmp_path, "unseen", "train/loss")), "evaluation changed training"
 

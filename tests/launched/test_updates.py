@@ -23,7 +23,7 @@ def results(launcher: str, processes: int, toy: Path, *options: str) -> list[dic
     return found
 
 
-def check(found: list[dict[str, Any]]) -> None:
+def assert_equal_updates(found: list[dict[str, Any]]) -> None:
     for result in found:
         assert result["update_error"] < TOLERANCE, result
         assert result["loss_error"] < TOLERANCE, result
@@ -35,7 +35,7 @@ def check(found: list[dict[str, Any]]) -> None:
 def test_ddp_updates_equal_one_process(processes: int, toy: Path) -> None:
     found = results("cpu", processes, toy)
     assert len(found) == 4
-    check(found)
+    assert_equal_updates(found)
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,4 @@ def test_ddp_updates_equal_one_process(processes: int, toy: Path) -> None:
     ],
 )
 def test_zero_updates_equal_one_process(launcher: str, toy: Path) -> None:
-    check(results(launcher, 2, toy, "all"))
+    assert_equal_updates(results(launcher, 2, toy, "all"))
