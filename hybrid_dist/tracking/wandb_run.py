@@ -43,7 +43,8 @@ class WandbRun:
     def finish(self) -> None:
         if self._run is None:
             return
-        every_part = f"{self._folder}/wandb/offline-run-*-{_run_id(self._folder)}"
+        # W&B ends a folder's name with -1 where one of the same second exists
+        every_part = f"{self._folder}/wandb/offline-run-*-{_run_id(self._folder)}*"
         self._guarded(self._run.finish)
         if self._mode == "offline":
             self._say(f"W&B was offline; send this run with: wandb sync {every_part}")
