@@ -1,0 +1,80 @@
+"""What every source reader shares: what it gives, where things stand, and how it refuses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from hybrid_dist.errors import UserError
+
+PAIRS = pa.schema(
+    [
+        ("uid", pa.string()),
+        ("lang", pa.string()),
+        ("query", pa.string()),
+        ("passage", pa.string()),
+        ("negatives", pa.list_(pa.string())),
+        ("place", pa.int64()),
+    ]
+)
+"""Blocks of training pairs, as sources stream them; `Reading.where` reads a place."""
+
+_LINES = 1 << 40
+
+
+class Text(NamedTuple):
+    """A question or a candidate passage."""
+
+    id: str
+    lang: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What is evaluated: questions, candidate passages, and which passages answer which.
+
+    Texts are told by (language, id); questions with one id say the same thing in several languages.
+    """
+
+    questions: Sequence[Text]
+    passages: Sequence[Text]
+    relevant_starts: np.ndarray
+    """Question q is answered by the passages `relevant[relevant_starts[q] : ...[q + 1]]`."""
+    relevant: np.ndarray
+    """Positions in `passages`, ascending for every question."""
+    grades: np.ndarray
+    """Of each of those: how well it answers; 1 where the source knows only right and wrong."""
+
+
+@dataclass
+class Reading:
+    """One reading of a source: its options, its files, and the lines that were passed over."""
+
+    skip_bad: int = 0
+    """Bad lines to pass over before refusing."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    files: list[Path] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+    """What was wrong with the lines passed over, each with its place."""
+    named: dict[str, str] = field(default_factory=dict)
+    """Language codes of the source that go by another name here."""
+
+    def place(self, file: Path, line: int) -> int:
+        """A number for a line of a file."""
+        if file not in self.files:
+            self.files.append(file)
+        return self.files.index(file) * _LINES + line
+
+    def where(self, place: int) -> str:
+        """`file:line` of such a number."""
+        return f"{self.files[place // _LINES]}:{place % _LINES}"
+
+    def refuse(self, place: str, problem: str) -> None:
+        """Pass over a bad line while that many are tolerated, else refuse to go on."""
+        self.bad.append(f"{place}: {problem}")
+        if len(self.bad) > self.skip_bad:
+            raise UserError("\n".join(self.bad[-3:]))
