@@ -1,12 +1,13 @@
-"""InfoNCE over the global batch: every question against the passages of every rank.
+"""InfoNCE over the global batch: every question against the candidates of every rank.
 
 The gradient on W ranks equals the gradient of one process with the whole batch. That takes two
-things: the gather's backward brings each passage's gradients home from all ranks (a
-reduce-scatter), and each rank's loss is its part of the global mean times W, because data-parallel
-training averages gradients over ranks.
+things: each candidate's gradients come home from all ranks (a reduce-scatter), and each rank's
+loss is its part of the global mean times W, because data-parallel training averages gradients.
+
+Loss and gradients are made together, in one walk over strips of rows, so no more than a strip of
+scores is ever held and the backward pass only scales.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional
+
+from hybrid_dist.loss.strips import NO_GROUP, Columns, Walked, walk
 
 # PyTorch 2.13 gave the same calls new names; older ones have only the old.
 _all_gather = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)
@@ -30,15 +33,43 @@ class Rows:
     groups: Tensor | None
     """Of every row its passage's and its question's group [size, 2]: rows equal in either are no
     negatives of each other. None keeps false negatives."""
+    negatives: tuple[int, ...] = ()
+    """Hard negatives of every rank, for all questions; they follow the rank's passages."""
+    negative_groups: Tensor | None = None
+    """Of every hard negative its passage's group, or -1: rows of that group may be answered by it.
+    None keeps false negatives."""
 
     @property
     def size(self) -> int:
         return sum(self.counts)
 
+    @property
+    def first(self) -> int:
+        """Where this rank's rows begin among all."""
+        return sum(self.counts[: self.rank])
+
     def own(self, device: torch.device) -> Tensor:
         """Where this rank's rows stand among all."""
-        first = sum(self.counts[: self.rank])
-        return torch.arange(first, first + self.counts[self.rank], device=device)
+        return torch.arange(self.first, self.first + self.counts[self.rank], device=device)
+
+    @property
+    def candidate_counts(self) -> tuple[int, ...]:
+        """Candidates of every rank: its passages, then its hard negatives."""
+        negatives = self.negatives or (0,) * len(self.counts)
+        return tuple(n + m for n, m in zip(self.counts, negatives, strict=True))
+
+    def candidate_groups(self) -> Tensor | None:
+        """Groups of all candidates [candidates, 2]; a hard negative has no question."""
+        if self.groups is None or not any(self.negatives):
+            return self.groups
+        passages = self.groups.split(list(self.counts))
+        if self.negative_groups is None:
+            passage_groups = self.groups.new_full((sum(self.negatives),), NO_GROUP)
+        else:
+            passage_groups = self.negative_groups
+        negatives = functional.pad(passage_groups[:, None], (0, 1), value=NO_GROUP)
+        parts = zip(passages, negatives.split(list(self.negatives)), strict=True)
+        return torch.cat([part for pair in parts for part in pair])
 
 
 @dataclass(frozen=True)
@@ -52,58 +83,113 @@ class LossParts:
 
 
 def contrastive_loss(
-    queries: Tensor, passages: Tensor, temperature: Tensor, rows: Rows, symmetric: bool
+    queries: Tensor, candidates: Tensor, temperature: Tensor, rows: Rows, symmetric: bool
 ) -> LossParts:
-    """Cross-entropy of each row's own passage among all; symmetric: and of its question."""
-    queries, passages, own = queries.float(), passages.float(), rows.own(queries.device)
-    logits = _masked(queries @ gather_rows(passages, rows).T / temperature, own, rows)
-    losses = functional.cross_entropy(logits, own, reduction="sum")
+    """Cross-entropy of each row's own passage among all candidates of all ranks.
+
+    `candidates` are this rank's passages in the order of its questions, then its hard negatives.
+    Symmetric: the mean of that and of each passage's own question among all questions. Arithmetic
+    is fp32 (or float64, if given that) whatever the vectors' type.
+    """
+    _check(queries, candidates, rows)
+    inputs = (queries, candidates, temperature)
+    with_gradients = torch.is_grad_enabled() and any(part.requires_grad for part in inputs)
+    loss, value, correct = _Contrastive.apply(*inputs, rows, symmetric, with_gradients)
+    return LossParts(loss, value, correct)
+
+
+def _check(queries: Tensor, candidates: Tensor, rows: Rows) -> None:
+    told = (rows.counts[rows.rank], rows.candidate_counts[rows.rank])
+    if (len(queries), len(candidates)) != told:
+        raise ValueError(
+            f"{len(queries)} questions and {len(candidates)} candidates, but the rows told of "
+            f"{told[0]} and {told[1]}"
+        )
+
+
+class _Contrastive(torch.autograd.Function):
+    """Everything in forward: gather, walk, bring gradients home. Backward scales them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        candidates: Tensor,
+        temperature: Tensor,
+        rows: Rows,
+        symmetric: bool,
+        with_gradients: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.autocast(queries.device.type, enabled=False):
+            made = _walk_all(queries, candidates, temperature, rows, symmetric, with_gradients)
+        forward, gradients = made[0], made[1:]
+        if with_gradients:
+            kinds = (queries.dtype, candidates.dtype, temperature.dtype)
+            ctx.save_for_backward(
+                *(part.to(kind) for part, kind in zip(gradients, kinds, strict=True))
+            )
+        value = forward.loss / rows.size
+        ctx.mark_non_differentiable(value, forward.correct)
+        return value * len(rows.counts), value, forward.correct
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        scaled = (part * upstream[0].to(part.dtype) for part in ctx.saved_tensors)
+        return (*scaled, None, None, None)
+
+
+def _walk_all(
+    queries: Tensor,
+    candidates: Tensor,
+    temperature: Tensor,
+    rows: Rows,
+    symmetric: bool,
+    with_gradients: bool,
+) -> tuple[Walked, Tensor, Tensor, Tensor]:
+    """Loss and correct answers, and gradients of questions, candidates and temperature."""
+    double = torch.float64 in (queries.dtype, candidates.dtype)
+    wide = torch.float64 if double else torch.float32
+    queries, candidates = queries.to(wide), candidates.to(wide)
+    own = len(queries)
+    # of this rank's part of the global mean, times the ranks that it is averaged over
+    weight = len(rows.counts) / rows.size / (2 if symmetric else 1) if with_gradients else None
+    scale = 1 / temperature.to(wide)
+
+    counts = rows.candidate_counts
+    mine = None if rows.groups is None else rows.groups[rows.first : rows.first + own]
+
+    def against(ours: Tensor, theirs: Tensor, of: tuple[int, ...], groups: Tensor | None) -> Walked:
+        columns = Columns.of(rows.rank, of, mine, groups)
+        return walk(ours, _gathered(theirs, of), scale, columns, weight)
+
+    found = against(queries, candidates, counts, rows.candidate_groups())
+    of_queries, of_scale = found.of_rows, found.of_scale
+    of_candidates = _brought_home(found.of_columns, counts, rows.rank)
     if symmetric:
-        reverse = _masked(passages @ gather_rows(queries, rows).T / temperature, own, rows)
-        losses = (losses + functional.cross_entropy(reverse, own, reduction="sum")) / 2
-    value = losses / rows.size
-    return LossParts(
-        loss=value * len(rows.counts),
-        value=value.detach(),
-        correct=(logits.detach().argmax(1) == own).sum(),
-    )
+        back = against(candidates[:own], queries, rows.counts, rows.groups)
+        found = found._replace(loss=(found.loss + back.loss) / 2)
+        if weight is not None:
+            of_queries += _brought_home(back.of_columns, rows.counts, rows.rank)
+            of_candidates[:own] += back.of_rows
+            of_scale = of_scale + back.of_scale
+    # d loss / d temperature = d loss / d scale * -scale^2
+    return found, of_queries, of_candidates, -of_scale * scale * scale
 
 
-def _masked(logits: Tensor, own: Tensor, rows: Rows) -> Tensor:
-    """Take out of the softmax the columns that may be right answers besides the row's own."""
-    if rows.groups is None:
-        return logits
-    passage, query = rows.groups.unbind(1)
-    same = (passage[own, None] == passage) | (query[own, None] == query)
-    same[torch.arange(len(own), device=own.device), own] = False
-    return logits.masked_fill(same, float("-inf"))
+def _gathered(local: Tensor, counts: tuple[int, ...]) -> Tensor:
+    """Rows of all ranks, rank after rank, each rank's padded to the most that any has."""
+    if len(counts) == 1:
+        return local
+    most = max(counts)
+    everything = local.new_empty(most * len(counts), local.shape[1])
+    _all_gather(everything, functional.pad(local, (0, 0, 0, most - len(local))).contiguous())
+    return everything
 
 
-def gather_rows(local: Tensor, rows: Rows) -> Tensor:
-    """All ranks' rows, rank after rank; gradients flow back to every rank."""
-    return local if len(rows.counts) == 1 else _Gather.apply(local, rows.counts)
-
-
-class _Gather(torch.autograd.Function):
-    """Rows of all ranks, rank after rank. Ranks that have fewer rows are padded on the way."""
-
-    @staticmethod
-    def forward(ctx: Any, local: Tensor, counts: Sequence[int]) -> Tensor:
-        ctx.counts = counts
-        most = max(counts)
-        everything = local.new_empty(most * len(counts), local.shape[1])
-        _all_gather(everything, _padded(local, most))
-        return torch.cat([part[:n] for part, n in zip(everything.split(most), counts, strict=True)])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        most, mine = max(ctx.counts), ctx.counts[dist.get_rank()]
-        parts = gradients[0].split(list(ctx.counts))
-        everything = torch.cat([_padded(part, most) for part in parts])
-        local = everything.new_empty(most, everything.shape[1])
-        _reduce_scatter(local, everything)
-        return local[:mine], None
-
-
-def _padded(rows: Tensor, length: int) -> Tensor:
-    return functional.pad(rows, (0, 0, 0, length - len(rows))).contiguous()
+def _brought_home(everything: Tensor, counts: tuple[int, ...], rank: int) -> Tensor:
+    """This rank's rows of the sum over ranks: what `_gathered` does, backwards."""
+    if len(counts) == 1 or not len(everything):
+        return everything
+    local = everything.new_empty(max(counts), everything.shape[1])
+    _reduce_scatter(local, everything)
+    return local[: counts[rank]]
