@@ -20,7 +20,8 @@ from hybrid_dist.cluster.start import start
 from hybrid_dist.config import Batching, Config, Loss, Mix, Model, Optim, Train
 from hybrid_dist.data.store import Source, Store
 from hybrid_dist.data.toy import ToyOptions, generate
-from hybrid_dist.model.encoder import BiEncoder, Encoder, build, read_config
+from hybrid_dist.model.encoder import BiEncoder, Encoder
+from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.saving import save
 from hybrid_dist.model.settings import Settings
 from hybrid_dist.model.tokens import TextTokens

@@ -21,7 +21,8 @@ from hybrid_dist.data.pairs import expand
 from hybrid_dist.data.store import Store, open_sources
 from hybrid_dist.errors import UserError, reported
 from hybrid_dist.evaluate import Evaluation
-from hybrid_dist.model.encoder import BiEncoder, build, check_lengths, read_config, recompute_layers
+from hybrid_dist.model.encoder import BiEncoder, recompute_layers
+from hybrid_dist.model.loading import build, check_lengths, read_config
 from hybrid_dist.model.settings import Settings
 from hybrid_dist.model.tokens import TextTokens
 from hybrid_dist.tracking.metrics_log import MetricsLog

@@ -1,9 +1,7 @@
 """A bi-encoder with shared weights: a Hugging Face encoder, pooled and normalised."""
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,40 +9,81 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from hybrid_dist.config import LEARNED_TEMPERATURE, Model
-from hybrid_dist.errors import UserError
-from hybrid_dist.model.settings import find, read_json
-
-Tokens = dict[str, Tensor]
+from hybrid_dist.config import LEARNED_TEMPERATURE
+from hybrid_dist.model.packing import NAME, Packed, first_position, register
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The questions and passages of some rows, as padded tokens."""
+    """The texts of some rows: their questions; their passages, then their hard negatives."""
 
-    queries: Tokens
-    passages: Tokens
+    queries: Packed
+    candidates: Packed
+
+    def to(self, device: torch.device) -> "Chunk":
+        return Chunk(self.queries.to(device), self.candidates.to(device))
 
 
 class Encoder(nn.Module):
-    """Tokens in, one L2-normalised fp32 vector per text out."""
+    """Texts in, one L2-normalised fp32 vector each out."""
+
+    padded_because: str | None = "packing was not asked for"
+    """Why this model pads texts; None: it computes no padding."""
 
     def __init__(self, backbone: Any, pooling: str) -> None:
         super().__init__()
         self.backbone, self.pooling = backbone, pooling
         self.width: int = backbone.config.hidden_size
         """Numbers in a vector."""
+        self._first_position = first_position(backbone.config)
+        self._attention = backbone.config._attn_implementation
 
-    def forward(self, tokens: Tokens) -> Tensor:
-        output = self.backbone(**tokens)
-        if self.pooling == "labse":
-            pooled = output.pooler_output.float()
-        elif self.pooling == "cls":
-            pooled = output.last_hidden_state[:, 0].float()
+    def forward(self, texts: Packed, words: Tensor | None = None) -> Tensor:
+        """`words`: the tokens' word embeddings, where they were looked up before."""
+        if self.padded_because is None:
+            hidden = self._in_one_row(texts, words)
         else:
-            mask = tokens["attention_mask"].unsqueeze(-1).float()
-            pooled = (output.last_hidden_state.float() * mask).sum(1) / mask.sum(1)
-        return functional.normalize(pooled, dim=-1)
+            hidden = self._in_rows_of_one_length(texts)
+        return functional.normalize(self._pooled(hidden, texts), dim=-1)
+
+    def embed_words(self, ids: Tensor) -> Tensor:
+        """Word embeddings of some token ids."""
+        return self.backbone.get_input_embeddings()(ids)
+
+    def _in_one_row(self, texts: Packed, words: Tensor | None) -> Tensor:
+        """The last layer of every token [tokens, width]."""
+        row = {"input_ids": texts.ids[None]} if words is None else {"inputs_embeds": words[None]}
+        return self.backbone(
+            **row,
+            position_ids=texts.places[None] + self._first_position,
+            bounds=texts.bounds,
+            sizes=texts.sizes,
+        ).last_hidden_state[0]
+
+    def _in_rows_of_one_length(self, texts: Packed) -> Tensor:
+        rows, real = texts.padded(self.backbone.config.pad_token_id or 0)
+        return self.backbone(**rows).last_hidden_state[real]
+
+    def _pooled(self, hidden: Tensor, texts: Packed) -> Tensor:
+        if self.pooling == "mean":
+            bounds = texts.bounds.long()
+            return torch.segment_reduce(_wide(hidden), "mean", offsets=bounds, unsafe=True)
+        first = hidden[texts.bounds[:-1].long()]
+        if self.pooling == "labse":
+            first = self.backbone.pooler(first[:, None])
+        return _wide(first)
+
+    def pack(self, why_not: str | None) -> None:
+        """Compute no padding; or pad, for the reason given."""
+        self.padded_because = why_not
+        if why_not is None:
+            register()
+        self.backbone.set_attn_implementation(NAME if why_not is None else self._attention)
+
+
+def _wide(numbers: Tensor) -> Tensor:
+    """At least fp32."""
+    return numbers if numbers.dtype == torch.float64 else numbers.float()
 
 
 class BiEncoder(nn.Module):
@@ -55,23 +94,49 @@ class BiEncoder(nn.Module):
     def __init__(self, encoder: Encoder, temperature: float, learn_temperature: bool) -> None:
         super().__init__()
         self.encoder, self._temperature = encoder, temperature
-        self._no_split_modules = encoder.backbone._no_split_modules  # what FSDP2 shards by
+        self._no_split_modules = _layers(encoder.backbone)  # what FSDP2 shards by
         self.log_temperature = (
             nn.Parameter(torch.tensor([temperature]).log()) if learn_temperature else None
         )
 
     def forward(self, chunks: Sequence[Chunk]) -> tuple[Tensor, Tensor, Tensor]:
-        """Vectors of questions and of passages, in the order of the rows, and the temperature.
+        """Vectors of questions, of candidates (all passages, then all hard negatives), in the order
+        of the rows, and the temperature.
 
         Several chunks are encoded under activation checkpointing, one after the other in this one
         forward: memory of one chunk, and to DDP, FSDP and ZeRO an ordinary step.
         """
         if len(chunks) == 1:
             encoded = [self._encode(chunks[0])]
-        else:
+        elif self.encoder.padded_because is not None:
             encoded = [checkpoint(self._encode, chunk, use_reentrant=False) for chunk in chunks]
-        queries, passages = (torch.cat(parts) for parts in zip(*encoded, strict=True))
-        return queries, passages, self._temperature_of(queries)
+        else:
+            encoded = self._encode_all(chunks)
+        queries = torch.cat([part for part, _ in encoded])
+        return queries, _candidates(encoded), self._temperature_of(queries)
+
+    def _encode_all(self, chunks: Sequence[Chunk]) -> list[tuple[Tensor, Tensor]]:
+        """Look words up once for all chunks: the gradient of the table is as large as the
+        vocabulary, and would else be made anew for each."""
+        parts = [part.ids for chunk in chunks for part in (chunk.queries, chunk.candidates)]
+        used, places = torch.cat(parts).unique(return_inverse=True)
+        table = self.encoder.embed_words(used)
+        sizes = [len(chunk.queries.ids) + len(chunk.candidates.ids) for chunk in chunks]
+        return [
+            checkpoint(self._encode, chunk, table, at, use_reentrant=False)
+            for chunk, at in zip(chunks, places.split(sizes), strict=True)
+        ]
+
+    def _encode(
+        self, chunk: Chunk, table: Tensor | None = None, at: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Vectors of a chunk; its words stand at `at` in `table`, where that was looked up."""
+        if self.encoder.padded_because is not None:  # questions are shorter: they pad less alone
+            return self.encoder(chunk.queries), self.encoder(chunk.candidates)
+        words = None if table is None or at is None else table.index_select(0, at)
+        vectors = self.encoder(chunk.queries.joined(chunk.candidates), words)
+        queries = len(chunk.queries.sizes)
+        return vectors[:queries], vectors[queries:]
 
     def _temperature_of(self, queries: Tensor) -> Tensor:
         if self.log_temperature is None:
@@ -80,35 +145,19 @@ class BiEncoder(nn.Module):
         held = free.clamp(self.LOWEST, self.HIGHEST)
         return free + (held - free).detach()  # a bound stops the value, not the way back
 
-    def _encode(self, chunk: Chunk) -> tuple[Tensor, Tensor]:
-        return self.encoder(chunk.queries), self.encoder(chunk.passages)
+
+def _candidates(encoded: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The passages of all chunks, as many as their questions, then their hard negatives."""
+    passages = [candidates[: len(queries)] for queries, candidates in encoded]
+    negatives = [candidates[len(queries) :] for queries, candidates in encoded]
+    return torch.cat(passages + negatives)
 
 
-def read_config(model: Model) -> Any:
-    """The Hugging Face config that a model names, with our dropout. No weights are read."""
-    from transformers import AutoConfig  # seconds to import, so only when needed
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # its bars would tear ours
-    config = _hub(AutoConfig.from_pretrained, model.name_or_path, "config.json")
-    _set_dropout(config, model)
-    return config
-
-
-def build(model: Model, config: Any) -> Encoder:
-    """The encoder of a config, on the CPU in fp32: with the model's weights, or from scratch."""
-    from transformers import AutoModel
-    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
-
-    # Under ZeRO-3 Accelerate has transformers deal the weights while it makes them: other random
-    # weights than under any other strategy, and a model built to be evaluated would be dealt too.
-    unset_hf_deepspeed_config()
-    extra = _pooler_argument(config, model)
-    if model.init == "scratch":
-        backbone = AutoModel.from_config(config, dtype=torch.float32, **extra)
-    else:
-        backbone = _pretrained(AutoModel, config, model, extra)
-    return Encoder(backbone, model.pooling)
+def _layers(backbone: Any) -> list[str]:
+    """The classes of a model's layers: not of its embeddings, which are used outside them too."""
+    table = backbone.get_input_embeddings()
+    holders = {type(part).__name__ for part in backbone.modules() if table in part.modules()}
+    return [name for name in backbone._no_split_modules or [] if name not in holders]
 
 
 def recompute_layers(encoder: Encoder) -> None:
@@ -119,103 +168,3 @@ def recompute_layers(encoder: Encoder) -> None:
     name = "activation_checkpointing_enable"
     enable = getattr(backbone, name if hasattr(backbone, name) else old_name)
     enable({"use_reentrant": False})
-
-
-def positions(config: Any) -> int:
-    """Tokens that a model has positions for; RoBERTa's kin lose those up to the padding's."""
-    offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-    return int(config.max_position_embeddings) - offset
-
-
-def _pretrained(auto: Any, config: Any, model: Model, extra: dict[str, Any]) -> nn.Module:
-    def load(name: str) -> Any:
-        return auto.from_pretrained(
-            name, config=config, dtype=torch.float32, output_loading_info=True, **extra
-        )
-
-    backbone, report = _hub(load, model.name_or_path, "weights")
-    missing = sorted(report["missing_keys"])
-    if model.pooling == "labse" and load_dense(backbone, model.name_or_path):
-        missing = [name for name in missing if not name.startswith("pooler.")]
-    if missing:
-        raise UserError(
-            f"model.name_or_path: {model.name_or_path} has no weights for {', '.join(missing[:3])}"
-            f"{' and more' if len(missing) > 3 else ''}, which would stay random; "
-            "choose another model.pooling (mean and cls need no pooler), or model.init scratch"
-        )
-    return backbone
-
-
-def load_dense(backbone: Any, name: str) -> bool:
-    """Put the dense layer of a sentence-transformers folder (LaBSE's) in the pooler, if any."""
-    from safetensors.torch import load_file
-
-    for module in read_json(name, "modules.json") or []:
-        if not module["type"].endswith(".Dense"):
-            continue
-        if weights := find(name, f"{module['path']}/model.safetensors"):
-            state = load_file(weights)
-        elif weights := find(name, f"{module['path']}/pytorch_model.bin"):
-            state = torch.load(weights, weights_only=True)
-        else:
-            return False
-        backbone.pooler.dense.load_state_dict(
-            {key.removeprefix("linear."): value for key, value in state.items()}
-        )
-        return True
-    return False
-
-
-def _hub(load: Any, name: str, what: str) -> Any:
-    """Load from a folder or the hub; say plainly what could not be had."""
-    try:
-        return load(name)
-    except (OSError, ValueError) as error:
-        where = "folder" if Path(name).is_dir() else "folder or reachable model on the hub"
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"model.name_or_path: {name} is no {where} with {what} ({reason})"
-        ) from None
-
-
-def _set_dropout(config: Any, model: Model) -> None:
-    for key, ours, value in (
-        ("hidden_dropout_prob", "dropout", model.dropout),
-        ("attention_probs_dropout_prob", "attention_dropout", model.attention_dropout),
-    ):
-        if value is None:
-            continue
-        if not hasattr(config, key):
-            raise UserError(
-                f"model.{ours}: models of type {config.model_type} have no {key}; leave it unset"
-            )
-        setattr(config, key, value)
-
-
-def check_lengths(config: Any, model: Model) -> None:
-    """Refuse texts longer than the model has positions for."""
-    limit = positions(config)
-    for key, value in (
-        ("max_query_tokens", model.max_query_tokens),
-        ("max_passage_tokens", model.max_passage_tokens),
-    ):
-        if value > limit:
-            raise UserError(
-                f"model.{key}: {value} is more than the {limit} positions of "
-                f"{model.name_or_path}; choose {limit} or less"
-            )
-
-
-def _pooler_argument(config: Any, model: Model) -> dict[str, Any]:
-    """Build the pooler only where it is used: unused weights would stall DDP."""
-    from transformers import MODEL_MAPPING
-
-    takes = (
-        "add_pooling_layer" in inspect.signature(MODEL_MAPPING[type(config)].__init__).parameters
-    )
-    if model.pooling == "labse" and not takes:
-        raise UserError(
-            f"model.pooling: models of type {config.model_type} have no pooler, which labse needs; "
-            "choose mean or cls"
-        )
-    return {"add_pooling_layer": model.pooling == "labse"} if takes else {}

@@ -10,11 +10,13 @@ import torch
 
 from hybrid_dist.config import Model
 from hybrid_dist.errors import UserError
-from hybrid_dist.model.encoder import Encoder, Tokens, build, positions, read_config
+from hybrid_dist.model.encoder import Encoder
+from hybrid_dist.model.loading import build, positions, read_config
+from hybrid_dist.model.packing import Packed
 from hybrid_dist.model.settings import Settings
 from hybrid_dist.model.tokens import TextTokens
 
-TOKENS_AT_ONCE = 8192
+TOKENS_AT_ONCE, TEXTS_AT_ONCE = 8192, 16384
 
 
 class Retriever:
@@ -49,19 +51,22 @@ class Retriever:
         return told | {"arithmetic": "bf16" if self._device.type == "cuda" else "fp32"}
 
     def embed_questions(self, texts: Sequence[str]) -> np.ndarray:
-        return self._embed(texts, self._tokens.queries)
+        return self._embed(texts, self._tokens.query_ids)
 
     def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
-        return self._embed(texts, self._tokens.passages)
+        return self._embed(texts, self._tokens.passage_ids)
 
-    def _embed(self, texts: Sequence[str], tokens: Callable[[Sequence[str]], Tokens]) -> np.ndarray:
+    def _embed(
+        self, texts: Sequence[str], tokenise: Callable[[Sequence[str]], list[list[int]]]
+    ) -> np.ndarray:
         """Vectors in the order of the texts; encoded in the order of their lengths."""
         vectors = np.empty((len(texts), self._encoder.width), np.float32)
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
-        for some in _portions(order, texts):
-            batch = {key: t.to(self._device) for key, t in tokens([texts[i] for i in some]).items()}
-            with torch.inference_mode(), self._arithmetic():
-                vectors[some] = self._encoder(batch).float().cpu().numpy()
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            ids = tokenise(texts[start : start + TEXTS_AT_ONCE])
+            for some in _portions([len(text) for text in ids]):
+                packed = Packed.of([ids[i] for i in some]).to(self._device)
+                with torch.inference_mode(), self._arithmetic():
+                    vectors[start + np.array(some)] = self._encoder(packed).float().cpu().numpy()
         return vectors
 
     def _arithmetic(self) -> torch.autocast:
@@ -71,11 +76,12 @@ class Retriever:
         )
 
 
-def _portions(order: Sequence[int], texts: Sequence[str]) -> Iterable[list[int]]:
-    """Cuts of the order whose padded size is bounded, taking a token for two characters."""
-    start = 0
-    while start < len(order):
-        longest = len(texts[order[start]]) // 2 + 8
-        count = min(512, max(1, TOKENS_AT_ONCE // longest))
-        yield list(order[start : start + count])
-        start += count
+def _portions(sizes: Sequence[int]) -> Iterable[list[int]]:
+    """Texts in the order of their sizes, cut so that each portion's padded size is bounded."""
+    portion: list[int] = []
+    for i in sorted(range(len(sizes)), key=sizes.__getitem__):
+        if portion and sizes[i] * (len(portion) + 1) > TOKENS_AT_ONCE:
+            yield portion
+            portion = []
+        portion.append(i)
+    yield portion

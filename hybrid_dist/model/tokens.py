@@ -1,10 +1,10 @@
-"""Text to padded tokens: prefix, cut, pad."""
+"""Text to tokens: prefix, cut, pack."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.model.encoder import Tokens
+from hybrid_dist.model.packing import Packed
 from hybrid_dist.model.settings import Settings
 
 
@@ -27,22 +27,24 @@ class TextTokens:
             raise UserError(f"model.name_or_path: {name} has no tokenizer (no file with its words)")
         return cls(tokenizer, settings)
 
-    def queries(self, texts: Sequence[str]) -> Tokens:
-        return self._tokens(self.settings.query_prefix, texts, self.settings.max_query_tokens)
+    def queries(self, texts: Sequence[str]) -> Packed:
+        return Packed.of(self.query_ids(texts))
 
-    def passages(self, texts: Sequence[str]) -> Tokens:
-        return self._tokens(self.settings.passage_prefix, texts, self.settings.max_passage_tokens)
+    def passages(self, texts: Sequence[str]) -> Packed:
+        return Packed.of(self.passage_ids(texts))
+
+    def query_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each question, as they are encoded."""
+        return self._cut(self.settings.query_prefix, texts, self.settings.max_query_tokens)
+
+    def passage_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each passage, as they are encoded."""
+        return self._cut(self.settings.passage_prefix, texts, self.settings.max_passage_tokens)
 
     def lengths(self, queries: Sequence[str], passages: Sequence[str]) -> list[int]:
         """Tokens of each question and its passage together, as they would be encoded."""
-        counts = [
-            [len(ids) for ids in self._cut(prefix, texts, most)["input_ids"]]
-            for prefix, texts, most in (
-                (self.settings.query_prefix, queries, self.settings.max_query_tokens),
-                (self.settings.passage_prefix, passages, self.settings.max_passage_tokens),
-            )
-        ]
-        return [query + passage for query, passage in zip(*counts, strict=True)]
+        counts = zip(self.query_ids(queries), self.passage_ids(passages), strict=True)
+        return [len(query) + len(passage) for query, passage in counts]
 
     def check(self, config: Any) -> None:
         """Refuse a tokenizer whose ids the model has no embeddings for."""
@@ -52,14 +54,12 @@ class TextTokens:
                 f"{config.vocab_size} embeddings; they do not belong together"
             )
 
-    def _tokens(self, prefix: str, texts: Sequence[str], most: int) -> Tokens:
-        return dict(self._cut(prefix, texts, most, padding=True, return_tensors="pt"))
-
-    def _cut(self, prefix: str, texts: Sequence[str], most: int, **how: Any) -> Any:
-        return self.tokenizer(
+    def _cut(self, prefix: str, texts: Sequence[str], most: int) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer(
             [prefix + text for text in texts],
             truncation=True,
             max_length=most,
             return_token_type_ids=False,
-            **how,
-        )
+            return_attention_mask=False,
+        )["input_ids"]
+        return ids

@@ -10,7 +10,7 @@ from hybrid_dist.batching import GlobalBatch, Plan, Share, deal
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.data.store import Store
 from hybrid_dist.loss.contrastive import Rows
-from hybrid_dist.model.encoder import Chunk, Tokens
+from hybrid_dist.model.encoder import Chunk
 from hybrid_dist.model.tokens import TextTokens
 
 AHEAD = 3
@@ -84,14 +84,6 @@ class Feed:
         device = self._ranks.device
         if device.type == "cpu":
             return work
-        chunks = [
-            Chunk(_to(chunk.queries, device), _to(chunk.passages, device)) for chunk in work.chunks
-        ]
+        chunks = [chunk.to(device) for chunk in work.chunks]
         groups = None if work.rows.groups is None else work.rows.groups.to(device)
         return replace(work, chunks=chunks, rows=replace(work.rows, groups=groups))
-
-
-def _to(tokens: Tokens, device: torch.device) -> Tokens:
-    return {
-        name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in tokens.items()
-    }

@@ -55,9 +55,9 @@ def test_ranks_share_the_rows_and_their_tokens(
         batch, ranks = plan.batch(record["step"]), record["ranks"]
         assert len(ranks) == world
         assert sorted(row for rank in ranks for row in rank["rows"]) == list(range(13))
-        asked = tokens.queries(stores[0].queries(batch.query_row))["attention_mask"]
-        told = tokens.passages(stores[0].passages(batch.passage_row))["attention_mask"]
-        assert sum(rank["tokens"] for rank in ranks) == int(asked.sum() + told.sum())
+        asked = tokens.queries(stores[0].queries(batch.query_row))
+        told = tokens.passages(stores[0].passages(batch.passage_row))
+        assert sum(rank["tokens"] for rank in ranks) == len(asked.ids) + len(told.ids)
 
 
 def test_without_json_it_tells_shares_streams_languages_and_what_is_left_out(

@@ -14,7 +14,8 @@ from transformers import AutoModel
 
 from hybrid_dist.config import Model
 from hybrid_dist.errors import UserError
-from hybrid_dist.model.encoder import Encoder, build, read_config
+from hybrid_dist.model.encoder import Encoder
+from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.retriever import Retriever
 from hybrid_dist.model.saving import save
 from hybrid_dist.model.settings import Settings

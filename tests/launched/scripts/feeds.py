@@ -26,15 +26,15 @@ def main() -> None:
     for work in feed.steps(first, first + steps):
         store = stores[work.batch.stream.source]
         read = [
-            text
+            tokens.tokenizer.decode(text, skip_special_tokens=True)
             for chunk in work.chunks
-            for text in tokens.tokenizer.batch_decode(
-                chunk.queries["input_ids"], skip_special_tokens=True
-            )
+            for text in chunk.queries.ids.split(chunk.queries.sizes)
         ]
         rows = work.batch.query_row[work.share.rows]
-        asked = tokens.queries(store.queries(rows))["input_ids"]
-        wanted = tokens.tokenizer.batch_decode(asked, skip_special_tokens=True)
+        wanted = [
+            tokens.tokenizer.decode(text, skip_special_tokens=True)
+            for text in tokens.query_ids(store.queries(rows))
+        ]
         told = {
             "uids": store.uids(rows),
             "texts_right": read == wanted,

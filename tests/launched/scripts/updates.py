@@ -22,7 +22,9 @@ from hybrid_dist.cluster.ranks import leave
 from hybrid_dist.cluster.start import start
 from hybrid_dist.config import Batching, Config, Loss, Mix, Model, Optim, Train
 from hybrid_dist.data.store import Source, Store
-from hybrid_dist.model.encoder import BiEncoder, build, read_config
+from hybrid_dist.model.encoder import BiEncoder
+from hybrid_dist.model.loading import build, read_config
+from hybrid_dist.model.packing import Packed
 from hybrid_dist.model.settings import Settings
 from hybrid_dist.model.tokens import TextTokens
 from hybrid_dist.training.feed import Feed
@@ -80,6 +82,7 @@ def reference(
 ) -> tuple[list[float], dict[str, torch.Tensor]]:
     """Losses and final weights of one process, whole batches, float64, plain cross-entropy."""
     model = new_model(config).double().train()
+    model.encoder.pack("to compare")
     optimizer = torch.optim.SGD(model.parameters(), lr=config.optim.lr)
     losses = []
     for step in range(STEPS):
@@ -107,9 +110,11 @@ def reference(
     return losses, model.state_dict()
 
 
-def pooled(model: BiEncoder, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
-    hidden = model.encoder.backbone(**tokens).last_hidden_state
-    mask = tokens["attention_mask"][..., None].double()
+def pooled(model: BiEncoder, texts: Packed) -> torch.Tensor:
+    """Means over padded rows, through transformers' own attention."""
+    rows, real = texts.padded(model.encoder.backbone.config.pad_token_id)
+    hidden = model.encoder.backbone(**rows).last_hidden_state
+    mask = real[..., None].double()
     return functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
 
 

@@ -1,0 +1,121 @@
+"""Texts without padding: the tokens of many in one row, and attention that keeps them apart."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+NAME = "hybrid_dist_packed"
+"""What transformers knows the attention below by."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The tokens of some texts, one text after the other."""
+
+    ids: Tensor
+    """[tokens]"""
+    places: Tensor
+    """Of each token: its place in its own text, from 0."""
+    bounds: Tensor
+    """Text i's tokens are `bounds[i] : bounds[i + 1]`; int32, as attention kernels want it."""
+    sizes: tuple[int, ...]
+    """Tokens of each text, on the host."""
+
+    @classmethod
+    def of(cls, texts: Sequence[Sequence[int]]) -> "Packed":
+        """Pack the token ids of each text."""
+        sizes = tuple(map(len, texts))
+        ids = [np.asarray(text, np.int64) for text in texts]
+        places = [np.arange(size) for size in sizes]
+        return cls(
+            torch.from_numpy(np.concatenate(ids)),
+            torch.from_numpy(np.concatenate(places)),
+            torch.tensor([0, *accumulate(sizes)], dtype=torch.int32),
+            sizes,
+        )
+
+    def joined(self, other: "Packed") -> "Packed":
+        """These texts, then the others."""
+        return Packed(
+            torch.cat([self.ids, other.ids]),
+            torch.cat([self.places, other.places]),
+            torch.cat([self.bounds, other.bounds[1:] + len(self.ids)]),
+            self.sizes + other.sizes,
+        )
+
+    def to(self, device: torch.device) -> "Packed":
+        """The same on a device; the host does not wait."""
+        if device.type == "cpu":
+            return self
+        ids, places, bounds = (
+            part.pin_memory().to(device, non_blocking=True)
+            for part in (self.ids, self.places, self.bounds)
+        )
+        return Packed(ids, places, bounds, self.sizes)
+
+    def padded(self, filling: int) -> tuple[dict[str, Tensor], Tensor]:
+        """One row a text, as models take them that cannot do without; and which tokens are real."""
+        longest = max(self.sizes)
+        sizes = self.bounds.diff()
+        real = torch.arange(longest, device=self.ids.device) < sizes[:, None]
+        ids = self.ids.new_full((len(self.sizes), longest), filling)
+        ids[real] = self.ids
+        return {"input_ids": ids, "attention_mask": real.long()}, real
+
+
+def attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: None,
+    scaling: float | None = None,
+    bounds: Tensor | None = None,
+    sizes: tuple[int, ...] = (),
+    **unused: Any,
+) -> tuple[Tensor, None]:
+    """Each text attends to itself. Without dropout of attention weights: the kernel has none.
+
+    As transformers calls it: [1, heads, tokens, width] in, [1, tokens, heads, width] out.
+    """
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+        from torch.nn.attention.varlen import varlen_attn
+
+        width = query.shape[-1]
+        if scaling is not None and scaling != width**-0.5:
+            query = query * (scaling * width**0.5)  # the kernel's own scale is 1 / sqrt(width)
+        query, key, value = (part[0].transpose(0, 1) for part in (query, key, value))
+        longest = max(sizes)
+        attended: Any = varlen_attn(query, key, value, bounds, bounds, longest, longest)  # type: ignore[arg-type]
+        return attended[None], None
+    return _text_by_text(query, key, value, sizes, scaling), None
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _text_by_text(
+    query: Tensor, key: Tensor, value: Tensor, sizes: tuple[int, ...], scaling: float | None
+) -> Tensor:
+    texts = zip(*(part.split(sizes, dim=2) for part in (query, key, value)), strict=True)
+    attended = [
+        functional.scaled_dot_product_attention(q, k, v, scale=scaling) for q, k, v in texts
+    ]
+    return torch.cat(attended, dim=2).transpose(1, 2)
+
+
+def register() -> None:
+    """Make the attention known to transformers, without any mask of its own."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(NAME, attention)
+    AttentionMaskInterface.register(NAME, lambda *args, **kwargs: None)
+
+
+def first_position(config: Any) -> int:
+    """The position id of a text's first token: RoBERTa's kin begin after the padding's."""
+    return int(config.pad_token_id) + 1 if "roberta" in config.model_type else 0
