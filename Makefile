@@ -52,7 +52,7 @@ test-all: $(READY)
 	@$(BIN)/pytest -m ""
 
 bench: $(READY)
-	@$(BIN)/python benchmarks/step.py
+	@$(BIN)/python benchmarks/engine.py
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/batching.py
 
 clean:

@@ -62,7 +62,8 @@ class Model:
     dropout: Rate | None = None
     """Dropout of hidden states; unset: what the model's config says."""
     attention_dropout: Rate | None = None
-    """Dropout of attention weights; unset: what the model's config says."""
+    """Dropout of attention weights. Computing no padding leaves it out: a number above 0 has texts
+    padded, unset leaves it out where the model can do without padding."""
 
 
 @section

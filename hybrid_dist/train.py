@@ -16,7 +16,7 @@ from hybrid_dist.batching import Plan, check_world, largest_size
 from hybrid_dist.cluster import environment
 from hybrid_dist.cluster.ranks import Ranks, leave
 from hybrid_dist.cluster.start import start, strategy
-from hybrid_dist.config import Config
+from hybrid_dist.config import Config, flatten
 from hybrid_dist.data.pairs import expand
 from hybrid_dist.data.store import Store, open_sources
 from hybrid_dist.errors import UserError, reported
@@ -91,23 +91,50 @@ def run(config: Config) -> None:
     materials = gather_materials(config)
     accelerator, ranks = start(config.train.precision, config.optim.max_grad_norm)
     check_world(config.batching.size, ranks.world)
-    ranks.barrier()  # all ranks have looked at the folder before the first one writes into it
+    ranks.agree(_told(config, materials))  # and all have looked at the folder before it is written
+    torch.manual_seed(config.seed)  # the same initial weights on every rank
+    model = _model(config, materials.model_config)
+    ranks.agree(_shapes(model))
     if ranks.is_first:
         materials.folder.hold()
         described = environment.describe(ranks.world, strategy(accelerator))
-        materials.folder.write_description(described)
+        materials.folder.write_description(described | {"encoding": model.encoder.told})
     with Terminal(config.run.name, config.train.steps, ranks.is_first) as terminal:
         _introduce(terminal, config, materials, accelerator, ranks)
-        _train(config, materials, accelerator, ranks, terminal)
+        terminal.say(f"texts are {model.encoder.told}")
+        _train(config, materials, model, accelerator, ranks, terminal)
     leave()
 
 
+def _told(config: Config, materials: Materials) -> dict[str, Any]:
+    """What every rank must have the same of before the first collective of the work itself."""
+    return {
+        **{f"the value of {key}": value for key, value in flatten(config).items()},
+        **{f"the version of {name}": version for name, version in environment.versions().items()},
+        **{
+            f"the number of pairs in {source.name}": source.index.rows
+            for source in materials.plan.sources
+        },
+    }
+
+
+def _shapes(model: torch.nn.Module) -> dict[str, str]:
+    """The weights that are about to be shared out."""
+    return {
+        f"the shape of {name}": f"{tuple(weights.shape)} of {weights.dtype}"
+        for name, weights in model.named_parameters()
+    }
+
+
 def _train(
-    config: Config, materials: Materials, accelerator: Any, ranks: Ranks, terminal: Terminal
+    config: Config,
+    materials: Materials,
+    model: BiEncoder,
+    accelerator: Any,
+    ranks: Ranks,
+    terminal: Terminal,
 ) -> None:
     folder, tokens = materials.folder, materials.tokens
-    torch.manual_seed(config.seed)  # the same initial weights on every rank
-    model = _model(config, materials.model_config)
     updater = Updater(config, accelerator, ranks, model, adamw(model, config.optim))
     torch.manual_seed(config.seed + 1000 * (ranks.rank + 1))  # but other dropout
     exporter = Exporter(
@@ -123,6 +150,7 @@ def _train(
         folder.checkpoints, accelerator, ranks, strategy(accelerator), config.checkpoint.keep
     )
     progress = _resume(config, checkpoints, terminal)
+    ranks.agree({"the step to go on from": progress.step})
     wandb, writers = _writers(config, folder, ranks, progress, terminal)
     log = StepLog(ranks, terminal.step, writers)
     judge = None

@@ -24,6 +24,11 @@ PACKAGES = (
 )
 
 
+def versions() -> dict[str, str | None]:
+    """Of this project and of what its results depend on."""
+    return {"hybrid_dist": hybrid_dist.__version__} | {name: _version(name) for name in PACKAGES}
+
+
 def describe(world: int, strategy: str) -> dict[str, Any]:
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {

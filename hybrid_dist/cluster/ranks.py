@@ -37,6 +37,18 @@ class Ranks:
         dist.all_gather_object(things, thing)
         return things
 
+    def agree(self, told: Mapping[str, Any]) -> None:
+        """Refuse where ranks are about to do different things, which would end in a hang."""
+        first, *others = self.gather(dict(told))
+        for rank, other in enumerate(others, 1):
+            for name in sorted(first.keys() | other.keys()):
+                if first.get(name) != other.get(name):
+                    raise LaunchError(
+                        f"ranks 0 and {rank} are about to do different things: {name} is "
+                        f"{first.get(name)!r} on rank 0 and {other.get(name)!r} on rank {rank}; "
+                        "give all processes the same command, files and versions"
+                    )
+
     def from_first(self, thing: Any) -> Any:
         """The first rank's thing, on every rank."""
         if self.world == 1:

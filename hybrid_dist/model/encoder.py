@@ -46,6 +46,13 @@ class Encoder(nn.Module):
             hidden = self._in_rows_of_one_length(texts)
         return functional.normalize(self._pooled(hidden, texts), dim=-1)
 
+    @property
+    def told(self) -> str:
+        """How texts are encoded, for people."""
+        if self.padded_because is None:
+            return "packed: no padding is computed, and attention weights have no dropout"
+        return f"padded: {self.padded_because}"
+
     def embed_words(self, ids: Tensor) -> Tensor:
         """Word embeddings of some token ids."""
         return self.backbone.get_input_embeddings()(ids)
@@ -76,9 +83,10 @@ class Encoder(nn.Module):
     def pack(self, why_not: str | None) -> None:
         """Compute no padding; or pad, for the reason given."""
         self.padded_because = why_not
-        if why_not is None:
+        wanted = NAME if why_not is None else self._attention
+        if wanted != self.backbone.config._attn_implementation:
             register()
-        self.backbone.set_attn_implementation(NAME if why_not is None else self._attention)
+            self.backbone.set_attn_implementation(wanted)
 
 
 def _wide(numbers: Tensor) -> Tensor:

@@ -48,13 +48,17 @@ def build(model: Model, config: Any) -> Encoder:
 
 def _pack(encoder: Encoder, dropout: float | None) -> None:
     """Compute no padding where the model can: where its vectors are seen to be the same."""
+    kind = encoder.backbone.config.model_type
     if dropout:
         encoder.pack(f"packed attention has no dropout, and model.attention_dropout is {dropout}")
+        return
+    if not getattr(encoder.backbone, "_supports_attention_backend", False):
+        encoder.pack(f"models of type {kind} take no attention but their own")
         return
     texts = Packed.of([[3], [3, 4, 5, 6, 7, 8, 9], [3, 4, 5, 6]])
     training = encoder.training
     encoder.eval()
-    with torch.inference_mode():
+    with torch.no_grad():
         encoder.pack("a comparison")
         padded = encoder(texts)
         encoder.pack(None)
@@ -64,9 +68,7 @@ def _pack(encoder: Encoder, dropout: float | None) -> None:
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             why_not = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
     if why_not is not None:
-        encoder.pack(
-            f"models of type {encoder.backbone.config.model_type} cannot be packed ({why_not})"
-        )
+        encoder.pack(f"models of type {kind} cannot be packed ({why_not})")
     encoder.train(training)
 
 

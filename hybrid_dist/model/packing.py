@@ -12,6 +12,10 @@ from torch.nn import functional
 
 NAME = "hybrid_dist_packed"
 """What transformers knows the attention below by."""
+NOT_PACKED = ("sliding_window", "softcap", "s_aux", "position_bias")
+"""What models ask of attention that the one here does not do."""
+ROBERTAS = ("roberta", "camembert", "xmod", "mpnet", "data2vec-text", "longformer")
+"""Model types that count positions as RoBERTa does."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,14 @@ def attention(
     scaling: float | None = None,
     bounds: Tensor | None = None,
     sizes: tuple[int, ...] = (),
-    **unused: Any,
+    **more: Any,
 ) -> tuple[Tensor, None]:
     """Each text attends to itself. Without dropout of attention weights: the kernel has none.
 
     As transformers calls it: [1, heads, tokens, width] in, [1, tokens, heads, width] out.
     """
+    if wanted := [name for name in NOT_PACKED if more.get(name) is not None]:
+        raise ValueError(f"its attention has a {wanted[0]}")
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
         from torch.nn.attention.varlen import varlen_attn
 
@@ -118,4 +124,5 @@ def register() -> None:
 
 def first_position(config: Any) -> int:
     """The position id of a text's first token: RoBERTa's kin begin after the padding's."""
-    return int(config.pad_token_id) + 1 if "roberta" in config.model_type else 0
+    kin = any(name in config.model_type for name in ROBERTAS)
+    return int(config.pad_token_id) + 1 if kin else 0

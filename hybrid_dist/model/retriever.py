@@ -48,7 +48,8 @@ class Retriever:
         told = {
             key.replace("_", " "): value for key, value in asdict(self._tokens.settings).items()
         }
-        return told | {"arithmetic": "bf16" if self._device.type == "cuda" else "fp32"}
+        arithmetic = "bf16" if self._device.type == "cuda" else "fp32"
+        return told | {"arithmetic": arithmetic, "encoding": self._encoder.told}
 
     def embed_questions(self, texts: Sequence[str]) -> np.ndarray:
         return self._embed(texts, self._tokens.query_ids)

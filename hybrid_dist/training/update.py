@@ -6,12 +6,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.config import Config
 from hybrid_dist.loss.contrastive import LossParts, contrastive_loss
 from hybrid_dist.training.feed import Feed, Work
 from hybrid_dist.training.optimizer import learning_rate
+
+
+def keep_gathered(model: nn.Module) -> list[FSDPModule]:
+    """Let FSDP2 gather weights once a step, not once a chunk; the modules to reshard after it."""
+    sharded: list[FSDPModule] = [m for m in model.modules() if isinstance(m, FSDPModule)]
+    for module in sharded:
+        module.set_reshard_after_forward(False, recurse=False)
+        module.set_reshard_after_backward(False, recurse=False)
+    return sharded
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,7 @@ class Updater:
     ) -> None:
         self._config, self._accelerator, self._ranks = config, accelerator, ranks
         self.model, self._optimizer = accelerator.prepare(model, optimizer)
+        self._sharded = keep_gathered(self.model)
         self.model.train()
 
     def update(self, work: Work) -> Result:
@@ -47,6 +58,7 @@ class Updater:
             group["lr"] = rate
         parts, temperature = self._loss(work)
         self._accelerator.backward(parts.loss)  # DeepSpeed clips and updates here too
+        self._reshard()
         norm = self._accelerator.clip_grad_norm_(
             self.model.parameters(), optim.max_grad_norm or math.inf
         )
@@ -59,8 +71,13 @@ class Updater:
         self.model.eval()
         with torch.no_grad():
             values = [self._loss(work)[0].value for work in feed.steps(0, steps)]
+        self._reshard()
         self.model.train()
         return float(self._ranks.sum(torch.stack(values).mean(0, keepdim=True).cpu().numpy())[0])
+
+    def _reshard(self) -> None:
+        for module in self._sharded:
+            module.reshard()
 
     def _loss(self, work: Work) -> tuple[LossParts, Tensor]:
         queries, passages, temperature = self.model(work.chunks)

@@ -20,6 +20,8 @@ class Done:
 
 
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+"""To be followed by the number of processes and a script."""
 
 
 def launch_command(launcher: str, processes: int | None, module: Sequence[str]) -> list[str]:

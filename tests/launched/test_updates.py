@@ -6,45 +6,93 @@ from typing import Any
 
 import pytest
 
-from tests.launched.launch import launch
+from tests.launched.launch import TORCHRUN, Done, launch, run
 
 SCRIPT = str(Path(__file__).with_name("scripts") / "updates.py")
 TOLERANCE = 1e-4
+NAMES = (
+    "plain",
+    "three chunks",
+    "a row a chunk",
+    "symmetric",
+    "learned temperature",
+    "no masks",
+    "padded",
+    "all",
+    "dropout",
+)
+FEW = ("plain", "all", "dropout")
 
 
-def results(launcher: str, processes: int, toy: Path, *options: str) -> list[dict[str, Any]]:
-    done = launch(launcher, processes, [SCRIPT, str(toy), *options])
-    found = [
-        json.loads(line.partition("RESULT ")[2])
-        for line in done.output.splitlines()
-        if "RESULT " in line
-    ]
+def results(done: Done) -> dict[str, dict[str, Any]]:
+    lines = [line for line in done.output.splitlines() if "RESULT " in line]
+    found = [json.loads(line.partition("RESULT ")[2]) for line in lines]
     assert done.code == 0 and found, done.output
-    return found
+    return {result["options"]: result for result in found}
 
 
-def assert_equal_updates(found: list[dict[str, Any]]) -> None:
-    for result in found:
+def assert_equal_updates(found: dict[str, dict[str, Any]], names: tuple[str, ...]) -> None:
+    assert tuple(found) == names
+    for result in found.values():
         assert result["update_error"] < TOLERANCE, result
         assert result["loss_error"] < TOLERANCE, result
         assert result.get("temperature_error", 0.0) < TOLERANCE, result
         assert result["masked"] > 0, "the batches held no false negatives to mask"
 
 
-@pytest.mark.parametrize("processes", [2, 3])
-def test_ddp_updates_equal_one_process(processes: int, toy: Path) -> None:
-    found = results("cpu", processes, toy)
-    assert len(found) == 4
-    assert_equal_updates(found)
+def assert_collectives(found: dict[str, dict[str, Any]], for_temperature: int = 0) -> None:
+    """One gather and one reduce-scatter a direction of the loss; none more for chunks.
+
+    `for_temperature`: gathers of the strategy's own for a parameter that stands alone.
+    """
+    plain = found["plain"]["collectives"]
+    gathers, scatters = plain["allgather_base"], plain["reduce_scatter_base"]
+    for name, result in found.items():
+        symmetric = 1 if name in ("symmetric", "all") else 0
+        learned = for_temperature if "temperature_error" in result else 0
+        assert result["collectives"] == plain | {
+            "allgather_base": gathers + symmetric + learned,
+            "reduce_scatter_base": scatters + symmetric,
+        }, name
+    chunks = {name: result["chunks"] for name, result in found.items()}
+    assert chunks["plain"] == 1
+    assert chunks["all"] == 3
 
 
 @pytest.mark.parametrize(
-    "launcher",
+    ("processes", "names"),
     [
-        "zero2",
-        pytest.param("zero1", marks=pytest.mark.long),
-        pytest.param("zero3", marks=pytest.mark.long),
+        (3, NAMES),
+        pytest.param(2, NAMES, marks=pytest.mark.long),
+        pytest.param(4, NAMES, marks=pytest.mark.long),
     ],
 )
-def test_zero_updates_equal_one_process(launcher: str, toy: Path) -> None:
-    assert_equal_updates(results(launcher, 2, toy, "all"))
+def test_ddp_updates_equal_one_process(processes: int, names: tuple[str, ...], toy: Path) -> None:
+    found = results(launch("cpu", processes, [SCRIPT, str(toy), *names]))
+    assert_equal_updates(found, names)
+    assert_collectives(found)
+    loss = found["plain"]["collectives"]
+    assert (loss["allgather_base"], loss["reduce_scatter_base"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "names"),
+    [
+        ("zero2", FEW),
+        pytest.param("zero1", NAMES, marks=pytest.mark.long),
+        pytest.param("zero2", NAMES, marks=pytest.mark.long),
+        pytest.param("zero3", NAMES, marks=pytest.mark.long),
+    ],
+)
+def test_zero_updates_equal_one_process(launcher: str, names: tuple[str, ...], toy: Path) -> None:
+    found = results(launch(launcher, 2, [SCRIPT, str(toy), *names]))
+    assert_equal_updates(found, names)
+    assert_collectives(found, for_temperature=1 if launcher == "zero3" else 0)
+
+
+@pytest.mark.parametrize("names", [FEW, pytest.param(NAMES, marks=pytest.mark.long)])
+def test_fsdp2_updates_equal_one_process(names: tuple[str, ...], toy: Path) -> None:
+    """PyTorch's own fully_shard: Accelerate offers it on GPUs only (tests/gpu)."""
+    found = results(run([*TORCHRUN, "2", SCRIPT, str(toy), *names]))
+    assert_equal_updates(found, names)
+    assert_collectives(found)

@@ -1,6 +1,6 @@
 """The loss: PyTorch's own cross-entropy in float64 is the judge, on one rank and on several."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
@@ -12,120 +12,222 @@ from torch import Tensor
 from torch.nn import functional
 
 from hybrid_dist.cluster.ranks import leave
+from hybrid_dist.loss import strips
 from hybrid_dist.loss.contrastive import LossParts, Rows, contrastive_loss
 
 SIZE, WIDTH, TEMPERATURE = 11, 8, 0.07
-COUNTS = (4, 3, 4)
-GRADIENTS = ("queries", "passages", "temperature")
+COUNTS, NEGATIVES = (4, 3, 4), (2, 0, 5)
+GRADIENTS = ("queries", "candidates", "temperature")
 
 
-def vectors(size: int = SIZE, seed: int = 0) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    parts = torch.randn(2, size, WIDTH, generator=generator, dtype=torch.float64)
-    queries, passages = functional.normalize(parts, dim=-1)
-    return queries, passages
+@dataclass(frozen=True)
+class Case:
+    """What the loss is asked for, over the rows of all ranks."""
+
+    masked: bool = False
+    symmetric: bool = False
+    negatives: bool = False
+
+    def rows(self, rank: int = 0, counts: tuple[int, ...] = (SIZE,)) -> Rows:
+        of_ranks = NEGATIVES if len(counts) > 1 else (sum(NEGATIVES),)
+        return Rows(
+            rank,
+            counts,
+            groups(sum(counts)) if self.masked else None,
+            negatives=of_ranks if self.negatives else (),
+            negative_groups=negative_groups() if self.masked and self.negatives else None,
+        )
 
 
-def groups(size: int = SIZE, seed: int = 0) -> Tensor:
+CASES = [Case(*flags) for flags in product((False, True), repeat=3)]
+
+
+def vectors(size: int = SIZE) -> tuple[Tensor, Tensor, Tensor]:
+    """Questions, passages, hard negatives."""
+    generator = torch.Generator().manual_seed(0)
+    parts = torch.randn(2 * size + 7, WIDTH, generator=generator, dtype=torch.float64)
+    queries, passages, negatives = functional.normalize(parts, dim=-1).split([size, size, 7])
+    return queries, passages, negatives
+
+
+def groups(size: int = SIZE) -> Tensor:
     """Few groups of passages, more of questions, so that rows share one, the other, or both."""
-    numbers = np.random.default_rng(seed)
+    numbers = np.random.default_rng(0)
     return torch.from_numpy(
         np.stack([numbers.integers(0, 6, size), numbers.integers(0, 9, size)], axis=1)
     )
 
 
-def alone(size: int = SIZE, masked: bool = False) -> Rows:
-    """The rows of a world of one."""
-    return Rows(0, (size,), groups(size) if masked else None)
+def negative_groups() -> Tensor:
+    """Some hard negatives hold the right passages of some rows; the others no row's."""
+    return torch.tensor([3, -1, 2, -1, -1, 5, 3])
 
 
-def known_wrong(masked: bool, size: int = SIZE) -> Tensor:
-    """Pairs of rows that are no negatives of each other, by a plain double loop."""
-    of = groups(size).tolist()
+def known_wrong(case: Case, size: int = SIZE) -> Tensor:
+    """Candidates that are no negatives of a row, by a plain double loop."""
+    of, of_negatives = groups(size).tolist(), negative_groups().tolist()
     return torch.tensor(
         [
             [
-                masked and a != b and (of[a][0] == of[b][0] or of[a][1] == of[b][1])
+                case.masked and a != b and (of[a][0] == of[b][0] or of[a][1] == of[b][1])
                 for b in range(size)
             ]
+            + [case.masked and of[a][0] == group for group in of_negatives if case.negatives]
             for a in range(size)
         ]
     )
 
 
-def judged(masked: bool, symmetric: bool, size: int = SIZE) -> dict[str, Tensor]:
+def judged(case: Case, size: int = SIZE) -> dict[str, Tensor]:
     """Loss and gradients by float64 cross-entropy over the whole batch."""
-    queries, passages = (part.clone().requires_grad_() for part in vectors(size))
+    queries, passages, negatives = (part.clone().requires_grad_() for part in vectors(size))
     temperature = torch.tensor([TEMPERATURE], dtype=torch.float64, requires_grad=True)
-    logits = (queries @ passages.T / temperature).masked_fill(known_wrong(masked, size), -torch.inf)
+    candidates = torch.cat([passages, negatives]) if case.negatives else passages
+    wrong = known_wrong(case, size)
+    logits = (queries @ candidates.T / temperature).masked_fill(wrong, -torch.inf)
     targets = torch.arange(size)
     loss = functional.cross_entropy(logits, targets)
-    if symmetric:
-        loss = (loss + functional.cross_entropy(logits.T, targets)) / 2
+    if case.symmetric:
+        loss = (loss + functional.cross_entropy(logits[:, :size].T, targets)) / 2
     loss.backward()
     return {
         "loss": loss.detach(),
         "queries": queries.grad,
         "passages": passages.grad,
+        "negatives": negatives.grad if case.negatives else None,
         "temperature": temperature.grad,
         "correct": (logits.argmax(1) == targets).sum(),
     }
 
 
 def computed(
-    rows: Rows, symmetric: bool, dtype: torch.dtype = torch.float32
+    case: Case,
+    rank: int = 0,
+    counts: tuple[int, ...] = (SIZE,),
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[LossParts, dict[str, Tensor]]:
     """The product's loss on the rows of one rank, and the gradients of what that rank gave."""
-    queries, passages = (
-        part[rows.own(part.device)].to(dtype).requires_grad_() for part in vectors(rows.size)
-    )
+    rows = case.rows(rank, counts)
+    queries, passages, negatives = vectors(rows.size)
+    own = rows.own(queries.device)
+    mine = [passages[own]]
+    if case.negatives:
+        mine.append(negatives.split(list(rows.negatives))[rank])
+    given = [part.to(dtype).requires_grad_() for part in (queries[own], torch.cat(mine))]
     temperature = torch.tensor([TEMPERATURE], requires_grad=True)
-    parts = contrastive_loss(queries, passages, temperature, rows, symmetric)
+    parts = contrastive_loss(*given, temperature, rows, case.symmetric)
     parts.loss.backward()
-    return parts, dict(zip(GRADIENTS, (queries.grad, passages.grad, temperature.grad), strict=True))
+    of_queries, of_candidates = (part.grad for part in given)
+    of_passages, of_negatives = of_candidates[: len(own)], of_candidates[len(own) :]
+    return parts, {
+        "queries": of_queries,
+        "passages": of_passages,
+        "negatives": of_negatives,
+        "temperature": temperature.grad,
+    }
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["keep", "mask"])
-@pytest.mark.parametrize("symmetric", [False, True], ids=["one way", "symmetric"])
-def test_loss_and_gradients_are_those_of_cross_entropy(masked: bool, symmetric: bool) -> None:
-    parts, gradients = computed(alone(masked=masked), symmetric)
-    expected = judged(masked, symmetric)
+def assert_judged(found: dict[str, Tensor], expected: dict[str, Tensor], scale: float = 1) -> None:
+    for name, gradient in found.items():
+        if expected[name] is not None:
+            wanted = expected[name] * scale
+            torch.testing.assert_close(gradient.double(), wanted, rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_loss_and_gradients_are_those_of_cross_entropy(case: Case) -> None:
+    parts, gradients = computed(case)
+    expected = judged(case)
     torch.testing.assert_close(parts.loss.double(), expected["loss"], rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(parts.value, parts.loss.detach())
     assert parts.correct == expected["correct"]
     assert not parts.value.requires_grad
-    for name in GRADIENTS:
-        close = {"rtol": 1e-5, "atol": 1e-6}
-        torch.testing.assert_close(gradients[name].double(), expected[name], **close)
+    assert_judged(gradients, expected)
 
 
-def test_the_judge_sees_masks_and_directions() -> None:
-    """The four cases above are four different losses, so that none can pass for another."""
-    losses = [
-        judged(masked, symmetric)["loss"] for masked in (False, True) for symmetric in (False, True)
-    ]
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_strips_change_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strips, "STRIP", 4)
+    parts, gradients = computed(case)
+    expected = judged(case)
+    torch.testing.assert_close(parts.loss.double(), expected["loss"], rtol=1e-6, atol=1e-7)
+    assert parts.correct == expected["correct"]
+    assert_judged(gradients, expected)
+
+
+def test_the_judge_tells_the_cases_apart() -> None:
+    losses = [judged(case)["loss"] for case in CASES]
     assert np.diff(np.sort(np.array(losses))).min() > 1e-3
 
 
+def test_gradients_are_exact_in_float64() -> None:
+    queries, passages, _ = (part.clone().requires_grad_() for part in vectors())
+    temperature = torch.tensor([TEMPERATURE], dtype=torch.float64, requires_grad=True)
+    rows = Case(masked=True).rows()
+
+    def loss(*inputs: Tensor) -> Tensor:
+        return contrastive_loss(*inputs, rows, symmetric=True).loss
+
+    assert torch.autograd.gradcheck(loss, (queries, passages, temperature))
+
+
+def test_no_more_than_a_strip_of_scores_is_held() -> None:
+    """4,096 x 4,096 scores are 64 MiB; a strip of 512 rows is 8."""
+    size = 4096
+    numbers = torch.Generator().manual_seed(0)
+    parts = [torch.randn(size, WIDTH, generator=numbers).requires_grad_() for _ in range(2)]
+    rows = Rows(0, (size,), None)
+    largest = 0
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
+        contrastive_loss(*parts, torch.tensor([0.05]), rows, symmetric=False).loss.backward()
+    held = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            largest = max(largest, held)
+    assert 8 * 2**20 <= largest < 16 * 2**20
+
+
+def test_without_gradients_the_value_is_the_same() -> None:
+    with torch.no_grad():
+        queries, passages, _ = vectors()
+        temperature = torch.tensor([TEMPERATURE])
+        parts = contrastive_loss(queries, passages, temperature, Case().rows(), symmetric=True)
+    assert not parts.loss.requires_grad
+    torch.testing.assert_close(parts.value, judged(Case(symmetric=True))["loss"])
+
+
+def test_vectors_that_do_not_match_the_rows_are_refused() -> None:
+    queries, passages, _ = vectors()
+    with pytest.raises(ValueError, match=r"11 questions and 10 candidates.* 11 and 11"):
+        contrastive_loss(queries, passages[1:], torch.tensor([1.0]), Case().rows(), False)
+
+
 def test_a_row_whose_group_is_the_whole_batch_has_no_loss_and_no_nan() -> None:
-    rows = replace(alone(), groups=torch.zeros(SIZE, 2, dtype=torch.int64))
-    parts, gradients = computed(rows, symmetric=True)
+    rows = replace(Case().rows(), groups=torch.zeros(SIZE, 2, dtype=torch.int64))
+    given = [part.float().requires_grad_() for part in vectors()[:2]]
+    parts = contrastive_loss(*given, torch.tensor([TEMPERATURE]), rows, symmetric=True)
+    parts.loss.backward()
     assert parts.loss == 0
-    assert all(not gradient.any() for gradient in gradients.values())
+    assert all(part.grad is not None and not part.grad.any() for part in given)
 
 
 def test_an_equal_number_in_the_other_column_is_another_group() -> None:
     """Passage group 3 and question group 3 have nothing to do with each other."""
     crossed = torch.stack([torch.arange(SIZE), torch.arange(SIZE).roll(1)], dim=1)
-    apart, _ = computed(replace(alone(), groups=crossed), symmetric=False)
-    assert apart.loss == computed(alone(), symmetric=False)[0].loss
+    rows = replace(Case().rows(), groups=crossed)
+    queries, passages, _ = vectors()
+    apart = contrastive_loss(queries, passages, torch.tensor([TEMPERATURE]), rows, False)
+    torch.testing.assert_close(apart.loss, judged(Case())["loss"])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_vectors_are_multiplied_in_fp32(dtype: torch.dtype) -> None:
     size = 200
-    parts, gradients = computed(alone(size), False, dtype)
-    queries, passages = (part.to(dtype).double() for part in vectors(size))
+    parts, gradients = computed(Case(), counts=(size,), dtype=dtype)
+    queries, passages = (part.to(dtype).double() for part in vectors(size)[:2])
     exact = functional.cross_entropy(queries @ passages.T / TEMPERATURE, torch.arange(size))
     assert parts.loss.dtype == torch.float32
     torch.testing.assert_close(parts.loss.double(), exact, rtol=1e-6, atol=1e-6)
@@ -136,16 +238,10 @@ def as_rank(rank: int, meeting: str, results: str) -> None:
     """One process of a real group: every case in turn."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=len(COUNTS))
-    found = {}
-    for masked, symmetric in product((False, True), repeat=2):
-        rows = Rows(rank, COUNTS, groups() if masked else None)
-        parts, gradients = computed(rows, symmetric)
-        told = {
-            "value": parts.value,
-            "correct": parts.correct,
-            "rows": torch.arange(SIZE).split(COUNTS)[rank],
-        }
-        found[masked, symmetric] = told | gradients
+    found = []
+    for case in CASES:
+        parts, gradients = computed(case, rank, COUNTS)
+        found.append({"value": parts.value, "correct": parts.correct} | gradients)
     torch.save(found, f"{results}/{rank}.pt")
     leave()
 
@@ -155,16 +251,14 @@ def test_the_mean_over_ranks_of_the_gradient_is_that_of_one_process(tmp_path: Pa
         as_rank, (str(tmp_path / "meeting"), str(tmp_path)), nprocs=len(COUNTS)
     )
     found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(len(COUNTS))]
-    for masked, symmetric in found[0]:
-        expected = judged(masked, symmetric)
-        of_ranks = [result[masked, symmetric] for result in found]
+    for case, *of_ranks in zip(CASES, *found, strict=True):
+        expected = judged(case)
         value = sum(told["value"] for told in of_ranks)
         torch.testing.assert_close(value.double(), expected["loss"], rtol=1e-6, atol=1e-7)
         assert sum(told["correct"] for told in of_ranks) == expected["correct"]
-        temperature = sum(told["temperature"] for told in of_ranks) / len(COUNTS)
-        close = {"rtol": 1e-5, "atol": 1e-6}
-        torch.testing.assert_close(temperature.double(), expected["temperature"], **close)
-        for told in of_ranks:
-            for name in ("queries", "passages"):
-                mine = expected[name][told["rows"]]
-                torch.testing.assert_close(told[name].double() / len(COUNTS), mine, **close)
+        together = {
+            name: torch.cat([told[name] for told in of_ranks]) / len(COUNTS)
+            for name in ("queries", "passages", "negatives")
+        }
+        mean = sum(told["temperature"] for told in of_ranks) / len(COUNTS)
+        assert_judged(together | {"temperature": mean}, expected)

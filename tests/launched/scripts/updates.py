@@ -1,25 +1,29 @@
-"""Three SGD updates through the product's own code, against one process in float64.
+"""SGD updates through the product's own code, against one process.
 
-SGD, because Adam hides the scale of gradients. The reference shares nothing with the product but
-the plan, the tokens and the encoder's arithmetic: it encodes the whole batch at once and calls
-cross_entropy. Prints one line of JSON for each set of options, from the first rank.
+SGD, because Adam hides the scale of gradients. Without dropout the judge is float64, whole batches
+and plain cross_entropy: it shares nothing with the product but the plan, the tokens and the
+encoder's arithmetic. With dropout it is one process in fp32 that replays every rank's chunks with
+that rank's random state. Prints one line of JSON for each set of options, from the first rank.
 """
 
 import json
 import os
 import sys
 import tempfile
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from hybrid_dist.batching import Plan
-from hybrid_dist.cluster.ranks import leave
-from hybrid_dist.cluster.start import start
+from hybrid_dist.cluster.ranks import Ranks, leave
+from hybrid_dist.cluster.start import start, strategy
 from hybrid_dist.config import Batching, Config, Loss, Mix, Model, Optim, Train
 from hybrid_dist.data.store import Source, Store
 from hybrid_dist.model.encoder import BiEncoder
@@ -30,12 +34,20 @@ from hybrid_dist.model.tokens import TextTokens
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.update import Updater
 
+sys.path.append(str(Path(__file__).parent))
+from fully_sharded import FullySharded
+
 SIZE, STEPS = 25, 3  # 25 rows: ranks differ by one
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "chunks": {"chunk_size": 4},
-    "symmetric, learned temperature": {"symmetric": True, "learn_temperature": True},
-    "all": {"chunk_size": 5, "symmetric": True, "learn_temperature": True},
+    "three chunks": {"chunks": 3},
+    "a row a chunk": {"chunks": SIZE},
+    "symmetric": {"symmetric": True},
+    "learned temperature": {"learn_temperature": True},
+    "no masks": {"mask": False},
+    "padded": {"chunks": 3, "padded": True},
+    "all": {"chunks": 3, "symmetric": True, "learn_temperature": True},
+    "dropout": {"chunks": 3, "dropout": 0.1, "learn_temperature": True},
 }
 
 
@@ -55,62 +67,111 @@ def pairs_with_shared_passages(toy: Path) -> Path:
     return file
 
 
-def config_of(toy: Path, options: dict[str, Any]) -> Config:
-    model = Model(
-        name_or_path=str(toy / "model"), init="scratch", dropout=0.0, attention_dropout=0.0
-    )
+class Case:
+    """One set of options: its data, its batches, its model."""
+
+    def __init__(self, toy: Path, name: str, pairs: str, world: int) -> None:
+        self.name, self.asked = name, OPTIONS[name]
+        self.config = config_of(toy, self.asked, world)
+        self.mask, self.dropout = self.asked.get("mask", True), self.asked.get("dropout", 0.0)
+        self.store = Store.open([pairs])
+        self.plan = Plan([Source("pairs", self.store.index)], self.config.batching, seed=3)
+        self.tokens = TextTokens.load(
+            self.config.model.name_or_path, Settings.of(self.config.model)
+        )
+
+    def feed(self, ranks: Ranks) -> Feed:
+        chunk_size = self.config.train.chunk_size
+        return Feed(self.plan, [self.store], self.tokens, ranks, chunk_size, self.mask)
+
+    def model(self) -> BiEncoder:
+        torch.manual_seed(0)
+        encoder = build(self.config.model, read_config(self.config.model))
+        assert encoder.padded_because is None
+        if self.asked.get("padded"):
+            encoder.pack("a test of padding")
+        loss = self.config.loss
+        return BiEncoder(encoder, loss.temperature, loss.learn_temperature)
+
+    def loss(self, queries: Tensor, passages: Tensor, temperature: Tensor, step: int) -> Tensor:
+        """Plain cross-entropy of the whole batch; vectors in the order of its rows."""
+        scores = queries @ passages.T / temperature
+        if self.mask:
+            groups = self.plan.batch(step).groups
+            same = torch.from_numpy((groups[:, None] == groups[None]).any(-1))
+            scores = scores.masked_fill(same & ~torch.eye(SIZE, dtype=torch.bool), -torch.inf)
+        loss = functional.cross_entropy(scores, torch.arange(SIZE))
+        if self.config.loss.symmetric:
+            loss = (loss + functional.cross_entropy(scores.T, torch.arange(SIZE))) / 2
+        return loss
+
+    def judged(self, world: int) -> tuple[list[float], dict[str, Tensor]]:
+        """Losses and final weights of one process."""
+        model = self.model().train()
+        if not self.dropout:
+            model.double().encoder.pack("the judge pads")
+        optimizer = torch.optim.SGD(model.parameters(), lr=self.config.optim.lr)
+        losses = []
+        for step in range(STEPS):
+            encode = self._replayed if self.dropout else self._together
+            queries, passages = encode(model, step, world)
+            temperature = torch.tensor(self.config.loss.temperature)
+            if model.log_temperature is not None:
+                temperature = model.log_temperature.exp()
+            loss = self.loss(queries, passages, temperature, step)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+        return losses, model.state_dict()
+
+    def _together(self, model: BiEncoder, step: int, world: int) -> tuple[Tensor, Tensor]:
+        batch = self.plan.batch(step)
+        return (
+            pooled(model, self.tokens.queries(self.store.queries(batch.query_row))),
+            pooled(model, self.tokens.passages(self.store.passages(batch.passage_row))),
+        )
+
+    def _replayed(self, model: BiEncoder, step: int, world: int) -> tuple[Tensor, Tensor]:
+        """Every rank's chunks in turn, each kept in memory, under that rank's random numbers."""
+        found: list[tuple[Tensor, Tensor]] = []
+        order = []
+        for rank in range(world):
+            work = next(self.feed(Ranks(rank, world)).steps(step, step + 1))
+            torch.manual_seed(seed_of(rank, step))
+            found += [model([chunk])[:2] for chunk in work.chunks]
+            order.append(torch.from_numpy(work.share.rows.copy()))
+        at = torch.cat(order).argsort()
+        queries, passages = (torch.cat(parts)[at] for parts in zip(*found, strict=True))
+        return queries, passages
+
+
+def seed_of(rank: int, step: int) -> int:
+    return 1000 * (rank + 1) + step
+
+
+def config_of(toy: Path, asked: dict[str, Any], world: int) -> Config:
+    most = -(-SIZE // world)
+    chunk_size = -(-most // min(asked.get("chunks", 1), SIZE // world))
     return Config(
-        model=replace(model, max_passage_tokens=128),
+        model=Model(
+            name_or_path=str(toy / "model"),
+            init="scratch",
+            max_passage_tokens=128,
+            dropout=asked.get("dropout", 0.0),
+            attention_dropout=0.0,
+        ),
         batching=Batching(size=SIZE, mix=Mix(monolingual=1, cross_lingual=1, multilingual=1)),
         loss=Loss(
-            symmetric=options.get("symmetric", False),
-            learn_temperature=options.get("learn_temperature", False),
+            symmetric=asked.get("symmetric", False),
+            learn_temperature=asked.get("learn_temperature", False),
         ),
         optim=Optim(lr=0.1, schedule="constant", max_grad_norm=0.0),
-        train=Train(steps=STEPS, precision="fp32", chunk_size=options.get("chunk_size", 0)),
+        train=Train(steps=STEPS, precision="fp32", chunk_size=chunk_size),
     )
 
 
-def new_model(config: Config) -> BiEncoder:
-    torch.manual_seed(0)
-    encoder = build(config.model, read_config(config.model))
-    return BiEncoder(encoder, config.loss.temperature, config.loss.learn_temperature)
-
-
-def reference(
-    config: Config, plan: Plan, store: Store, tokens: TextTokens
-) -> tuple[list[float], dict[str, torch.Tensor]]:
-    """Losses and final weights of one process, whole batches, float64, plain cross-entropy."""
-    model = new_model(config).double().train()
-    model.encoder.pack("to compare")
-    optimizer = torch.optim.SGD(model.parameters(), lr=config.optim.lr)
-    losses = []
-    for step in range(STEPS):
-        batch = plan.batch(step)
-        queries, passages = (
-            pooled(model, kind(texts))
-            for kind, texts in (
-                (tokens.queries, store.queries(batch.query_row)),
-                (tokens.passages, store.passages(batch.passage_row)),
-            )
-        )
-        temperature = torch.tensor(config.loss.temperature, dtype=torch.float64)
-        if model.log_temperature is not None:
-            temperature = model.log_temperature.exp()
-        scores = queries @ passages.T / temperature
-        same = torch.from_numpy((batch.groups[:, None] == batch.groups[None]).any(-1))
-        scores = scores.masked_fill(same & ~torch.eye(SIZE, dtype=torch.bool), -torch.inf)
-        loss = functional.cross_entropy(scores, torch.arange(SIZE))
-        if config.loss.symmetric:
-            loss = (loss + functional.cross_entropy(scores.T, torch.arange(SIZE))) / 2
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    return losses, model.state_dict()
-
-
-def pooled(model: BiEncoder, texts: Packed) -> torch.Tensor:
+def pooled(model: BiEncoder, texts: Packed) -> Tensor:
     """Means over padded rows, through transformers' own attention."""
     rows, real = texts.padded(model.encoder.backbone.config.pad_token_id)
     hidden = model.encoder.backbone(**rows).last_hidden_state
@@ -118,46 +179,68 @@ def pooled(model: BiEncoder, texts: Packed) -> torch.Tensor:
     return functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
 
 
-def compare(toy: Path, name: str, accelerator: Any, ranks: Any) -> None:
-    config = config_of(toy, OPTIONS[name])
-    store = Store.open([str(ranks.from_first(str(pairs_with_shared_passages(toy))))])
-    plan = Plan([Source("pairs", store.index)], config.batching, seed=3)
-    tokens = TextTokens.load(config.model.name_or_path, Settings.of(config.model))
-    model = new_model(config)
+@contextmanager
+def counted(calls: Counter[str]) -> Iterator[None]:
+    """Count the collectives that this process takes part in."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        yield
+    for event in profile.key_averages():
+        if event.key.startswith("c10d::"):
+            calls[event.key.removeprefix("c10d::").strip("_")] += event.count
+
+
+def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None:
+    model = case.model()
     initial = {key: value.clone() for key, value in model.state_dict().items()}
-    updater = Updater(config, accelerator, ranks, model, torch.optim.SGD(model.parameters(), 0.1))
-    feed = Feed(plan, [store], tokens, ranks, config.train.chunk_size, mask=True)
-    losses, masked = [], 0
-    for work in feed.steps(0, STEPS):
-        value = updater.update(work).parts.value
+    updater = Updater(
+        case.config, accelerator, ranks, model, torch.optim.SGD(model.parameters(), 0.1)
+    )
+    losses, masked, calls = [], 0, Counter[str]()
+    for step, work in enumerate(case.feed(ranks).steps(0, STEPS)):
+        torch.manual_seed(seed_of(ranks.rank, step))
+        with counted(calls if step == STEPS - 1 else Counter()):  # buckets have settled by then
+            value = updater.update(work).parts.value
         losses.append(float(ranks.sum(value.double().reshape(1).numpy())[0]))
         masked += work.batch.false_negatives()
     state = accelerator.get_state_dict(updater.model)
     if not ranks.is_first:
-        return
-    wanted_losses, wanted = reference(config, plan, store, tokens)
+        return None
+    wanted_losses, wanted = case.judged(ranks.world)
     moved = torch.cat([(state[key].double() - initial[key]).flatten() for key in wanted])
-    should = torch.cat([(wanted[key] - initial[key].double()).flatten() for key in wanted])
+    should = torch.cat([(wanted[key].double() - initial[key]).flatten() for key in wanted])
     told = {
-        "options": name,
+        "options": case.name,
         "update_error": float((moved - should).norm() / should.norm()),
         "loss_error": float(np.max(np.abs(np.array(losses) / np.array(wanted_losses) - 1))),
         "masked": masked,
+        "chunks": len(work.chunks),
+        "collectives": dict(calls),
     }
-    if config.loss.learn_temperature:
+    if case.config.loss.learn_temperature:
         key = "log_temperature"
-        change = (state[key].double() - initial[key]) / (wanted[key] - initial[key].double())
+        change = (state[key].double() - initial[key]) / (wanted[key].double() - initial[key])
         told["temperature_error"] = abs(float(change) - 1)
-    print("RESULT " + json.dumps(told), flush=True)
+    return told
 
 
 def main() -> None:
     toy, names = Path(sys.argv[1]), sys.argv[2:] or list(OPTIONS)
-    accelerator, ranks = start("fp32", max_grad_norm=0.0)
+    accelerator: Any
+    if "ACCELERATE_MIXED_PRECISION" in os.environ:
+        accelerator, ranks = start("fp32", max_grad_norm=0.0)
+        if strategy(accelerator) == "zero3":  # else so small a model is not dealt at all
+            terms = accelerator.state.deepspeed_plugin.deepspeed_config
+            terms["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+    else:  # torchrun: FSDP2, which Accelerate does not offer on CPUs
+        accelerator, ranks = FullySharded.start()
     if ranks.world != int(os.environ["WORLD_SIZE"]):
         raise SystemExit(f"{ranks.world} ranks")
+    pairs = ranks.from_first(str(pairs_with_shared_passages(toy)))
     for name in names:
-        compare(toy, name, accelerator, ranks)
+        told = compare(Case(toy, name, pairs, ranks.world), accelerator, ranks)
+        accelerator.free_memory()  # else DeepSpeed goes on with the first model
+        if told is not None:
+            print("RESULT " + json.dumps(told), flush=True)
     leave()
 
 

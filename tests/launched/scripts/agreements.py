@@ -1,0 +1,23 @@
+"""Every rank says what it is about to do; one of them, if asked to, something else."""
+
+import os
+import sys
+
+import torch.distributed as dist
+
+from hybrid_dist.cluster.ranks import Ranks, leave
+from hybrid_dist.errors import reported
+
+
+def main() -> None:
+    odd = int(sys.argv[1])
+    dist.init_process_group("gloo")
+    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    with reported("agreements"):
+        ranks.agree({"the seed": 1, "the step": 7 if ranks.rank == odd else 3})
+    print(f"rank {os.environ['RANK']} goes on", flush=True)
+    leave()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Packed encoding: the same vectors and gradients as padded rows give, or padding with a reason."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hybrid_dist.config import Model
+from hybrid_dist.model.encoder import BiEncoder, Chunk, Encoder
+from hybrid_dist.model.loading import build, read_config
+from hybrid_dist.model.packing import Packed
+
+SIZES = [[3], [4, 5, 6, 7, 8, 9, 10, 11, 12], [5, 4], [6] * 30, [7, 9, 3]]
+KINDS = {
+    "xlm-roberta": {"pad_token_id": 1},
+    "bert": {},
+    "roberta": {"pad_token_id": 1},
+    "camembert": {"pad_token_id": 1},
+    "distilbert": {},
+    "electra": {},
+    "nomic_bert": {},
+}
+PADDED = {
+    "deberta-v2": "take no attention but their own",
+    "modernbert": "its attention has a sliding_window",
+    "qwen3": "its packed vectors differ",
+}
+
+
+def encoder_of(kind: str, folder: Path, **changes: Any) -> Encoder:
+    """A small model of some type with random weights."""
+    from transformers import AutoConfig
+
+    sizes = {
+        "vocab_size": 60,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "max_position_embeddings": 40,
+    }
+    if kind == "modernbert":
+        sizes |= {"bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
+    if kind == "qwen3":
+        sizes |= {"num_key_value_heads": 4, "head_dim": 8}
+    if kind == "distilbert":
+        sizes |= {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}
+    more = {"pad_token_id": 0} | KINDS.get(kind, {})
+    AutoConfig.for_model(kind, **sizes, **more).save_pretrained(folder)
+    options = Model(name_or_path=str(folder), init="scratch", **changes)
+    torch.manual_seed(0)
+    return build(options, read_config(options))
+
+
+def vectors_and_gradients(encoder: Encoder, texts: Packed) -> tuple[Tensor, dict[str, Tensor]]:
+    encoder.zero_grad()
+    vectors = encoder(texts)
+    (vectors * torch.linspace(-1, 1, vectors.numel()).view_as(vectors).sin()).sum().backward()
+    gradients = {
+        name: parameter.grad.clone()
+        for name, parameter in encoder.named_parameters()
+        if parameter.grad is not None
+    }
+    return vectors.detach(), gradients
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_packed_rows_give_what_padded_rows_give(kind: str, pooling: Any, tmp_path: Path) -> None:
+    encoder = encoder_of(kind, tmp_path, pooling=pooling).eval()
+    assert encoder.padded_because is None
+    packed, packed_gradients = vectors_and_gradients(encoder, Packed.of(SIZES))
+    encoder.pack("a test")
+    padded, padded_gradients = vectors_and_gradients(encoder, Packed.of(SIZES))
+    torch.testing.assert_close(packed, padded, rtol=0, atol=1e-5)
+    assert packed_gradients.keys() == padded_gradients.keys()
+    largest = max(float(gradient.abs().max()) for gradient in padded_gradients.values())
+    for name, gradient in padded_gradients.items():
+        close = {"rtol": 0, "atol": 1e-5 * largest}
+        torch.testing.assert_close(packed_gradients[name], gradient, msg=name, **close)
+
+
+@pytest.mark.parametrize("kind", PADDED)
+def test_models_that_cannot_be_packed_say_why_and_are_padded(kind: str, tmp_path: Path) -> None:
+    encoder = encoder_of(kind, tmp_path).eval()
+    assert encoder.padded_because is not None
+    assert PADDED[kind] in encoder.padded_because
+    assert kind in encoder.told
+    together = encoder(Packed.of(SIZES))
+    for vector, text in zip(together, SIZES, strict=True):
+        alone = encoder(Packed.of([text]))[0]
+        torch.testing.assert_close(vector, alone, rtol=0, atol=1e-5)
+
+
+def test_dropout_of_attention_that_was_asked_for_is_kept_by_padding(tmp_path: Path) -> None:
+    asked = encoder_of("bert", tmp_path, attention_dropout=0.1)
+    assert asked.told.startswith("padded: packed attention has no dropout")
+    unset = encoder_of("bert", tmp_path)
+    assert unset.backbone.config.attention_probs_dropout_prob == 0.1
+    assert unset.told.startswith("packed")
+
+
+def test_a_saved_config_does_not_name_our_attention(tmp_path: Path) -> None:
+    encoder_of("bert", tmp_path / "a").backbone.save_pretrained(tmp_path / "b")
+    assert "hybrid_dist" not in (tmp_path / "b" / "config.json").read_text()
+
+
+def test_padding_puts_tokens_back_in_rows() -> None:
+    texts = Packed.of([[5, 6], [7], [8, 9, 3]])
+    rows, real = texts.padded(1)
+    assert rows["input_ids"].tolist() == [[5, 6, 1], [7, 1, 1], [8, 9, 3]]
+    assert rows["attention_mask"].tolist() == [[1, 1, 0], [1, 0, 0], [1, 1, 1]]
+    assert rows["input_ids"][real].tolist() == texts.ids.tolist()
+
+
+def test_joined_texts_keep_their_bounds_and_places() -> None:
+    parts = [[5, 6], [7]], [[8, 9, 3], [4]]
+    joined = Packed.of(parts[0]).joined(Packed.of(parts[1]))
+    whole = Packed.of([*parts[0], *parts[1]])
+    assert joined.sizes == whole.sizes
+    for part in ("ids", "places", "bounds"):
+        assert torch.equal(getattr(joined, part), getattr(whole, part))
+
+
+def test_hard_negatives_of_all_chunks_follow_all_passages(tmp_path: Path) -> None:
+    """Of two chunks with one and two rows, and two and one hard negatives."""
+    module = BiEncoder(encoder_of("bert", tmp_path).eval(), 0.05, learn_temperature=False)
+    queries = [[3, 4], [5], [6, 7]]
+    passages, negatives = [[8], [9, 10], [11]], [[12], [13, 14], [15, 16, 17]]
+    chunks = [
+        Chunk(Packed.of(queries[:1]), Packed.of(passages[:1] + negatives[:2])),
+        Chunk(Packed.of(queries[1:]), Packed.of(passages[1:] + negatives[2:])),
+    ]
+    found_queries, found_candidates, _ = module(chunks)
+    close = {"rtol": 0, "atol": 1e-6}
+    torch.testing.assert_close(found_queries, module.encoder(Packed.of(queries)), **close)
+    wanted = module.encoder(Packed.of(passages + negatives))
+    torch.testing.assert_close(found_candidates, wanted, **close)
+
+
+def test_words_of_several_chunks_are_looked_up_once(tmp_path: Path) -> None:
+    module = BiEncoder(encoder_of("bert", tmp_path), 0.05, learn_temperature=False)
+    looked_up: list[Tensor] = []
+    table = module.encoder.backbone.get_input_embeddings()
+    table.register_forward_hook(lambda _, args, __: looked_up.append(args[0]))
+    chunks = [Chunk(Packed.of([[3, 4], [4]]), Packed.of([[5, 3], [9]])) for _ in range(3)]
+    module(chunks)[0].sum().backward()
+    assert [ids.tolist() for ids in looked_up] == [[3, 4, 5, 9]]
