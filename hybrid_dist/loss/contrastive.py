@@ -80,6 +80,8 @@ class LossParts:
     """This rank's part of the global mean loss: the sum over ranks is the loss."""
     correct: Tensor
     """Questions of this rank whose own passage scored highest."""
+    broken: Tensor
+    """Vectors of this rank with a number that is not finite."""
 
 
 def contrastive_loss(
@@ -95,7 +97,9 @@ def contrastive_loss(
     inputs = (queries, candidates, temperature)
     with_gradients = torch.is_grad_enabled() and any(part.requires_grad for part in inputs)
     loss, value, correct = _Contrastive.apply(*inputs, rows, symmetric, with_gradients)
-    return LossParts(loss, value, correct)
+    with torch.no_grad():
+        broken = sum((~part.isfinite().all(1)).sum() for part in (queries, candidates))
+    return LossParts(loss, value, correct, torch.as_tensor(broken))
 
 
 def _check(queries: Tensor, candidates: Tensor, rows: Rows) -> None:

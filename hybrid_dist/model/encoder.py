@@ -40,11 +40,15 @@ class Encoder(nn.Module):
 
     def forward(self, texts: Packed, words: Tensor | None = None) -> Tensor:
         """`words`: the tokens' word embeddings, where they were looked up before."""
-        if self.padded_because is None:
-            hidden = self._in_one_row(texts, words)
-        else:
-            hidden = self._in_rows_of_one_length(texts)
-        return functional.normalize(self._pooled(hidden, texts), dim=-1)
+        if self.padded_because is not None:
+            vectors = self._pooled(self._in_rows_of_one_length(texts), texts)
+        elif texts.ids.is_cuda:
+            vectors = self._pooled(self._in_one_row(texts, words), texts)
+        else:  # texts of one size beside each other attend together
+            texts, tokens, order = texts.by_size()
+            hidden = self._in_one_row(texts, None if words is None else words[tokens])
+            vectors = self._pooled(hidden, texts)[order.argsort()]
+        return functional.normalize(vectors, dim=-1)
 
     @property
     def told(self) -> str:

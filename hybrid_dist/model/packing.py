@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,17 @@ class Packed:
             self.sizes + other.sizes,
         )
 
+    def by_size(self) -> tuple["Packed", Tensor, Tensor]:
+        """The same texts, shortest first; where each token and each text stood before."""
+        sizes = self.bounds.diff()
+        texts = sizes.argsort(stable=True)
+        sorted_sizes = sizes[texts]
+        tokens = self.bounds[:-1][texts].repeat_interleave(sorted_sizes)
+        bounds = functional.pad(sorted_sizes.cumsum(0, dtype=torch.int32), (1, 0))
+        tokens = tokens + torch.arange(len(self.ids)) - bounds[:-1].repeat_interleave(sorted_sizes)
+        moved = Packed(self.ids[tokens], self.places[tokens], bounds, tuple(sorted(self.sizes)))
+        return moved, tokens, texts
+
     def to(self, device: torch.device) -> "Packed":
         """The same on a device; the host does not wait."""
         if device.type == "cpu":
@@ -100,18 +111,23 @@ def attention(
         longest = max(sizes)
         attended: Any = varlen_attn(query, key, value, bounds, bounds, longest, longest)  # type: ignore[arg-type]
         return attended[None], None
-    return _text_by_text(query, key, value, sizes, scaling), None
+    return _by_size(query, key, value, sizes, scaling), None
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def _text_by_text(
+def _by_size(
     query: Tensor, key: Tensor, value: Tensor, sizes: tuple[int, ...], scaling: float | None
 ) -> Tensor:
-    texts = zip(*(part.split(sizes, dim=2) for part in (query, key, value)), strict=True)
-    attended = [
-        functional.scaled_dot_product_attention(q, k, v, scale=scaling) for q, k, v in texts
-    ]
-    return torch.cat(attended, dim=2).transpose(1, 2)
+    """Neighbours of one size attend in one call."""
+    runs = [(size, len(list(same))) for size, same in groupby(sizes)]
+    tokens = [size * texts for size, texts in runs]
+    parts = zip(runs, *(part[0].split(tokens, dim=1) for part in (query, key, value)), strict=True)
+    attended = []
+    for (size, texts), *vectors in parts:
+        q, k, v = (part.unflatten(1, (texts, size)).transpose(0, 1) for part in vectors)
+        found = functional.scaled_dot_product_attention(q, k, v, scale=scaling)
+        attended.append(found.transpose(1, 2).flatten(0, 1))
+    return torch.cat(attended)[None]
 
 
 def register() -> None:

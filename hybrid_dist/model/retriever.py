@@ -68,7 +68,18 @@ class Retriever:
                 packed = Packed.of([ids[i] for i in some]).to(self._device)
                 with torch.inference_mode(), self._arithmetic():
                     vectors[start + np.array(some)] = self._encoder(packed).float().cpu().numpy()
+        self._check(texts, vectors)
         return vectors
+
+    def _check(self, texts: Sequence[str], vectors: np.ndarray) -> None:
+        broken = np.flatnonzero(~np.isfinite(vectors).all(1))
+        if len(broken):
+            first = "; ".join(repr(texts[i][:60]) for i in broken[:3])
+            raise UserError(
+                f"{self.name}: its vectors of {len(broken)} of {len(texts)} texts are not finite "
+                f"numbers (first: {first}); its weights are broken, or overflow in "
+                f"{self.settings['arithmetic']}"
+            )
 
     def _arithmetic(self) -> torch.autocast:
         """bf16 on GPUs, whose fp32 is many times slower; fp32 elsewhere."""

@@ -25,6 +25,7 @@ class StepLog:
         self._writers = writers if ranks.is_first else []
         self._record: dict[str, Any] = {}
         self._correct: Any = 0.0
+        self._broken: Any = 0.0
         self._losses: list[Any] = []
         self._counts: list[int] = []
         self.begin()
@@ -40,15 +41,15 @@ class StepLog:
         """Remember an update; nothing is sent and the device is not waited for."""
         self._tick(step)
         self._correct = self._correct + result.parts.correct
+        self._broken = self._broken + result.parts.broken
         kind = KINDS.index(work.batch.kind)
         self._losses[kind] = self._losses[kind] + result.parts.value
         self._counts[kind] += 1
 
     def step(self, step: int, work: Work, result: Result) -> None:
         """Gather means over the updates since the last record. All ranks take part."""
-        own = [torch.as_tensor(part).double().cpu() for part in (self._correct, *self._losses)]
-        sums = self._ranks.sum(torch.stack(own).numpy())
-        correct, by_kind, steps = float(sums[0]), sums[1:], sum(self._counts)
+        correct, broken, *losses = self._sums(self._correct, self._broken, *self._losses)
+        by_kind, steps = np.array(losses), sum(self._counts)
         rows, seconds = steps * len(work.batch), time.perf_counter() - self._since
         self._record |= {
             "train/loss": float(by_kind.sum()) / steps,
@@ -67,12 +68,18 @@ class StepLog:
             "train/pairs_per_s": rows / seconds,
         }
         self.begin()
-        _refuse_not_finite(step, by_kind)
+        _refuse_not_finite(step, by_kind, broken)
 
     def check(self, step: int) -> None:
         """Refuse to keep what came of a loss that is not finite. All ranks take part."""
-        own = torch.stack([torch.as_tensor(loss).double().cpu() for loss in self._losses])
-        _refuse_not_finite(step, self._ranks.sum(own.numpy()))
+        broken, *losses = self._sums(self._broken, *self._losses)
+        _refuse_not_finite(step, np.array(losses), broken)
+
+    def _sums(self, *own: Any) -> list[float]:
+        """The sums of this rank's figures over all ranks."""
+        figures = torch.stack([torch.as_tensor(figure).double().cpu() for figure in own])
+        sums: list[float] = self._ranks.sum(figures.numpy()).tolist()
+        return sums
 
     def figures(self, figures: Mapping[str, float]) -> None:
         """Add the figures of an evaluation."""
@@ -92,14 +99,15 @@ class StepLog:
         was not interrupted.
         """
         self._since = time.perf_counter()
-        self._correct = 0.0
+        self._correct = self._broken = 0.0
         self._losses = [0.0] * len(KINDS)
         self._counts = [0] * len(KINDS)
 
 
-def _refuse_not_finite(step: int, losses: np.ndarray) -> None:
+def _refuse_not_finite(step: int, losses: np.ndarray, broken: float) -> None:
     if not np.isfinite(losses).all():
+        why = f", for {broken:.0f} vectors have numbers that are not" if broken else ""
         raise UserError(
-            f"train/loss is not finite at step {step} or shortly before; start another run.name "
-            "with a lower optim.lr, more optim.warmup_steps or another train.precision"
+            f"train/loss is not finite at step {step} or shortly before{why}; start another "
+            "run.name with a lower optim.lr, more optim.warmup_steps or another train.precision"
         )

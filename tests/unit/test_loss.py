@@ -199,6 +199,14 @@ def test_without_gradients_the_value_is_the_same() -> None:
     torch.testing.assert_close(parts.value, judged(Case(symmetric=True))["loss"])
 
 
+def test_vectors_that_are_not_finite_are_counted() -> None:
+    queries, passages, _ = vectors()
+    queries[3, 0], passages[0, 1], passages[7, 2] = float("nan"), float("inf"), float("nan")
+    parts = contrastive_loss(queries, passages, torch.tensor([1.0]), Case().rows(), False)
+    assert parts.broken == 3
+    assert not parts.value.isfinite()
+
+
 def test_vectors_that_do_not_match_the_rows_are_refused() -> None:
     queries, passages, _ = vectors()
     with pytest.raises(ValueError, match=r"11 questions and 10 candidates.* 11 and 11"):

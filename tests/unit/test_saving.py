@@ -194,6 +194,16 @@ def test_other_pooling_is_refused(
         Retriever.load(str(tmp_path / "model"), CPU)
 
 
+def test_vectors_that_are_not_finite_are_refused(config_folder: Path, tmp_path: Path) -> None:
+    encoder, _ = saved(config_folder, tmp_path / "model", "mean")
+    state = encoder.backbone.state_dict()
+    state["encoder.layer.0.output.dense.bias"][0] = float("nan")
+    encoder.backbone.save_pretrained(tmp_path / "model", state_dict=state)
+    retriever = Retriever.load(str(tmp_path / "model"), CPU)
+    with pytest.raises(UserError, match=r"vectors of 2 of 2 texts are not finite.*first: 'bo'; "):
+        retriever.embed_passages(["bo", "ka ti"])
+
+
 def test_lengths_are_brought_within_the_models_positions() -> None:
     settings = Settings("mean", "", "", 512, 64)
     assert settings.within(128) == replace(settings, max_query_tokens=128)
