@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from hybrid_dist import config as configs
-from hybrid_dist.batching import Plan, check_world, largest_size
+from hybrid_dist.batching import Plan, check_world, deal, largest_size
 from hybrid_dist.cluster import environment
 from hybrid_dist.cluster.ranks import Ranks, leave
 from hybrid_dist.cluster.start import start, strategy
@@ -150,7 +150,9 @@ def _train(
         folder.checkpoints, accelerator, ranks, strategy(accelerator), config.checkpoint.keep
     )
     progress = _resume(config, checkpoints, terminal)
-    ranks.agree({"the step to go on from": progress.step})
+    lengths = materials.plan.batch(progress.step).lengths
+    share = deal(lengths, ranks.rank, ranks.world, config.train.chunk_size)
+    ranks.agree({"the step to go on from": progress.step, "its chunks": len(share.chunks)})
     wandb, writers = _writers(config, folder, ranks, progress, terminal)
     log = StepLog(ranks, terminal.step, writers)
     judge = None

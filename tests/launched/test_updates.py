@@ -34,6 +34,7 @@ def results(done: Done) -> dict[str, dict[str, Any]]:
 def assert_equal_updates(found: dict[str, dict[str, Any]], names: tuple[str, ...]) -> None:
     assert tuple(found) == names
     for result in found.values():
+        assert result["gradient_error"] < TOLERANCE, result
         assert result["update_error"] < TOLERANCE, result
         assert result["loss_error"] < TOLERANCE, result
         assert result.get("temperature_error", 0.0) < TOLERANCE, result

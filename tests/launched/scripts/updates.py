@@ -105,13 +105,13 @@ class Case:
             loss = (loss + functional.cross_entropy(scores.T, torch.arange(SIZE))) / 2
         return loss
 
-    def judged(self, world: int) -> tuple[list[float], dict[str, Tensor]]:
-        """Losses and final weights of one process."""
+    def judged(self, world: int) -> tuple[list[float], list[dict[str, Tensor]]]:
+        """Losses, and weights after every step, of one process."""
         model = self.model().train()
         if not self.dropout:
             model.double().encoder.pack("the judge pads")
         optimizer = torch.optim.SGD(model.parameters(), lr=self.config.optim.lr)
-        losses = []
+        losses, weights = [], []
         for step in range(STEPS):
             encode = self._replayed if self.dropout else self._together
             queries, passages = encode(model, step, world)
@@ -123,7 +123,8 @@ class Case:
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.item())
-        return losses, model.state_dict()
+            weights.append({name: part.clone() for name, part in model.state_dict().items()})
+        return losses, weights
 
     def _together(self, model: BiEncoder, step: int, world: int) -> tuple[Tensor, Tensor]:
         batch = self.plan.batch(step)
@@ -195,32 +196,40 @@ def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None
     updater = Updater(
         case.config, accelerator, ranks, model, torch.optim.SGD(model.parameters(), 0.1)
     )
-    losses, masked, calls = [], 0, Counter[str]()
+    losses, weights, masked, calls = [], [], 0, Counter[str]()
     for step, work in enumerate(case.feed(ranks).steps(0, STEPS)):
         torch.manual_seed(seed_of(ranks.rank, step))
         with counted(calls if step == STEPS - 1 else Counter()):  # buckets have settled by then
             value = updater.update(work).parts.value
         losses.append(float(ranks.sum(value.double().reshape(1).numpy())[0]))
         masked += work.batch.false_negatives()
-    state = accelerator.get_state_dict(updater.model)
+        state = accelerator.get_state_dict(updater.model)
+        weights.append({name: part.clone() for name, part in (state or {}).items()})
     if not ranks.is_first:
         return None
     wanted_losses, wanted = case.judged(ranks.world)
-    moved = torch.cat([(state[key].double() - initial[key]).flatten() for key in wanted])
-    should = torch.cat([(wanted[key].double() - initial[key]).flatten() for key in wanted])
     told = {
         "options": case.name,
-        "update_error": float((moved - should).norm() / should.norm()),
+        "gradient_error": apart(weights[0], wanted[0], initial),  # SGD: a step is the gradient
+        "update_error": apart(weights[-1], wanted[-1], initial),
         "loss_error": float(np.max(np.abs(np.array(losses) / np.array(wanted_losses) - 1))),
         "masked": masked,
         "chunks": len(work.chunks),
         "collectives": dict(calls),
     }
     if case.config.loss.learn_temperature:
-        key = "log_temperature"
-        change = (state[key].double() - initial[key]) / (wanted[key].double() - initial[key])
-        told["temperature_error"] = abs(float(change) - 1)
+        of = [{"log_temperature": part["log_temperature"]} for part in (weights[0], wanted[0])]
+        told["temperature_error"] = apart(*of, initial)
     return told
+
+
+def apart(found: dict[str, Tensor], wanted: dict[str, Tensor], initial: dict[str, Tensor]) -> float:
+    """How far two changes of the weights are apart, relative to the second."""
+    moved, should = (
+        torch.cat([(weights[key].double() - initial[key]).flatten() for key in wanted])
+        for weights in (found, wanted)
+    )
+    return float((moved - should).norm() / should.norm())
 
 
 def main() -> None:
