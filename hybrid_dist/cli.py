@@ -82,6 +82,12 @@ def evaluate(args: Sequence[str]) -> None:
     main(args, f"{PROGRAM} evaluate")
 
 
+def overlap(args: Sequence[str]) -> None:
+    from hybrid_dist.overlap import main
+
+    main(args, f"{PROGRAM} overlap")
+
+
 def compare(args: Sequence[str]) -> None:
     from rich.console import Console
 
@@ -111,6 +117,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
         "train one run, in one process (more: accelerate launch -m hybrid_dist.train)",
     ),
     "evaluate": (evaluate, "score a model on tasks and write reports"),
+    "overlap": (overlap, "check that what is evaluated on was not trained on"),
     "compare": (compare, "put evaluated runs side by side"),
     "init": (init, "lay out configs, launchers and SLURM scripts in a folder"),
 }

@@ -156,7 +156,7 @@ class Eval:
     every: Count = 0
     """Steps between evaluations on the way; 0: none. The finished model is evaluated anyway."""
     tasks: tuple[str, ...] = ()
-    """Evaluation tasks, each NAME:PATH."""
+    """Evaluation tasks, each NAME:PATH, or NAME:PATH?option=value."""
     metric: str = "map.multilingual"
     """Figure of the first task's report that chooses the best checkpoint, or NAME/figure."""
 

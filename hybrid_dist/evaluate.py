@@ -39,7 +39,7 @@ class Options:
     model: str
     """A run folder, a saved model, or a name or folder that transformers loads."""
     task: tuple[str, ...]
-    """Tasks, each NAME:PATH."""
+    """Tasks, each NAME:PATH, or NAME:PATH?option=value; docs/data.md lists them."""
     out: Path
     """Reports go to OUT/NAME/report.json, .md and .html."""
 
@@ -66,13 +66,12 @@ class Evaluation:
         chosen = [task for task in tasks if task.name == name]
         if not chosen:
             raise UserError(f"eval.metric: no task of eval.tasks has the name {name!r}")
-        if len(chosen[0].languages) < 2 and wanted in (
-            "map.cross_lingual",
-            "bias.rank_distance.mean",
-        ):
+        left_out = chosen[0].left_out
+        why = next((left_out[part] for part in wanted.split(".") if part in left_out), "")
+        if why:
+            others = [name for name in HIGHER_IS_BETTER if not left_out.keys() & name.split(".")]
             raise UserError(
-                f"eval.metric: {wanted} needs two languages, {chosen[0].spec} has one; "
-                "choose map.monolingual"
+                f"eval.metric: {chosen[0].spec} has no {wanted}: {why}; choose {', '.join(others)}"
             )
         return cls(tasks, f"{name}/{wanted}")
 

@@ -25,6 +25,7 @@ from hybrid_dist.model.encoder import BiEncoder, recompute_layers
 from hybrid_dist.model.loading import build, check_lengths, read_config
 from hybrid_dist.model.settings import Settings
 from hybrid_dist.model.tokens import TextTokens
+from hybrid_dist.overlap import at_start
 from hybrid_dist.tracking.metrics_log import MetricsLog
 from hybrid_dist.tracking.terminal import Terminal
 from hybrid_dist.tracking.wandb_run import WandbRun
@@ -229,6 +230,9 @@ def _introduce(
     )
     for stream in materials.plan.left_out:
         terminal.say(stream.left_out(config.batching.size))
+    if ranks.is_first:
+        tasks = materials.evaluation.tasks if materials.evaluation is not None else ()
+        terminal.say(at_start(materials.stores, tasks, config.data.train))
 
 
 if __name__ == "__main__":

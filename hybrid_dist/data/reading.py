@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from hybrid_dist.data.languages import canonical
 from hybrid_dist.errors import UserError
 
 PAIRS = pa.schema(
@@ -48,6 +49,8 @@ class Collection:
     """Positions in `passages`, ascending for every question."""
     grades: np.ndarray
     """Of each of those: how well it answers; 1 where the source knows only right and wrong."""
+    one_pool: bool = True
+    """Whether the passages of all languages may be searched together."""
 
 
 @dataclass
@@ -62,6 +65,8 @@ class Reading:
     """What was wrong with the lines passed over, each with its place."""
     named: dict[str, str] = field(default_factory=dict)
     """Language codes of the source that go by another name here."""
+    notes: list[str] = field(default_factory=list)
+    """What the source itself leaves out, for people."""
 
     def place(self, file: Path, line: int) -> int:
         """A number for a line of a file."""
@@ -73,8 +78,21 @@ class Reading:
         """`file:line` of such a number."""
         return f"{self.files[place // _LINES]}:{place % _LINES}"
 
+    def language(self, code: str) -> str:
+        """The one name of a language; a ValueError says what is wrong with the code."""
+        name = canonical(code)
+        if name != code:
+            self.named[code] = name
+        return name
+
     def refuse(self, place: str, problem: str) -> None:
-        """Pass over a bad line while that many are tolerated, else refuse to go on."""
-        self.bad.append(f"{place}: {problem}")
+        """Pass over a bad line while that many are tolerated, else refuse to go on.
+
+        What is told again, as some files are read twice, does not count again.
+        """
+        told = f"{place}: {problem}"
+        if told in self.bad:
+            return
+        self.bad.append(told)
         if len(self.bad) > self.skip_bad:
             raise UserError("\n".join(self.bad[-3:]))

@@ -24,7 +24,7 @@ def rank_distance(task: Task, ranking: Ranking) -> RankDistance:
     answers = np.diff(task.relevant_starts)
     highest = np.maximum.reduceat(ranking.pooled, starts)
     lowest = np.minimum.reduceat(ranking.pooled, starts)
-    distance = np.where(answers > 1, highest - lowest, np.nan)
+    distance = np.where((answers > 1) & task.one_pool, highest - lowest, np.nan)
     passages = len(task.passage_ids)
     least = answers - 1
     room = (passages + 1) * (answers - 1) / (answers + 1) - least

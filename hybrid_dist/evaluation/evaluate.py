@@ -22,6 +22,10 @@ TOP = 10
 """Passages of every question whose languages are counted."""
 
 
+SHOWN_NOTES = 10
+"""Lines that were passed over, and other things left out, that are told one by one."""
+
+
 class Embedder(Protocol):
     """Turns texts into float32 vectors of length 1, [texts, dimension].
 
@@ -56,6 +60,8 @@ def evaluate_task(
         f"{task.name}: embedding {len(task.question_ids):,} questions and "
         f"{len(task.passage_ids):,} passages in {len(task.languages)} languages"
     )
+    for note in task.notes[:SHOWN_NOTES]:
+        tell(f"{task.name}: left out: {note}")
     questions = _embed_questions(task, embedder, ranks)
     shard = _embed_shard(task, embedder, ranks)
     clock.lap("embed_s")
@@ -107,8 +113,11 @@ def _names(task: Task, ids: Sequence[str], languages: np.ndarray) -> list[str]:
 
 
 def _settings(task: Task, dimension: int, search: str) -> dict[str, Any]:
+    told = f"{len(task.notes):,}, the first: {task.notes[0]}" if task.notes else ""
+    left_out = {"left out on reading": told} if told else {}
     return {
         "task": task.spec,
+        **left_out,
         "dimension": dimension,
         "average precision": "full depth, exact ranks by counting",
         "ties": "by passage number: (language, id) ascending",

@@ -16,7 +16,7 @@ CLIP = 400
 
 
 def choose(task: Task, ranking: Ranking, precision: np.ndarray, top: TopK) -> dict[str, Any]:
-    """The questions of highest and lowest average precision in the pool of all languages.
+    """The questions of highest and lowest average precision.
 
     Of parallel questions only one is taken, and no language comes again before the others came,
     so that a few examples show many things.
@@ -53,7 +53,11 @@ def _example(
 ) -> dict[str, Any]:
     pairs = slice(task.relevant_starts[question], task.relevant_starts[question + 1])
     right = task.relevant[pairs].tolist()
-    places = zip(right, ranking.pooled[pairs].tolist(), strict=True)
+    ranks = ranking.pooled if task.one_pool else ranking.in_language
+    places = zip(right, ranks[pairs].tolist(), strict=True)
+    pools = set(range(len(task.languages)))
+    if not task.one_pool:
+        pools = set(task.passage_language[right].tolist())
     own = [p for p in right if task.passage_language[p] == task.question_language[question]]
     found = zip(top.numbers[question].tolist(), top.scores[question].tolist(), strict=True)
     return {
@@ -68,7 +72,7 @@ def _example(
         "found": [
             {**_passage(task, passage), "score": score, "right": passage in right}
             for passage, score in list(found)[:SHOWN]
-            if passage >= 0
+            if passage >= 0 and int(task.passage_language[passage]) in pools
         ],
     }
 

@@ -51,7 +51,7 @@ class Scores:
     by_pool: np.ndarray
     """[question, language]: in the pool of that language; NaN without a right answer there."""
     pooled: np.ndarray
-    """In the pool of all languages."""
+    """In the pool of all languages; NaN where the task has no such pool."""
 
 
 def score(metric: Metric, task: Task, ranking: Ranking) -> Scores:
@@ -61,8 +61,16 @@ def score(metric: Metric, task: Task, ranking: Ranking) -> Scores:
     cells = metric(
         question * languages + task.pair_language, ranking.in_language, questions * languages
     )
-    pooled = metric(question, ranking.pooled, questions)
+    pooled = np.full(questions, np.nan)
+    if task.one_pool:
+        pooled = metric(question, ranking.pooled, questions)
     return Scores(cells.reshape(questions, languages), pooled)
+
+
+def over_pools(scores: Scores) -> np.ndarray:
+    """Of each question: the mean over the pools in which it has a right answer."""
+    questions, pools = np.nonzero(~np.isnan(scores.by_pool))
+    return _mean(questions, scores.by_pool[questions, pools], len(scores.by_pool))
 
 
 def by_pair(task: Task, scores: Scores) -> np.ndarray:
@@ -82,7 +90,8 @@ def settings(task: Task, scores: Scores) -> dict[str, float]:
     """The paper's three figures; each is a mean over languages, or language pairs, of means.
 
     Monolingual: question and pool in one language. Cross-lingual: in two. Multilingual: one pool
-    of all languages, where the passages of all languages are right.
+    of all languages, where the passages of all languages are right. A language pair has the
+    questions that have a right answer there. NaN where `task.left_out` says why.
     """
     pairs = by_pair(task, scores)
     same = np.eye(len(task.languages), dtype=bool)

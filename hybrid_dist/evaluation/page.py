@@ -29,11 +29,12 @@ def report_page(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
     counts = found["counts"]
     lead = (
         f"{found['model']} on {counts['questions']:,} questions and {counts['passages']:,} "
-        f"passages in {len(counts['by_language'])} languages"
+        f"passages in {report.languages(found)} languages"
     )
     blocks = [
         html.cards(_headline(found)),
         html.table([("", ""), *((n, "") for n in report.SETTINGS.values())], _metric_rows(found)),
+        *_left_out(found),
         html.heading("By question language", report.LEGEND),
         html.table(report.LANGUAGE_COLUMNS, report.language_rows(found)),
         html.heading("mAP by language pair"),
@@ -44,14 +45,8 @@ def report_page(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
             "is the monolingual setting, the rest is the cross-lingual one.",
         ),
         *_distances(found, drawn),
-        html.heading("Languages of the top 10"),
-        html.picture(
-            drawn["language_share.png"],
-            "heatmap of the share of each language among the top 10, by question language",
-            "In the pool of all languages. A search that favours no language would repeat the last "
-            "row, the pool's own shares; a bright diagonal favours the question's language.",
-        ),
-        html.heading("Best examples", "By average precision in the pool of all languages."),
+        *_shares(drawn),
+        html.heading("Best examples", "By average precision, in the largest pool that there is."),
         *(_example(example) for example in found["examples"]["best"]),
         html.heading("Worst examples"),
         *(_example(example) for example in found["examples"]["worst"]),
@@ -96,6 +91,30 @@ def _distances(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> list[str
             "questions, whiskers 10% to 90%; the line is the median, the diamond the mean.",
         ),
     ]
+
+
+def _shares(drawn: Mapping[str, bytes]) -> list[str]:
+    if "language_share.png" not in drawn:
+        return []
+    return [
+        html.heading("Languages of the top 10"),
+        html.picture(
+            drawn["language_share.png"],
+            "heatmap of the share of each language among the top 10, by question language",
+            "In the pool of all languages. A search that favours no language would repeat the last "
+            "row, the pool's own shares; a bright diagonal favours the question's language.",
+        ),
+    ]
+
+
+def _left_out(found: Mapping[str, Any]) -> list[str]:
+    """What the task does not support, and the language pairs where they are all it has."""
+    told = report.left_out(found)
+    blocks = [html.paragraph(told)] if told else []
+    if rows := report.pair_rows(found):
+        head = [(name, "") for name in report.PAIR_COLUMNS]
+        blocks += [html.heading("By language pair"), html.table(head, rows)]
+    return blocks
 
 
 def _example(example: Mapping[str, Any]) -> str:

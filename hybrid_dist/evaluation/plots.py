@@ -18,8 +18,11 @@ MANY = 16
 
 def map_by_pair(pairs: np.ndarray, languages: Sequence[str]) -> bytes:
     """mAP of every question language in the pool of every passage language."""
-    drawing, axes = _drawing(*_heatmap_size(len(languages), len(languages)))
-    _heatmap(axes, pairs, languages, "{:.2f}", step=0.1)
+    known = ~np.isnan(pairs)
+    asked, told = np.flatnonzero(known.any(axis=1)), np.flatnonzero(known.any(axis=0))
+    rows, columns = ([languages[int(code)] for code in codes] for codes in (asked, told))
+    drawing, axes = _drawing(*_heatmap_size(len(columns), len(rows)))
+    _heatmap(axes, pairs[np.ix_(asked, told)], columns, "{:.2f}", step=0.1, rows=rows)
     axes.set_xlabel("pool: passages in")
     axes.set_ylabel("questions in")
     return _png(drawing)

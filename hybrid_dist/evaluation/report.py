@@ -41,6 +41,7 @@ def build_report(
     scores = {name: metrics.score(metric, task, ranking) for name, (_, metric) in METRICS.items()}
     precision = scores["map"]
     pairs = metrics.by_pair(task, precision)
+    shown = precision.pooled if task.one_pool else metrics.over_pools(precision)
     distance = bias.rank_distance(task, ranking)
     share = bias.language_share(task, top.numbers)
     report: dict[str, Any] = {
@@ -48,22 +49,24 @@ def build_report(
         "model": model,
         "counts": _counts(task, pairs),
         **{name: metrics.settings(task, values) for name, values in scores.items()},
+        "left_out": dict(task.left_out),
         "map_by_pair": _matrix(task, pairs),
+        "recall_at_1_by_pair": _matrix(task, metrics.by_pair(task, scores["recall_at_1"])),
         "map_by_language": _row(task, metrics.by_language(task, precision.pooled)),
         "bias": {
             "rank_distance": bias.summary(task, distance),
-            "language_share": _matrix(task, share),
-            "pool_share": _row(task, bias.pool_share(task)),
+            "language_share": _matrix(task, share) if task.one_pool else {},
+            "pool_share": _row(task, bias.pool_share(task)) if task.one_pool else {},
         },
         "search": top.method,
-        "examples": examples.choose(task, ranking, precision.pooled, top),
+        "examples": examples.choose(task, ranking, shown, top),
         "settings": dict(settings),
         "timing": dict(timing),
     }
-    drawn = {
-        "map_by_pair.png": plots.map_by_pair(pairs, task.languages),
-        "language_share.png": plots.language_share(share, bias.pool_share(task), task.languages),
-    }
+    drawn = {"map_by_pair.png": plots.map_by_pair(pairs, task.languages)}
+    if task.one_pool:
+        pool = bias.pool_share(task)
+        drawn["language_share.png"] = plots.language_share(share, pool, task.languages)
     distances = [distance.distance[task.question_language == c] for c in range(len(task.languages))]
     if not np.isnan(distance.distance).all():
         drawn["rank_distance.png"] = plots.rank_distance(distances, task.languages)
@@ -81,13 +84,31 @@ def figure(report: Mapping[str, Any], name: str) -> float:
     if name in known:
         value = known[name]
         if value is None:
-            raise UserError(
-                f"figure {name!r}: task {report.get('task')} has none, as it has one language only"
-            )
+            why = _why(report, name)
+            raise UserError(f"figure {name!r}: task {report.get('task')} has none: {why}")
         return value
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
     hint = f"did you mean {close[0]!r}?" if close else "as in 'map.multilingual'"
     raise UserError(f"figure {name!r}: the report of task {report.get('task')} has none; {hint}")
+
+
+def _why(report: Mapping[str, Any], name: str) -> str:
+    """Why a task has no such figure."""
+    reasons = report.get("left_out", {}).items()
+    told = (why for setting, why in reasons if setting in name.split("."))
+    return next(told, "it has one language only")
+
+
+def left_out(report: Mapping[str, Any]) -> str:
+    """What the task does not support, in a line; nothing where it supports all."""
+    names = {**SETTINGS, "rank_distance": "Rank distance"}
+    told = [f"{names[name]}: {why}" for name, why in report["left_out"].items()]
+    return f"Left out. {'; '.join(told)}." if told else ""
+
+
+def languages(report: Mapping[str, Any]) -> int:
+    """How many languages there are; pools of one language do not count twice."""
+    return len({name.partition("-x-")[0] for name in report["counts"]["by_language"]})
 
 
 def show(value: float | None, digits: int = 3) -> str:
@@ -110,7 +131,7 @@ def headline(report: Mapping[str, Any]) -> str:
 def markdown(report: Mapping[str, Any]) -> str:
     """The headline figures and those by language, as Markdown tables."""
     counts, distance = report["counts"], report["bias"]["rank_distance"]
-    names = list(SETTINGS.values())
+    names, pairs = list(SETTINGS.values()), pair_rows(report)
     rows = [
         [label, *(show(report[key][setting]) for setting in SETTINGS)]
         for key, (label, _) in METRICS.items()
@@ -120,16 +141,18 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"# {report['task']}: {report['model']}",
         "",
         f"{counts['questions']:,} questions and {counts['passages']:,} passages in "
-        f"{len(counts['by_language'])} languages.",
+        f"{languages(report)} languages.",
         "",
         *_table(["", *names], rows),
         "",
+        *_paragraph(left_out(report)),
         f"Rank distance: {found}; lower is better.",
         "",
         *_table([name for name, _ in LANGUAGE_COLUMNS], language_rows(report)),
         "",
         LEGEND,
         "",
+        *_paragraph("\n".join(_table([*PAIR_COLUMNS], pairs) if pairs else "")),
         "## Settings",
         "",
         *(f"- {key}: {value}" for key, value in report["settings"].items()),
@@ -164,6 +187,8 @@ def language_rows(report: Mapping[str, Any]) -> list[list[str]]:
     """The figures of every question language, in the order of LANGUAGE_COLUMNS."""
     found, rows = report["bias"], []
     for language, counts in report["counts"]["by_language"].items():
+        if not counts["questions"]:
+            continue
         distance = found["rank_distance"]["by_language"].get(language, {})
         rows.append(
             [
@@ -178,6 +203,24 @@ def language_rows(report: Mapping[str, Any]) -> list[list[str]]:
             ]
         )
     return rows
+
+
+PAIR_COLUMNS = ("Questions in", "Pool", "mAP", "Recall@1")
+
+
+def pair_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """The figures of every language pair, where questions find none in their own language."""
+    if "monolingual" not in report["left_out"]:
+        return []
+    return [
+        [asked, told, show(value), show(report["recall_at_1_by_pair"][asked][told])]
+        for asked, row in report["map_by_pair"].items()
+        for told, value in row.items()
+    ]
+
+
+def _paragraph(text: str) -> list[str]:
+    return [text, ""] if text else []
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:

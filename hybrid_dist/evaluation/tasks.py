@@ -1,13 +1,19 @@
 """Evaluation tasks: questions, candidate passages, and which passages answer which question."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hybrid_dist.data.pairs import expand, read_pairs
+from hybrid_dist.data.reading import Collection, Reading, Text
+from hybrid_dist.data.sources import SOURCES
+from hybrid_dist.data.sources.files import local
+from hybrid_dist.data.texts import Part, Texts
 from hybrid_dist.errors import UserError, nearest
 
 
@@ -34,6 +40,12 @@ class Task:
     """Question q is answered by the passages `relevant[relevant_starts[q] : ...[q + 1]]`."""
     relevant: np.ndarray
     """Numbers of relevant passages, ascending for every question."""
+    grades: np.ndarray
+    """Of each of those: how well it answers."""
+    one_pool: bool = True
+    """Whether the passages of all languages may be searched together."""
+    notes: tuple[str, ...] = ()
+    """What was left out on reading."""
 
     def __post_init__(self) -> None:
         _check_shape(self)
@@ -53,17 +65,45 @@ class Task:
         language: np.ndarray = self.passage_language[self.relevant]
         return language
 
+    @cached_property
+    def left_out(self) -> dict[str, str]:
+        """The figures that the task does not support, and why."""
+        own = self.pair_language == self.question_language[self.pair_question]
+        found = {}
+        if not own.any():
+            found["monolingual"] = "no question has a right answer in its own language"
+        if own.all():
+            found["cross_lingual"] = "no question has a right answer in another language"
+            if len(self.languages) == 1:
+                found["cross_lingual"] = "it has one language only"
+        if not self.one_pool:
+            apart = "every language pair has a pool of its own"
+            return found | {"multilingual": apart, "rank_distance": apart}
+        if np.diff(self.relevant_starts).max() < 2:
+            found["rank_distance"] = "no question has two right answers"
+        return found
+
 
 def load_task(spec: str) -> Task:
     """The task that `NAME:PATH` names."""
-    name, path = _split(spec)
-    return SOURCES[name].load(name, path)
+    name, path, options = _split(spec)
+    if name in PAIR_TASKS:
+        return from_pairs(name, path, read_pairs([PAIR_TASKS[name](path)]))
+    collection = TASKS[name].collection
+    if collection is None:
+        raise UserError(f"task {spec!r}: {TASKS[name].name} can be trained on only")
+    reading = Reading(_skip_bad(spec, options), options)
+    task = from_collection(name, spec.partition(":")[2], collection([path], reading))
+    return replace(task, notes=(*reading.notes, *reading.bad))
 
 
 def check_task(spec: str) -> None:
     """Refuse a wrong name or a missing file without reading the task."""
-    name, path = _split(spec)
-    SOURCES[name].files(path)
+    name, path, _ = _split(spec)
+    if name in PAIR_TASKS:
+        expand([PAIR_TASKS[name](path)])
+    elif not path.startswith("hf://"):
+        local(path)
 
 
 def task_name(spec: str) -> str:
@@ -71,13 +111,54 @@ def task_name(spec: str) -> str:
     return _split(spec)[0]
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where tasks of one name come from."""
+def from_collection(name: str, path: str, found: Collection) -> Task:
+    """The task in a collection, with questions and passages sorted by (language, id)."""
+    asking, telling = _texts(found.questions), _texts(found.passages)
+    asked, told = _order(asking), _order(telling)
+    asking, telling = asking.take(asked), telling.take(told)
+    ask, tell = asking.column("lang"), telling.column("lang")
+    languages = tuple(sorted({*pc.unique(ask).to_pylist(), *pc.unique(tell).to_pylist()}))
+    question = np.repeat(_inverse(asked), np.diff(found.relevant_starts))
+    passage = _inverse(told)[found.relevant]
+    order = np.lexsort((passage, question))
+    counts = np.bincount(question, minlength=len(asking))
+    return Task(
+        name=name,
+        path=path,
+        languages=languages,
+        question_ids=asking.column("id").to_pylist(),
+        question_texts=Part(asking, "text"),
+        question_language=_codes(ask, languages),
+        passage_ids=Part(telling, "id"),
+        passage_texts=Part(telling, "text"),
+        passage_language=_codes(tell, languages),
+        relevant_starts=np.concatenate([[0], np.cumsum(counts)]),
+        relevant=passage[order],
+        grades=found.grades[order],
+        one_pool=found.one_pool,
+    )
 
-    load: Callable[[str, str], Task]
-    files: Callable[[str], object]
-    """Finds the files of a path, or refuses."""
+
+def _texts(given: Sequence[Text]) -> Texts:
+    return given if isinstance(given, Texts) else Texts.of(given)
+
+
+def _order(texts: Texts) -> np.ndarray:
+    table = pa.table({name: texts.column(name) for name in ("lang", "id")})
+    keys = [("lang", "ascending"), ("id", "ascending")]
+    order: np.ndarray = pc.sort_indices(table, sort_keys=keys).to_numpy().astype(np.int64)
+    return order
+
+
+def _inverse(order: np.ndarray) -> np.ndarray:
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    return places
+
+
+def _codes(names: pa.ChunkedArray, languages: Sequence[str]) -> np.ndarray:
+    codes: np.ndarray = pc.index_in(names, pa.array(languages)).to_numpy().astype(np.int64)
+    return codes
 
 
 def from_pairs(name: str, path: str, table: pa.Table) -> Task:
@@ -99,6 +180,7 @@ def from_pairs(name: str, path: str, table: pa.Table) -> Task:
             ids.append(uid)
         answers.setdefault(uid, set()).add(number[lang, text])
     relevant = [sorted(answers[uid]) for uid in uids]
+    starts = np.cumsum([0, *map(len, relevant)])
     return Task(
         name=name,
         path=path,
@@ -109,52 +191,72 @@ def from_pairs(name: str, path: str, table: pa.Table) -> Task:
         passage_ids=ids,
         passage_texts=[text for _, text in number],
         passage_language=np.array([code[lang] for lang, _ in number], dtype=np.int64),
-        relevant_starts=np.cumsum([0, *map(len, relevant)]),
+        relevant_starts=starts,
         relevant=np.array([one for some in relevant for one in some], dtype=np.int64),
+        grades=np.ones(starts[-1], dtype=np.int64),
     )
 
 
-def _toy_file(path: str) -> Path:
+def _toy_file(path: str) -> str:
     """The test split of a folder made by `hybrid-dist toy`, or the file itself."""
     place = Path(path)
     if place.is_file():
-        return place
+        return path
     if not (place / "test.jsonl").is_file():
         raise UserError(
             f"task toy:{path}: no file {place / 'test.jsonl'}; "
             f"make it with `hybrid-dist toy --out {path}`, or name another folder"
         )
-    return place / "test.jsonl"
+    return str(place / "test.jsonl")
 
 
-def _load_toy(name: str, path: str) -> Task:
-    return from_pairs(name, path, read_pairs([str(_toy_file(path))]))
+PAIR_TASKS: Mapping[str, Callable[[str], str]] = {"toy": _toy_file, "pairs": str}
+"""Tasks that are pair files: how their path becomes a file or a glob."""
 
-
-def _load_pairs(name: str, path: str) -> Task:
-    return from_pairs(name, path, read_pairs([path]))
-
-
-SOURCES = {
-    "toy": Source(_load_toy, _toy_file),
-    "pairs": Source(_load_pairs, lambda path: expand([path])),
+TASKS = {
+    "xquad_r": SOURCES["lareqa"],
+    "mlqa_r": SOURCES["lareqa"],
+    **{name: source for name, source in SOURCES.items() if source.collection is not None},
 }
-"""Every task by its name."""
+"""Other tasks, and the sources that read them."""
 
 
-def _split(spec: str) -> tuple[str, str]:
+SKIP_BAD = "skip_bad"
+"""The option that all of them have."""
+
+
+def _split(spec: str) -> tuple[str, str, dict[str, str]]:
+    """Name, path and options of `NAME:PATH?option=value&option=value`."""
+    known = sorted({*PAIR_TASKS, *TASKS})
     name, colon, path = spec.partition(":")
     if not colon or not path:
-        raise UserError(f"task {spec!r}: expected NAME:PATH, as in toy:toy (NAME: {_known()})")
-    if name not in SOURCES:
         raise UserError(
-            f"task {spec!r}: unknown task {name!r}{nearest(name, SOURCES)} (known: {_known()})"
+            f"task {spec!r}: expected NAME:PATH, as in toy:toy (NAME: {', '.join(known)})"
         )
-    return name, path
+    if name not in known:
+        raise UserError(
+            f"task {spec!r}: unknown task {name!r}{nearest(name, known)} "
+            f"(known: {', '.join(known)})"
+        )
+    if name in PAIR_TASKS:
+        return name, path, {}  # a glob may have a question mark
+    path, _, written = path.partition("?")
+    options = {}
+    for part in written.split("&") if written else ():
+        option, equals, options[option] = part.partition("=")
+        if not equals:
+            raise UserError(f"task {spec!r}: {part!r} is no option; expected NAME:PATH?name=value")
+    _skip_bad(spec, options)
+    TASKS[name].check({key: value for key, value in options.items() if key != SKIP_BAD})
+    return name, path, options
 
 
-def _known() -> str:
-    return ", ".join(sorted(SOURCES))
+def _skip_bad(spec: str, options: Mapping[str, str]) -> int:
+    """How many bad lines to pass over."""
+    given = options.get(SKIP_BAD, "0")
+    if not given.isdecimal():
+        raise UserError(f"task {spec!r}: {SKIP_BAD}={given}: give a whole number of lines")
+    return int(given)
 
 
 def _check_shape(task: Task) -> None:
@@ -172,7 +274,3 @@ def _check_shape(task: Task) -> None:
             f"{place}: {len(unanswered)} questions have no right answer among the passages "
             f"(first: {first}); remove them or add their passages"
         )
-    empty = sorted(set(task.question_language.tolist()) - set(task.passage_language.tolist()))
-    if empty:
-        names = ", ".join(task.languages[code] for code in empty[:3])
-        raise UserError(f"{place}: {len(empty)} languages have questions but no passage ({names})")

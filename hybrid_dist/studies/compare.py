@@ -11,7 +11,7 @@ from rich.table import Table
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation import html, plots
-from hybrid_dist.evaluation.report import SETTINGS, figure, show, show_distance
+from hybrid_dist.evaluation.report import SETTINGS, figure, languages, show, show_distance
 
 MEANING = (
     "mAP is mean average precision, 1 at best: how near the top the right answers stand. "
@@ -83,7 +83,7 @@ class Comparison:
         counts = self.counts
         return (
             f"{counts['questions']:,} questions, {counts['passages']:,} passages, "
-            f"{len(counts['by_language'])} languages"
+            f"{languages(self.reports[0])} languages"
         )
 
 
@@ -222,21 +222,21 @@ def _markdown(found: Comparison) -> str:
 def _plots(found: Comparison) -> dict[str, bytes]:
     maps = [column for column in COLUMNS if not column.lower_is_better]
     distance = [_nan(value) for value in found.values(COLUMNS[-1])]
-    languages = list(found.counts["by_language"])
+    known = {name for report in found.reports for name in report["map_by_language"]}
+    shown = [name for name in found.counts["by_language"] if name in known]
     by_run = [[_nan(found.values(column)[i]) for column in maps] for i in range(len(found.runs))]
-    by_language = [
-        [_nan(r["map_by_language"].get(name)) for name in languages] for r in found.reports
-    ]
+    by_language = [[_nan(r["map_by_language"].get(name)) for name in shown] for r in found.reports]
     drawn = {
         "map.png": plots.grouped_bars(
             list(SETTINGS.values()), dict(zip(found.runs, by_run, strict=True)), "mAP"
         ),
-        "map_by_language.png": plots.lines_by_language(
-            languages,
+    }
+    if shown:
+        drawn["map_by_language.png"] = plots.lines_by_language(
+            shown,
             dict(zip(found.runs, by_language, strict=True)),
             "mAP multilingual, by question language",
-        ),
-    }
+        )
     if not np.isnan(distance).all():
         drawn["rank_distance.png"] = plots.log_bars(
             dict(zip(found.runs, distance, strict=True)),

@@ -183,6 +183,7 @@ def test_the_best_model_is_kept_and_everything_is_written(toy: Path, tmp_path: P
         assert (folder / name).is_file()
     assert not (folder / "model.candidate").exists()
     assert "wandb sync" in done.output
+    assert "that toy evaluates on are among the training texts" in done.output
     unseen = {key: value for key, value in changed.items() if not key.startswith("eval__")}
     succeed(train([*options(toy, tmp_path, "unseen", **unseen), *weights], "cpu", 2))
     trained = list(column(tmp_path, "run", "train/loss"))

@@ -12,6 +12,7 @@ def make_task(
     passage_language: Sequence[int],
     answers: Sequence[Sequence[int]],
     question_ids: Sequence[str] | None = None,
+    one_pool: bool = True,
 ) -> Task:
     """A task from language codes and the right passages of every question."""
     languages = max([*question_language, *passage_language]) + 1
@@ -28,6 +29,8 @@ def make_task(
         passage_language=np.array(passage_language, dtype=np.int64),
         relevant_starts=np.cumsum([0, *map(len, answers)]),
         relevant=np.array([p for some in answers for p in sorted(some)], dtype=np.int64),
+        grades=np.ones(sum(map(len, answers)), dtype=np.int64),
+        one_pool=one_pool,
     )
 
 

@@ -78,7 +78,11 @@ def test_help_of_a_command_shows_an_example(command: Callable[..., Ended], name:
 def test_an_unknown_option_is_refused(
     command: Callable[..., Ended], name: str, tmp_path: Path
 ) -> None:
-    needed = {"init": (str(tmp_path),), "toy": ("--out", str(tmp_path))}.get(name, ())
+    needed = {
+        "init": (str(tmp_path),),
+        "toy": ("--out", str(tmp_path)),
+        "overlap": ("pairs.jsonl", "--task", "toy:toy"),
+    }.get(name, ())
     code, out, err = command(name, *needed, "--no-such-option", "1")
     assert code == 2
     assert "no-such-option" in out + err

@@ -81,6 +81,17 @@ def test_the_page_is_one_file_and_escapes_texts(tmp_path: Path) -> None:
     assert not re.search(r'(src|href)="(?!data:)', page)
 
 
+def test_pools_that_stay_apart_have_no_pooled_figure(tmp_path: Path) -> None:
+    task = make_task([0, 0], [1, 1, 1, 2], [[0, 1], [2, 3]], one_pool=False)
+    report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
+    assert report["map"]["multilingual"] is None
+    assert report["map_by_language"] == report["bias"]["language_share"] == {}
+    assert report["bias"]["rank_distance"]["mean"] is None
+    with pytest.raises(UserError, match="every language pair has a pool of its own"):
+        figure(report, "bias.rank_distance.mean")
+    assert set(report["map_by_pair"]["l00"]) == {"l01", "l02"}
+
+
 def test_one_language_has_no_cross_lingual_figure(tmp_path: Path) -> None:
     task = make_task([0, 0], [0, 0, 0], [[0], [2]])
     report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path)

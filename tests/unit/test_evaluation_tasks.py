@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hybrid_dist.data.reading import Collection, Text
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.tasks import check_task, load_task, task_name
+from hybrid_dist.evaluation.tasks import check_task, from_collection, load_task, task_name
 from tests.unit.evaluation_problems import make_task
 
 
@@ -69,11 +70,56 @@ def test_pairs_takes_a_glob(tmp_path: Path) -> None:
     assert len(load_task(f"pairs:{tmp_path}/*.jsonl").question_ids) == 5
 
 
+def test_a_collection_becomes_a_task_in_order_of_language_and_id() -> None:
+    found = Collection(
+        questions=[Text("2", "fr", "b?"), Text("1", "de", "a?"), Text("1", "fr", "c?")],
+        passages=[Text(p[2:], p[:2], p) for p in ("fr9", "de3", "fr1", "de7", "en5")],
+        relevant_starts=np.array([0, 2, 4, 5]),
+        relevant=np.array([0, 3, 1, 4, 2]),
+        grades=np.array([1, 2, 3, 4, 5]),
+    )
+    task = from_collection("beir", "x", found)
+    assert task.languages == ("de", "en", "fr")
+    assert list(task.passage_texts) == ["de3", "de7", "en5", "fr1", "fr9"]
+    assert task.passage_ids[1:3] == ["7", "5"]
+    assert list(task.question_texts) == ["a?", "c?", "b?"]
+    assert task.question_language.tolist() == [0, 2, 2]
+    assert task.passage_language.tolist() == [0, 0, 1, 2, 2]
+    assert task.relevant_starts.tolist() == [0, 2, 3, 5]
+    assert task.relevant.tolist() == [0, 2, 3, 1, 4]
+    assert task.grades.tolist() == [3, 4, 5, 2, 1]
+
+
+def test_bad_lines_may_be_passed_over_and_are_told(tmp_path: Path) -> None:
+    good = {"unit": "a", "lang": "en", "query": "q", "passage": "p"}
+    (tmp_path / "u.jsonl").write_text(f"{json.dumps(good)}\n{{}}\n")
+    with pytest.raises(UserError, match=r"u.jsonl:2: "):
+        load_task(f"units:{tmp_path}")
+    task = load_task(f"units:{tmp_path}?skip_bad=1&languages=eng")
+    assert len(task.question_ids) == 1
+    assert [note.partition(": ")[0] for note in task.notes] == [f"{tmp_path / 'u.jsonl'}:2"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("units:.?field=text", r"unknown option 'field'; did you mean 'fields'"),
+        ("units:.?fields", r"'fields' is no option; expected NAME:PATH\?name=value"),
+        ("units:.?skip_bad=all", r"skip_bad=all: give a whole number"),
+        ("xquad_r:no/where", r"no/where: no such file or folder"),
+    ],
+)
+def test_wrong_options_are_refused(spec: str, message: str) -> None:
+    for act in (load_task, check_task):
+        with pytest.raises(UserError, match=message):
+            act(spec)
+
+
 @pytest.mark.parametrize("act", [load_task, check_task])
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("toi:x", r"unknown task 'toi'; did you mean 'toy'\? \(known: pairs, toy\)"),
+        ("toi:x", r"unknown task 'toi'; did you mean 'toy'\? \(known: beir, "),
         ("toy", r"expected NAME:PATH"),
         ("toy:", r"expected NAME:PATH"),
         ("toy:no/where", r"no file no/where/test.jsonl; make it with `hybrid-dist toy"),
@@ -99,9 +145,15 @@ def test_an_answer_that_is_not_there_is_refused() -> None:
         make_task([0], [0], [[0, 7]])
 
 
-def test_a_language_without_passages_is_refused() -> None:
-    with pytest.raises(UserError, match=r"1 languages have questions but no passage \(l01\)"):
-        make_task([0, 1], [0, 0], [[0], [1]])
+def test_what_a_task_does_not_support_is_told() -> None:
+    assert make_task([0, 1], [0, 1], [[0, 1], [0, 1]]).left_out == {}
+    assert list(make_task([0, 0], [0, 0], [[0], [1]]).left_out) == [
+        "cross_lingual",
+        "rank_distance",
+    ]
+    assert list(make_task([0, 1], [2, 2], [[0, 1], [1]]).left_out) == ["monolingual"]
+    apart = make_task([0, 1], [2, 3], [[0], [1]], one_pool=False)
+    assert list(apart.left_out) == ["monolingual", "multilingual", "rank_distance"]
 
 
 def test_nothing_is_refused() -> None:

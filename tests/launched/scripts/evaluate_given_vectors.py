@@ -31,6 +31,7 @@ def fixed_task() -> Task:
         passage_language=own,
         relevant_starts=np.arange(0, LANGUAGES * len(own) + 1, LANGUAGES),
         relevant=(uid[:, None] + UIDS * np.arange(LANGUAGES)).ravel(),
+        grades=np.ones(LANGUAGES * len(own), dtype=np.int64),
     )
 
 

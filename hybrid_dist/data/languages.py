@@ -1,0 +1,101 @@
+"""One name for every language, whatever code a source uses for it.
+
+The name is a BCP-47 tag as short as it can be: two letters where ISO 639-1 has them, no script that
+the language is written in anyway, and a region only where the source gives one (`pt-BR`). So `zho`,
+`cmn`, `zh_CN`, `zh-Hans` and `zho_Hans` are all `zh`; `zh-TW` and `zh-Hant` are `zh-Hant`.
+"""
+
+import re
+from functools import cache
+
+from hybrid_dist.data import language_codes as codes
+from hybrid_dist.errors import nearest
+
+VARIANTS = re.compile(r"(-([a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*(-x(-[a-z0-9]{1,8})+)?")
+"""What may end a tag: registered variants, and a name of one's own after `-x-`."""
+LOCAL = re.compile(r"q[a-t][a-z]")
+"""ISO 639 leaves `qaa` to `qtz` to everyone, for languages that it does not know."""
+EXPECTED = "; expected one of ISO 639 or BCP-47, such as en, swa, pt-BR or zh-Hant"
+
+
+@cache
+def canonical(code: str) -> str:
+    """The one name of a language, from any of its codes; a ValueError says what is wrong."""
+    language, *rest = code.replace("_", "-").lower().split("-")
+    if language == "x" and rest and VARIANTS.fullmatch("-".join(["-x", *rest])):
+        return "-".join([language, *rest])
+    name = _language(language, code)
+    script = region = ""
+    if rest and len(rest[0]) == 4 and rest[0].isalpha():
+        script = _known(rest.pop(0).title(), codes.SCRIPTS, code, "script")
+        script = "Kore" if script == "Hang" else script
+    if rest and re.fullmatch(r"[a-z]{2}", rest[0]):
+        region = _known(rest.pop(0).upper(), codes.REGIONS, code, "region")
+    elif rest and re.fullmatch(r"[0-9]{3}", rest[0]):
+        region = rest.pop(0)
+    if not VARIANTS.fullmatch("-".join(["", *rest] if rest else [])):
+        raise ValueError(f"{code!r} is no language code{EXPECTED}")
+    if name == "zh":
+        script, region = _chinese(script, region)
+    elif script == _table(codes.USUAL_SCRIPTS).get(name, "Latn"):
+        script = ""
+    return "-".join(part for part in (name, script, region, *rest) if part)
+
+
+@cache
+def english_names() -> dict[str, str]:
+    """Some languages by their names in English."""
+    return _table(codes.ENGLISH_NAMES)
+
+
+def two_letters() -> frozenset[str]:
+    """ISO 639-1."""
+    return frozenset(_table(codes.TWO_LETTERS))
+
+
+def _language(language: str, code: str) -> str:
+    names = _names()
+    if language in names:
+        return names[language]
+    if LOCAL.fullmatch(language):
+        return language
+    close = ""
+    if language in english_names():
+        close = f"; did you mean '{english_names()[language]}'?"
+    elif language.isalpha():
+        close = nearest(language, _table(codes.TWO_LETTERS))
+    raise ValueError(f"{code!r} is no known language code{close or EXPECTED}")
+
+
+@cache
+def _names() -> dict[str, str]:
+    """Every code of a language with its name here."""
+    starts = _table(codes.THREE_LETTERS).items()
+    three = {start + end: start + end for start, ends in starts for end in ends}
+    two = _table(codes.TWO_LETTERS)
+    return (
+        three
+        | {code: code for code in two}
+        | {b: a for a, b in two.items()}
+        | _table(codes.OTHER_CODES)
+    )
+
+
+@cache
+def _table(entries: str) -> dict[str, str]:
+    return dict(entry.split(":") for entry in entries.split())
+
+
+def _known(part: str, known: str, code: str, what: str) -> str:
+    if part not in known.split():
+        raise ValueError(f"{code!r}: {part!r} is no known {what}{nearest(part, known.split())}")
+    return part
+
+
+def _chinese(script: str, region: str) -> tuple[str, str]:
+    """Regions say how Chinese is written: CN means Hans and TW means Hant, and the other way."""
+    if (script or "Hans", region or "CN") == ("Hans", "CN"):
+        return "", ""
+    if (script or "Hant", region or "TW") == ("Hant", "TW"):
+        return "Hant", ""
+    return ("" if script == ("Hans" if region == "SG" else "Hant") else script), region

@@ -1,0 +1,125 @@
+"""BEIR's folders: `corpus.jsonl`, `queries.jsonl` and `qrels/SPLIT.tsv`, one or one per language.
+
+Also a corpus that several languages ask: `corpus.en.jsonl` above the folders of the languages, as
+AfriQA has it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from hybrid_dist.data.languages import two_letters
+from hybrid_dist.data.reading import Collection, Reading
+from hybrid_dist.data.sources import judged
+from hybrid_dist.data.sources.collecting import blocks
+from hybrid_dist.data.sources.files import Found, local, search
+from hybrid_dist.data.sources.judged import Corpus, Named, Part, judgements, the_split, titled
+from hybrid_dist.data.sources.lines import Record, key, records, text
+from hybrid_dist.data.sources.source import Source, language_of, wanted_languages
+from hybrid_dist.errors import UserError
+
+FOLDER = r"(?:(?P<folder>.*)/)?"
+CORPUS = FOLDER + r"(corpus(\.(?P<lang>[\w-]+))?\.jsonl|corpus/[^/]+\.parquet)"
+QUERIES = FOLDER + r"(queries(\.(?P<split>\w+))?\.jsonl|queries/[^/]+\.parquet)"
+QRELS = FOLDER + r"qrels(/|\.)(?P<split>\w+)\.tsv"
+EXPECTED = "corpus.jsonl, queries.jsonl and qrels/test.tsv, in it or in one folder per language"
+
+
+def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
+    parts, parallel = _parts(paths, reading, "train")
+    return blocks(judged.pairs(reading, parts, parallel))
+
+
+def collection(paths: Sequence[str], reading: Reading) -> Collection:
+    parts, parallel = _parts(paths, reading, "test")
+    return judged.collection(reading, parts, parallel)
+
+
+def _parts(paths: Sequence[str], reading: Reading, usual: str) -> tuple[list[Part], bool]:
+    if len(paths) != 1:
+        raise UserError(f"beir: give one folder, given {', '.join(paths)}")
+    root = local(paths[0])
+    corpora: dict[str, list[Corpus]] = {}
+    for file, match in _files(root, CORPUS):
+        folder = match["folder"] or ""
+        lang = _language(reading, root, folder, match["lang"])
+        corpora.setdefault(folder, []).append(Corpus(lang, _reader(file, titled("_id"))))
+    queries = _files(root, QUERIES)
+    qrels = _files(root, QRELS)
+    if not corpora or not queries or not qrels:
+        there = {"corpus": corpora, "queries": queries, "qrels": qrels}
+        missing = ", ".join(name for name, found in there.items() if not found)
+        raise UserError(f"{paths[0]}: no {missing} file in it; expected {EXPECTED}")
+    split = the_split(reading, [found.match["split"] for found in qrels], usual, paths[0])
+    only = wanted_languages(reading)
+    parts = []
+    for file, match in qrels:
+        folder = match["folder"] or ""
+        lang = _language(reading, root, folder, None)
+        if match["split"] != split or (only is not None and lang not in only):
+            continue
+        beside = [found for found in queries if (found.match["folder"] or "") == folder]
+        asked = [found.file for found in beside if found.match["split"] in (None, split)]
+        held = corpora.get(folder) or corpora.get("")
+        if not asked or not held:
+            what = "queries.jsonl" if not asked else "corpus.jsonl"
+            raise UserError(f"{file}: {what} is missing beside it; expected {EXPECTED}")
+        parts.append(Part(lang, _reader(asked[0], _question), file, tuple(held)))
+    return parts, _parallel(reading, parts)
+
+
+def _files(root: Path, pattern: str) -> list[Found]:
+    return list(search([str(root)], pattern))
+
+
+def _language(reading: Reading, root: Path, folder: str, label: str | None) -> str:
+    """What a corpus or a folder is named after; English where nothing tells."""
+    name = label or folder.rpartition("/")[2] or reading.options.get("language")
+    if name:
+        return language_of(reading, name, root / folder)
+    return reading.language(root.name) if root.name in two_letters() else "en"
+
+
+def _parallel(reading: Reading, parts: Sequence[Part]) -> bool:
+    """Whether a question's id means the same in all languages. Where it does not have the same
+    documents everywhere, only the user knows."""
+    told = reading.options.get("parallel")
+    if told not in (None, "yes", "no"):
+        raise UserError(f"beir: option parallel={told}: give yes or no")
+    if told is not None or len(parts) < 2:
+        return told != "no"
+    seen: dict[str, tuple[Part, set[str]]] = {}
+    for part in parts:
+        for question, documents in judgements(reading, part.judgements).items():
+            right = {name for name, answer in documents.items() if answer.grade > 0}
+            first, before = seen.setdefault(question, (part, right))
+            if before != right:
+                raise UserError(
+                    f"{part.judgements}: question {question} has other documents than in "
+                    f"{first.judgements}; give the option parallel=yes if it is the same question, "
+                    "or parallel=no if ids mean something within a language only"
+                )
+    return True
+
+
+def _reader(file: Path, parse: Callable[[Record], tuple[str, str]]) -> Named:
+    return lambda reading: records(reading, file, parse)
+
+
+def _question(record: Record) -> tuple[str, str]:
+    return key(record, "_id"), text(record, "text")
+
+
+SOURCE = Source(
+    "beir",
+    "BEIR's folders, one or one per language; AfriQA's, with a corpus in another language",
+    pairs,
+    collection,
+    {
+        "split": "which qrels; test where there is one (to train: train)",
+        "language": "the language of a folder whose name does not tell one",
+        "languages": "read these only, as in languages=af,de",
+        "parallel": "yes or no: whether questions of one id in several languages are the same",
+    },
+)

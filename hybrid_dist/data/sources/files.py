@@ -1,0 +1,105 @@
+"""Where a source's files are: folders, single files, or data sets on the Hugging Face hub."""
+
+import gzip
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+import pyarrow as pa
+
+from hybrid_dist.errors import UserError
+
+HUB = re.compile(r"hf://(datasets/)?(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?(/(?P<path>.+))?")
+COMPRESSED = (".gz", ".zst")
+
+
+class Found(NamedTuple):
+    """A file, and what its name says."""
+
+    file: Path
+    match: re.Match[str]
+
+
+def find(paths: Sequence[str], pattern: str, expected: str) -> list[Found]:
+    """The files below the paths whose relative names fit a pattern, in a fixed order.
+
+    `.gz` and `.zst` at the end of a name do not count. None is refused, with what was expected.
+    """
+    found = list(search(paths, pattern))
+    if not found:
+        raise UserError(f"{', '.join(paths)}: no file of this layout; expected {expected}")
+    return found
+
+
+def search(paths: Iterable[str], pattern: str) -> Iterator[Found]:
+    """The same, but none is well too."""
+    for path in paths:
+        place = local(path)
+        files = [place] if place.is_file() else sorted(place.rglob("*"))
+        names: dict[str, Path] = {}
+        for file in files:
+            name = bare(file.name if place.is_file() else file.relative_to(place).as_posix())
+            match = re.fullmatch(pattern, name)
+            if match is None or not file.is_file():
+                continue
+            if name in names:
+                raise UserError(f"{file}: stands beside {names[name].name}; keep one of the two")
+            names[name] = file
+            yield Found(file, match)
+
+
+def bare(name: str) -> str:
+    """A file's name without the suffix that says how it is compressed."""
+    for suffix in COMPRESSED:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def local(path: str) -> Path:
+    """A folder or file on this machine; what is on the hub is fetched first."""
+    if path.startswith("hf://"):
+        return _fetched(path)
+    if not path or not Path(path).exists():
+        raise UserError(f"{path or 'an empty path'}: no such file or folder")
+    return Path(path)
+
+
+def _fetched(path: str) -> Path:
+    """The files of a data set on the hub as they are published, from the cache or the network."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    match = HUB.fullmatch(path)
+    if match is None:
+        raise UserError(f"{path}: expected hf://OWNER/NAME, and if need be @REVISION and /FOLDER")
+    inside = (match["path"] or "").strip("/")
+    try:
+        folder = snapshot_download(
+            match["repo"],
+            repo_type="dataset",
+            revision=match["revision"],
+            allow_patterns=[inside, f"{inside}/*"] if inside else None,
+        )
+    except LocalEntryNotFoundError:
+        raise UserError(
+            f"{path}: is not in the hub's cache, and the hub cannot be reached; fetch it where "
+            f"there is a network (hf download --repo-type dataset {match['repo']}) or name a folder"
+        ) from None
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise UserError(f"{path}: the hub refuses it ({str(error).splitlines()[0]})") from None
+    place = Path(folder) / inside
+    if not place.exists():
+        raise UserError(f"{path}: the data set {match['repo']} has no {inside!r}")
+    return place
+
+
+def opened(file: Path) -> BinaryIO:
+    """A file's bytes, uncompressed."""
+    if file.suffix == ".gz":
+        return cast(BinaryIO, gzip.open(file))
+    if file.suffix == ".zst":
+        stream = pa.CompressedInputStream(pa.OSFile(str(file)), "zstd")
+        return cast(BinaryIO, io.BufferedReader(stream, 1 << 20))
+    return file.open("rb")

@@ -1,0 +1,145 @@
+"""Lines of published files and what they say, each with its place."""
+
+import gzip
+import json
+import unicodedata
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hybrid_dist.data.reading import Reading
+from hybrid_dist.data.sources.files import bare, opened
+from hybrid_dist.errors import UserError
+
+Record = Mapping[str, Any]
+T = TypeVar("T")
+BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException)
+
+
+class Bad(ValueError):
+    """What is wrong with a line, and what was expected. Who reads the line adds its place."""
+
+
+def lines(reading: Reading, file: Path) -> Iterator[tuple[int, str]]:
+    """Numbers and texts of a file's lines, without their ends."""
+    number = 0
+    try:
+        with opened(file) as stream:
+            for number, line in enumerate(stream, 1):
+                try:
+                    text = line.decode("utf-8").rstrip("\r\n")
+                except UnicodeDecodeError as error:
+                    problem = f"not UTF-8 ({error.reason} at byte {error.start})"
+                    reading.refuse(f"{file}:{number}", problem)
+                    continue
+                yield number, text.removeprefix("\ufeff") if number == 1 else text
+    except BROKEN as error:
+        raise UserError(f"{file}:{number + 1}: broken file ({error}); copy it again") from None
+    except OSError as error:
+        what = error.strerror or str(error)
+        if file.suffix == ".zst":
+            raise UserError(f"{file}:{number + 1}: broken file ({what}); copy it again") from None
+        raise UserError(f"{file}: cannot be read ({what})") from None
+
+
+def records(reading: Reading, file: Path, parse: Callable[[Record], T]) -> Iterator[tuple[int, T]]:
+    """Places of a file's JSON lines, or of its rows where it is Parquet, and what `parse` makes of
+    them; it raises Bad for those that cannot be used."""
+    rows = _rows(file) if file.suffix == ".parquet" else _objects(reading, file)
+    return _parsed(reading, file, rows, parse)
+
+
+def columns(
+    reading: Reading, file: Path, parse: Callable[[list[str]], T]
+) -> Iterator[tuple[int, T]]:
+    """The same for lines of columns with a tab in between."""
+    split = ((number, line.split("\t")) for number, line in lines(reading, file) if line)
+    return _parsed(reading, file, split, parse)
+
+
+def _parsed(
+    reading: Reading, file: Path, given: Iterator[tuple[int, Any]], parse: Callable[[Any], T]
+) -> Iterator[tuple[int, T]]:
+    first = reading.place(file, 0)
+    for number, value in given:
+        try:
+            item = parse(value)
+        except ValueError as error:
+            reading.refuse(f"{file}:{number}", str(error))
+            continue
+        yield first + number, item
+
+
+def _objects(reading: Reading, file: Path) -> Iterator[tuple[int, Any]]:
+    for number, line in lines(reading, file):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            problem = f"not JSON ({error.msg} at column {error.colno}); expected one object a line"
+            reading.refuse(f"{file}:{number}", problem)
+            continue
+        if not isinstance(record, dict):
+            reading.refuse(f"{file}:{number}", f"expected a JSON object, found {_short(record)}")
+            continue
+        yield number, record
+
+
+def _rows(file: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        rows = chain.from_iterable(
+            batch.to_pylist() for batch in pq.ParquetFile(file).iter_batches(batch_size=1024)
+        )
+        yield from enumerate(rows, 1)
+    except (pa.ArrowException, OSError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{file}: not a Parquet file that can be read ({first})") from None
+
+
+def text(record: Record, name: str) -> str:
+    """A text that has to be there."""
+    value = record.get(name)
+    if not isinstance(value, str) or not value.strip():
+        has = f"found {_short(value)}" if name in record else f"found only {', '.join(record)}"
+        raise Bad(f"expected a non-empty text as {name!r}, {has}")
+    return normal(value)
+
+
+def key(record: Record, name: str) -> str:
+    """An id: a text or a whole number."""
+    value = record.get(name)
+    return str(value) if type(value) is int else text(record, name)
+
+
+def column(cells: list[str], number: int, what: str) -> str:
+    """A text of a line with columns."""
+    if len(cells) <= number or not cells[number].strip():
+        raise Bad(f"expected {what} in column {number + 1}, found {_short(chr(9).join(cells))}")
+    return normal(cells[number])
+
+
+def normal(raw: str) -> str:
+    """A text with one form for every letter, otherwise as it is."""
+    if raw.isascii():
+        return raw
+    try:
+        raw.encode()
+    except UnicodeEncodeError:
+        raise Bad(f"expected text, found half a letter in {_short(raw)}") from None
+    return unicodedata.normalize("NFC", raw)
+
+
+def stem(file: Path) -> str:
+    """A file's name without suffixes."""
+    return Path(bare(file.name)).stem
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:76]} ..."

@@ -1,0 +1,162 @@
+"""MIRACL: topics and qrels of every language, and `docs-*.jsonl.gz` of its corpus.
+
+Ids mean something within a language only. Train splits of the hub's rows with `positive_passages`
+and `negative_passages` are read too, to train on.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from hybrid_dist.data.reading import Collection, Reading
+from hybrid_dist.data.sources import judged
+from hybrid_dist.data.sources.collecting import Pair, blocks
+from hybrid_dist.data.sources.files import Found, search
+from hybrid_dist.data.sources.judged import (
+    Corpus,
+    Named,
+    Part,
+    judgements,
+    the_split,
+    titled,
+    with_title,
+)
+from hybrid_dist.data.sources.lines import Bad, Record, column, columns, key, records, text
+from hybrid_dist.data.sources.source import Source, language_of, wanted_languages
+from hybrid_dist.errors import UserError
+
+TOPICS = r"(?:.*/)?topics\.miracl-v1\.0-(?P<lang>\w+)-(?P<split>[\w-]+)\.tsv"
+QRELS = r"(?:.*/)?qrels\.miracl-v1\.0-(?P<lang>\w+)-(?P<split>[\w-]+)\.tsv"
+DOCS = r"(?:.*/)?docs-\d+\.jsonl"
+ROWS = (
+    r"(?:.*/)?(?:miracl-v1\.0-)?(?P<lang>[a-z]{2,3})[/-](?P<split>train|dev)[\w.-]*"
+    r"\.(jsonl|parquet)"
+)
+EXPECTED = (
+    "topics.miracl-v1.0-sw-dev.tsv, qrels.miracl-v1.0-sw-dev.tsv and "
+    "miracl-corpus-v1.0-sw/docs-0.jsonl.gz"
+)
+
+
+def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
+    """Questions with each document that answers them; the ones judged wrong are negatives."""
+    rows = list(search(_places(paths, reading), ROWS))
+    if rows:
+        return blocks(_row_pairs(reading, rows))
+    return blocks(judged.pairs(reading, _parts(paths, reading, "train"), parallel=False))
+
+
+def collection(paths: Sequence[str], reading: Reading) -> Collection:
+    """The judged questions of every language, and whole corpora."""
+    return judged.collection(reading, _parts(paths, reading, "dev"), parallel=False)
+
+
+def _places(paths: Sequence[str], reading: Reading) -> list[str]:
+    return [*paths, *filter(None, [reading.options.get("corpus")])]
+
+
+def _parts(paths: Sequence[str], reading: Reading, usual: str) -> list[Part]:
+    """What each language has; a language whose passages are missing is refused."""
+    where = ", ".join(paths)
+    places = _places(paths, reading)
+    qrels = list(search(places, QRELS))
+    if not qrels:
+        raise UserError(f"{where}: no qrels of MIRACL in it; expected {EXPECTED}")
+    split = the_split(reading, [found.match["split"] for found in qrels], usual, where)
+    topics = {_key(found): found.file for found in search(places, TOPICS)}
+    documents: dict[str, list[Found]] = {}
+    for found in search(places, DOCS):
+        folder = found.file.absolute().parent
+        lang = language_of(reading, folder.name.rpartition("-")[2], folder)
+        documents.setdefault(lang, []).append(found)
+    only = wanted_languages(reading)
+    parts = []
+    missing: dict[str, str] = {}
+    for found in qrels:
+        lang = language_of(reading, found.match["lang"], found.file)
+        if found.match["split"] != split or (only is not None and lang not in only):
+            continue
+        if _key(found) not in topics:
+            raise UserError(f"{found.file}: its topics are missing; expected {EXPECTED}")
+        if lang not in documents:
+            missing[lang] = _count(reading, topics[_key(found)], found.file)
+            continue
+        corpora = tuple(Corpus(lang, _documents(found.file)) for found in documents[lang])
+        parts.append(Part(lang, _topics(topics[_key(found)]), found.file, corpora))
+    if missing:
+        told = ", ".join(f"{lang} ({counts})" for lang, counts in missing.items())
+        raise UserError(
+            f"{where}: topics and qrels of {told} are there, but not the passages that they judge; "
+            f"expected miracl-corpus-v1.0-{next(iter(missing))}/docs-*.jsonl.gz of "
+            "hf://miracl/miracl-corpus: put them below this folder, give the option corpus=FOLDER, "
+            "or choose other languages with the option languages"
+        )
+    return parts
+
+
+def _count(reading: Reading, topics: Path, qrels: Path) -> str:
+    questions = sum(1 for _ in _topics(topics)(reading))
+    judged = judgements(reading, qrels).values()
+    right = sum(answer.grade > 0 for answers in judged for answer in answers.values())
+    return f"{questions:,} questions, {right:,} right of {sum(map(len, judged)):,} judged"
+
+
+def _key(found: Found) -> tuple[str, str]:
+    return found.match["lang"], found.match["split"]
+
+
+def _documents(file: Path) -> Named:
+    return lambda reading: records(reading, file, titled("docid"))
+
+
+def _topics(file: Path) -> Named:
+    return lambda reading: columns(reading, file, _topic)
+
+
+def _topic(cells: list[str]) -> tuple[str, str]:
+    return column(cells, 0, "a question's id"), column(cells, 1, "a question")
+
+
+def _row_pairs(reading: Reading, files: Sequence[Found]) -> Iterator[Pair]:
+    """Of rows that hold their documents themselves."""
+    splits = [found.match["split"] for found in files]
+    split = the_split(reading, splits, "train", str(files[0].file.parent))
+    only = wanted_languages(reading)
+    for file, match in files:
+        lang = language_of(reading, match["lang"], file)
+        if match["split"] == split and (only is None or lang in only):
+            for place, (name, question, right, wrong) in records(reading, file, _row):
+                negatives = list(wrong.values())
+                for document, told in right.items():
+                    uid = f"{lang}:{name}:{document}"
+                    yield Pair(uid, lang, question, told, negatives, place)
+
+
+def _row(record: Record) -> tuple[str, str, dict[str, str], dict[str, str]]:
+    return (
+        key(record, "query_id"),
+        text(record, "query"),
+        _passages(record, "positive_passages"),
+        _passages(record, "negative_passages"),
+    )
+
+
+def _passages(record: Record, name: str) -> dict[str, str]:
+    given = record.get(name)
+    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+        raise Bad(f"expected a list of documents as {name!r}")
+    return {key(one, "docid"): with_title(one) for one in given}
+
+
+SOURCE = Source(
+    "miracl",
+    "MIRACL: topics, qrels and docs-*.jsonl.gz of every language; train splits with negatives",
+    pairs,
+    collection,
+    {
+        "split": "which topics and qrels; dev where there is one (to train: train)",
+        "languages": "read these only, as in languages=sw,bn",
+        "corpus": "where the docs-*.jsonl.gz are, if not in the same folder",
+    },
+)

@@ -1,0 +1,231 @@
+"""SQuAD's JSON in several languages: XQuAD, MLQA, translated SQuAD. Paragraphs are retrieved.
+
+Questions of one id are parallel, in whatever file they stand.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from hybrid_dist.data.reading import Collection, Reading, Text
+from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
+from hybrid_dist.data.sources.files import find
+from hybrid_dist.data.sources.lines import Bad, key, lines, normal, records, stem, text
+from hybrid_dist.data.sources.source import Source
+from hybrid_dist.errors import UserError
+
+NAMES = (
+    r"\w+-context-(?P<lang>[\w-]+)-question-(?P<asks>[\w-]+)",  # MLQA
+    r"mlqa\.(?P<lang>\w+)\.(?P<asks>\w+)",  # MLQA's folders on the hub
+    r"squad\.translate\.\w+\.en-(?P<lang>[\w-]+)",  # XTREME's translations
+    r"(?:.+\.)?(?!dev$)(?P<lang>[A-Za-z]{2,3}([-_]\w+)?)",  # xquad.ar, ar; a split is no language
+)
+"""How names of files, or of the folders they are in, say languages."""
+EXPECTED = (
+    "SQuAD's JSON in files named by language (ar.json, xquad.ar.json, "
+    "dev-context-ar-question-de.json), or the hub's Parquet in folders so named"
+)
+
+
+class Question(NamedTuple):
+    """A question, and where its answers start in the paragraph."""
+
+    place: int
+    id: str
+    text: str
+    starts: list[int]
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph and what is asked about it."""
+
+    file: Path
+    place: int
+    name: str
+    """Unique in the file."""
+    lang: str
+    asks: str
+    """The language of the questions."""
+    context: str
+    """As it stands in the file: offsets count in it."""
+    questions: list[Question]
+    record: Mapping[str, Any]
+
+
+def paragraphs(paths: Sequence[str], reading: Reading) -> Iterator[Paragraph]:
+    """All paragraphs of all files."""
+    for file, _ in find(paths, r".*\.(json|parquet)", EXPECTED):
+        lang, asks = _languages(file, reading)
+        if file.suffix == ".parquet":
+            for _, paragraph in records(reading, file, _Rows(reading, file, lang, asks)):
+                yield paragraph
+        else:
+            yield from _Document(reading, file, lang, asks).paragraphs()
+
+
+def _languages(file: Path, reading: Reading) -> tuple[str, str]:
+    """The languages of a file's paragraphs and of its questions."""
+    name = file.parent.name if file.suffix == ".parquet" else stem(file)
+    name = reading.options.get("language", name)
+    wrong = ""
+    for pattern in NAMES:
+        if match := re.fullmatch(pattern, name):
+            try:
+                lang = reading.language(match["lang"])
+                return lang, reading.language(match.groupdict().get("asks") or lang)
+            except ValueError as error:
+                wrong = wrong or f" ({error})"
+    raise UserError(
+        f"{file}: its name tells no language{wrong}; name it as in xquad.ar.json, or give the "
+        "option language"
+    )
+
+
+class _Rows:
+    """Rows of Parquet: a question and its paragraph each."""
+
+    def __init__(self, reading: Reading, file: Path, lang: str, asks: str) -> None:
+        self.first, self.file, self.lang, self.asks = reading.place(file, 0), file, lang, asks
+        self.number = 0
+
+    def __call__(self, record: Mapping[str, Any]) -> Paragraph:
+        self.number += 1
+        place = self.first + self.number
+        answers = record.get("answers")
+        starts = answers.get("answer_start") if isinstance(answers, dict) else None
+        if not isinstance(starts, list):
+            raise Bad("expected answers with a list answer_start")
+        question = Question(place, key(record, "id"), text(record, "question"), starts)
+        text(record, "context")
+        name, context = f"row {self.number}", record["context"]
+        return Paragraph(self.file, place, name, self.lang, self.asks, context, [question], record)
+
+
+class _Document:
+    """One JSON file. Lines are found by the ids, as a JSON value does not know where it stood."""
+
+    def __init__(self, reading: Reading, file: Path, lang: str, asks: str) -> None:
+        self.reading, self.file, self.lang, self.asks = reading, file, lang, asks
+        self.first = reading.place(file, 0)
+        self.source = "\n".join(line for _, line in lines(reading, file))
+        self.position, self.line = 0, 1
+
+    def paragraphs(self) -> Iterator[Paragraph]:
+        try:
+            articles = _items(json.loads(self.source), "data")
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{self.file}:{error.lineno}: not JSON ({error.msg} at column {error.colno}); "
+                "copy the file again"
+            ) from None
+        except Bad as error:
+            raise UserError(f"{self.file}:1: {error}, as SQuAD's files have") from None
+        for number, article in enumerate(articles):
+            try:
+                given = _items(article, "paragraphs")
+            except Bad as error:
+                self._refuse(f"article {number + 1}: {error}")
+                continue
+            for part, record in enumerate(given):
+                try:
+                    yield self._paragraph(record, f"{number:03d}.{part:03d}")
+                except Bad as error:
+                    self._refuse(f"article {number + 1}, paragraph {part + 1}: {error}")
+
+    def _paragraph(self, record: Any, name: str) -> Paragraph:
+        asked = []
+        for given in _items(record, "qas"):
+            try:
+                asked.append(self._question(given))
+            except Bad as error:
+                self._refuse(str(error))
+        text(record, "context")
+        place = asked[0].place if asked else self.first + self.line
+        context = record["context"]
+        return Paragraph(self.file, place, name, self.lang, self.asks, context, asked, record)
+
+    def _question(self, record: Any) -> Question:
+        if not isinstance(record, dict):
+            raise Bad(f"expected an object with id, question and answers, found {record!r}")
+        name = key(record, "id")
+        self._look_for(json.dumps(record["id"]))
+        starts = []
+        for answer in _items(record, "answers"):
+            start = answer.get("answer_start") if isinstance(answer, dict) else None
+            if type(start) is not int:
+                raise Bad(f"question {name}: expected a whole number as 'answer_start'")
+            starts.append(start)
+        return Question(self.first + self.line, name, text(record, "question"), starts)
+
+    def _look_for(self, written: str) -> None:
+        """Go on to the line of an id."""
+        found = self.source.find(written, self.position)
+        if found >= 0:
+            self.line += self.source.count("\n", self.position, found)
+            self.position = found
+
+    def _refuse(self, problem: str) -> None:
+        self.reading.refuse(f"{self.file}:{self.line}", problem)
+
+
+def _items(record: Any, name: str) -> list[Any]:
+    value = record.get(name) if isinstance(record, dict) else None
+    if not isinstance(value, list):
+        raise Bad(f"expected a list as {name!r}")
+    return value
+
+
+def answered(paragraph: Paragraph, reading: Reading) -> list[Question]:
+    """The questions that have an answer; SQuAD 2.0 has others."""
+    kept = [question for question in paragraph.questions if question.starts]
+    if len(kept) < len(paragraph.questions):
+        note = f"{paragraph.file}: questions without an answer are left out"
+        if note not in reading.notes:
+            reading.notes.append(note)
+    return kept
+
+
+def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
+    """A question and its paragraph; files that ask in another language give none."""
+    return blocks(
+        Pair(question.id, paragraph.lang, question.text, normal(paragraph.context), [], place)
+        for paragraph in paragraphs(paths, reading)
+        if paragraph.lang == paragraph.asks
+        for question in answered(paragraph, reading)
+        for place in [question.place]
+    )
+
+
+def collection(paths: Sequence[str], reading: Reading) -> Collection:
+    """The distinct paragraphs of a language are its passages."""
+    names: dict[tuple[str, str], str] = {}
+    questions: list[Placed] = []
+    passages: list[Placed] = []
+    answers: Answers = {}
+    for paragraph in paragraphs(paths, reading):
+        context = normal(paragraph.context)
+        if (paragraph.lang, context) not in names:
+            first = paragraph.questions[0].id if paragraph.questions else paragraph.name
+            names[paragraph.lang, context] = first
+            passages.append((paragraph.place, Text(first, paragraph.lang, context)))
+        here = paragraph.lang, names[paragraph.lang, context]
+        for question in answered(paragraph, reading):
+            asked = Text(question.id, paragraph.asks, question.text)
+            questions.append((question.place, asked))
+            answers.setdefault(question.id, {})[here] = Answer(1, question.place)
+    return collect(reading, questions, passages, answers)
+
+
+SOURCE = Source(
+    "squad",
+    "SQuAD's JSON by language: XQuAD, MLQA, translated SQuAD; paragraphs are retrieved",
+    pairs,
+    collection,
+    {"language": "the language of files whose names do not tell one"},
+)

@@ -1,0 +1,99 @@
+"""Tatoeba as XTREME has it: `tatoeba.xxx-eng.xxx` and `tatoeba.xxx-eng.eng`, line by line parallel.
+
+Each sentence of a language is looked for among the English sentences of its own two files, so every
+language has a pool of English sentences of its own: `en-x-af` is the English beside Afrikaans.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from hybrid_dist.data.reading import Collection, Reading, Text
+from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
+from hybrid_dist.data.sources.files import bare, local, search
+from hybrid_dist.data.sources.lines import lines, normal
+from hybrid_dist.data.sources.source import Source, language_of, wanted_languages
+from hybrid_dist.errors import UserError
+
+NAME = r"(?:.*/)?tatoeba\.(?P<pair>[a-z]{2,3}-eng)\.(?P<side>[a-z]{2,3})"
+EXPECTED = "tatoeba.xxx-eng.xxx beside tatoeba.xxx-eng.eng, as in tatoeba.afr-eng.afr"
+
+
+def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
+    """A sentence is a question and a passage, in both languages: cross-lingual batches of them ask
+    in one for the other; monolingual ones would ask for the very same text."""
+
+    def found() -> Iterator[Pair]:
+        for lang, number, places, (foreign, english) in _bitext(paths, reading):
+            uid = f"{lang}-en:{number}"
+            yield Pair(uid, lang, foreign, foreign, [], places[0])
+            yield Pair(uid, "en", english, english, [], places[1])
+
+    return blocks(found())
+
+
+def collection(paths: Sequence[str], reading: Reading) -> Collection:
+    """Sentences that are not English ask; pools are never merged."""
+    questions: list[Placed] = []
+    passages: list[Placed] = []
+    answers: Answers = {}
+    for lang, number, places, (foreign, english) in _bitext(paths, reading):
+        uid = f"{lang}-en:{number:05d}"
+        questions.append((places[0], Text(uid, lang, foreign)))
+        passages.append((places[1], Text(uid, f"en-x-{lang.lower()}", english)))
+        answers[uid] = {(f"en-x-{lang.lower()}", uid): Answer(1, places[1])}
+    return collect(reading, questions, passages, answers, one_pool=False)
+
+
+def _bitext(
+    paths: Sequence[str], reading: Reading
+) -> Iterator[tuple[str, int, tuple[int, int], tuple[str, str]]]:
+    """Language, line, and both sides' places and sentences."""
+    for lang, files in _files(paths, reading):
+        first = [reading.place(file, 0) for file in files]
+        foreign, english = (dict(lines(reading, file)) for file in files)
+        if max(foreign, default=0) != max(english, default=0):
+            raise UserError(
+                f"{files[0]}:{max(foreign, default=0)}: is its last line, that of "
+                f"{files[1].name} is {max(english, default=0)}; parallel files have as many lines"
+            )
+        for number in sorted(foreign.keys() & english.keys()):
+            sides = normal(foreign[number]), normal(english[number])
+            empty = [file for file, side in zip(files, sides, strict=True) if not side.strip()]
+            if empty:
+                reading.refuse(f"{empty[0]}:{number}", "expected a sentence, found an empty line")
+            else:
+                yield lang, number, (first[0] + number, first[1] + number), sides
+
+
+def _files(paths: Sequence[str], reading: Reading) -> Iterator[tuple[str, tuple[Path, Path]]]:
+    """Languages with the files of both sides; a file that is named brings its other side."""
+    places = [local(path) for path in paths]
+    sides: dict[str, dict[str, Path]] = {}
+    for place in places:
+        named = re.fullmatch(NAME, bare(place.name)) if place.is_file() else None
+        for file, match in search([str(place.parent if named else place)], NAME):
+            if named is None or match["pair"] == named["pair"]:
+                sides.setdefault(match["pair"], {})[match["side"]] = file
+    if not sides:
+        raise UserError(f"{', '.join(paths)}: no file of this layout; expected {EXPECTED}")
+    only = wanted_languages(reading)
+    for pair, files in sides.items():
+        code = pair.partition("-")[0]
+        if set(files) != {code, "eng"}:
+            there = ", ".join(map(str, files.values()))
+            raise UserError(f"{there}: its other side is missing; expected {EXPECTED}")
+        lang = language_of(reading, code, files[code])
+        if only is None or lang in only:
+            yield lang, (files[code], files["eng"])
+
+
+SOURCE = Source(
+    "tatoeba",
+    "Tatoeba's parallel sentences as XTREME has them; English is looked for",
+    pairs,
+    collection,
+    {"languages": "read these only, as in languages=af,de"},
+)

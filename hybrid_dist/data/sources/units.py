@@ -1,0 +1,172 @@
+"""Units that say the same thing in several languages, with a table of passages; and MKQA.
+
+A unit's line has `unit`, `lang`, `query`, and either `passage` or the `passage_id` of a line
+`{"_id", "text"}` in the passage table beside it: `pairs.jsonl` and `passages.jsonl`, or
+`ar.pairs.jsonl` and `ar.passages.jsonl`. MKQA's lines have `queries` and `answers` by language.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from hybrid_dist.data.reading import Collection, Reading, Text
+from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
+from hybrid_dist.data.sources.files import bare, find, search
+from hybrid_dist.data.sources.lines import Bad, key, normal, records, text
+from hybrid_dist.data.sources.source import Source, wanted_languages
+from hybrid_dist.errors import UserError
+
+EXPECTED = "JSON lines of units (unit, lang, query, and passage or passage_id), or mkqa.jsonl"
+TABLE = r"(?:.*/)?(?:.+\.)?passages\.jsonl"
+
+
+class Unit(NamedTuple):
+    """A question in a language, and its passage."""
+
+    id: str
+    lang: str
+    query: str
+    passage: Text
+    passage_place: int
+    """Of the passage's line in its table; 0 where it stands in the unit's own line."""
+
+
+def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
+    """Every unit's question and passage."""
+    return blocks(
+        Pair(unit.id, unit.lang, unit.query, unit.passage.text, [], place)
+        for place, unit in _units(paths, reading, {})
+    )
+
+
+def collection(paths: Sequence[str], reading: Reading) -> Collection:
+    """All passages of the tables, asked for or not, and those given in units' lines, once each."""
+    tables: dict[Path, Table] = {}
+    only = wanted_languages(reading)
+    questions: list[Placed] = []
+    passages: dict[tuple[str, str], Placed] = {}
+    answers: Answers = {}
+    names: dict[tuple[str, str], str] = {}
+    for place, unit in _units(paths, reading, tables):
+        passage = unit.passage
+        if not unit.passage_place:  # named by the first unit that has it
+            passage = passage._replace(id=names.setdefault((unit.lang, passage.text), unit.id))
+            passages.setdefault((passage.lang, passage.id), (place, passage))
+        questions.append((place, Text(unit.id, unit.lang, unit.query)))
+        answers.setdefault(unit.id, {})[passage.lang, passage.id] = Answer(1, place)
+    for table in tables.values():
+        given = table.values() if only is None else (p for p in table.values() if p[1].lang in only)
+        passages |= {(text.lang, text.id): (place, text) for place, text in given}
+    return collect(reading, questions, passages.values(), answers)
+
+
+Table = dict[tuple[str, str], Placed]
+"""Passages by language and id."""
+
+
+def _units(
+    paths: Sequence[str], reading: Reading, tables: dict[Path, Table]
+) -> Iterator[tuple[int, Unit]]:
+    """All units with their places; the tables that they needed are put into `tables`."""
+    only = wanted_languages(reading)
+    files = [found.file for found in find(paths, r".*\.jsonl", EXPECTED)]
+    for file in files:
+        if re.fullmatch(TABLE, bare(file.name)):
+            continue
+        for place, units in records(reading, file, _Line(reading, file, tables)):
+            for unit in units:
+                if only is None or unit.lang in only:
+                    yield place, unit
+
+
+class _Line:
+    """Reads a line of units; keeps the tables that lines point into."""
+
+    def __init__(self, reading: Reading, file: Path, tables: dict[Path, Table]) -> None:
+        self.reading, self.file, self.tables = reading, file, tables
+        self.fields = reading.options.get("fields", "text").split(",")
+        self.table: Table | None = None
+
+    def __call__(self, record: Mapping[str, Any]) -> list[Unit]:
+        if "queries" in record and "answers" in record:
+            return self._mkqa(record)
+        lang = self.reading.language(text(record, "lang"))
+        name, query = key(record, "unit"), text(record, "query")
+        if "passage_id" not in record:
+            return [Unit(name, lang, query, Text("", lang, text(record, "passage")), 0)]
+        passage = key(record, "passage_id")
+        if self.table is None:
+            self.table = self._table()
+        if (lang, passage) not in self.table:
+            raise Bad(f"expected passage {passage!r} in {lang} in the passage table; it has none")
+        place, told = self.table[lang, passage]
+        return [Unit(name, lang, query, told, place)]
+
+    def _mkqa(self, record: Mapping[str, Any]) -> list[Unit]:
+        """The question in every language, with its first answer that is text."""
+        name, queries, answers = key(record, "example_id"), record["queries"], record["answers"]
+        if not isinstance(queries, dict) or not isinstance(answers, dict):
+            raise Bad("expected queries and answers by language, as MKQA has")
+        units = []
+        for code in queries:
+            lang = self.reading.language(code)
+            given = answers.get(code)
+            if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+                raise Bad(f"expected a list of answers in {code!r}, as MKQA has")
+            texts = [one["text"] for one in given if isinstance(one.get("text"), str)]
+            if texts and texts[0].strip():
+                told = Text("", lang, normal(texts[0]))
+                units.append(Unit(name, lang, text(queries, code), told, 0))
+            elif MKQA_NOTE not in self.reading.notes:
+                self.reading.notes.append(MKQA_NOTE)
+        return units
+
+    def _table(self) -> Table:
+        """The passage table beside the file, read once."""
+        name = bare(self.file.name).replace("pairs", "passages")
+        beside = [found.file for found in search([str(self.file.parent)], TABLE)]
+        found = [file for file in beside if file.parent == self.file.parent]
+        found = [file for file in found if bare(file.name) == name] or found
+        if len(found) != 1:
+            raise UserError(
+                f"{self.file}: its lines name passages by passage_id; expected one table of them, "
+                f"{name} (or .gz), beside it, found {len(found)}"
+            )
+        file = found[0]
+        if file not in self.tables:
+            table: Table = {}
+            for place, told in records(self.reading, file, self._passage):
+                first, before = table.setdefault((told.lang, told.id), (place, told))
+                if before != told:
+                    self.reading.refuse(
+                        self.reading.where(place),
+                        f"passage {told.id} has other text than at {self.reading.where(first)}",
+                    )
+            self.tables[file] = table
+        return self.tables[file]
+
+    def _passage(self, record: Mapping[str, Any]) -> Text:
+        lang = self.reading.language(text(record, "lang"))
+        parts = [
+            normal("\n".join(value)) if isinstance(value, list) else text(record, field)
+            for field in self.fields
+            for value in [record.get(field)]
+        ]
+        return Text(key(record, "_id"), lang, "\n".join(parts))
+
+
+MKQA_NOTE = "MKQA's questions without an answer that is text (long, or none) are left out"
+
+SOURCE = Source(
+    "units",
+    "units that are parallel, with a passage table; MKQA",
+    pairs,
+    collection,
+    {
+        "fields": "fields of the passage table that make the passage, as in fields=text,code",
+        "languages": "read these only, as in languages=af,de",
+    },
+)

@@ -1,0 +1,112 @@
+"""Texts by number, however many: in memory while they are few, else mapped from a file."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hybrid_dist.data.reading import Text
+
+SCHEMA = pa.schema([("id", pa.string()), ("lang", pa.string()), ("text", pa.string())])
+BLOCK = 4096
+IN_MEMORY = 256 << 20
+"""Bytes of texts that are kept in memory; more of them go to a temporary file."""
+
+
+class Texts(Sequence[Text]):
+    """Questions or passages, in an order that costs eight bytes a text to change."""
+
+    def __init__(self, batches: Sequence[pa.RecordBatch], order: np.ndarray | None = None) -> None:
+        self._batches = batches
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
+        self._order = np.arange(self._starts[-1]) if order is None else order
+
+    @classmethod
+    def of(cls, texts: Iterable[Text]) -> "Texts":
+        """Keep texts as they come."""
+        given = iter(texts)
+        held: list[pa.RecordBatch] = []
+        size = 0
+        for batch in _blocks(given):
+            held.append(batch)
+            size += batch.nbytes
+            if size > IN_MEMORY:
+                return cls(_mapped(held, _blocks(given)))
+        return cls(held)
+
+    def take(self, rows: np.ndarray) -> "Texts":
+        """Some of the texts, in another order."""
+        return Texts(self._batches, self._order[rows])
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """All ids, or the languages of all."""
+        whole = pa.chunked_array([batch.column(name) for batch in self._batches], pa.string())
+        return pc.take(whole, pa.array(self._order))
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @overload
+    def __getitem__(self, index: int) -> Text: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Text]: ...
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self._text(row) for row in self._order[index].tolist()]
+        return self._text(int(self._order[index]))
+
+    def __iter__(self) -> Iterator[Text]:
+        return map(self._text, self._order.tolist())
+
+    def _text(self, row: int) -> Text:
+        block = int(np.searchsorted(self._starts, row, side="right")) - 1
+        batch, place = self._batches[block], row - int(self._starts[block])
+        return Text(*(column[place].as_py() for column in batch.columns))
+
+
+class Part(Sequence[str]):
+    """The ids or the texts of some Texts, read when they are asked for."""
+
+    def __init__(self, texts: Sequence[Text], name: str) -> None:
+        self._texts = texts
+        self._field = Text._fields.index(name)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [text[self._field] for text in self._texts[index]]
+        return self._texts[index][self._field]
+
+
+def _blocks(texts: Iterator[Text]) -> Iterator[pa.RecordBatch]:
+    while block := list(islice(texts, BLOCK)):
+        arrays = [pa.array(values, pa.string()) for values in zip(*block, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+def _mapped(held: Sequence[pa.RecordBatch], more: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """The same blocks, mapped from a file that is gone when the process is."""
+    handle, name = tempfile.mkstemp(prefix="hybrid_dist-texts-", suffix=".arrow")
+    os.close(handle)
+    try:
+        with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+            for batch in held:
+                writer.write_batch(batch)
+            for batch in more:
+                writer.write_batch(batch)
+        file = pa.ipc.open_file(pa.memory_map(name))
+        return [file.get_batch(number) for number in range(file.num_record_batches)]
+    finally:
+        Path(name).unlink()

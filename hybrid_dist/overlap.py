@@ -1,0 +1,254 @@
+"""`hybrid-dist overlap`: whether what tasks evaluate on is among training pairs.
+
+Looked for are questions and the passages that answer them; other candidates tell no answer.
+"""
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from hybrid_dist.data.overlap import Evaluated, Hit, Overlap, primary, squeezed
+from hybrid_dist.data.store import Store
+from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.tasks import Task, load_task
+
+BLOCK = 4096
+CHECKED = 200_000
+"""Pairs, and texts evaluated on, that a run's start has the time to compare."""
+CLIP = 160
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Check that what is evaluated on was not trained on: equal texts, or most of their n-grams.
+
+    Ends with 1 where something is found, and 0 where nothing is, or where --drop leaves it out.
+
+    Example: hybrid-dist overlap 'data/*.jsonl.gz' --task xquad_r:data/xquad-r
+    """
+
+    store: Annotated[str, tyro.conf.Positional]
+    """Training pairs: a store, a pair file or a glob."""
+    task: tuple[str, ...]
+    """Tasks, each NAME:PATH."""
+    threshold: float = 0.8
+    """Share of a text's character n-grams that another has when it contains the text."""
+    examples: int = 5
+    """Found texts to show."""
+    json: bool = False
+    """Print one JSON object instead of tables."""
+    drop: Path | None = None
+    """Write the pairs here without those found, and without their parallels: a translation of what
+    is evaluated on tells it too."""
+
+
+def main(args: Sequence[str], program: str = "hybrid-dist overlap") -> None:
+    options = tyro.cli(Options, args=args, prog=program, use_underscores=True)
+    if not 0.5 <= options.threshold <= 1:
+        raise UserError(f"--threshold {options.threshold} is out of range: give 0.5 to 1")
+    store = Store.open([options.store])
+    tasks = [load_task(spec) for spec in options.task]
+    found = Overlap([text for task in tasks for text in evaluated(task)], options.threshold)
+    for block in blocks(store):
+        found.add(block)
+    if options.json:
+        print(json.dumps(described(found, options.examples), ensure_ascii=False, indent=2))
+    else:
+        show(found, options.examples)
+    if options.drop is not None:
+        kept = write(without(blocks(store), found.uids), options.drop)
+        if not options.json:
+            print(f"{options.drop}: {kept:,} of {store.index.rows:,} pairs are left")
+    elif found.best:
+        raise SystemExit(1)
+
+
+def evaluated(task: Task) -> list[Evaluated]:
+    """Questions, and the passages that answer any."""
+    right = np.unique(task.relevant).tolist()
+    asked = zip(task.question_language, task.question_ids, task.question_texts, strict=True)
+    return [
+        *(
+            Evaluated(task.name, "question", task.languages[c], name, text)
+            for c, name, text in asked
+        ),
+        *(
+            Evaluated(
+                task.name,
+                "passage",
+                task.languages[task.passage_language[number]],
+                task.passage_ids[number],
+                task.passage_texts[number],
+            )
+            for number in right
+        ),
+    ]
+
+
+def blocks(store: Store) -> Iterator[pa.RecordBatch]:
+    """The pairs of a store, some rows at a time."""
+    index = store.index
+    for start in range(0, index.rows, BLOCK):
+        rows = np.arange(start, min(start + BLOCK, index.rows))
+        columns = {
+            "uid": store.uids(rows),
+            "lang": [index.languages[code] for code in index.language_of(rows)],
+            "query": store.queries(rows),
+            "passage": store.passages(rows),
+        }
+        yield pa.RecordBatch.from_pydict(columns)
+
+
+def without(pairs: Iterable[pa.RecordBatch], uids: set[str]) -> Iterator[pa.RecordBatch]:
+    """The pairs of other uids."""
+    left_out = pa.array(sorted(uids), pa.string())
+    for block in pairs:
+        yield block.filter(pc.invert(pc.is_in(block.column("uid"), value_set=left_out)))
+
+
+def write(pairs: Iterable[pa.RecordBatch], out: Path) -> int:
+    """Write pairs as a pair file; how many there were."""
+    if out.exists():
+        raise UserError(f"--drop {out}: exists already; name a new file")
+    count = 0
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f"{out.name}.part")
+    with gzip.open(part, "wb", 6) if out.suffix == ".gz" else part.open("wb") as lines:
+        for block in pairs:
+            for row in block.to_pylist():
+                lines.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+                count += 1
+    part.replace(out)
+    return count
+
+
+def verdict(found: Overlap) -> str:
+    """What was found, in a line."""
+    tasks = ", ".join(sorted({one.task for one in found.evaluated}))
+    exact = sum(hit.exact for hit in found.best.values())
+    what = (
+        f"{exact:,} are there as they are, {len(found.best) - exact:,} in other texts "
+        f"({found.threshold:.0%} of their n-grams or more)"
+        if found.best
+        else "none is there"
+    )
+    return (
+        f"overlap: of {len(found.evaluated):,} texts that {tasks} evaluates on, {what}, in "
+        f"{sum(found.pairs.values()):,} training pairs"
+    )
+
+
+def at_start(stores: Sequence[Store], tasks: Sequence[Task], sources: Sequence[str]) -> str:
+    """What a run says of its own tasks: whether any of their texts is a training text."""
+    if not tasks:
+        return "overlap: no check was made, as eval.tasks names nothing to evaluate on"
+    pairs = sum(store.index.rows for store in stores)
+    texts = sum(len(task.question_ids) + len(np.unique(task.relevant)) for task in tasks)
+    if max(pairs, texts) > CHECKED:
+        named = " ".join(f"{task.name}:{task.path}" for task in tasks)
+        return (
+            f"overlap: no check was made, as {pairs:,} pairs or the tasks are too many for a run's "
+            f"start; hybrid-dist overlap {sources[0]} --task {named}"
+        )
+    sought = {(primary(t.lang), squeezed(t.text)) for task in tasks for t in evaluated(task)}
+    seen = set()
+    for store in stores:
+        for block in blocks(store):
+            langs = [primary(lang) for lang in block.column("lang").to_pylist()]
+            for name in ("query", "passage"):
+                told = map(squeezed, block.column(name).to_pylist())
+                seen |= sought.intersection(zip(langs, told, strict=True))
+    names = ", ".join(task.name for task in tasks)
+    return (
+        f"overlap: {len(seen):,} of the {len(sought):,} texts that {names} evaluates on are among "
+        "the training texts, compared as a whole"
+    )
+
+
+def described(found: Overlap, examples: int) -> dict[str, Any]:
+    """All figures, and the worst examples."""
+    return {
+        "verdict": verdict(found),
+        "clean": not found.best,
+        "threshold": found.threshold,
+        "pairs": sum(found.pairs.values()),
+        "uids_found": len(found.uids),
+        "by_language": _by_language(found),
+        "examples": [
+            {
+                "share": round(hit.share, 4),
+                "exact": hit.exact,
+                "evaluated": hit.evaluated._asdict(),
+                "training": {"uid": hit.uid, "column": hit.column, "text": hit.text},
+            }
+            for hit in _worst(found, examples)
+        ],
+    }
+
+
+def show(found: Overlap, examples: int) -> None:
+    """The same, for people."""
+    console = Console()
+    table = Table("Language", "Training pairs", "Questions found", "Passages found")
+    for lang, row in _by_language(found).items():
+        cells = (
+            f"{row[f'{kind}s']['exact']:,} + {row[f'{kind}s']['contained']:,} "
+            f"of {row[f'{kind}s']['evaluated']:,}"
+            for kind in ("question", "passage")
+        )
+        table.add_row(lang, f"{row['pairs']:,}", *cells)
+    console.print(table)
+    console.print("Found: equal texts + those that another text contains.")
+    for hit in _worst(found, examples):
+        one = hit.evaluated
+        how = "the very text" if hit.exact else f"{hit.share:.0%} of its n-grams"
+        print(f"\n{one.task} {one.kind} {one.id} ({one.lang}): {_clip(one.text)}")
+        print(f"  {how} in the {hit.column} of {hit.uid}: {_clip(hit.text)}")
+    print(f"\n{verdict(found)}")
+
+
+def _by_language(found: Overlap) -> dict[str, Any]:
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for one in found.evaluated:
+        counts[primary(one.lang), one.kind, "evaluated"] += 1
+    for hit in found.best.values():
+        how = "exact" if hit.exact else "contained"
+        counts[primary(hit.evaluated.lang), hit.evaluated.kind, how] += 1
+    pairs: Counter[str] = Counter()
+    for lang, count in found.pairs.items():
+        pairs[primary(lang)] += count
+    return {
+        lang: {
+            "pairs": pairs[lang],
+            **{
+                f"{kind}s": {
+                    what: counts[lang, kind, what] for what in ("evaluated", "exact", "contained")
+                }
+                for kind in ("question", "passage")
+            },
+        }
+        for lang in sorted({*pairs, *(lang for lang, _, _ in counts)})
+    }
+
+
+def _worst(found: Overlap, count: int) -> list[Hit]:
+    """The fullest, longest first; only one of each text."""
+    ordered = sorted(found.best.values(), key=lambda hit: (-hit.share, -len(hit.evaluated.text)))
+    distinct = {squeezed(hit.evaluated.text): hit for hit in reversed(ordered)}
+    return list(reversed(distinct.values()))[:count]
+
+
+def _clip(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= CLIP else text[:CLIP].rstrip() + " ..."
