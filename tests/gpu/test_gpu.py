@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from hybrid_dist.model.packing import Packed
 from tests.launched.launch import Done, launch, train
 from tests.launched.test_training import column, options
+from tests.launched.test_updates import SCRIPT, assert_equal_updates, results
+from tests.unit.test_packing import SIZES, encoder_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is visible here")
 
@@ -34,6 +37,22 @@ def test_training_on_gpus_is_the_same_as_on_the_cpu(
     for key in ("train/loss", "train/grad_norm"):
         on_gpu, on_cpu = column(tmp_path, launcher, key), column(tmp_path, "cpu", key)
         assert np.max(np.abs(on_gpu / on_cpu - 1)) < 2e-3
+
+
+@pytest.mark.parametrize("launcher", ["ddp", "fsdp2", "zero3"])
+def test_updates_on_gpus_equal_one_process_in_float64(launcher: str, toy: Path) -> None:
+    names = ("plain", "three chunks", "all")
+    assert_equal_updates(results(launch(launcher, None, [SCRIPT, str(toy), *names])), names)
+
+
+def test_the_kernel_for_packed_texts_gives_what_padding_gives(tmp_path: Path) -> None:
+    encoder = encoder_of("xlm-roberta", tmp_path).eval().cuda()
+    texts = Packed.of(SIZES).to(torch.device("cuda"))
+    with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
+        packed = encoder(texts)
+        encoder.pack("a test")
+        padded = encoder(texts)
+    torch.testing.assert_close(packed, padded, rtol=0, atol=0.02)
 
 
 def test_a_bf16_run_trains_evaluates_and_resumes(toy: Path, tmp_path: Path) -> None:

@@ -201,10 +201,10 @@ def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None
         torch.manual_seed(seed_of(ranks.rank, step))
         with counted(calls if step == STEPS - 1 else Counter()):  # buckets have settled by then
             value = updater.update(work).parts.value
-        losses.append(float(ranks.sum(value.double().reshape(1).numpy())[0]))
+        losses.append(float(ranks.sum(value.double().reshape(1).cpu().numpy())[0]))
         masked += work.batch.false_negatives()
         state = accelerator.get_state_dict(updater.model)
-        weights.append({name: part.clone() for name, part in (state or {}).items()})
+        weights.append({name: part.cpu().clone() for name, part in (state or {}).items()})
     if not ranks.is_first:
         return None
     wanted_losses, wanted = case.judged(ranks.world)
