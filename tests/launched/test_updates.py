@@ -18,6 +18,7 @@ NAMES = (
     "learned temperature",
     "no masks",
     "padded",
+    "labse",
     "all",
     "dropout",
 )
