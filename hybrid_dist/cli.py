@@ -70,6 +70,12 @@ def train(args: Sequence[str]) -> None:
     main(args, f"{PROGRAM} train")
 
 
+def prepare(args: Sequence[str]) -> None:
+    from hybrid_dist.prepare import main
+
+    main(args, f"{PROGRAM} prepare")
+
+
 def plan(args: Sequence[str]) -> None:
     from hybrid_dist.plan import main
 
@@ -111,6 +117,7 @@ def init(args: Sequence[str]) -> None:
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "toy": (toy, "make the demo's data"),
+    "prepare": (prepare, "make the store that training opens of what you have; describe one"),
     "plan": (plan, "show what the steps of a run would train on"),
     "train": (
         train,

@@ -69,9 +69,9 @@ class Model:
 @section
 class Data:
     train: tuple[str, ...] = ()
-    """Pair files to train on: JSON lines of uid, lang, query, passage; .gz as they are; globs."""
+    """What to train on: prepared stores, or pair files (JSON lines or Parquet; globs)."""
     dev: tuple[str, ...] = ()
-    """Pair files whose loss is measured at every eval.every."""
+    """Stores or pair files whose loss is measured at every eval.every."""
 
 
 @section

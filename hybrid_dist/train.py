@@ -17,8 +17,7 @@ from hybrid_dist.cluster import environment
 from hybrid_dist.cluster.ranks import Ranks, leave
 from hybrid_dist.cluster.start import start, strategy
 from hybrid_dist.config import Config, flatten
-from hybrid_dist.data.pairs import expand
-from hybrid_dist.data.store import Store, open_sources
+from hybrid_dist.data.store import Store, check_sources, open_sources
 from hybrid_dist.errors import UserError, reported
 from hybrid_dist.evaluate import Evaluation
 from hybrid_dist.model.encoder import BiEncoder, recompute_layers
@@ -60,7 +59,7 @@ class Materials:
 
 def gather_materials(config: Config) -> Materials:
     """Read everything but weights; refuse what cannot be run."""
-    expand([*config.data.train, *config.data.dev])  # a wrong path is told before all else
+    check_sources([*config.data.train, *config.data.dev])  # a wrong path is told before all else
     folder = RunFolder(config)
     folder.check()
     stores, sources = open_sources(config.data.train)

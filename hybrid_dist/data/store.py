@@ -1,14 +1,22 @@
 """A store: pairs sorted so that a language and a uid are slices, and numbers about them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from hybrid_dist.data.pairs import read_pairs
+from hybrid_dist.data import layout
+from hybrid_dist.data.blocks import expand
+from hybrid_dist.data.build import NoPairs, build
+from hybrid_dist.data.columns import TextColumn, mapped
+from hybrid_dist.data.reading import Reading
+from hybrid_dist.data.sources.pairs import pairs
+from hybrid_dist.data.token_cache import TokenCache
+from hybrid_dist.errors import UserError
 
 Ints = np.ndarray
 
@@ -30,8 +38,18 @@ class Index:
     query_group: Ints
     """Of each uid: equal for uids that share a question in any language."""
     query_length: Ints
-    """Of each row: its question's length in characters, 65,535 at most."""
+    """Of each row: its question's length in characters, or in tokens where the store holds them;
+    65,535 at most."""
     passage_length: Ints
+    passage_of: Ints
+    """Of each row: its passage's number. Equal texts of a language are one passage."""
+    negative_starts: Ints
+    """Row r has the hard negatives `negatives[negative_starts[r] : negative_starts[r + 1]]`."""
+    negatives: Ints
+    """Numbers of passages."""
+    text_group: Ints
+    """Of each passage: the `passage_group` of uids that it answers; of a passage that answers none
+    a number that no other text has."""
 
     @property
     def row_language(self) -> Ints:
@@ -73,79 +91,82 @@ class Source:
 
 
 class Store:
-    """Pairs in memory: texts by row, and their index."""
+    """Texts by number and their index, mapped from a folder."""
 
-    def __init__(self, table: pa.Table) -> None:
-        self._queries = table["query"].combine_chunks()
-        self._passages = table["passage"].combine_chunks()
-        self._uids = table["uid"].combine_chunks()
-        self.index = build_index(table)
+    def __init__(self, folder: Path) -> None:
+        self.manifest = layout.read_manifest(folder)
+        self.folder = folder
+        arrays = {
+            field.name: mapped(folder / f"{field.name}.npy")
+            for field in fields(Index)
+            if field.name != "languages"
+        }
+        self.index = Index(languages=tuple(self.manifest["languages"]), **arrays)
+        self.query_column = TextColumn(folder / layout.QUERIES)
+        self.passage_column = TextColumn(folder / layout.PASSAGES)
+        self._uids = TextColumn(folder / layout.UIDS)
+        told = self.manifest.get("tokens")
+        self.tokens = TokenCache(folder, told) if told else None
 
     @classmethod
     def open(cls, patterns: Sequence[str]) -> "Store":
-        """The store of pair files; see `data.pairs` for their form."""
-        return cls(read_pairs(patterns))
+        """A store's folder, or the store of pair files: see `data.sources.pairs` for their form."""
+        if len(patterns) == 1 and layout.is_store(Path(patterns[0])):
+            return cls(Path(patterns[0]))
+        reading = Reading()
+        try:
+            return cls.of(pairs(patterns, reading), reading)
+        except NoPairs as error:
+            raise UserError(f"{', '.join(patterns)}: {error}") from None
+
+    @classmethod
+    def of(cls, blocks: Iterable[pa.RecordBatch], reading: Reading) -> "Store":
+        """The store of pairs that are not on disk as one: it is, for a moment, made as it would be
+        by `hybrid-dist prepare`. What is mapped stays when its folder goes."""
+        with tempfile.TemporaryDirectory(prefix="hybrid_dist-") as made:
+            folder = Path(made)
+            counts = build(blocks, reading, folder)
+            layout.write_manifest(folder, {"languages": counts}, durable=False)
+            return cls(folder)
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal content."""
+        return str(self.manifest["fingerprint"])
 
     def queries(self, rows: Ints) -> list[str]:
-        return self._queries.take(pa.array(rows)).to_pylist()
+        return self.query_column.take(rows)
 
     def passages(self, rows: Ints) -> list[str]:
-        return self._passages.take(pa.array(rows)).to_pylist()
+        return self.passage_column.take(self.index.passage_of[rows])
+
+    def passage_texts(self, passages: Ints) -> list[str]:
+        """Texts of passages by their numbers, such as those in `Index.negatives`."""
+        return self.passage_column.take(passages)
 
     def uids(self, rows: Ints) -> list[str]:
-        return self._uids.take(pa.array(rows)).to_pylist()
+        return self._uids.take(self.index.row_uid[rows])
+
+    def table(self) -> pa.Table:
+        """All pairs in memory."""
+        rows, index = np.arange(self.index.rows), self.index
+        languages = pa.array(index.languages, pa.string())
+        columns = {
+            "uid": pa.array(self.uids(rows), pa.string()),
+            "lang": languages.take(pa.array(index.row_language)),
+            "query": pa.array(self.queries(rows), pa.string()),
+            "passage": pa.array(self.passages(rows), pa.string()),
+        }
+        return pa.table(columns)
 
 
 def open_sources(patterns: Sequence[str]) -> tuple[list[Store], list[Source]]:
-    """Every pattern is a source of its own: files that share uids are named by one glob."""
+    """Every store, and every pattern of pair files, is a source of its own: files that share uids
+    are named by one glob."""
     stores = [Store.open([pattern]) for pattern in patterns]
     return stores, [Source(p, s.index) for p, s in zip(patterns, stores, strict=True)]
 
 
-def build_index(table: pa.Table) -> Index:
-    """The index of a table sorted by (lang, uid)."""
-    languages = tuple(sorted(set(pc.unique(table["lang"]).to_pylist())))
-    names = pa.array(languages)
-    row_language = pc.index_in(table["lang"], names).to_numpy()
-    row_uid = _numbered(table["uid"])
-    uid_rows = np.lexsort((row_language, row_uid)).astype(np.int32)
-    uids = int(row_uid.max()) + 1
-    return Index(
-        languages=languages,
-        row_uid=row_uid,
-        language_starts=np.searchsorted(row_language, np.arange(len(languages) + 1)),
-        uid_starts=np.searchsorted(row_uid[uid_rows], np.arange(uids + 1)),
-        uid_rows=uid_rows,
-        passage_group=_groups(row_uid, _numbered(table["passage"]), uids),
-        query_group=_groups(row_uid, _numbered(table["query"]), uids),
-        query_length=_lengths(table["query"]),
-        passage_length=_lengths(table["passage"]),
-    )
-
-
-def _numbered(column: pa.ChunkedArray) -> Ints:
-    """Equal texts get equal numbers, from 0, in the sorted order of the texts."""
-    encoded = column.combine_chunks().dictionary_encode()
-    order = pc.sort_indices(encoded.dictionary).to_numpy()
-    rank = np.empty(len(order), np.int32)
-    rank[order] = np.arange(len(order))
-    return rank[encoded.indices.to_numpy()]
-
-
-def _lengths(column: pa.ChunkedArray) -> Ints:
-    return np.minimum(pc.utf8_length(column).to_numpy(), 65535).astype(np.uint16)
-
-
-def _groups(row_uid: Ints, row_text: Ints, uids: int) -> Ints:
-    """The smallest uid that each uid is joined with by equal texts, over any number of steps."""
-    texts = int(row_text.max()) + 1
-    group = np.arange(uids, dtype=np.int32)
-    while True:
-        of_text = np.full(texts, uids, np.int32)
-        np.minimum.at(of_text, row_text, group[row_uid])
-        joined = group.copy()
-        np.minimum.at(joined, row_uid, of_text[row_text])
-        joined = joined[joined]  # jump to the group of the group: chains shorten by half
-        if np.array_equal(joined, group):
-            return group
-        group = joined
+def check_sources(patterns: Sequence[str]) -> None:
+    """Refuse paths that name neither a store nor files, before anything is read."""
+    expand([pattern for pattern in patterns if not layout.is_store(Path(pattern))])

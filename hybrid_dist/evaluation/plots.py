@@ -1,4 +1,4 @@
-"""Plots of a report and of runs beside each other, as PNG images, in colours for all eyes."""
+"""Plots of a report, of runs side by side and of a store, as PNG images in colours for all eyes."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#F0E442")
 """Okabe and Ito's."""
@@ -127,6 +127,39 @@ def lines_by_language(
     return _png(drawing)
 
 
+def store(
+    languages: Sequence[str],
+    counts: Mapping[str, Sequence[int]],
+    lengths: Mapping[str, Sequence[Sequence[int]]],
+    unit: str,
+) -> bytes:
+    """Bars of counts and, beside them, percentiles of lengths joined by a line, by language."""
+    drawing = Figure(figsize=(9.6, 1.5 + 0.3 * len(languages)), layout="constrained")
+    left, right = drawing.subplots(1, 2, sharey=True)
+    rows = np.arange(len(languages))
+    for number, (name, values) in enumerate(counts.items()):
+        at = rows + (number - (len(counts) - 1) / 2) * 0.4
+        left.barh(at, values, 0.36, label=_plain(name), color=COLOURS[4 * (1 - number)])
+    for number, (name, spread) in enumerate(lengths.items()):
+        at, colour = rows + (number - (len(lengths) - 1) / 2) * 0.4, COLOURS[2 + 3 * number]
+        points = np.array(spread)
+        right.hlines(at, points[:, 0], points[:, -1], color=colour, linewidth=1.4)
+        for column, size in enumerate((7, 5, 3)):
+            label = _plain(name) if column == 0 else None
+            right.plot(points[:, column], at, "o", color=colour, markersize=size, label=label)
+    for axes, label in ((left, "number"), (right, unit)):
+        _plain_axes(axes)
+        axes.set_xlabel(label)
+        axes.grid(axis="x", color=GRID)
+        _legend(axes, ["both", "of them"])
+    left.set_yticks(rows, languages)
+    left.set_ylim(len(languages) - 0.4, -0.6)
+    left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    left.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    _log_axis(right, "x")
+    return _png(drawing)
+
+
 def _heatmap(
     axes: Axes,
     values: np.ndarray,
@@ -193,13 +226,17 @@ def _log_axis(axes: Axes, which: str) -> None:
 def _drawing(width: float, height: float) -> tuple[Figure, Axes]:
     drawing = Figure(figsize=(width, height), layout="constrained")
     axes = drawing.subplots()
+    _plain_axes(axes)
+    return drawing, axes
+
+
+def _plain_axes(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GRID)
     axes.tick_params(colors=INK, length=3, labelsize=9)
     axes.xaxis.label.set_color(FAINT)
     axes.yaxis.label.set_color(FAINT)
     axes.set_axisbelow(True)
-    return drawing, axes
 
 
 def _png(drawing: Figure) -> bytes:

@@ -4,7 +4,6 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,8 +11,9 @@ from hypothesis import strategies as st
 from hybrid_dist.batching import GlobalBatch, Plan, Stream, largest_size
 from hybrid_dist.batching.draw import key, permuted, uniform
 from hybrid_dist.config import Batching, Mix
-from hybrid_dist.data.store import Index, Source, build_index
+from hybrid_dist.data.store import Index, Source
 from hybrid_dist.errors import UserError
+from tests.unit.pair_rows import store_of
 
 LANGUAGES = ("aa", "bb", "cc", "dd")
 
@@ -25,11 +25,7 @@ def corpus(present: dict[str, list[int]], passages: int = 10**9, questions: int 
         for lang in sorted(present)
         for uid in sorted(present[lang])
     ]
-    columns = zip(*rows, strict=True)
-    names = ("lang", "uid", "query", "passage")
-    return build_index(
-        pa.table({n: pa.array(c, pa.string()) for n, c in zip(names, columns, strict=True)})
-    )
+    return store_of(rows).index
 
 
 def batching(mix: Mix, size: int, temperature: float = 0.0) -> Batching:

@@ -4,14 +4,13 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid_dist.data.store import Index, Store, build_index
+from hybrid_dist.data.store import Index, Store
+from tests.unit.pair_rows import Row, store_of
 
 LANGUAGES = ("de", "en", "qaa", "zh-Hant")
-Row = tuple[str, str, str, str]
 
 
 @st.composite
@@ -28,12 +27,6 @@ def tables(draw: st.DrawFn) -> list[Row]:
     return [(lang, uid, draw(texts), draw(texts)) for lang, uid in sorted(keys)]
 
 
-def table(rows: list[Row]) -> pa.Table:
-    columns = zip(*rows, strict=True)
-    names = ("lang", "uid", "query", "passage")
-    return pa.table({n: pa.array(c, pa.string()) for n, c in zip(names, columns, strict=True)})
-
-
 def components(rows: list[Row], text: int) -> dict[str, str]:
     """Of each uid the smallest uid (as text) that chains of equal texts lead to."""
     joined = {uid: {uid} for _, uid, *_ in rows}
@@ -47,7 +40,7 @@ def components(rows: list[Row], text: int) -> dict[str, str]:
 @settings(deadline=None, max_examples=60)
 @given(tables())
 def test_rows_are_sorted_and_languages_are_slices(rows: list[Row]) -> None:
-    index = build_index(table(rows))
+    index = store_of(rows).index
     assert index.languages == tuple(sorted({row[0] for row in rows}))
     assert index.rows == len(rows)
     keys = list(zip(index.row_language.tolist(), index.row_uid.tolist(), strict=True))
@@ -66,7 +59,7 @@ def test_rows_are_sorted_and_languages_are_slices(rows: list[Row]) -> None:
 @settings(deadline=None, max_examples=60)
 @given(tables())
 def test_a_uid_is_a_slice_of_rows_by_language(rows: list[Row]) -> None:
-    index = build_index(table(rows))
+    index = store_of(rows).index
     names = sorted({row[1] for row in rows})
     assert index.uids == len(names)
     for number, name in enumerate(names):
@@ -79,7 +72,7 @@ def test_a_uid_is_a_slice_of_rows_by_language(rows: list[Row]) -> None:
 @settings(deadline=None, max_examples=150)
 @given(tables())
 def test_groups_are_the_connected_components_of_equal_texts(rows: list[Row]) -> None:
-    index = build_index(table(rows))
+    index = store_of(rows).index
     names = sorted({row[1] for row in rows})
     for text, groups in ((2, index.query_group), (3, index.passage_group)):
         expected = components(rows, text)
@@ -93,7 +86,7 @@ def test_a_long_chain_of_shared_passages_is_one_group() -> None:
     names = [f"{n:04d}" for n in order]
     rows = [("de", name, f"q de {i}", f"link {i}") for i, name in enumerate(names)]
     rows += [("en", name, f"q en {i}", f"link {i + 1}") for i, name in enumerate(names)]
-    index = build_index(table(sorted(rows)))
+    index = store_of(rows).index
     assert set(index.passage_group.tolist()) == {0}
     assert sorted(index.query_group.tolist()) == list(range(length))
 

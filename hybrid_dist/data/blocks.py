@@ -1,0 +1,82 @@
+"""Files that people have: found by globs, opened whatever their compression, in blocks of lines."""
+
+import glob
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+import pyarrow as pa
+
+from hybrid_dist.errors import UserError
+
+BLOCK = 4 << 20
+PIECE = 1 << 20
+
+
+class Block(NamedTuple):
+    """Whole lines of a file."""
+
+    file: Path
+    line: int
+    """The number of its first line."""
+    content: bytes
+
+
+def expand(patterns: Sequence[str]) -> list[Path]:
+    """The files that paths and globs name, each once, in a fixed order."""
+    files: dict[Path, None] = {}
+    for pattern in patterns:
+        found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute ones too
+        if not found:
+            what = pattern or "an empty path"
+            raise UserError(f"{what}: no such file; a pair file has one JSON object a line")
+        for name in found:
+            if Path(name).is_dir():
+                raise UserError(f"{name}: is a folder; name its pair files, as in {name}/*.jsonl")
+            files[Path(name)] = None
+    return list(files)
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file: `.gz` and `.zst` are unpacked on the way."""
+    if file.suffix == ".gz":
+        with gzip.open(file) as unpacked:
+            yield cast(BinaryIO, unpacked)
+    elif file.suffix == ".zst":
+        with pa.CompressedInputStream(pa.OSFile(str(file)), "zstd") as unpacked:
+            yield unpacked
+    else:
+        with file.open("rb") as plain:
+            yield plain
+
+
+def line_blocks(file: Path, size: int = BLOCK) -> Iterator[Block]:
+    """The file, some megabytes of whole lines at a time."""
+    line, held, bytes_held = 1, list[bytes](), 0
+    try:
+        with opened(file) as stream:
+            while piece := stream.read(PIECE):
+                held.append(piece)
+                bytes_held += len(piece)
+                end = piece.rfind(b"\n") + 1
+                if bytes_held >= size and end:
+                    content = b"".join([*held[:-1], piece[:end]])
+                    held = [piece[end:]]
+                    bytes_held = len(held[0])
+                    yield Block(file, line, content)
+                    line += content.count(b"\n")
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        reached = line + sum(piece.count(b"\n") for piece in held)
+        raise UserError(f"{file}:{reached}: broken gzip file ({error}); copy it again") from None
+    except OSError as error:
+        reached = line + sum(piece.count(b"\n") for piece in held)
+        if file.suffix == ".zst" and error.errno is None:
+            problem = f"broken zstd file ({error}); copy it again"
+            raise UserError(f"{file}:{reached}: {problem}") from None
+        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
+    if held and (content := b"".join(held)):
+        yield Block(file, line, content)

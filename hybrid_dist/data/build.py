@@ -1,0 +1,262 @@
+"""Making a store of streamed pairs, in memory that the amount of text does not decide.
+
+Blocks are hashed and put aside by language. When all uids are known they are numbered in the order
+of their texts; then each language is sorted by uid, in parts that fit in memory, and written.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hybrid_dist.data import layout
+from hybrid_dist.data.columns import ArrayWriter, TextColumn, TextWriter
+from hybrid_dist.data.hashing import hashes
+from hybrid_dist.data.numbering import Numbering, groups, rows_of_uids, runs
+from hybrid_dist.data.reading import PAIRS, Reading
+from hybrid_dist.data.sorting import Part, Sorted, sort_part
+from hybrid_dist.data.spill import Spill
+from hybrid_dist.data.threads import ahead
+from hybrid_dist.errors import UserError
+
+PART = 192 << 20
+"""Bytes of text that are sorted at once."""
+HASHES = (("query_hash", pa.uint64()), ("passage_hash", pa.uint64()))
+ASIDE = pa.schema([*PAIRS, *HASHES, ("negative_hashes", pa.list_(pa.uint64()))])
+ARRAYS: dict[str, type[np.generic]] = {
+    "row_uid": np.int32,
+    "query_length": np.uint16,
+    "passage_of": np.int32,
+    "negative_counts": np.int32,
+    "negatives": np.int32,
+    "query_hash": np.uint64,
+    "text_length": np.uint16,
+}
+"""What is written part by part: of each row, and the lengths of distinct passages."""
+
+
+class NoPairs(UserError):
+    """A reader that gave no row."""
+
+
+def build(
+    blocks: Iterable[pa.RecordBatch], reading: Reading, folder: Path
+) -> dict[str, dict[str, int]]:
+    """Write the files of a store of the blocks' pairs into an empty folder, all but the manifest.
+
+    Gives the number of pairs and of distinct passages of every language.
+    """
+    aside = Spill(folder / "aside.arrow", ASIDE)
+    uid_hashes: defaultdict[str, list[np.ndarray]] = defaultdict(list)
+    for _, split in ahead(_split, blocks):
+        for language, batch, uid_hash in split:
+            aside.put(language, batch)
+            uid_hashes[language].append(uid_hash)
+    aside.finish()
+    if not uid_hashes:
+        raise NoPairs("no pair in these files")
+    languages = sorted(uid_hashes)
+    uids, row_uids = _number_uids(aside, {name: uid_hashes.pop(name) for name in languages})
+    with TextWriter(folder / layout.UIDS) as out:
+        out.append(uids)
+    counts = _write_languages(aside, row_uids, uids, reading, folder)
+    pa.default_memory_pool().release_unused()
+    finish_index(folder, counts, len(uids))
+    return counts
+
+
+def _split(block: pa.RecordBatch) -> list[tuple[str, pa.RecordBatch, np.ndarray]]:
+    """The block's rows by language, with hashes of their texts; and the hashes of their uids."""
+    coded = block.column("lang").dictionary_encode()
+    codes, names = coded.indices.to_numpy(), coded.dictionary.to_pylist()
+    if np.any(codes[1:] < codes[:-1]):
+        order = np.argsort(codes, kind="stable")
+        block, codes = block.take(pa.array(order)), codes[order]
+    negatives = block.column("negatives")
+    starts = pc.subtract(negatives.offsets, negatives.offsets[0])
+    negative_hashes = pa.ListArray.from_arrays(starts, pa.array(hashes(negatives.flatten())))
+    found = [pa.array(hashes(block.column(name))) for name in ("query", "passage")]
+    batch = pa.RecordBatch.from_arrays([*block.columns, *found, negative_hashes], schema=ASIDE)
+    uid_hash = hashes(block.column("uid"))
+    ends = np.searchsorted(codes, np.arange(len(names) + 1))
+    return [
+        (name, batch.slice(first, last - first), uid_hash[first:last].copy())
+        for name, first, last in zip(names, ends[:-1], ends[1:], strict=True)
+    ]
+
+
+def _number_uids(
+    aside: Spill, uid_hashes: dict[str, list[np.ndarray]]
+) -> tuple[pa.Array, dict[str, np.ndarray]]:
+    """All distinct uids, sorted, and the number of every row's, by language in reading order."""
+    ends = np.cumsum([sum(map(len, found)) for found in uid_hashes.values()])
+    order, starts = runs(np.concatenate([h for found in uid_hashes.values() for h in found]))
+    example = order[starts]  # a row of each distinct uid
+    texts = _uids_of_rows(aside, uid_hashes, np.sort(example))
+    in_text_order = pc.sort_indices(texts).to_numpy()
+    rank = np.empty(len(texts), np.int32)
+    rank[in_text_order] = np.arange(len(texts))
+    number = np.empty(len(texts), np.int32)
+    number[np.argsort(example)] = rank
+    row_uid = np.empty(len(order), np.int32)
+    row_uid[order] = number[np.cumsum(starts, dtype=np.int32) - 1]
+    by_language = dict(zip(uid_hashes, np.split(row_uid, ends[:-1]), strict=True))
+    return texts.take(pa.array(in_text_order)), by_language
+
+
+def _uids_of_rows(aside: Spill, languages: Iterable[str], rows: np.ndarray) -> pa.Array:
+    """The uids of some rows, counted over all languages."""
+    taken, first = [], 0
+    for language in languages:
+        for batch in aside.read(language, ["uid"]):
+            low, high = np.searchsorted(rows, [first, first + len(batch)])
+            found = batch.column(0).take(pa.array(rows[low:high] - first))
+            taken.append(found.cast(pa.large_string()))
+            first += len(batch)
+    return pa.concat_arrays(taken)
+
+
+def _write_languages(
+    aside: Spill,
+    row_uids: Mapping[str, np.ndarray],
+    uids: pa.Array,
+    reading: Reading,
+    folder: Path,
+) -> dict[str, dict[str, int]]:
+    """Write texts and rows, language after language; how many pairs and passages each has."""
+    counts = {language: {"pairs": 0, "passages": 0} for language in row_uids}
+    parts = _parts(aside, row_uids, folder / "parts.arrow")
+    with _Writers(folder) as out:
+        for part, rows in ahead(partial(sort_part, uids=uids), parts, workers=1):
+            for place, first, uid in rows.clashes:
+                reading.refuse(
+                    reading.where(place),
+                    f"uid {uid!r} has other text in language {part.language!r} than at "
+                    f"{reading.where(first)}; give different pairs different uids",
+                )
+            out.write(part.language, rows)
+            counts[part.language]["pairs"] += len(rows.queries)
+            counts[part.language]["passages"] = out.passages_of_language
+    return counts
+
+
+def _parts(aside: Spill, row_uids: Mapping[str, np.ndarray], file: Path) -> Iterator[Part]:
+    """All rows by language, and by ranges of uids where there are many."""
+    for language, row_uid in row_uids.items():
+        count = -(-aside.bytes[language] // PART)
+        if count <= 1:
+            yield Part(language, partial(aside.read, language), row_uid)
+            continue
+        bounds = np.sort(row_uid)[[len(row_uid) * n // count for n in range(1, count)]]
+        part_of_row = np.searchsorted(bounds, row_uid, side="right")
+        parted, first = Spill(file, ASIDE), 0
+        for batch in aside.read(language):
+            parts = part_of_row[first : first + len(batch)]
+            for part in np.unique(parts).tolist():
+                parted.put(part, batch.filter(pa.array(parts == part)))
+            first += len(batch)
+        parted.finish()
+        for part in range(count):
+            if parted.rows[part]:
+                yield Part(language, partial(parted.read, part), row_uid[part_of_row == part])
+
+
+class _Writers:
+    """The files that grow language by language."""
+
+    def __init__(self, folder: Path) -> None:
+        self.queries = TextWriter(folder / layout.QUERIES)
+        self.passages = TextWriter(folder / layout.PASSAGES, hashed=True)
+        self._arrays = {
+            name: ArrayWriter(folder / f"{name}.npy", dtype) for name, dtype in ARRAYS.items()
+        }
+        self._language, self._first, self._numbering = "", 0, Numbering(0)
+
+    @property
+    def passages_of_language(self) -> int:
+        """Distinct passages so far of the language that was written last."""
+        return self.passages.rows - self._first
+
+    def write(self, language: str, part: Sorted) -> None:
+        if language != self._language:
+            self._language, self._first = language, self.passages.rows
+            self._numbering = Numbering(self._first)
+        numbers, new = self._numbering(part.text_hash)
+        texts = part.texts if new.all() else part.texts.filter(pa.array(new))
+        self.queries.append(part.queries)
+        self.passages.append(texts, part.text_hash[new])
+        row_texts = numbers[part.row_texts]
+        is_passage = np.zeros(len(row_texts), bool)
+        is_passage[np.cumsum(part.counts + 1) - part.counts - 1] = True
+        values = {
+            "row_uid": part.row_uid,
+            "query_length": part.query_length,
+            "passage_of": row_texts[is_passage],
+            "negative_counts": part.counts,
+            "negatives": row_texts[~is_passage],
+            "query_hash": part.query_hash,
+            "text_length": part.text_length[new],
+        }
+        for name, array in self._arrays.items():
+            array.append(values[name])
+
+    def __enter__(self) -> "_Writers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for texts in (self.queries, self.passages):
+            texts.close()
+        for array in self._arrays.values():
+            array.close()
+
+
+def finish_index(folder: Path, counts: Mapping[str, Mapping[str, int]], uids: int) -> None:
+    """Write the arrays that need all rows; what only they needed goes."""
+
+    def array(name: str) -> np.ndarray:
+        return np.load(folder / f"{name}.npy")
+
+    def write(name: str, values: np.ndarray) -> None:
+        np.save(folder / f"{name}.npy", values)
+
+    sizes = [count["pairs"] for count in counts.values()]
+    language_starts = np.concatenate([[0], np.cumsum(sizes)])
+    row_uid, passage_of = array("row_uid"), array("passage_of")
+    write("language_starts", language_starts)
+    hashed = TextColumn(folder / layout.PASSAGES).hashes()
+    tasks: tuple[Callable[[], Any], ...] = (
+        partial(groups, row_uid, array("query_hash"), uids),
+        partial(groups, row_uid, hashed[passage_of], uids),
+        partial(rows_of_uids, row_uid, language_starts.tolist(), uids),
+    )
+    made = [found for _, found in ahead(lambda task: task(), tasks, workers=2)]
+    query_group, passage_group, (uid_starts, uid_rows) = made
+    write("uid_starts", uid_starts)
+    write("uid_rows", uid_rows)
+    write("query_group", query_group)
+    write("passage_group", passage_group)
+    write("text_group", _text_groups(hashed, passage_of, passage_group[row_uid], uids))
+    write("passage_length", array("text_length")[passage_of])
+    write("negative_starts", np.concatenate([[0], np.cumsum(array("negative_counts"))]))
+    for name in ("query_hash", "text_length", "negative_counts"):
+        (folder / f"{name}.npy").unlink()
+
+
+def _text_groups(
+    hashed: np.ndarray, passage_of: np.ndarray, row_group: np.ndarray, uids: int
+) -> np.ndarray:
+    """Of each passage: the group of the uids it answers; of others a number of their text's own."""
+    group = np.arange(uids, uids + len(hashed), dtype=np.int32)
+    answers = np.zeros(len(hashed), bool)
+    answers[passage_of] = True
+    group[passage_of] = row_group
+    if not answers.all():  # a negative may be another language's passage
+        order, starts = runs(hashed)
+        least = np.minimum.reduceat(group[order], np.flatnonzero(starts))
+        group[order] = least[np.cumsum(starts) - 1]
+    return group

@@ -1,0 +1,140 @@
+"""Columns on disk: texts in Arrow files and numbers in NumPy's, written as they come, mapped when
+they are read."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+
+SHIFT = 14
+ROWS = 1 << SHIFT
+"""Rows of every batch of a file but the last: a row's batch is known without a search."""
+HEADER = 128
+
+
+class TextWriter:
+    """Writes a file of texts, and if need be of their hashes."""
+
+    def __init__(self, file: Path, hashed: bool = False) -> None:
+        fields = [("text", pa.large_string()), *([("hash", pa.uint64())] if hashed else [])]
+        self._schema = pa.schema(fields)
+        self._sink = pa.OSFile(str(file), "wb")
+        self._writer = pa.ipc.new_file(self._sink, self._schema)
+        self._held: list[pa.RecordBatch] = []
+        self.rows = 0
+
+    def append(self, texts: pa.Array, *hashes: np.ndarray) -> None:
+        arrays = [texts.cast(pa.large_string()), *map(pa.array, hashes)]
+        given = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+        start = min(-self.rows % ROWS, len(given))
+        self.rows += len(given)
+        self._hold(given.slice(0, start))
+        while len(given) - start >= ROWS:
+            self._writer.write_batch(given.slice(start, ROWS))
+            start += ROWS
+        self._hold(given.slice(start))
+
+    def _hold(self, rows: pa.RecordBatch) -> None:
+        """Keep some rows until there is a batch of them; as a copy, since `rows` may be a slice."""
+        self._held.append(rows.take(pa.array(np.arange(len(rows)))))
+        if sum(map(len, self._held)) == ROWS:
+            self._write_held()
+
+    def _write_held(self) -> None:
+        for batch in pa.Table.from_batches(self._held, self._schema).combine_chunks().to_batches():
+            self._writer.write_batch(batch)
+        self._held = []
+
+    def close(self) -> None:
+        self._write_held()
+        self._writer.close()
+        self._sink.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class TextColumn:
+    """The texts of such a file, by number, straight from the mapped bytes."""
+
+    def __init__(self, file: Path) -> None:
+        mapped = pa.memory_map(str(file))
+        self._reader = pa.ipc.open_file(mapped)
+        self._content = content = mapped.read_buffer(mapped.size())
+        self._words = np.frombuffer(content, np.int64, len(content) // 8)
+        columns = [batch.column("text") for batch in self._batches()]
+        self._length = sum(map(len, columns))
+        places = [[buffer.address - content.address for buffer in c.buffers()[1:]] for c in columns]
+        self._offsets, self._data = np.array(places, np.int64).reshape(-1, 2).T
+
+    def __len__(self) -> int:
+        return self._length
+
+    def take(self, rows: np.ndarray) -> list[str]:
+        """The texts of some rows, in the order asked."""
+        rows, number = np.unique(rows, return_inverse=True)
+        batch = rows >> SHIFT
+        at = (self._offsets[batch] >> 3) + (rows & (ROWS - 1))
+        data = self._data[batch]
+        # All bytes as one array of texts: those of the rows, and in between what is passed over.
+        ends = np.stack([self._words[at] + data, self._words[at + 1] + data], axis=1).ravel()
+        buffers = [None, pa.py_buffer(ends), self._content]
+        texts = pa.Array.from_buffers(pa.large_string(), max(0, len(ends) - 1), buffers)
+        return texts.take(pa.array(2 * number)).to_pylist()
+
+    def arrays(self) -> Iterator[pa.Array]:
+        """All texts, batch after batch."""
+        for batch in self._batches():
+            yield batch.column("text")
+
+    def hashes(self) -> np.ndarray:
+        """Of each text: its hash."""
+        found = [batch.column("hash").to_numpy() for batch in self._batches()]
+        return np.concatenate(found) if found else np.zeros(0, np.uint64)
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        for number in range(self._reader.num_record_batches):
+            yield self._reader.get_batch(number)
+
+
+class ArrayWriter:
+    """Writes a one-dimensional .npy file piece by piece."""
+
+    def __init__(self, file: Path, dtype: type[np.generic]) -> None:
+        self.dtype = np.dtype(dtype)
+        self.length = 0
+        self._file = file.open("wb")
+        self._file.write(bytes(HEADER))
+
+    def append(self, values: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(values, self.dtype).data)
+        self.length += len(values)
+
+    def close(self) -> None:
+        """Write the header, now that the length is known."""
+        described = (
+            f"{{'descr': '{self.dtype.str}', 'fortran_order': False, 'shape': ({self.length},), }}"
+        )
+        magic = np.lib.format.magic(1, 0)
+        room = HEADER - len(magic) - 2
+        self._file.seek(0)
+        self._file.write(magic + room.to_bytes(2, "little"))
+        self._file.write(described.ljust(room - 1).encode("latin-1") + b"\n")
+        self._file.close()
+
+
+def mapped(file: Path) -> np.ndarray:
+    """The array of a .npy file, read as it is used."""
+    array: np.ndarray = np.load(file, mmap_mode="r")
+    return array

@@ -1,0 +1,82 @@
+"""Unicode's normal form NFC of whole columns: nearly all text has it, so that is checked first.
+
+The check is that of Unicode's annex 15: text has the form if no letter in it may change and no
+mark stands after one of a higher class. It looks at bytes, and closer only at those that may begin
+such a letter or mark.
+"""
+
+import unicodedata
+from functools import cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hybrid_dist.data.hashing import flat_bytes
+
+MAY_CHANGE = 255
+_FIRST, _LAST = 0x300, 0x2FFFF
+"""Outside of these letters all are in their normal form and none is a mark."""
+
+
+def normal(texts: pa.Array) -> pa.Array:
+    """The texts of a string array in their normal form."""
+    rows = _doubtful(texts)
+    if not len(rows):
+        return texts
+    given = texts.take(pa.array(rows)).to_pylist()
+    mask = np.zeros(len(texts), bool)
+    mask[rows] = True
+    changed = pa.array([unicodedata.normalize("NFC", text) for text in given], texts.type)
+    return pc.replace_with_mask(texts, pa.array(mask), changed)
+
+
+def _doubtful(texts: pa.Array) -> np.ndarray:
+    """The texts that are perhaps not in their normal form."""
+    offsets, data = flat_bytes(texts)
+    if data.max(initial=0) < chr(_FIRST).encode()[0]:
+        return np.zeros(0, np.int64)
+    beginnings, pairs, classes = _tables()
+    at = np.flatnonzero(np.frombuffer(data.tobytes().translate(beginnings), bool))
+    at = at[pairs[data[at].astype(np.uint16) << 8 | data[at + 1]]]
+    found = classes[_letters(data, at)]
+    at, found = at[found > 0], found[found > 0]
+    bad = found == MAY_CHANGE
+    bad[1:] |= (found[:-1] > found[1:]) & (np.diff(at) <= 4)  # so near that one may follow another
+    return np.unique(np.searchsorted(offsets, at[bad], side="right") - 1)
+
+
+def _letters(data: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The code points whose UTF-8 begins at these bytes, none of them ASCII."""
+    first = data[at].astype(np.int32)
+    letters = (first & 0x1F) << 6 | (data[at + 1] & 0x3F)
+    longer = np.flatnonzero(first >= 0xE0)
+    at, first = at[longer], first[longer]
+    letters[longer] = (first & 0x0F) << 12 | (letters[longer] & 0x3F) << 6 | (data[at + 2] & 0x3F)
+    longest = longer[first >= 0xF0]
+    at = at[first >= 0xF0]
+    letters[longest] = (letters[longest] & 0x7FFF) << 6 | (data[at + 3] & 0x3F)
+    return np.minimum(letters, _LAST)
+
+
+@cache
+def _tables() -> tuple[bytes, np.ndarray, np.ndarray]:
+    """Bytes that begin a letter that may change or a mark, and which of all pairs of bytes do; and
+    of each letter its class."""
+    classes = np.zeros(_LAST + 1, np.uint8)
+    classes[0x1161:0x1176] = classes[0x11A8:0x11C3] = MAY_CHANGE  # Korean vowels and finals
+    for code in range(_FIRST, _LAST):
+        letter = chr(code)
+        classes[code] = classes[code] or unicodedata.combining(letter)
+        if not unicodedata.is_normalized("NFC", letter):
+            classes[code] = MAY_CHANGE
+    for code in range(_LAST):
+        parts = unicodedata.decomposition(chr(code)).split()
+        if len(parts) == 2 and not parts[0].startswith("<"):
+            classes[int(parts[1], 16)] = MAY_CHANGE  # may be drawn into the letter before it
+    beginnings, pairs = bytearray(256), np.zeros(1 << 16, bool)
+    for code in np.flatnonzero(classes).tolist():
+        first, second, *_ = chr(code).encode()
+        beginnings[first] = 1
+        pairs[first << 8 | second] = True
+    return bytes(beginnings), pairs, classes

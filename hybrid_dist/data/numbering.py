@@ -1,0 +1,105 @@
+"""Numbers for what rows hold: uids, distinct passages, and groups of uids that share texts."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+
+def runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An order that sorts the values, and where it comes to a new one."""
+    order = np.argsort(values)
+    ordered = values[order]
+    return order, np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(order)]
+
+
+def firsts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places of distinct values, each where it first comes, and of each value its place's
+    number among these."""
+    order, starts = runs(values)
+    place = np.minimum.reduceat(order, np.flatnonzero(starts)) if len(order) else order
+    by_place = np.argsort(place)
+    rank = np.empty(len(place), np.int32)
+    rank[by_place] = np.arange(len(place))
+    number = np.empty(len(order), np.int32)
+    number[order] = rank[np.cumsum(starts) - 1]
+    return place[by_place], number
+
+
+class Numbering:
+    """Numbers hashes in the order in which they first come, some at a time."""
+
+    def __init__(self, first: int) -> None:
+        self.next = first
+        self._hashes = np.zeros(0, np.uint64)
+        self._numbers = np.zeros(0, np.int32)
+        self._last = self._hashes, self._numbers
+
+    def __call__(self, distinct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The number of each of some hashes, no two of them equal, and whether it is new."""
+        self._merge()
+        new = np.ones(len(distinct), bool)
+        numbers = np.empty(len(distinct), np.int32)
+        if len(self._hashes):
+            at = np.minimum(np.searchsorted(self._hashes, distinct), len(self._hashes) - 1)
+            new = self._hashes[at] != distinct
+            numbers = self._numbers[at]
+        count = int(np.count_nonzero(new))
+        numbers[new] = np.arange(self.next, self.next + count)
+        self.next += count
+        self._last = distinct[new], numbers[new]
+        return numbers, new
+
+    def _merge(self) -> None:
+        """Remember what was new the last time."""
+        hashes = np.concatenate([self._hashes, self._last[0]])
+        order = np.argsort(hashes)
+        self._hashes = hashes[order]
+        self._numbers = np.concatenate([self._numbers, self._last[1]])[order]
+
+
+def rows_of_uids(
+    row_uid: np.ndarray, language_starts: Sequence[int], uids: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where each uid's rows start, and the rows of all, in order of language."""
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row_uid, minlength=uids))])
+    free = starts[:-1].copy()
+    rows = np.empty(len(row_uid), np.int32)
+    for first, last in pairwise(language_starts):
+        mine = row_uid[first:last]  # none twice
+        rows[free[mine]] = np.arange(first, last, dtype=np.int32)
+        free[mine] += 1
+    return starts, rows
+
+
+def groups(row_uid: np.ndarray, hashes: np.ndarray, uids: int) -> np.ndarray:
+    """The smallest uid that each uid is joined with by equal texts, over any number of steps."""
+    rows = _perhaps_shared(hashes)
+    order, starts = runs(hashes[rows])
+    uid = row_uid[rows[order]]
+    head = uid[np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))]
+    return _components(head, uid, uids)
+
+
+def _perhaps_shared(hashes: np.ndarray) -> np.ndarray:
+    """The rows whose hash comes again, and some few others: most texts join nothing."""
+    ordered = np.sort(hashes)
+    again = ordered[1:][ordered[1:] == ordered[:-1]]
+    del ordered
+    beginnings = np.zeros(1 << 24, bool)
+    beginnings[again >> np.uint64(40)] = True
+    return np.flatnonzero(beginnings[hashes >> np.uint64(40)])
+
+
+def _components(one: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
+    """Of each of so many nodes, joined by edges: the smallest node that it is joined with."""
+    root = np.arange(count, dtype=np.int32)
+    while True:
+        low, high = np.minimum(root[one], root[other]), np.maximum(root[one], root[other])
+        apart = low != high
+        if not apart.any():
+            return root
+        one, other = one[apart], other[apart]
+        np.minimum.at(root, high[apart], low[apart])
+        while not np.array_equal(root, further := root[root]):
+            root = further

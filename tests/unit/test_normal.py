@@ -1,0 +1,39 @@
+"""The normal form of columns, against Python's of every text."""
+
+import sys
+import unicodedata
+
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hybrid_dist.data.normal import normal
+
+TRICKY = (
+    "aeo\u0301\u0323\u0327\u0300ÅÅé가각ᄀ\u1161\u11a8か\u3099が"
+    "\u093c\u0958क\u094d\u064b\u0651ﬁ\u0344\U0001d15e日—"
+)
+TEXTS = st.text(st.one_of(st.sampled_from(TRICKY), st.characters(exclude_categories=["Cs"])))
+
+
+def by_python(texts: list[str]) -> list[str]:
+    return [unicodedata.normalize("NFC", text) for text in texts]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(TEXTS, max_size=8))
+def test_columns_are_normalised_as_every_text_by_itself(texts: list[str]) -> None:
+    assert normal(pa.array(texts, pa.string())).to_pylist() == by_python(texts)
+    assert normal(pa.array(["x", *texts], pa.large_string())[1:]).to_pylist() == by_python(texts)
+
+
+def test_every_letter_alone_and_after_another() -> None:
+    letters = [chr(n) for n in range(sys.maxunicode + 1) if not 0xD800 <= n <= 0xDFFF]
+    for before in ("", "a", "\u1100", "\u0327", "e\u0301"):
+        texts = [before + letter for letter in letters]
+        assert normal(pa.array(texts)).to_pylist() == by_python(texts)
+
+
+def test_text_that_has_the_form_is_not_copied() -> None:
+    texts = pa.array(["plain", "café", "Ångström", "日本語", "русский", "한국어", "العربية"])
+    assert normal(texts) is texts
