@@ -99,6 +99,9 @@ class Batching:
     language_weights: dict[str, Share] = field(default_factory=dict)
     """Draw languages of monolingual batches, and pairs when pairwise, by these weights instead of
     by size; one not named weighs 1, and 0 leaves one out."""
+    hard_negatives: Count = 0
+    """Hard negatives of each pair that a step takes, where the pairs list any; they are negatives
+    of all questions of the batch. Of longer lists every pass takes others."""
     false_negatives: Literal["mask", "keep"] = "mask"
     """What the loss does with negatives that are known to be right answers too."""
 

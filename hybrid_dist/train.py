@@ -76,7 +76,8 @@ def gather_materials(config: Config) -> Materials:
 def _dev(config: Config) -> tuple[Plan, list[Store]]:
     """The held-out pairs, in batches of the same mix, as large as they allow."""
     stores, sources = open_sources(config.data.dev)
-    batching = replace(config.batching, language_weights={})  # may name languages of train alone
+    # weights may name languages that only train has, and dev pairs may lack negatives
+    batching = replace(config.batching, language_weights={}, hard_negatives=0)
     size = min(batching.size, largest_size(sources, batching))
     if size < 2:
         raise UserError(
@@ -112,8 +113,8 @@ def _told(config: Config, materials: Materials) -> dict[str, Any]:
         **{f"the value of {key}": value for key, value in flatten(config).items()},
         **{f"the version of {name}": version for name, version in environment.versions().items()},
         **{
-            f"the number of pairs in {source.name}": source.index.rows
-            for source in materials.plan.sources
+            f"the content of {source.name}": store.fingerprint
+            for source, store in zip(materials.plan.sources, materials.stores, strict=True)
         },
     }
 
@@ -227,6 +228,9 @@ def _introduce(
         f"{ranks.world} x {ranks.device.type} ({strategy(accelerator)}, "
         f"{config.train.precision}); batches of {config.batching.size}"
     )
+    for source, store in zip(materials.plan.sources, materials.stores, strict=True):
+        if store.tokens is not None and (why := materials.tokens.unfit(store.tokens)):
+            terminal.say(f"{source.name}: texts are tokenised on the way, for {why}")
     for stream in materials.plan.left_out:
         terminal.say(stream.left_out(config.batching.size))
     if ranks.is_first:

@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from hybrid_dist.batching.draw import key, keyed_hash, permuted
+from hybrid_dist.batching.negatives import Negatives, draw_negatives
 from hybrid_dist.batching.schedule import Schedule
 from hybrid_dist.batching.streams import (
     CROSS_LINGUAL,
@@ -41,6 +42,8 @@ class GlobalBatch:
     other's question, so they are no negatives of each other."""
     lengths: np.ndarray
     """Of each row: how long its question and passage are together, in the store's measure."""
+    negatives: Negatives | None
+    """None where the run takes no hard negatives."""
 
     def __len__(self) -> int:
         return len(self.uid)
@@ -72,6 +75,8 @@ class Plan:
 
     def __init__(self, sources: Sequence[Source], batching: Batching, seed: int) -> None:
         self.sources, self.size, self._seed = sources, batching.size, seed
+        self._hard_negatives = batching.hard_negatives
+        _check_negatives(sources, batching)
         _check_languages(sources, batching)
         self.streams: dict[str, list[Stream]] = {}
         self.left_out: list[Stream] = []
@@ -108,6 +113,10 @@ class Plan:
         else:
             uids = self._uids(stream, index)[chosen]
             query_row, passage_row = self._across(stream, uids, pass_key)
+        negatives = None
+        if self._hard_negatives:
+            negatives_key = key(pass_key, "negatives")
+            negatives = draw_negatives(index, passage_row, self._hard_negatives, negatives_key)
         return GlobalBatch(
             step=step,
             stream=stream,
@@ -117,6 +126,7 @@ class Plan:
             groups=np.stack([index.passage_group[uids], index.query_group[uids]], axis=1),
             lengths=index.query_length[query_row].astype(np.int64)
             + index.passage_length[passage_row],
+            negatives=negatives,
         )
 
     def _across(
@@ -144,6 +154,14 @@ class Plan:
         if stream.languages:
             return self._pair_uids(index, *stream.languages)
         return index.parallel_uids
+
+
+def _check_negatives(sources: Sequence[Source], batching: Batching) -> None:
+    if batching.hard_negatives and not any(len(source.index.negatives) for source in sources):
+        raise UserError(
+            f"batching.hard_negatives: is {batching.hard_negatives}, but no pair of data.train has "
+            "`negatives`; set it to 0, or give pairs that have them"
+        )
 
 
 def _check_languages(sources: Sequence[Source], batching: Batching) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hybrid_dist.data.token_cache import TokenCache
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.packing import Packed
 from hybrid_dist.model.settings import Settings
@@ -45,6 +46,12 @@ class TextTokens:
         """Tokens of each question and its passage together, as they would be encoded."""
         counts = zip(self.query_ids(queries), self.passage_ids(passages), strict=True)
         return [len(query) + len(passage) for query, passage in counts]
+
+    def unfit(self, cache: TokenCache) -> str:
+        """Why a store's token ids are not those of this model; empty where they are."""
+        most = max(self.settings.max_query_tokens, self.settings.max_passage_tokens)
+        prefixes = self.settings.query_prefix, self.settings.passage_prefix
+        return cache.unfit(self.tokenizer, *prefixes, most)
 
     def check(self, config: Any) -> None:
         """Refuse a tokenizer whose ids the model has no embeddings for."""

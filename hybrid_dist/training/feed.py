@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from hybrid_dist.batching import GlobalBatch, Plan, Share, deal
@@ -11,6 +12,7 @@ from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.data.store import Store
 from hybrid_dist.loss.contrastive import Rows
 from hybrid_dist.model.encoder import Chunk
+from hybrid_dist.model.packing import Packed
 from hybrid_dist.model.tokens import TextTokens
 
 AHEAD = 3
@@ -27,6 +29,26 @@ class Work:
     rows: Rows
 
 
+class StoreTokens:
+    """Token ids of a store's texts: those that it keeps, where they are what the model needs."""
+
+    def __init__(self, store: Store, tokens: TextTokens) -> None:
+        self.index, self._store, self._tokens = store.index, store, tokens
+        self.unfit = "it keeps none" if store.tokens is None else tokens.unfit(store.tokens)
+        """Why texts are tokenised on the way; empty: they are not."""
+
+    def queries(self, rows: np.ndarray) -> Sequence[Sequence[int]]:
+        if self._store.tokens is not None and not self.unfit:
+            return self._store.tokens.queries(rows, self._tokens.settings.max_query_tokens)
+        return self._tokens.query_ids(self._store.queries(rows))
+
+    def passages(self, numbers: np.ndarray) -> Sequence[Sequence[int]]:
+        """Of passages by their numbers."""
+        if self._store.tokens is not None and not self.unfit:
+            return self._store.tokens.passages(numbers, self._tokens.settings.max_passage_tokens)
+        return self._tokens.passage_ids(self._store.passage_texts(numbers))
+
+
 class Feed:
     """Turns steps of the plan into this rank's work."""
 
@@ -39,7 +61,7 @@ class Feed:
         chunk_size: int,
         mask: bool,
     ) -> None:
-        self._plan, self._stores, self._tokens = plan, stores, tokens
+        self._plan, self._tokens = plan, [StoreTokens(store, tokens) for store in stores]
         self._ranks, self._chunk_size, self._mask = ranks, chunk_size, mask
 
     def steps(self, first: int, last: int) -> Iterator[Work]:
@@ -67,17 +89,29 @@ class Feed:
         )
 
     def _chunk(self, batch: GlobalBatch, share: Share, cut: slice) -> Chunk:
-        rows, store = share.rows[cut], self._stores[batch.stream.source]
+        rows, tokens = share.rows[cut], self._tokens[batch.stream.source]
+        candidates = tokens.index.passage_of[batch.passage_row[rows]]
+        if batch.negatives is not None:
+            drawn = batch.negatives.passages[batch.negatives.of(rows)]
+            candidates = np.concatenate([candidates, drawn])
         return Chunk(
-            self._tokens.queries(store.queries(batch.query_row[rows])),
-            self._tokens.passages(store.passages(batch.passage_row[rows])),
+            Packed.of(tokens.queries(batch.query_row[rows])),
+            Packed.of(tokens.passages(candidates)),
         )
 
     def _rows(self, batch: GlobalBatch, share: Share) -> Rows:
+        groups = torch.from_numpy(batch.groups[share.order]) if self._mask else None
+        if batch.negatives is None:
+            return Rows(self._ranks.rank, share.counts, groups)
+        ends = np.cumsum(share.counts)[:-1]
+        drawn = np.split(batch.negatives.counts[share.order], ends)
+        of = batch.negatives.groups[batch.negatives.of(share.order)]
         return Rows(
-            rank=self._ranks.rank,
-            counts=share.counts,
-            groups=torch.from_numpy(batch.groups[share.order]) if self._mask else None,
+            self._ranks.rank,
+            share.counts,
+            groups,
+            negatives=tuple(int(counts.sum()) for counts in drawn),
+            negative_groups=torch.from_numpy(of.astype(np.int64)) if self._mask else None,
         )
 
     def _on_device(self, work: Work) -> Work:
@@ -85,5 +119,9 @@ class Feed:
         if device.type == "cpu":
             return work
         chunks = [chunk.to(device) for chunk in work.chunks]
-        groups = None if work.rows.groups is None else work.rows.groups.to(device)
-        return replace(work, chunks=chunks, rows=replace(work.rows, groups=groups))
+        groups, negative_groups = (
+            None if part is None else part.to(device)
+            for part in (work.rows.groups, work.rows.negative_groups)
+        )
+        rows = replace(work.rows, groups=groups, negative_groups=negative_groups)
+        return replace(work, chunks=chunks, rows=rows)

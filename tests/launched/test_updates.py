@@ -17,6 +17,7 @@ NAMES = (
     "symmetric",
     "learned temperature",
     "no masks",
+    "hard negatives",
     "padded",
     "labse",
     "all",

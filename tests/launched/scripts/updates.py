@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -45,27 +45,41 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "symmetric": {"symmetric": True},
     "learned temperature": {"learn_temperature": True},
     "no masks": {"mask": False},
+    "hard negatives": {"chunks": 3, "negatives": 2},
     "padded": {"chunks": 3, "padded": True},
     "labse": {"chunks": 3, "pooling": "labse"},
-    "all": {"chunks": 3, "symmetric": True, "learn_temperature": True},
-    "dropout": {"chunks": 3, "dropout": 0.1, "learn_temperature": True},
+    "all": {"chunks": 3, "symmetric": True, "learn_temperature": True, "negatives": 1},
+    "dropout": {"chunks": 3, "dropout": 0.1, "learn_temperature": True, "negatives": 1},
 }
 
 
 def pairs_with_shared_passages(toy: Path) -> Path:
-    """Toy pairs in which two uids share each passage, so that batches hold false negatives."""
+    """Toy pairs in which two uids share each passage, so that batches hold false negatives; and two
+    hard negatives each, of which one is another uid's right passage."""
     lines = [json.loads(line) for line in (toy / "train.jsonl").read_text().splitlines()]
     passages = {(row["lang"], row["uid"]): row["passage"] for row in lines}
     uids = sorted({row["uid"] for row in lines})[:60]
     partner = {uid: uids[i // 2 * 2] for i, uid in enumerate(uids)}
-    kept = [
-        row | {"passage": passages[row["lang"], partner[row["uid"]]]}
-        for row in lines
-        if row["uid"] in partner
-    ]
+    other = dict(zip(uids, [*uids[3:], *uids[:3]], strict=True))
+    kept = []
+    for row in lines:
+        if row["uid"] in partner:
+            mine = passages[row["lang"], partner[row["uid"]]]
+            another = passages[row["lang"], partner[other[row["uid"]]]]
+            negatives = [another, " ".join(reversed(mine.split()))]
+            kept.append(row | {"passage": mine, "negatives": negatives})
     file = Path(tempfile.mkdtemp()) / "pairs.jsonl"
     file.write_text("\n".join(map(json.dumps, kept)))
     return file
+
+
+class Vectors(NamedTuple):
+    """Of a whole batch: questions and passages in the order of its rows, then hard negatives."""
+
+    queries: Tensor
+    passages: Tensor
+    negatives: Tensor
+    negative_texts: list[str]
 
 
 class Case:
@@ -76,6 +90,11 @@ class Case:
         self.config = config_of(toy, self.asked, world)
         self.mask, self.dropout = self.asked.get("mask", True), self.asked.get("dropout", 0.0)
         self.store = Store.open([pairs])
+        self.answers: dict[str, set[str]] = {}
+        """Of each uid: its passage in every language."""
+        for line in Path(pairs).read_text().splitlines():
+            row = json.loads(line)
+            self.answers.setdefault(row["uid"], set()).add(row["passage"])
         self.plan = Plan([Source("pairs", self.store.index)], self.config.batching, seed=3)
         self.tokens = TextTokens.load(
             self.config.model.name_or_path, Settings.of(self.config.model)
@@ -98,16 +117,21 @@ class Case:
         loss = self.config.loss
         return BiEncoder(encoder, loss.temperature, loss.learn_temperature)
 
-    def loss(self, queries: Tensor, passages: Tensor, temperature: Tensor, step: int) -> Tensor:
-        """Plain cross-entropy of the whole batch; vectors in the order of its rows."""
-        scores = queries @ passages.T / temperature
+    def loss(self, vectors: "Vectors", temperature: Tensor, step: int) -> Tensor:
+        """Plain cross-entropy of the whole batch."""
+        batch, rows = self.plan.batch(step), torch.arange(SIZE)
+        candidates = torch.cat([vectors.passages, vectors.negatives])
+        scores = vectors.queries @ candidates.T / temperature
         if self.mask:
-            groups = self.plan.batch(step).groups
-            same = torch.from_numpy((groups[:, None] == groups[None]).any(-1))
-            scores = scores.masked_fill(same & ~torch.eye(SIZE, dtype=torch.bool), -torch.inf)
-        loss = functional.cross_entropy(scores, torch.arange(SIZE))
+            same = torch.from_numpy((batch.groups[:, None] == batch.groups[None]).any(-1))
+            same &= ~torch.eye(SIZE, dtype=torch.bool)
+            right = [self.answers[uid] for uid in self.store.uids(batch.query_row)]
+            told = [[text in mine for text in vectors.negative_texts] for mine in right]
+            wrong = torch.cat([same, torch.tensor(told, dtype=torch.bool).view(SIZE, -1)], dim=1)
+            scores = scores.masked_fill(wrong, -torch.inf)
+        loss = functional.cross_entropy(scores, rows)
         if self.config.loss.symmetric:
-            loss = (loss + functional.cross_entropy(scores.T, torch.arange(SIZE))) / 2
+            loss = (loss + functional.cross_entropy(scores[:, :SIZE].T, rows)) / 2
         return loss
 
     def judged(self, world: int) -> tuple[list[float], list[dict[str, Tensor]]]:
@@ -119,11 +143,11 @@ class Case:
         losses, weights = [], []
         for step in range(STEPS):
             encode = self._replayed if self.dropout else self._together
-            queries, passages = encode(model, step, world)
+            vectors = encode(model, step, world)
             temperature = torch.tensor(self.config.loss.temperature)
             if model.log_temperature is not None:
                 temperature = model.log_temperature.exp()
-            loss = self.loss(queries, passages, temperature, step)
+            loss = self.loss(vectors, temperature, step)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -131,25 +155,34 @@ class Case:
             weights.append({name: part.clone() for name, part in model.state_dict().items()})
         return losses, weights
 
-    def _together(self, model: BiEncoder, step: int, world: int) -> tuple[Tensor, Tensor]:
+    def _together(self, model: BiEncoder, step: int, world: int) -> "Vectors":
         batch = self.plan.batch(step)
-        return (
-            pooled(model, self.tokens.queries(self.store.queries(batch.query_row))),
-            pooled(model, self.tokens.passages(self.store.passages(batch.passage_row))),
-        )
+        queries = pooled(model, self.tokens.queries(self.store.queries(batch.query_row)))
+        passages = pooled(model, self.tokens.passages(self.store.passages(batch.passage_row)))
+        if batch.negatives is None:
+            return Vectors(queries, passages, passages[:0], [])
+        texts = self.store.passage_texts(batch.negatives.passages)
+        return Vectors(queries, passages, pooled(model, self.tokens.passages(texts)), texts)
 
-    def _replayed(self, model: BiEncoder, step: int, world: int) -> tuple[Tensor, Tensor]:
+    def _replayed(self, model: BiEncoder, step: int, world: int) -> "Vectors":
         """Every rank's chunks in turn, each kept in memory, under that rank's random numbers."""
-        found: list[tuple[Tensor, Tensor]] = []
+        batch = self.plan.batch(step)
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
         order = []
         for rank in range(world):
             work = next(self.feed(Ranks(rank, world)).steps(step, step + 1))
             torch.manual_seed(seed_of(rank, step))
-            found += [model([chunk])[:2] for chunk in work.chunks]
-            order.append(torch.from_numpy(work.share.rows.copy()))
-        at = torch.cat(order).argsort()
-        queries, passages = (torch.cat(parts)[at] for parts in zip(*found, strict=True))
-        return queries, passages
+            for chunk in work.chunks:
+                queries, candidates, _ = model([chunk])
+                rows = len(queries)
+                found.append((queries, candidates[:rows], candidates[rows:]))
+            order.append(work.share.rows)
+        queries, passages, negatives = (torch.cat(parts) for parts in zip(*found, strict=True))
+        of = np.concatenate(order)
+        assert batch.negatives is not None
+        drawn = batch.negatives.passages[batch.negatives.of(of)]
+        at = torch.from_numpy(of).argsort()
+        return Vectors(queries[at], passages[at], negatives, self.store.passage_texts(drawn))
 
 
 def seed_of(rank: int, step: int) -> int:
@@ -168,7 +201,11 @@ def config_of(toy: Path, asked: dict[str, Any], world: int) -> Config:
             dropout=asked.get("dropout", 0.0),
             attention_dropout=0.0,
         ),
-        batching=Batching(size=SIZE, mix=Mix(monolingual=1, cross_lingual=1, multilingual=1)),
+        batching=Batching(
+            size=SIZE,
+            mix=Mix(monolingual=1, cross_lingual=1, multilingual=1),
+            hard_negatives=asked.get("negatives", 0),
+        ),
         loss=Loss(
             symmetric=asked.get("symmetric", False),
             learn_temperature=asked.get("learn_temperature", False),
