@@ -18,7 +18,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from hybrid_dist.data import layout
+from hybrid_dist.data.build import NoPairs, build
 from hybrid_dist.data.overlap import Evaluated, Hit, Overlap, primary, squeezed
+from hybrid_dist.data.reading import PAIRS, Reading
 from hybrid_dist.data.store import Store
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.tasks import Task, load_task
@@ -50,7 +53,7 @@ class Options:
     """Print one JSON object instead of tables."""
     drop: Path | None = None
     """Write the pairs here without those found, and without their parallels: a translation of what
-    is evaluated on tells it too."""
+    is evaluated on tells it too. A store; a pair file if its name ends in .jsonl or .jsonl.gz."""
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist overlap") -> None:
@@ -67,7 +70,13 @@ def main(args: Sequence[str], program: str = "hybrid-dist overlap") -> None:
     else:
         show(found, options.examples)
     if options.drop is not None:
-        kept = write(without(blocks(store), found.uids), options.drop)
+        pairs = without(blocks(store), found.uids)
+        is_file = options.drop.name.endswith((".jsonl", ".jsonl.gz"))
+        kept = (
+            write_file(pairs, options.drop)
+            if is_file
+            else write_store(pairs, options.drop, options)
+        )
         if not options.json:
             print(f"{options.drop}: {kept:,} of {store.index.rows:,} pairs are left")
     elif found.best:
@@ -101,13 +110,18 @@ def blocks(store: Store) -> Iterator[pa.RecordBatch]:
     index = store.index
     for start in range(0, index.rows, BLOCK):
         rows = np.arange(start, min(start + BLOCK, index.rows))
+        ends = index.negative_starts[start : start + len(rows) + 1]
+        negatives = store.passage_texts(index.negatives[ends[0] : ends[-1]])
+        listed = pa.ListArray.from_arrays(pa.array(ends - ends[0], pa.int32()), negatives)
         columns = {
             "uid": store.uids(rows),
             "lang": [index.languages[code] for code in index.language_of(rows)],
             "query": store.queries(rows),
             "passage": store.passages(rows),
+            "negatives": listed.cast(PAIRS.field("negatives").type),
+            "place": rows,
         }
-        yield pa.RecordBatch.from_pydict(columns)
+        yield pa.RecordBatch.from_pydict(columns, PAIRS)
 
 
 def without(pairs: Iterable[pa.RecordBatch], uids: set[str]) -> Iterator[pa.RecordBatch]:
@@ -117,7 +131,19 @@ def without(pairs: Iterable[pa.RecordBatch], uids: set[str]) -> Iterator[pa.Reco
         yield block.filter(pc.invert(pc.is_in(block.column("uid"), value_set=left_out)))
 
 
-def write(pairs: Iterable[pa.RecordBatch], out: Path) -> int:
+def write_store(pairs: Iterable[pa.RecordBatch], out: Path, options: Options) -> int:
+    """Write pairs as a store; how many there were."""
+    with layout.replaced(out) as folder:
+        try:
+            languages = build(pairs, Reading(), folder)
+        except NoPairs:
+            raise UserError(f"--drop {out}: no pair would be left") from None
+        told = {"source": "overlap", "paths": [options.store], "without": list(options.task)}
+        layout.write_manifest(folder, told | {"languages": languages})
+    return sum(counts["pairs"] for counts in languages.values())
+
+
+def write_file(pairs: Iterable[pa.RecordBatch], out: Path) -> int:
     """Write pairs as a pair file; how many there were."""
     if out.exists():
         raise UserError(f"--drop {out}: exists already; name a new file")
@@ -126,7 +152,7 @@ def write(pairs: Iterable[pa.RecordBatch], out: Path) -> int:
     part = out.with_name(f"{out.name}.part")
     with gzip.open(part, "wb", 6) if out.suffix == ".gz" else part.open("wb") as lines:
         for block in pairs:
-            for row in block.to_pylist():
+            for row in block.drop_columns(["place"]).to_pylist():
                 lines.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
                 count += 1
     part.replace(out)

@@ -187,6 +187,28 @@ def test_the_command_tells_and_fails(
     assert found["examples"][0]["training"]["uid"] == "a"
 
 
+def test_dropping_writes_a_store_with_its_hard_negatives(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    train, task = files
+    rows = [json.loads(line) for line in train.read_text().splitlines()]
+    for row in rows:
+        row["negatives"] = [f"not {row['uid']} in {row['lang']}", "nothing"]
+    train.write_text("\n".join(map(json.dumps, rows)))
+    out = tmp_path / "clean"
+    assert run(monkeypatch, train, "--task", f"pairs:{task}", "--drop", out) == 0
+    assert "1 of 3 pairs are left" in capsys.readouterr().out
+    store = Store.open([str(out)])
+    assert (out / "manifest.json").is_file()
+    assert store.uids(np.arange(1)) == ["b"]
+    assert store.passage_texts(store.index.negatives) == ["not b in en", "nothing"]
+    left = [row for row in rows if row["uid"] == "a"]
+    train.write_text("\n".join(map(json.dumps, left)))
+    assert run(monkeypatch, train, "--task", f"pairs:{task}", "--drop", tmp_path / "none") == 2
+    assert "no pair would be left" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
 def test_dropping_takes_the_parallels_too(
     files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
