@@ -11,7 +11,6 @@ attention has no dropout, so neither side has any there.
 """
 
 import argparse
-import gzip
 import json
 import os
 import resource
@@ -23,13 +22,14 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-import pyarrow as pa
 import torch
 from torch.nn import functional
 
 from hybrid_dist.batching import Plan
 from hybrid_dist.cluster.start import start
 from hybrid_dist.config import Batching, Config, Loss, Mix, Model, Optim, Train
+from hybrid_dist.data.reading import Reading
+from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store import Source, Store
 from hybrid_dist.loss.contrastive import Rows, contrastive_loss
 from hybrid_dist.model.encoder import BiEncoder
@@ -134,7 +134,7 @@ class Bench:
             optim=Optim(lr=1e-5, schedule="constant", max_grad_norm=1.0),
             train=Train(steps=10**6, precision="fp32", chunk_size=chunk_size),
         )
-        self.store = Store(xquad_r())
+        self.store = xquad_r()
         self.plan = Plan([Source("xquad-r", self.store.index)], self.config.batching, seed=1)
 
     def ours(self) -> tuple[Step, Callable[[int], float]]:
@@ -241,25 +241,15 @@ def minilm() -> str:
     return str(Path(spec.origin).parent / "model")
 
 
-def xquad_r() -> pa.Table:
+def xquad_r() -> Store:
     """English questions and their paragraphs."""
     folder = os.environ.get("HYBRID_DIST_DATA")
     file = Path(folder or "", "xquad-r", "en.json.gz")
     if not folder or not file.is_file():
         raise SystemExit("set HYBRID_DIST_DATA to a folder with xquad-r/en.json.gz (XQuAD-R)")
-    articles = json.loads(gzip.decompress(file.read_bytes()))["data"]
-    rows = [
-        {
-            "uid": question["id"],
-            "lang": "en",
-            "query": question["question"],
-            "passage": paragraph["context"],
-        }
-        for article in articles
-        for paragraph in article["paragraphs"]
-        for question in paragraph["qas"]
-    ]
-    return pa.Table.from_pylist(sorted(rows, key=lambda row: row["uid"]))
+    reading = Reading()
+    pairs = SOURCES["squad"].pairs
+    return Store.of(pairs([str(file)], reading), reading)  # type: ignore[misc]
 
 
 # --- measuring
