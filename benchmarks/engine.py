@@ -40,6 +40,7 @@ from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.optimizer import adamw
 from hybrid_dist.training.update import Updater
 
+PARTS = ("loss", "step", "cached")
 Step = Callable[[int, int], None]
 """Runs steps first .. last - 1."""
 
@@ -48,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("what", nargs="*", choices=["loss", "step", "cached"], default=[])
+    parser.add_argument("what", nargs="*", help=f"{', '.join(PARTS)}; all, unless some are named")
     parser.add_argument("--turns", type=int, default=5, help="turns each")
     parser.add_argument("--steps", type=int, default=2, help="steps a turn")
     parser.add_argument("--size", type=int, default=64, help="pairs in a batch")
@@ -57,7 +58,9 @@ def main() -> None:
     if options.memory:
         tell_memory(options.memory)
         return
-    for what in options.what or ["loss", "step", "cached"]:
+    for what in options.what or PARTS:
+        if what not in PARTS:
+            parser.error(f"{what!r} is none of {', '.join(PARTS)}")
         {"loss": losses, "step": steps, "cached": cached}[what](options)
 
 
