@@ -13,7 +13,6 @@ attention has no dropout, so neither side has any there.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -105,6 +104,7 @@ def vectors(size: int) -> list[torch.Tensor]:
 
 def memory_of_loss() -> dict[str, float]:
     queries, passages, temperature = vectors(65_536)
+    forget_peak()
     inputs = peak_gib()
     begin = time.perf_counter()
     rows = Rows(0, (65_536,), None)
@@ -293,18 +293,20 @@ def tell_memory(what: str) -> None:
     side, size, chunk = what.split(":")
     bench = Bench(int(size), 256, int(chunk))
     run = bench.ours()[0] if side == "ours" else bench.theirs()
-    before = now_gib()
+    forget_peak()
+    before = peak_gib()
     run(0, 2)
     print(json.dumps({"beyond_gib": peak_gib() - before}))
 
 
-def now_gib() -> float:
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) / 2**20
+def forget_peak() -> None:
+    """From here on the peak is that of what follows."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_gib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 2**20
 
 
 if __name__ == "__main__":

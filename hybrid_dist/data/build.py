@@ -24,8 +24,10 @@ from hybrid_dist.data.spill import Spill
 from hybrid_dist.data.threads import ahead
 from hybrid_dist.errors import UserError
 
-PART = 192 << 20
+PART = 128 << 20
 """Bytes of text that are sorted at once."""
+PASSES = 8
+"""Parts for which the same rows are read; where there are more, groups are put aside first."""
 HASHES = (("query_hash", pa.uint64()), ("passage_hash", pa.uint64()))
 ASIDE = pa.schema([*PAIRS, *HASHES, ("negative_hashes", pa.list_(pa.uint64()))])
 ARRAYS: dict[str, type[np.generic]] = {
@@ -38,6 +40,9 @@ ARRAYS: dict[str, type[np.generic]] = {
     "text_length": np.uint16,
 }
 """What is written part by part: of each row, and the lengths of distinct passages."""
+
+
+Read = Callable[[], Iterator[pa.RecordBatch]]
 
 
 class NoPairs(UserError):
@@ -65,6 +70,7 @@ def build(
     with TextWriter(folder / layout.UIDS) as out:
         out.append(uids)
     counts = _write_languages(aside, row_uids, uids, reading, folder)
+    aside.remove()
     pa.default_memory_pool().release_unused()
     finish_index(folder, counts, len(uids))
     return counts
@@ -130,9 +136,9 @@ def _write_languages(
 ) -> dict[str, dict[str, int]]:
     """Write texts and rows, language after language; how many pairs and passages each has."""
     counts = {language: {"pairs": 0, "passages": 0} for language in row_uids}
-    parts = _parts(aside, row_uids, folder / "parts.arrow")
+    parts = _parts(aside, row_uids, folder)
     with _Writers(folder) as out:
-        for part, rows in ahead(partial(sort_part, uids=uids), parts, workers=1):
+        for part, rows in ahead(partial(sort_part, uids=uids), parts):
             for place, first, uid in rows.clashes:
                 reading.refuse(
                     reading.where(place),
@@ -145,25 +151,47 @@ def _write_languages(
     return counts
 
 
-def _parts(aside: Spill, row_uids: Mapping[str, np.ndarray], file: Path) -> Iterator[Part]:
+def _parts(aside: Spill, row_uids: Mapping[str, np.ndarray], folder: Path) -> Iterator[Part]:
     """All rows by language, and by ranges of uids where there are many."""
     for language, row_uid in row_uids.items():
         count = -(-aside.bytes[language] // PART)
-        if count <= 1:
-            yield Part(language, partial(aside.read, language), row_uid)
+        read = partial(aside.read, language)
+        if count <= PASSES:
+            yield from _picked(language, read, row_uid, count)
             continue
-        bounds = np.sort(row_uid)[[len(row_uid) * n // count for n in range(1, count)]]
-        part_of_row = np.searchsorted(bounds, row_uid, side="right")
-        parted, first = Spill(file, ASIDE), 0
-        for batch in aside.read(language):
-            parts = part_of_row[first : first + len(batch)]
-            for part in np.unique(parts).tolist():
-                parted.put(part, batch.filter(pa.array(parts == part)))
+        group_of_row = _ranges(row_uid, -(-count // PASSES))
+        groups, first = Spill(folder / f"{language}.arrow", ASIDE), 0
+        for batch in read():
+            of_batch = group_of_row[first : first + len(batch)]
+            for group in np.unique(of_batch).tolist():
+                groups.put(group, batch.filter(pa.array(of_batch == group)))
             first += len(batch)
-        parted.finish()
-        for part in range(count):
-            if parted.rows[part]:
-                yield Part(language, partial(parted.read, part), row_uid[part_of_row == part])
+        groups.finish()
+        for group in np.unique(group_of_row).tolist():
+            rows = row_uid[group_of_row == group]
+            yield from _picked(language, partial(groups.read, group), rows, PASSES)
+
+
+def _picked(language: str, read: Read, row_uid: np.ndarray, count: int) -> Iterator[Part]:
+    """The rows as so many parts, each by a reading of its own."""
+    part_of_row = _ranges(row_uid, count)
+    for part in range(count):
+        chosen = part_of_row == part
+        if chosen.any():
+            yield Part(language, partial(_filtered, read, chosen), row_uid[chosen])
+
+
+def _ranges(row_uid: np.ndarray, count: int) -> np.ndarray:
+    """Of each row: which of so many ranges of uids it is in; they have about equally many rows."""
+    bounds = np.sort(row_uid)[[len(row_uid) * n // count for n in range(1, count)]]
+    return np.searchsorted(bounds, row_uid, side="right")
+
+
+def _filtered(read: Read, chosen: np.ndarray) -> Iterator[pa.RecordBatch]:
+    first = 0
+    for batch in read():
+        yield batch.filter(pa.array(chosen[first : first + len(batch)]))
+        first += len(batch)
 
 
 class _Writers:
