@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import wandb
 from wandb.proto import wandb_internal_pb2
 
 BLOCK = 32 * 1024
@@ -35,6 +36,7 @@ class OfflineRun:
 
 def offline_runs(folder: Path) -> list[OfflineRun]:
     """All offline runs below a folder, oldest first."""
+    wandb.teardown()  # the service may still be writing when `finish` returns
     files = folder.glob("**/offline-run-*/run-*.wandb")
     return [read(file) for file in sorted(files, key=lambda file: file.stat().st_mtime_ns)]
 
