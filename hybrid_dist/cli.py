@@ -32,13 +32,15 @@ class Toy(ToyOptions):
 class Compare:
     """Put evaluated runs side by side: mAP in the three settings and the language bias.
 
+    Differences are from the first run, question by question.
+
     Example: hybrid-dist compare runs/demo/monolingual runs/demo/hybrid --out runs/demo
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run folders, or folders that `hybrid-dist evaluate --out` wrote."""
     out: Path | None = None
-    """Also write report.html, .md and .json into this folder."""
+    """Also write report.html, .md, .tex, .csv and .json into this folder."""
     task: str | None = None
     """Name of the task to compare, where runs have several."""
 
@@ -94,13 +96,21 @@ def overlap(args: Sequence[str]) -> None:
     main(args, f"{PROGRAM} overlap")
 
 
-def compare(args: Sequence[str]) -> None:
+def compare_runs(args: Sequence[str]) -> None:
     from rich.console import Console
 
-    from hybrid_dist.studies import compare as comparison
+    from hybrid_dist.studies import compare_pages
+    from hybrid_dist.studies.compare import compare
 
     asked = tyro.cli(Compare, args=args, prog=f"{PROGRAM} compare", use_underscores=True)
-    Console().print(comparison.compare(asked.runs, asked.out, asked.task).table())
+    found = compare(asked.runs, asked.task)
+    if asked.out is not None:
+        compare_pages.write(found, asked.out)
+    for table in found.tables():
+        Console().print(table)
+    for run, why in found.paired.refused.items():
+        if len(asked.runs) > 1:
+            print(f"{run} is not paired: {why}")
 
 
 def init(args: Sequence[str]) -> None:
@@ -125,7 +135,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     ),
     "evaluate": (evaluate, "score a model on tasks and write reports"),
     "overlap": (overlap, "check that what is evaluated on was not trained on"),
-    "compare": (compare, "put evaluated runs side by side"),
+    "compare": (compare_runs, "put evaluated runs side by side"),
     "init": (init, "lay out configs, launchers and SLURM scripts in a folder"),
 }
 

@@ -162,6 +162,9 @@ class Eval:
     """Evaluation tasks, each NAME:PATH, or NAME:PATH?option=value."""
     metric: str = "map.multilingual"
     """Figure of the first task's report that chooses the best checkpoint, or NAME/figure."""
+    groups: tuple[str, ...] = ()
+    """Groups of question languages that reports tell of, each NAME=LANGUAGE,LANGUAGE; `seen` and
+    `unseen` in training come by themselves."""
 
 
 @section

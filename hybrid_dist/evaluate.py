@@ -3,11 +3,13 @@
 `hybrid-dist evaluate` takes the same words and runs one process.
 """
 
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import tyro
 
@@ -15,9 +17,18 @@ from hybrid_dist.cluster.ranks import Ranks, leave
 from hybrid_dist.cluster.start import start
 from hybrid_dist.config import Eval
 from hybrid_dist.errors import UserError, nearest, reported
-from hybrid_dist.evaluation.evaluate import evaluate_task
+from hybrid_dist.evaluation.evaluate import (
+    Wanted,
+    check_run_is_possible,
+    evaluate_run,
+    evaluate_task,
+    evaluate_vectors,
+)
+from hybrid_dist.evaluation.given import GivenVectors
+from hybrid_dist.evaluation.groups import GroupsAsked
 from hybrid_dist.evaluation.report import figures
 from hybrid_dist.evaluation.tasks import Task, load_task
+from hybrid_dist.evaluation.trec import read_run
 from hybrid_dist.model.retriever import Retriever
 
 HIGHER_IS_BETTER = {
@@ -27,21 +38,58 @@ HIGHER_IS_BETTER = {
     "bias.rank_distance.mean": False,
 }
 """The figures of a report that training logs and can choose a checkpoint by."""
+TRAINED = "training_languages"
+"""Where a run folder's environment.json lists what the run was trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Score a model on tasks and write a report for each.
+    """Score a model, vectors or a run on tasks and write a report for each.
+
+    Give one of --model, --embeddings and --run.
 
     Example: hybrid-dist evaluate --model runs/demo/hybrid --task toy:runs/demo/toy --out results
     """
 
-    model: str
+    model: str | None = None
     """A run folder, a saved model, or a name or folder that transformers loads."""
+    embeddings: Path | None = None
+    """A folder of vectors made elsewhere: queries.npy, corpus.npy, query_ids.txt, corpus_ids.txt.
+    Their scores are inner products."""
+    run: Path | None = None
+    """A TREC run made elsewhere; what it does not list has no rank."""
     task: tuple[str, ...]
     """Tasks, each NAME:PATH, or NAME:PATH?option=value; docs/data.md lists them."""
     out: Path
     """Reports go to OUT/NAME/report.json, .md and .html."""
+    groups: tuple[str, ...] = ()
+    """Groups of question languages to tell of, each NAME=LANGUAGE,LANGUAGE. `seen` and `unseen`
+    come by themselves with the model of a run folder."""
+    ties: Literal["number", "trec_eval"] = "number"
+    """Equal scores: the smaller passage number first, or trec_eval's order, the larger id first."""
+    save_run: Annotated[int, tyro.conf.arg(metavar="K")] = 0
+    """Also write OUT/NAME/run.trec with the first K passages of every question; 0: none."""
+
+    def __post_init__(self) -> None:
+        given = [name for name in SUBJECTS if getattr(self, name) is not None]
+        if len(given) != 1:
+            told = " and ".join(f"--{name}" for name in given) or "none"
+            raise UserError(f"give one of --model, --embeddings and --run; {told} was given")
+        if given != ["model"] and len(self.task) > 1:
+            raise UserError(
+                f"--{given[0]}: holds what belongs to one task, but --task names {len(self.task)}; "
+                "evaluate them in turn"
+            )
+        if self.save_run < 0 or (self.save_run and self.run):
+            raise UserError(
+                f"--save-run: {self.save_run} of --run {self.run}; a run is there already"
+                if self.run
+                else f"--save-run: {self.save_run} is no number of passages; give 1 or more"
+            )
+
+
+SUBJECTS = ("model", "embeddings", "run")
+"""What can be scored."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +99,13 @@ class Evaluation:
     tasks: tuple[Task, ...]
     metric: str
     """NAME/figure."""
+    groups: GroupsAsked
 
     @classmethod
-    def of(cls, options: Eval) -> "Evaluation":
+    def of(cls, options: Eval, trained: Sequence[str] | None = None) -> "Evaluation":
+        """`trained` are the languages that the run trains on."""
         tasks = load_tasks(options.tasks)
+        groups = GroupsAsked.of(options.groups, tasks, trained)
         name, slash, wanted = options.metric.rpartition("/")
         if wanted not in HIGHER_IS_BETTER:
             known = ", ".join(HIGHER_IS_BETTER)
@@ -73,7 +124,7 @@ class Evaluation:
             raise UserError(
                 f"eval.metric: {chosen[0].spec} has no {wanted}: {why}; choose {', '.join(others)}"
             )
-        return cls(tasks, f"{name}/{wanted}")
+        return cls(tasks, f"{name}/{wanted}", groups)
 
     @property
     def higher_is_better(self) -> bool:
@@ -85,17 +136,18 @@ class Evaluation:
         """Score a saved model on all ranks: figures by NAME/figure, reports in OUT/NAME."""
         retriever = Retriever.load(str(model), ranks.device)
         found = {}
+        told = Wanted(retriever.settings, self.groups)
         for task in self.tasks:
-            report = evaluate_task(task, retriever, ranks, out / task.name, say, retriever.settings)
+            report = evaluate_task(task, retriever, ranks, out / task.name, say, told)
             for name, value in figures(report).items():
                 if name in HIGHER_IS_BETTER and value is not None:
                     found[f"{task.name}/{name}"] = value
         return found
 
 
-def load_tasks(specs: Sequence[str]) -> tuple[Task, ...]:
+def load_tasks(specs: Sequence[str], ties: str = "number") -> tuple[Task, ...]:
     """The tasks of NAME:PATH specs; two of one name would write into one folder."""
-    tasks = tuple(load_task(spec) for spec in specs)
+    tasks = tuple(load_task(spec, ties) for spec in specs)
     names = [task.name for task in tasks]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -113,18 +165,41 @@ def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.evaluate
 
 
 def run(options: Options) -> None:
-    tasks = load_tasks(options.task)
+    tasks = load_tasks(options.task, options.ties)
+    trained = trained_languages(Path(options.model)) if options.model is not None else None
+    groups = GroupsAsked.of(options.groups, tasks, trained)
+    for task in tasks:
+        check_run_is_possible(task, options.save_run)
     _, ranks = start()
-    retriever = Retriever.load(options.model, ranks.device)
 
     def say(message: str) -> None:
         if ranks.is_first:
             print(message, file=sys.stderr, flush=True)
 
-    for task in tasks:
-        out = options.out / task.name
-        evaluate_task(task, retriever, ranks, out, say, retriever.settings)
+    if options.model is not None:
+        retriever = Retriever.load(options.model, ranks.device)
+        wanted = Wanted(retriever.settings, groups, options.save_run)
+        for task in tasks:
+            evaluate_task(task, retriever, ranks, options.out / task.name, say, wanted)
+    elif options.embeddings is not None:
+        vectors = GivenVectors(options.embeddings, tasks[0])
+        wanted = Wanted(vectors.settings, groups, options.save_run)
+        evaluate_vectors(tasks[0], vectors, ranks, options.out / tasks[0].name, say, wanted)
+    elif options.run is not None:
+        listed = read_run(options.run, tasks[0])
+        wanted = Wanted(groups=groups)
+        evaluate_run(tasks[0], listed, ranks, options.out / tasks[0].name, say, wanted)
     leave()
+
+
+def trained_languages(run: Path) -> list[str] | None:
+    """The languages that a run was trained on; None where the folder does not tell."""
+    try:
+        described = json.loads((run / "environment.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    languages = described.get(TRAINED) if isinstance(described, dict) else None
+    return languages if isinstance(languages, list) else None
 
 
 if __name__ == "__main__":

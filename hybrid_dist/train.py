@@ -19,7 +19,7 @@ from hybrid_dist.cluster.start import start, strategy
 from hybrid_dist.config import Config, flatten
 from hybrid_dist.data.store import Store, check_sources, open_sources
 from hybrid_dist.errors import UserError, reported
-from hybrid_dist.evaluate import Evaluation
+from hybrid_dist.evaluate import TRAINED, Evaluation
 from hybrid_dist.model.encoder import BiEncoder, recompute_layers
 from hybrid_dist.model.loading import build, check_lengths, read_config
 from hybrid_dist.model.settings import Settings
@@ -69,8 +69,13 @@ def gather_materials(config: Config) -> Materials:
     check_lengths(model_config, config.model)
     tokens = TextTokens.load(config.model.name_or_path, Settings.of(config.model))
     tokens.check(model_config)
-    evaluation = Evaluation.of(config.eval) if config.eval.tasks else None
+    trained = training_languages(plan)
+    evaluation = Evaluation.of(config.eval, trained) if config.eval.tasks else None
     return Materials(folder, stores, plan, dev, evaluation, model_config, tokens)
+
+
+def training_languages(plan: Plan) -> list[str]:
+    return sorted({name for source in plan.sources for name in source.index.languages})
 
 
 def _dev(config: Config) -> tuple[Plan, list[Store]]:
@@ -99,7 +104,8 @@ def run(config: Config) -> None:
     if ranks.is_first:
         materials.folder.hold()
         described = environment.describe(ranks.world, strategy(accelerator))
-        materials.folder.write_description(described | {"encoding": model.encoder.told})
+        described |= {"encoding": model.encoder.told, TRAINED: training_languages(materials.plan)}
+        materials.folder.write_description(described)
     with Terminal(config.run.name, config.train.steps, ranks.is_first) as terminal:
         _introduce(terminal, config, materials, accelerator, ranks)
         terminal.say(f"texts are {model.encoder.told}")
@@ -222,7 +228,7 @@ def _introduce(
     terminal: Terminal, config: Config, materials: Materials, accelerator: Any, ranks: Ranks
 ) -> None:
     indexes = [source.index for source in materials.plan.sources]
-    languages = {language for index in indexes for language in index.languages}
+    languages = training_languages(materials.plan)
     terminal.say(
         f"{sum(index.rows for index in indexes):,} pairs in {len(languages)} languages; "
         f"{ranks.world} x {ranks.device.type} ({strategy(accelerator)}, "

@@ -90,6 +90,26 @@ class Part(Sequence[str]):
         return self._texts[index][self._field]
 
 
+class Backwards(Sequence[str]):
+    """Texts from the last to the first, read when they are asked for."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: Any) -> Any:
+        last = len(self._texts) - 1
+        if isinstance(index, slice):
+            return [self._texts[last - row] for row in range(*index.indices(len(self._texts)))]
+        return self._texts[last - range(len(self._texts))[index]]
+
+
 def _blocks(texts: Iterator[Text]) -> Iterator[pa.RecordBatch]:
     while block := list(islice(texts, BLOCK)):
         arrays = [pa.array(values, pa.string()) for values in zip(*block, strict=True)]

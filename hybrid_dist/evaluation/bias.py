@@ -1,56 +1,161 @@
 """Language bias: whether right answers in some languages stand before equal ones in others."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from hybrid_dist.evaluation.metrics import by_language, mean
+from hybrid_dist.evaluation.metrics import Hits, by_language, mean, recall_at
 from hybrid_dist.evaluation.ranking import Ranking
+from hybrid_dist.evaluation.search import TopK
 from hybrid_dist.evaluation.tasks import Task
+
+COMPLETE_AT = (20, 100)
+"""Depths at which all right answers to a question should be there."""
 
 
 @dataclass(frozen=True)
-class RankDistance:
-    """Of every question, in the pool of all languages; NaN with fewer than two right answers."""
+class Bias:
+    """Of every question, in the pool of all languages; NaN where the question cannot tell.
+
+    A question with fewer than two right answers cannot tell how languages are treated.
+    """
 
     distance: np.ndarray
     """The highest minus the lowest rank of its right answers."""
     normalised: np.ndarray
     """0 at the smallest distance that is possible, 1 at that of a random ranking."""
+    worst_rank: np.ndarray
+    """The rank of its last right answer."""
+    complete: dict[int, np.ndarray]
+    """By depth: 1 where all right answers stand above it, else 0."""
+    first_hit_own: np.ndarray
+    """1 where its first right answer is in its own language, else 0; NaN without a choice."""
+    first_hit_expected: np.ndarray
+    """The share of its right answers in its own language: the above if no language is favoured."""
+    self_preference: np.ndarray
+    """The share of its own language in the top, over that in the pool."""
+
+    def values(self) -> dict[str, np.ndarray]:
+        """By the dotted names of the figures that are their means."""
+        complete = {f"complete_at_{k}.mean": values for k, values in self.complete.items()}
+        return {
+            "rank_distance.mean": self.distance,
+            "rank_distance.normalised": self.normalised,
+            "worst_rank.mean": self.worst_rank,
+            **complete,
+            "first_hit_own.mean": self.first_hit_own,
+            "self_preference.mean": self.self_preference,
+        }
 
 
-def rank_distance(task: Task, ranking: Ranking) -> RankDistance:
+def measure(task: Task, ranking: Ranking, top: TopK) -> Bias:
+    """The bias that every question shows."""
+    hits = Hits(task.pair_question, ranking.pooled, task.grades, len(task.question_ids))
     starts = task.relevant_starts[:-1]
     answers = np.diff(task.relevant_starts)
-    highest = np.maximum.reduceat(ranking.pooled, starts)
-    lowest = np.minimum.reduceat(ranking.pooled, starts)
-    distance = np.where((answers > 1) & task.one_pool, highest - lowest, np.nan)
-    passages = len(task.passage_ids)
+    highest = np.maximum.reduceat(ranking.pooled, starts).astype(float)
+    lowest = np.minimum.reduceat(ranking.pooled, starts).astype(float)
+    several = (answers > 1) & task.one_pool & ("rank_distance" not in task.left_out)
+    listed = several & bool(np.isfinite(ranking.pooled).all())
+    with np.errstate(invalid="ignore"):
+        distance = np.where(listed, highest - lowest, np.nan)
+    own, choice = _own(task)
+    first = _first_hits(task, ranking)
+    return Bias(
+        distance=distance,
+        normalised=_normalised(distance, answers, len(task.passage_ids)),
+        worst_rank=np.where(listed, highest, np.nan),
+        complete={
+            k: np.where(several, recall_at(k)(hits) == 1, np.nan).astype(float) for k in COMPLETE_AT
+        },
+        first_hit_own=np.where(choice, first, np.nan),
+        first_hit_expected=np.where(choice, own / answers, np.nan),
+        self_preference=_self_preference(task, top.numbers),
+    )
+
+
+def _normalised(distance: np.ndarray, answers: np.ndarray, passages: int) -> np.ndarray:
     least = answers - 1
     room = (passages + 1) * (answers - 1) / (answers + 1) - least
     normalised = np.full(len(answers), np.nan)
     np.divide(distance - least, room, out=normalised, where=room > 0)
-    return RankDistance(distance, normalised)
+    return normalised
 
 
-def summary(task: Task, found: RankDistance) -> dict[str, object]:
+def _own(task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Of each question: right answers in its language, and whether there are others as well."""
+    question = task.pair_question
+    is_own = task.pair_language == task.question_language[question]
+    own = np.bincount(question, weights=is_own, minlength=len(task.question_ids))
+    return own, (own > 0) & (own < np.diff(task.relevant_starts)) & task.one_pool
+
+
+def _first_hits(task: Task, ranking: Ranking) -> np.ndarray:
+    """Whether the first right answer is in the question's language; NaN where none is listed."""
+    question = task.pair_question
+    order = np.lexsort((ranking.pooled, question))[task.relevant_starts[:-1]]
+    own = task.pair_language[order] == task.question_language
+    return np.where(np.isfinite(ranking.pooled[order]), own, np.nan)
+
+
+def _self_preference(task: Task, top: np.ndarray) -> np.ndarray:
+    values = np.full(len(task.question_ids), np.nan)
+    if task.one_pool and len(task.languages) > 1:
+        listed = top >= 0
+        language = np.where(listed, task.passage_language[top], -1)
+        own = (language == task.question_language[:, None]).sum(axis=1)
+        expected = listed.sum(axis=1) * pool_share(task)[task.question_language]
+        np.divide(own, expected, out=values, where=expected > 0)
+    return values
+
+
+def summary(task: Task, found: Bias) -> dict[str, Any]:
     """Within every question language, then the mean over languages."""
-    rows: dict[str, dict[str, float]] = {}
+    spread = {
+        name: _spread(task, values)
+        for name, values in (("rank_distance", found.distance), ("worst_rank", found.worst_rank))
+    }
+    distance = spread["rank_distance"]
     normalised = by_language(task, found.normalised)
+    distance["normalised"] = mean(normalised)
+    for language, row in distance["by_language"].items():
+        row["normalised"] = float(normalised[task.languages.index(language)])
+    complete = {f"complete_at_{k}": _means(task, values) for k, values in found.complete.items()}
+    first = _means(task, found.first_hit_own)
+    expected = mean(by_language(task, found.first_hit_expected))
+    return {
+        **spread,
+        **complete,
+        "first_hit_own": {**first, "expected": expected},
+        "self_preference": _means(task, found.self_preference),
+    }
+
+
+def _means(task: Task, values: np.ndarray) -> dict[str, Any]:
+    rows = by_language(task, values)
+    named = {
+        name: float(v) for name, v in zip(task.languages, rows, strict=True) if not np.isnan(v)
+    }
+    return {"mean": mean(rows), "by_language": named}
+
+
+def _spread(task: Task, values: np.ndarray) -> dict[str, Any]:
+    rows: dict[str, dict[str, float]] = {}
     for code, language in enumerate(task.languages):
-        values = found.distance[task.question_language == code]
-        values = values[~np.isnan(values)]
-        if len(values):
+        known = values[task.question_language == code]
+        known = known[~np.isnan(known)]
+        if len(known):
             rows[language] = {
-                "mean": float(values.mean()),
-                "median": float(np.median(values)),
-                "p90": float(np.percentile(values, 90)),
-                "normalised": float(normalised[code]),
+                "mean": float(known.mean()),
+                "median": float(np.median(known)),
+                "p90": float(np.percentile(known, 90)),
             }
-    names = ("mean", "median", "p90", "normalised")
-    over = {name: mean(np.array([row[name] for row in rows.values()])) for name in names}
-    counted = int(np.sum(~np.isnan(found.distance)))
-    return {**over, "questions": counted, "by_language": rows}
+    over = {
+        name: mean(np.array([row[name] for row in rows.values()]))
+        for name in ("mean", "median", "p90")
+    }
+    return {**over, "questions": int(np.sum(~np.isnan(values))), "by_language": rows}
 
 
 def language_share(task: Task, top: np.ndarray) -> np.ndarray:
@@ -74,3 +179,18 @@ def pool_share(task: Task) -> np.ndarray:
     counts = np.bincount(task.passage_language, minlength=len(task.languages))
     share: np.ndarray = counts / len(task.passage_ids)
     return share
+
+
+def lift(share: np.ndarray, pool: np.ndarray) -> np.ndarray:
+    """Shares of the top over shares of the pool; NaN for a language that has no passage."""
+    values = np.full_like(share, np.nan)
+    np.divide(share, pool, out=values, where=np.broadcast_to(pool > 0, share.shape))
+    return values
+
+
+def divergence(share: np.ndarray, pool: np.ndarray) -> np.ndarray:
+    """Of each question language: the Kullback-Leibler divergence of its top from the pool, bits."""
+    ratio = lift(share, pool)
+    logs = np.log2(ratio, out=np.zeros_like(ratio), where=ratio > 0)
+    values = np.where(share > 0, share * logs, 0.0).sum(axis=1)
+    return np.where(np.isnan(share).all(axis=1), np.nan, values)

@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,19 +12,20 @@ import torch
 
 import hybrid_dist
 from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.groups import GroupsAsked
 from hybrid_dist.evaluation.page import write_report
-from hybrid_dist.evaluation.ranking import exact_ranks
-from hybrid_dist.evaluation.report import build_report, headline
-from hybrid_dist.evaluation.search import top_k
-from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.evaluation.ranking import Ranking, exact_ranks
+from hybrid_dist.evaluation.report import TOP, build_report
+from hybrid_dist.evaluation.search import TopK, top_k
+from hybrid_dist.evaluation.tables import headline
+from hybrid_dist.evaluation.tasks import TIES, Task
 from hybrid_dist.evaluation.tiles import PASSAGES, QUESTIONS, Shard, check_vectors, shard_bounds
-
-TOP = 10
-"""Passages of every question whose languages are counted."""
-
+from hybrid_dist.evaluation.trec import Run, write_run
 
 SHOWN_NOTES = 10
 """Lines that were passed over, and other things left out, that are told one by one."""
+RUN_FILE = "run.trec"
 
 
 class Embedder(Protocol):
@@ -41,67 +43,191 @@ class Embedder(Protocol):
     def embed_passages(self, texts: Sequence[str]) -> np.ndarray: ...
 
 
+class Vectors(Protocol):
+    """The float32 vectors of a task, by the numbers of its questions and passages.
+
+    None is longer than 1.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def questions(self, rows: slice) -> np.ndarray: ...
+
+    def passages(self, rows: slice) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a report tells beside the figures that every report has."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Told beside the evaluator's own."""
+    groups: GroupsAsked = field(default_factory=GroupsAsked)
+    save_run: int = 0
+    """Also list so many passages of every question in a TREC run; 0: none."""
+
+
 def evaluate_task(
     task: Task,
     embedder: Embedder,
     ranks: Ranks,
     out: Path,
     say: Callable[[str], None] | None = None,
-    settings: Mapping[str, Any] | None = None,
+    wanted: Wanted | None = None,
 ) -> dict[str, Any]:
-    """Score the task, write the report into the folder `out`, and return it, on every rank.
+    """Score the task, write the report into the folder `out`, and return it, on every rank."""
+    return evaluate_vectors(task, _Embedded(task, embedder), ranks, out, say, wanted)
 
-    `settings` are told in the report beside the evaluator's own. Every rank keeps the vectors of
-    its own shard of the passages; all have those of the questions.
+
+def evaluate_vectors(
+    task: Task,
+    vectors: Vectors,
+    ranks: Ranks,
+    out: Path,
+    say: Callable[[str], None] | None = None,
+    wanted: Wanted | None = None,
+) -> dict[str, Any]:
+    """The same with vectors that there are already.
+
+    Every rank keeps the vectors of its own shard of the passages; all have those of the questions.
     """
+    wanted = wanted or Wanted()
+    check_run_is_possible(task, wanted.save_run)
     tell = say if say is not None and ranks.is_first else _quiet
     clock = _Clock()
     tell(
-        f"{task.name}: embedding {len(task.question_ids):,} questions and "
+        f"{task.name}: vectors of {len(task.question_ids):,} questions and "
         f"{len(task.passage_ids):,} passages in {len(task.languages)} languages"
     )
-    for note in task.notes[:SHOWN_NOTES]:
-        tell(f"{task.name}: left out: {note}")
-    questions = _embed_questions(task, embedder, ranks)
-    shard = _embed_shard(task, embedder, ranks)
+    _tell_notes(task, tell)
+    questions = _all_questions(task, vectors, ranks)
+    shard = _own_shard(task, vectors, ranks)
     clock.lap("embed_s")
     tell(f"{task.name}: ranking {len(task.relevant):,} right answers")
     ranking = exact_ranks(task, questions, [shard], ranks)
     clock.lap("rank_s")
-    tell(f"{task.name}: searching the first {TOP} passages of every question")
-    top = top_k(questions, [shard], TOP, ranks)
+    depth = max(TOP, wanted.save_run)
+    tell(f"{task.name}: searching the first {depth} passages of every question")
+    top = top_k(questions, [shard], depth, ranks)
     clock.lap("search_s")
+    if ranks.is_first and wanted.save_run:
+        out.mkdir(parents=True, exist_ok=True)
+        write_run(out / RUN_FILE, task, top.first(wanted.save_run), vectors.name)
+        tell(f"{task.name}: run in {out / RUN_FILE}")
+    used = _scoring(questions.shape[1], top.method)
+    timing = {**clock.laps, "processes": ranks.world, "threads": torch.get_num_threads()}
+    return _report(
+        task, _Scored(vectors.name, ranking, top, used, timing), wanted, ranks, out, tell
+    )
+
+
+def evaluate_run(
+    task: Task,
+    run: Run,
+    ranks: Ranks,
+    out: Path,
+    say: Callable[[str], None] | None = None,
+    wanted: Wanted | None = None,
+) -> dict[str, Any]:
+    """The same for what a search has listed; passages that it did not list have no rank."""
+    tell = say if say is not None and ranks.is_first else _quiet
+    task = replace(task, notes=(*run.notes, *task.notes))
+    _tell_notes(task, tell)
+    used = {"average precision": "over the passages that the run lists, as trec_eval has it"}
+    scored = _Scored(run.name, run.ranking(task), run.top(task, TOP), used, {})
+    return _report(task, scored, wanted or Wanted(), ranks, out, tell)
+
+
+def check_run_is_possible(task: Task, depth: int) -> None:
+    """Refuse to list what stands in pools that stay apart."""
+    if depth and not task.one_pool:
+        raise UserError(
+            f"--save-run: {task.spec} keeps the passages of its language pairs apart, and a run "
+            "lists one pool; leave --save-run out"
+        )
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What a report is made of, and how it came about."""
+
+    name: str
+    ranking: Ranking
+    top: TopK
+    settings: Mapping[str, Any]
+    timing: Mapping[str, Any]
+
+
+def _report(
+    task: Task,
+    scored: _Scored,
+    wanted: Wanted,
+    ranks: Ranks,
+    out: Path,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Write the report on the first rank, and return it on all."""
+    found: dict[str, Any] = {}
     if ranks.is_first:
-        used = {**_settings(task, questions.shape[1], top.method), **(settings or {})}
-        timing = {**clock.laps, "processes": ranks.world, "threads": torch.get_num_threads()}
-        report, plots = build_report(task, embedder.name, ranking, top, used, timing)
-        write_report(out, report, plots)
-        tell(f"{task.name}: {headline(report)}")
+        report = build_report(
+            task,
+            scored.name,
+            scored.ranking,
+            scored.top.first(TOP),
+            {**_settings(task), **scored.settings, **_versions(), **wanted.settings},
+            scored.timing,
+            wanted.groups.within(task),
+        )
+        write_report(out, report)
+        found = report.found
+        tell(f"{task.name}: {headline(found)}")
         tell(f"{task.name}: report in {out}")
-    else:
-        report = {}
-    result: dict[str, Any] = ranks.from_first(report)
+    result: dict[str, Any] = ranks.from_first(found)
     return result
 
 
-def _embed_questions(task: Task, embedder: Embedder, ranks: Ranks) -> np.ndarray:
-    """The vectors of all questions; every rank embeds its part."""
+def _tell_notes(task: Task, tell: Callable[[str], None]) -> None:
+    for note in task.notes[:SHOWN_NOTES]:
+        tell(f"{task.name}: left out: {note}")
+
+
+@dataclass(frozen=True)
+class _Embedded:
+    """The vectors of a task as an embedder makes them."""
+
+    task: Task
+    embedder: Embedder
+
+    @property
+    def name(self) -> str:
+        return self.embedder.name
+
+    def questions(self, rows: slice) -> np.ndarray:
+        return _float32(self.embedder.embed_questions(self.task.question_texts[rows]))
+
+    def passages(self, rows: slice) -> np.ndarray:
+        return _float32(self.embedder.embed_passages(self.task.passage_texts[rows]))
+
+
+def _all_questions(task: Task, vectors: Vectors, ranks: Ranks) -> np.ndarray:
+    """The vectors of all questions; every rank makes its part."""
     edges = [len(task.question_ids) * rank // ranks.world for rank in range(ranks.world + 1)]
     mine = slice(edges[ranks.rank], edges[ranks.rank + 1])
-    vectors = _float32(embedder.embed_questions(task.question_texts[mine]))
+    found = vectors.questions(mine)
     names = _names(task, task.question_ids[mine], task.question_language[mine])
-    check_vectors(vectors, names, "question", ranks)
-    return ranks.gather_rows(vectors)
+    check_vectors(found, names, "question", ranks)
+    return ranks.gather_rows(found)
 
 
-def _embed_shard(task: Task, embedder: Embedder, ranks: Ranks) -> Shard:
+def _own_shard(task: Task, vectors: Vectors, ranks: Ranks) -> Shard:
     """The vectors of this rank's passages."""
     held = shard_bounds(len(task.passage_ids), ranks.world)[ranks.rank]
     mine = slice(held.start, held.stop)
-    vectors = _float32(embedder.embed_passages(task.passage_texts[mine]))
+    found = vectors.passages(mine)
     names = _names(task, task.passage_ids[mine], task.passage_language[mine])
-    check_vectors(vectors, names, "passage", ranks)
-    return Shard.of(held.start, vectors, ranks.device)
+    check_vectors(found, names, "passage", ranks)
+    return Shard.of(held.start, found, ranks.device)
 
 
 def _float32(vectors: np.ndarray) -> np.ndarray:
@@ -112,18 +238,24 @@ def _names(task: Task, ids: Sequence[str], languages: np.ndarray) -> list[str]:
     return [f"{name} in {task.languages[code]}" for name, code in zip(ids, languages, strict=True)]
 
 
-def _settings(task: Task, dimension: int, search: str) -> dict[str, Any]:
+def _settings(task: Task) -> dict[str, Any]:
     told = f"{len(task.notes):,}, the first: {task.notes[0]}" if task.notes else ""
     left_out = {"left out on reading": told} if told else {}
+    return {"task": task.spec, **left_out, "ties": TIES[task.ties]}
+
+
+def _scoring(dimension: int, search: str) -> dict[str, Any]:
     return {
-        "task": task.spec,
-        **left_out,
         "dimension": dimension,
         "average precision": "full depth, exact ranks by counting",
-        "ties": "by passage number: (language, id) ascending",
         "score": "float32 inner product",
         "tile": f"{QUESTIONS} questions x {PASSAGES} passages",
         "search": search,
+    }
+
+
+def _versions() -> dict[str, Any]:
+    return {
         "hybrid_dist": hybrid_dist.__version__,
         "torch": torch.__version__,
         "numpy": np.__version__,

@@ -1,5 +1,6 @@
 """The questions with the best and the worst rankings, with their texts."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,10 @@ def _example(
         },
         "average_precision": float(precision[question]),
         "answer": _passage(task, (own or right)[0]),
-        "ranks": [{"language": _language(task, passage), "rank": rank} for passage, rank in places],
+        "ranks": [
+            {"language": _language(task, passage), "rank": rank if rank < math.inf else None}
+            for passage, rank in places
+        ],
         "found": [
             {**_passage(task, passage), "score": score, "right": passage in right}
             for passage, score in list(found)[:SHOWN]

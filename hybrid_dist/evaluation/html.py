@@ -22,6 +22,7 @@ p { margin: 6px 0 14px; max-width: 720px; }
 .card b { display: block; font-size: 30px; line-height: 1.2; font-weight: 600;
   font-variant-numeric: tabular-nums; }
 .card span { font-size: 14px; color: var(--faint); }
+.card .between { display: block; font-variant-numeric: tabular-nums; margin-bottom: 4px; }
 .card .label { color: var(--ink); font-weight: 600; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 14px 0; width: 100%; font-variant-numeric: tabular-nums;
@@ -31,6 +32,7 @@ th, td { padding: 7px 9px; text-align: right; white-space: nowrap;
 th:first-child, td:first-child { text-align: left; padding-left: 2px; }
 thead th { font-size: 13px; white-space: normal; color: var(--faint); font-weight: 600;
   vertical-align: bottom;  border-bottom: 2px solid var(--ink); }
+td small { display: block; font-size: 12px; color: var(--faint); font-weight: 400; }
 td.best { font-weight: 700; color: var(--accent); }
 figure { margin: 18px 0 0; }
 figure img { max-width: 100%; height: auto; display: block; }
@@ -56,6 +58,8 @@ class Card:
 
     label: str
     value: str
+    between: str
+    """Its interval, or nothing."""
     note: str
 
 
@@ -86,7 +90,8 @@ def paragraph(text: str) -> str:
 def cards(items: Sequence[Card]) -> str:
     shown = (
         f'<div class="card"><span class="label">{escape(item.label)}</span>'
-        f"<b>{escape(item.value)}</b><span>{escape(item.note)}</span></div>"
+        f'<b>{escape(item.value)}</b><span class="between">{escape(item.between)}</span>'
+        f"<span>{escape(item.note)}</span></div>"
         for item in items
     )
     return f'<div class="cards">{"".join(shown)}</div>'
@@ -97,13 +102,16 @@ def table(
     rows: Sequence[Sequence[str]],
     best: Sequence[Sequence[bool]] | None = None,
 ) -> str:
-    """Columns are (name, what it means, shown on hover); cells that are best stand out."""
+    """Columns are (name, what it means, shown on hover); cells that are best stand out.
+
+    The second line of a cell is small and faint.
+    """
     names = "".join(f'<th title="{escape(hint)}">{escape(name)}</th>' for name, hint in head)
     body = []
     for number, row in enumerate(rows):
         marks = best[number] if best else [False] * len(row)
         cells = (
-            f'<td class="best">{escape(cell)}</td>' if mark else f"<td>{escape(cell)}</td>"
+            f'<td class="best">{_cell(cell)}</td>' if mark else f"<td>{_cell(cell)}</td>"
             for cell, mark in zip(row, marks, strict=True)
         )
         body.append(f"<tr>{''.join(cells)}</tr>")
@@ -111,6 +119,11 @@ def table(
         f'<div class="scroll"><table><thead><tr>{names}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
+
+
+def _cell(text: str) -> str:
+    first, _, second = text.partition("\n")
+    return escape(first) + (f"<small>{escape(second)}</small>" if second else "")
 
 
 def picture(png: bytes, alt: str, caption: str = "") -> str:

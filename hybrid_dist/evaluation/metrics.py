@@ -12,36 +12,112 @@ import numpy as np
 from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.tasks import Task
 
-Metric = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
-"""Of relevant passages: their group, their rank within it, how many groups; a value per group.
 
-A group is the right answers of one question in one pool. A group without any has NaN.
-"""
+@dataclass(frozen=True)
+class Hits:
+    """Right answers in groups: those of one question in one pool are a group."""
+
+    group: np.ndarray
+    """Of each right answer: the number of its group."""
+    rank: np.ndarray
+    """Its rank in the pool; infinite where a search did not list it."""
+    grade: np.ndarray
+    """How well it answers, 1 or more."""
+    groups: int
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """Of each group: the mean over its right answers; NaN where it has none."""
+        return _mean(self.group, values, self.groups)
+
+    def best(self) -> np.ndarray:
+        """Of each group: the rank of its first right answer; NaN where it has none."""
+        first = np.full(self.groups, np.inf)
+        np.minimum.at(first, self.group, self.rank)
+        return np.where(np.bincount(self.group, minlength=self.groups) > 0, first, np.nan)
+
+    def places(self, *order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Right answers in groups by `order`, and the place of each in its group, from 1."""
+        chosen = np.lexsort((*order, self.group))
+        ordered = self.group[chosen]
+        return chosen, np.arange(1, len(chosen) + 1) - np.searchsorted(ordered, ordered)
 
 
-def average_precision(groups: np.ndarray, ranks: np.ndarray, count: int) -> np.ndarray:
+Metric = Callable[[Hits], np.ndarray]
+"""A value per group; NaN in a group without a right answer."""
+
+
+def average_precision(hits: Hits) -> np.ndarray:
     """Mean over the right answers of the precision at each, at full depth."""
-    order = np.lexsort((ranks, groups))
-    ordered = groups[order]
-    found = np.arange(1, len(order) + 1) - np.searchsorted(ordered, ordered)
-    return _mean(ordered, found / ranks[order], count)
+    return average_precision_at(np.inf)(hits)
+
+
+def average_precision_at(k: float) -> Metric:
+    """The sum of the precision at each right answer among the first k, over min(R, k)."""
+
+    def metric(hits: Hits) -> np.ndarray:
+        order, found = hits.places(hits.rank)
+        rank, group = hits.rank[order], hits.group[order]
+        precision = np.where(rank <= k, found / rank, 0.0)
+        sums = np.bincount(group, weights=precision, minlength=hits.groups)
+        sizes = np.minimum(np.bincount(group, minlength=hits.groups), k)
+        values = np.full(hits.groups, np.nan)
+        np.divide(sums, sizes, out=values, where=sizes > 0)
+        return values
+
+    return metric
 
 
 def recall_at(k: int) -> Metric:
     """The share of the right answers among the first k."""
-    return lambda groups, ranks, count: _mean(groups, (ranks <= k).astype(float), count)
+    return lambda hits: hits.mean((hits.rank <= k).astype(float))
 
 
 def reciprocal_rank_at(k: int) -> Metric:
     """1 / the rank of the first right answer; 0 when it is not among the first k."""
 
-    def metric(groups: np.ndarray, ranks: np.ndarray, count: int) -> np.ndarray:
-        best = np.full(count, np.inf)
-        np.minimum.at(best, groups, ranks)
-        values = np.where(best <= k, 1 / best, 0.0)
-        return np.where(np.bincount(groups, minlength=count) > 0, values, np.nan)
+    def metric(hits: Hits) -> np.ndarray:
+        best = hits.best()
+        return np.where(best > k, 0.0, 1 / best)
 
     return metric
+
+
+def accuracy(hits: Hits) -> np.ndarray:
+    """1 where a right answer stands first, else 0."""
+    best = hits.best()
+    return np.where(np.isnan(best), np.nan, best == 1)
+
+
+def ndcg_at(k: int) -> Metric:
+    """The gain of the first k over that of the best order; gains are grades, as in trec_eval."""
+
+    def metric(hits: Hits) -> np.ndarray:
+        gain = np.where(hits.rank <= k, hits.grade / np.log2(hits.rank + 1), 0.0)
+        order, place = hits.places(-hits.grade)
+        ideal = np.where(place <= k, hits.grade[order] / np.log2(place + 1), 0.0)
+        total, best = (
+            np.bincount(group, weights=gains, minlength=hits.groups)
+            for group, gains in ((hits.group, gain), (hits.group[order], ideal))
+        )
+        values = np.full(hits.groups, np.nan)
+        np.divide(total, best, out=values, where=best > 0)
+        return values
+
+    return metric
+
+
+METRICS: dict[str, tuple[str, Metric]] = {
+    "map": ("mAP", average_precision),
+    "map_at_20": ("mAP@20", average_precision_at(20)),
+    "map_at_100": ("mAP@100", average_precision_at(100)),
+    "recall_at_1": ("Recall@1", recall_at(1)),
+    "recall_at_10": ("Recall@10", recall_at(10)),
+    "recall_at_100": ("Recall@100", recall_at(100)),
+    "mrr_at_10": ("MRR@10", reciprocal_rank_at(10)),
+    "ndcg_at_10": ("nDCG@10", ndcg_at(10)),
+    "accuracy": ("Accuracy", accuracy),
+}
+"""Every metric: its key in the report, its name in tables, how it is computed."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +134,11 @@ def score(metric: Metric, task: Task, ranking: Ranking) -> Scores:
     """The metric of every question in every pool."""
     questions, languages = len(task.question_ids), len(task.languages)
     question = task.pair_question
-    cells = metric(
-        question * languages + task.pair_language, ranking.in_language, questions * languages
-    )
+    group = question * languages + task.pair_language
+    cells = metric(Hits(group, ranking.in_language, task.grades, questions * languages))
     pooled = np.full(questions, np.nan)
     if task.one_pool:
-        pooled = metric(question, ranking.pooled, questions)
+        pooled = metric(Hits(question, ranking.pooled, task.grades, questions))
     return Scores(cells.reshape(questions, languages), pooled)
 
 

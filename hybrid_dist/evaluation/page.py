@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation import html, report
+from hybrid_dist.evaluation import html, tables
+from hybrid_dist.evaluation.per_question import FILE
+from hybrid_dist.evaluation.report import Report
 
 
-def write_report(folder: Path, found: Mapping[str, Any], drawn: report.Plots) -> None:
+def write_report(folder: Path, report: Report) -> None:
     """All files of a report; report.json comes last: where it is, the others are."""
+    found = report.found
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, image in drawn.items():
+        for name, image in report.plots.items():
             (folder / name).write_bytes(image)
-        (folder / "report.html").write_text(report_page(found, drawn), "utf-8")
-        (folder / "report.md").write_text(report.markdown(found), "utf-8")
+        report.values.save(folder / FILE)
+        (folder / "report.html").write_text(report_page(found, report.plots), "utf-8")
+        (folder / "report.md").write_text(tables.markdown(found), "utf-8")
         part = folder / "report.json.part"
         part.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
         part.replace(folder / "report.json")
@@ -29,14 +33,17 @@ def report_page(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
     counts = found["counts"]
     lead = (
         f"{found['model']} on {counts['questions']:,} questions and {counts['passages']:,} "
-        f"passages in {report.languages(found)} languages"
+        f"passages in {tables.languages(found)} languages"
     )
+    names = tables.SETTINGS.values()
     blocks = [
         html.cards(_headline(found)),
-        html.table([("", ""), *((n, "") for n in report.SETTINGS.values())], _metric_rows(found)),
+        html.table([(name, "") for name in ("", *names)], tables.metric_rows(found)),
+        f'<p class="note">{html.escape(_sure(found))}</p>',
         *_left_out(found),
-        html.heading("By question language", report.LEGEND),
-        html.table(report.LANGUAGE_COLUMNS, report.language_rows(found)),
+        *_groups(found),
+        html.heading("By question language", tables.LEGEND),
+        html.table(tables.LANGUAGE_COLUMNS, tables.language_rows(found)),
         html.heading("mAP by language pair"),
         html.picture(
             drawn["map_by_pair.png"],
@@ -44,7 +51,8 @@ def report_page(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
             "Each row asks in one language, each column searches the passages of one. The diagonal "
             "is the monolingual setting, the rest is the cross-lingual one.",
         ),
-        *_distances(found, drawn),
+        *_bias(found),
+        *_distances(drawn),
         *_shares(drawn),
         html.heading("Best examples", "By average precision, in the largest pool that there is."),
         *(_example(example) for example in found["examples"]["best"]),
@@ -57,28 +65,50 @@ def report_page(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
 
 
 def _headline(found: Mapping[str, Any]) -> list[html.Card]:
-    distance = found["bias"]["rank_distance"]
+    bias, sure = found["bias"], found["intervals"]
     notes = {
         "monolingual": "question and pool in one language",
         "cross_lingual": "question in one, pool in another",
         "multilingual": "one pool of all languages",
     }
-    cards = [
-        html.Card(f"mAP {report.SETTINGS[name].lower()}", report.show(found["map"][name]), note)
+    shown = [
+        (f"mAP {tables.SETTINGS[name].lower()}", found["map"][name], f"map.{name}", 3, note)
         for name, note in notes.items()
     ]
-    note = f"lower is better; {report.show(distance['normalised'])} of a random ranking's"
-    return [*cards, html.Card("Rank distance", report.show_distance(distance["mean"]), note)]
+    distance = bias["rank_distance"]
+    note = f"lower is better; {tables.show(distance['normalised'])} of a random ranking's"
+    shown += [("Rank distance", distance["mean"], "bias.rank_distance.mean", 1, note)]
+    cards = []
+    for label, value, key, digits, told in shown:
+        figure, _, between = tables.with_interval(value, sure.get(key), digits).partition("\n")
+        cards.append(html.Card(label, figure, between, told))
+    return cards
 
 
-def _metric_rows(found: Mapping[str, Any]) -> list[list[str]]:
-    return [
-        [label, *(report.show(found[key][setting]) for setting in report.SETTINGS)]
-        for key, (label, _) in report.METRICS.items()
-    ]
+def _sure(found: Mapping[str, Any]) -> str:
+    return f"Small figures are intervals: {found['settings']['intervals']}."
 
 
-def _distances(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> list[str]:
+def _groups(found: Mapping[str, Any]) -> list[str]:
+    """Groups of languages, and how far the best language is from the worst."""
+    blocks, rows = [], tables.group_rows(found)
+    if rows:
+        head = [(name, "") for name in tables.GROUP_COLUMNS]
+        blocks += [html.heading("Groups of question languages"), html.table(head, rows)]
+    if lines := tables.spread_lines(found):
+        blocks += [html.heading("Best and worst language"), *map(html.paragraph, lines)]
+    return blocks
+
+
+def _bias(found: Mapping[str, Any]) -> list[str]:
+    rows = tables.bias_rows(found)
+    note = "In the pool of all languages; docs/metrics.md has the formulas."
+    if not rows:
+        return []
+    return [html.heading("Language bias", note), html.table(tables.BIAS_COLUMNS, rows)]
+
+
+def _distances(drawn: Mapping[str, bytes]) -> list[str]:
     if "rank_distance.png" not in drawn:
         return []
     return [
@@ -109,17 +139,19 @@ def _shares(drawn: Mapping[str, bytes]) -> list[str]:
 
 def _left_out(found: Mapping[str, Any]) -> list[str]:
     """What the task does not support, and the language pairs where they are all it has."""
-    told = report.left_out(found)
+    told = tables.left_out(found)
     blocks = [html.paragraph(told)] if told else []
-    if rows := report.pair_rows(found):
-        head = [(name, "") for name in report.PAIR_COLUMNS]
+    if rows := tables.pair_rows(found):
+        head = [(name, "") for name in tables.PAIR_COLUMNS]
         blocks += [html.heading("By language pair"), html.table(head, rows)]
     return blocks
 
 
 def _example(example: Mapping[str, Any]) -> str:
     question, answer = example["question"], example["answer"]
-    ranks = ", ".join(f"{place['language']} {place['rank']:,}" for place in example["ranks"])
+    ranks = ", ".join(
+        f"{place['language']} {tables.show(place['rank'], 0)}" for place in example["ranks"]
+    )
     return (
         f'<div class="example"><div class="asked" dir="auto">{_tag(question["language"])}'
         f"{html.escape(question['text'])}</div>"

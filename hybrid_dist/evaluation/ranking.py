@@ -33,7 +33,10 @@ FULL = 255
 
 @dataclass(frozen=True)
 class Ranking:
-    """Of every (question, relevant passage) pair, in the task's order: where it is ranked."""
+    """Of every (question, relevant passage) pair, in the task's order: where it is ranked.
+
+    Ranks are infinite where a search did not list the passage.
+    """
 
     in_language: np.ndarray
     """Rank among the passages of the relevant passage's language."""

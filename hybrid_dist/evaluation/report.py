@@ -1,32 +1,36 @@
-"""What an evaluation found: its figures and plots, and their tables."""
+"""What an evaluation found: its figures, its plots, and the value of every question."""
 
 import difflib
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation import bias, examples, metrics, plots
+from hybrid_dist.evaluation import bias, certainty, examples, groups, metrics, plots
+from hybrid_dist.evaluation.certainty import Resampled, interval
+from hybrid_dist.evaluation.metrics import METRICS, Scores
+from hybrid_dist.evaluation.per_question import PerQuestion
 from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.search import TopK
 from hybrid_dist.evaluation.tasks import Task
 
+TOP = 10
+"""Passages of every question whose languages are counted."""
 Plots = dict[str, bytes]
 """PNG images by file name."""
-SETTINGS = {
-    "monolingual": "Monolingual",
-    "cross_lingual": "Cross-lingual",
-    "multilingual": "Multilingual",
-}
-METRICS = {
-    "map": ("mAP", metrics.average_precision),
-    "recall_at_1": ("Recall@1", metrics.recall_at(1)),
-    "recall_at_10": ("Recall@10", metrics.recall_at(10)),
-    "mrr_at_10": ("MRR@10", metrics.reciprocal_rank_at(10)),
-}
-"""Every metric: its key in the report, its name in tables, how it is computed."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """One evaluation's."""
+
+    found: dict[str, Any]
+    """What report.json holds."""
+    plots: Plots
+    values: PerQuestion
 
 
 def build_report(
@@ -36,41 +40,81 @@ def build_report(
     top: TopK,
     settings: Mapping[str, Any],
     timing: Mapping[str, Any],
-) -> tuple[dict[str, Any], Plots]:
+    grouped: groups.Groups,
+) -> Report:
     """All figures and plots of one evaluation."""
     scores = {name: metrics.score(metric, task, ranking) for name, (_, metric) in METRICS.items()}
     precision = scores["map"]
-    pairs = metrics.by_pair(task, precision)
     shown = precision.pooled if task.one_pool else metrics.over_pools(precision)
-    distance = bias.rank_distance(task, ranking)
-    share = bias.language_share(task, top.numbers)
-    report: dict[str, Any] = {
+    measured = bias.measure(task, ranking, top)
+    values = PerQuestion.of(task, scores, measured)
+    resampled = Resampled.of(values)
+    found: dict[str, Any] = {
         "task": task.name,
         "model": model,
-        "counts": _counts(task, pairs),
+        "counts": _counts(task, metrics.by_pair(task, precision)),
         **{name: metrics.settings(task, values) for name, values in scores.items()},
-        "left_out": dict(task.left_out),
-        "map_by_pair": _matrix(task, pairs),
-        "recall_at_1_by_pair": _matrix(task, metrics.by_pair(task, scores["recall_at_1"])),
-        "map_by_language": _row(task, metrics.by_language(task, precision.pooled)),
-        "bias": {
-            "rank_distance": bias.summary(task, distance),
-            "language_share": _matrix(task, share) if task.one_pool else {},
-            "pool_share": _row(task, bias.pool_share(task)) if task.one_pool else {},
-        },
+        "intervals": _intervals(resampled),
+        "left_out": _left_out(task, ranking),
+        "groups": groups.summary(resampled, grouped),
+        "spread": groups.spread(resampled),
+        **_tables(task, scores),
+        "bias": bias.summary(task, measured) | _languages_of_the_top(task, top),
         "search": top.method,
         "examples": examples.choose(task, ranking, shown, top),
-        "settings": dict(settings),
+        "settings": dict(settings) | {"intervals": certainty.TOLD},
         "timing": dict(timing),
     }
-    drawn = {"map_by_pair.png": plots.map_by_pair(pairs, task.languages)}
+    return Report(_without_nan(found), _plots(task, precision, measured, top), values)
+
+
+def _intervals(resampled: Resampled) -> dict[str, list[float]]:
+    """By the dotted name of every headline figure."""
+    return {name: interval(draws) for name, draws in resampled.figures().items()}
+
+
+def _left_out(task: Task, ranking: Ranking) -> dict[str, str]:
+    left_out = dict(task.left_out)
+    unlisted = int(np.sum(~np.isfinite(ranking.pooled)))
+    if unlisted and "rank_distance" not in left_out:
+        told = f"{unlisted:,} of {len(task.relevant):,} right answers are not in the run"
+        left_out["rank_distance"] = told
+    return left_out
+
+
+def _tables(task: Task, scores: Mapping[str, Scores]) -> dict[str, Any]:
+    """Every metric by language pair, and by question language in the pool of all."""
+    tables: dict[str, Any] = {}
+    for name, found in scores.items():
+        tables[f"{name}_by_pair"] = _matrix(task, metrics.by_pair(task, found))
+        tables[f"{name}_by_language"] = _row(task, metrics.by_language(task, found.pooled))
+    return tables
+
+
+def _languages_of_the_top(task: Task, top: TopK) -> dict[str, Any]:
+    """How the languages of the first passages differ from those of the pool."""
+    if not task.one_pool:
+        return {"language_share": {}, "pool_share": {}, "language_lift": {}, "language_kl": {}}
+    share, pool = bias.language_share(task, top.numbers), bias.pool_share(task)
+    divergence = bias.divergence(share, pool)
+    return {
+        "language_share": _matrix(task, share),
+        "pool_share": _row(task, pool),
+        "language_lift": _matrix(task, bias.lift(share, pool)),
+        "language_kl": {"mean": metrics.mean(divergence), "by_language": _row(task, divergence)},
+    }
+
+
+def _plots(task: Task, precision: Scores, measured: bias.Bias, top: TopK) -> Plots:
+    drawn = {"map_by_pair.png": plots.map_by_pair(metrics.by_pair(task, precision), task.languages)}
     if task.one_pool:
-        pool = bias.pool_share(task)
+        share, pool = bias.language_share(task, top.numbers), bias.pool_share(task)
         drawn["language_share.png"] = plots.language_share(share, pool, task.languages)
-    distances = [distance.distance[task.question_language == c] for c in range(len(task.languages))]
-    if not np.isnan(distance.distance).all():
+    if not np.isnan(measured.distance).all():
+        codes = range(len(task.languages))
+        distances = [measured.distance[task.question_language == code] for code in codes]
         drawn["rank_distance.png"] = plots.rank_distance(distances, task.languages)
-    return _without_nan(report), drawn
+    return drawn
 
 
 def figures(report: Mapping[str, Any]) -> dict[str, float | None]:
@@ -97,137 +141,6 @@ def _why(report: Mapping[str, Any], name: str) -> str:
     reasons = report.get("left_out", {}).items()
     told = (why for setting, why in reasons if setting in name.split("."))
     return next(told, "it has one language only")
-
-
-def left_out(report: Mapping[str, Any]) -> str:
-    """What the task does not support, in a line; nothing where it supports all."""
-    names = {**SETTINGS, "rank_distance": "Rank distance"}
-    told = [f"{names[name]}: {why}" for name, why in report["left_out"].items()]
-    return f"Left out. {'; '.join(told)}." if told else ""
-
-
-def languages(report: Mapping[str, Any]) -> int:
-    """How many languages there are; pools of one language do not count twice."""
-    return len({name.partition("-x-")[0] for name in report["counts"]["by_language"]})
-
-
-def show(value: float | None, digits: int = 3) -> str:
-    """A figure for people; a missing one is a dash."""
-    return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def show_distance(value: float | None) -> str:
-    """A rank distance."""
-    return show(value, 1)
-
-
-def headline(report: Mapping[str, Any]) -> str:
-    """The figures that matter most, in a line."""
-    means = (f"{setting.replace('_', '-')} {show(report['map'][setting])}" for setting in SETTINGS)
-    distance = show_distance(report["bias"]["rank_distance"]["mean"])
-    return f"mAP {', '.join(means)}; rank distance {distance}"
-
-
-def markdown(report: Mapping[str, Any]) -> str:
-    """The headline figures and those by language, as Markdown tables."""
-    counts, distance = report["counts"], report["bias"]["rank_distance"]
-    names, pairs = list(SETTINGS.values()), pair_rows(report)
-    rows = [
-        [label, *(show(report[key][setting]) for setting in SETTINGS)]
-        for key, (label, _) in METRICS.items()
-    ]
-    found = f"{show_distance(distance['mean'])} (normalised {show(distance['normalised'])})"
-    lines = [
-        f"# {report['task']}: {report['model']}",
-        "",
-        f"{counts['questions']:,} questions and {counts['passages']:,} passages in "
-        f"{languages(report)} languages.",
-        "",
-        *_table(["", *names], rows),
-        "",
-        *_paragraph(left_out(report)),
-        f"Rank distance: {found}; lower is better.",
-        "",
-        *_table([name for name, _ in LANGUAGE_COLUMNS], language_rows(report)),
-        "",
-        LEGEND,
-        "",
-        *_paragraph("\n".join(_table([*PAIR_COLUMNS], pairs) if pairs else "")),
-        "## Settings",
-        "",
-        *(f"- {key}: {value}" for key, value in report["settings"].items()),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-LANGUAGE_COLUMNS = (
-    ("Language", "the language of the questions"),
-    ("Questions", ""),
-    ("Passages", ""),
-    ("mAP own pool", "monolingual"),
-    ("mAP all", "multilingual: the pool of all languages"),
-    ("Rank distance", "mean"),
-    ("median", ""),
-    ("90%", "one question in ten has a larger one"),
-    ("Own top 10", "share of the top 10 in the question's language"),
-    ("Own pool", "share of the pool in the question's language"),
-)
-
-
-LEGEND = (
-    ". ".join(f"{name}: {told}" for name, told in LANGUAGE_COLUMNS if told)
-    + ". Where a question has R right answers, multilingual Recall@k is k / R at most and the rank "
-    "distance R - 1 at least."
-)
-"""What the columns mean, for pages that have no room in their heads."""
-
-
-def language_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    """The figures of every question language, in the order of LANGUAGE_COLUMNS."""
-    found, rows = report["bias"], []
-    for language, counts in report["counts"]["by_language"].items():
-        if not counts["questions"]:
-            continue
-        distance = found["rank_distance"]["by_language"].get(language, {})
-        rows.append(
-            [
-                language,
-                f"{counts['questions']:,}",
-                f"{counts['passages']:,}",
-                show(report["map_by_pair"].get(language, {}).get(language)),
-                show(report["map_by_language"].get(language)),
-                *(show_distance(distance.get(name)) for name in ("mean", "median", "p90")),
-                show(found["language_share"].get(language, {}).get(language), 2),
-                show(found["pool_share"].get(language), 2),
-            ]
-        )
-    return rows
-
-
-PAIR_COLUMNS = ("Questions in", "Pool", "mAP", "Recall@1")
-
-
-def pair_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    """The figures of every language pair, where questions find none in their own language."""
-    if "monolingual" not in report["left_out"]:
-        return []
-    return [
-        [asked, told, show(value), show(report["recall_at_1_by_pair"][asked][told])]
-        for asked, row in report["map_by_pair"].items()
-        for told, value in row.items()
-    ]
-
-
-def _paragraph(text: str) -> list[str]:
-    return [text, ""] if text else []
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
-    return [
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines
-    ]
 
 
 def _counts(task: Task, pairs: np.ndarray) -> dict[str, Any]:
@@ -260,7 +173,7 @@ def _matrix(task: Task, values: np.ndarray) -> dict[str, dict[str, float]]:
 def _without_nan(thing: Any) -> Any:
     if isinstance(thing, dict):
         return {key: _without_nan(value) for key, value in thing.items()}
-    return None if isinstance(thing, float) and math.isnan(thing) else thing
+    return None if isinstance(thing, float) and not math.isfinite(thing) else thing
 
 
 def _figures(thing: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float | None]]:

@@ -34,6 +34,10 @@ class TopK:
     method: str
     """What proposed them."""
 
+    def first(self, k: int) -> "TopK":
+        """The best k of them."""
+        return TopK(self.numbers[:, :k], self.scores[:, :k], self.method)
+
 
 def top_k(questions: np.ndarray, shards: Sequence[Shard], k: int, ranks: Ranks) -> TopK:
     """The k best of all ranks' shards, on every rank."""

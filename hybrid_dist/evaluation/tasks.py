@@ -13,7 +13,7 @@ from hybrid_dist.data.pairs import expand, read_pairs
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.sources.files import local
-from hybrid_dist.data.texts import Part, Texts
+from hybrid_dist.data.texts import Backwards, Part, Texts
 from hybrid_dist.errors import UserError, nearest
 
 
@@ -21,8 +21,9 @@ from hybrid_dist.errors import UserError, nearest
 class Task:
     """Questions and passages are told by (language, id); questions with one id are parallel.
 
-    Passages are sorted by (language, id). A passage's position there is its stable number: it
-    breaks ties between equal scores, so that a ranking never depends on who computed it.
+    Passages are sorted by (language, id), or by that backwards for trec_eval's ties. A passage's
+    position there is its stable number: it breaks ties between equal scores, so that a ranking
+    never depends on who computed it.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Task:
     """Of each of those: how well it answers."""
     one_pool: bool = True
     """Whether the passages of all languages may be searched together."""
+    ties: str = "number"
+    """How equal scores are ordered: one of TIES."""
     notes: tuple[str, ...] = ()
     """What was left out on reading."""
 
@@ -84,8 +87,38 @@ class Task:
         return found
 
 
-def load_task(spec: str) -> Task:
+TIES = {
+    "number": "by passage number: (language, id) ascending",
+    "trec_eval": "as trec_eval: (language, id) descending",
+}
+
+
+def load_task(spec: str, ties: str = "number") -> Task:
     """The task that `NAME:PATH` names."""
+    task = _load(spec)
+    return backwards(task) if ties == "trec_eval" else task
+
+
+def backwards(task: Task) -> Task:
+    """The task with its passages numbered from the last to the first.
+
+    The smaller number wins a tie, so that ties go as in trec_eval: to the id that sorts last.
+    """
+    last = len(task.passage_ids) - 1
+    relevant = last - task.relevant
+    order = np.lexsort((relevant, task.pair_question))
+    return replace(
+        task,
+        passage_ids=Backwards(task.passage_ids),
+        passage_texts=Backwards(task.passage_texts),
+        passage_language=task.passage_language[::-1].copy(),
+        relevant=relevant[order],
+        grades=task.grades[order],
+        ties="trec_eval",
+    )
+
+
+def _load(spec: str) -> Task:
     name, path, options = _split(spec)
     if name in PAIR_TASKS:
         return from_pairs(name, path, read_pairs([PAIR_TASKS[name](path)]))
@@ -265,8 +298,20 @@ def _check_shape(task: Task) -> None:
     if not len(task.question_ids) or not len(task.passage_ids):
         raise UserError(f"{place}: no question or no passage in it")
     if np.any(task.relevant < 0) or np.any(task.relevant >= len(task.passage_ids)):
-        wrong = np.sum((task.relevant < 0) | (task.relevant >= len(task.passage_ids)))
-        raise UserError(f"{place}: {wrong} right answers are passages that are not there")
+        wrong = np.flatnonzero((task.relevant < 0) | (task.relevant >= len(task.passage_ids)))
+        asked = task.pair_question[wrong[:3]].tolist()
+        first = ", ".join(f"of question {task.question_ids[q]}" for q in asked)
+        raise UserError(
+            f"{place}: {len(wrong)} right answers are passages that are not there (first: {first})"
+        )
+    if np.any(task.grades < 1):
+        wrong = np.flatnonzero(task.grades < 1)
+        asked = task.pair_question[wrong[:3]].tolist()
+        first = ", ".join(f"of question {task.question_ids[q]}" for q in asked)
+        raise UserError(
+            f"{place}: {len(wrong)} right answers have a grade below 1 (first: {first}); "
+            "a passage judged 0 is no right answer"
+        )
     unanswered = np.flatnonzero(np.diff(task.relevant_starts) == 0)
     if len(unanswered):
         first = ", ".join(task.question_ids[int(q)] for q in unanswered[:3])

@@ -1,26 +1,18 @@
 """The paper's table over runs: what each finds in three settings, and how it treats languages."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation import html, plots
-from hybrid_dist.evaluation.report import SETTINGS, figure, languages, show, show_distance
-
-MEANING = (
-    "mAP is mean average precision, 1 at best: how near the top the right answers stand. "
-    "Monolingual: question and passages in one language; cross-lingual: in two; multilingual: one "
-    "pool of all languages, where the right answers in every language are wanted. "
-    "Rank distance is how far apart, in that pool, the first and the last of a question's equally "
-    "right answers stand: the smaller, the less the model minds the language. At best it is one "
-    "less than their number."
-)
+from hybrid_dist.evaluation.certainty import Difference
+from hybrid_dist.evaluation.report import figure
+from hybrid_dist.evaluation.tables import SETTINGS, languages, show
+from hybrid_dist.studies.paired import Paired, pair
 
 
 @dataclass(frozen=True)
@@ -29,14 +21,22 @@ class Column:
 
     name: str
     figure: str
-    show: Callable[[float | None], str]
+    digits: int = 3
     lower_is_better: bool = False
+
+    def show(self, value: float | None) -> str:
+        return show(value, self.digits)
+
+    def between(self, low: float, high: float) -> str:
+        return f"{self.show(low)} to {self.show(high)}"
 
 
 COLUMNS = (
-    *(Column(f"mAP {label.lower()}", f"map.{key}", show) for key, label in SETTINGS.items()),
-    Column("Rank distance", "bias.rank_distance.mean", show_distance, lower_is_better=True),
+    *(Column(f"mAP {label.lower()}", f"map.{key}") for key, label in SETTINGS.items()),
+    Column("Rank distance", "bias.rank_distance.mean", 1, lower_is_better=True),
 )
+SURE = 0.05
+"""A difference stands out where chance gives one as large less often than this."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Comparison:
     task: str
     runs: tuple[str, ...]
     reports: tuple[dict[str, Any], ...]
+    paired: Paired
+    """Differences from the first run, question by question."""
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -57,8 +59,16 @@ class Comparison:
         return [_value(report, column.figure) for report in self.reports]
 
     def rows(self) -> list[list[str]]:
-        columns = [[column.show(v) for v in self.values(column)] for column in COLUMNS]
+        """The runs and their figures; a cell's second line is the interval."""
+        columns = [self._cells(column) for column in COLUMNS]
         return [list(row) for row in zip(self.runs, *columns, strict=True)]
+
+    def _cells(self, column: Column) -> list[str]:
+        cells = []
+        for value, report in zip(self.values(column), self.reports, strict=True):
+            sure = report.get("intervals", {}).get(column.figure)
+            cells.append(column.show(value) + (f"\n{column.between(*sure)}" if sure else ""))
+        return cells
 
     def best(self) -> list[list[bool]]:
         """Which cells of `rows` are best, as shown; none where there is nothing to compare."""
@@ -66,18 +76,31 @@ class Comparison:
         marks += [_best(self.values(column), column) for column in COLUMNS]
         return [list(row) for row in zip(*marks, strict=True)]
 
-    def table(self) -> Table:
-        """For the terminal."""
-        table = Table(title=f"{self.task}: {self.size()}", title_justify="left")
-        table.add_column("Run")
-        for column in COLUMNS:
-            table.add_column(column.name.replace(" ", "\n", 1), justify="right")
-        for row, best in zip(self.rows(), self.best(), strict=True):
-            cells = [
-                f"[bold]{c}[/bold]" if b else c for c, b in zip(row[1:], best[1:], strict=True)
-            ]
-            table.add_row(row[0].replace("[", r"\["), *cells)
-        return table
+    def difference_rows(self) -> list[list[str]]:
+        """Of each paired run: how much its figures are above the first run's."""
+        rows = []
+        for run, found in self.paired.differences.items():
+            cells = []
+            for column in COLUMNS:
+                told = found.get(column.figure)
+                cells.append("-" if told is None else _difference(told, column))
+            rows.append([run, *cells])
+        return rows
+
+    def sure(self) -> list[list[bool]]:
+        """Which cells of `difference_rows` are more than chance."""
+        return [
+            [False, *(c.figure in found and found[c.figure].p < SURE for c in COLUMNS)]
+            for found in self.paired.differences.values()
+        ]
+
+    def tables(self) -> list[Table]:
+        """For the terminal: the figures, and the differences from the first run."""
+        shown = [_table(f"{self.task}: {self.size()}", self.rows(), self.best())]
+        if self.paired.differences:
+            title = f"Differences from {self.runs[0]}"
+            shown.append(_table(title, self.difference_rows(), self.sure()))
+        return shown
 
     def size(self) -> str:
         counts = self.counts
@@ -87,8 +110,29 @@ class Comparison:
         )
 
 
-def compare(runs: Sequence[Path], out: Path | None = None, task: str | None = None) -> Comparison:
-    """Put the runs' reports beside each other, and write them as pages into `out`, if given.
+def _difference(told: Difference, column: Column) -> str:
+    sign = "+" if told.value > 0 else ""
+    p = "p < 0.001" if told.p < 0.001 else f"p {told.p:.3f}"
+    return f"{sign}{column.show(told.value)}\n{column.between(told.low, told.high)}; {p}"
+
+
+def _table(title: str, rows: list[list[str]], marks: list[list[bool]]) -> Table:
+    table = Table(title=title.replace("[", r"\["), title_justify="left")
+    table.add_column("Run")
+    for column in COLUMNS:
+        table.add_column(column.name.replace(" ", "\n", 1), justify="right")
+    for row, marked in zip(rows, marks, strict=True):
+        cells = []
+        for cell, mark in zip(row[1:], marked[1:], strict=True):
+            first, _, second = cell.replace("; ", "\n").partition("\n")
+            first = f"[bold]{first}[/bold]" if mark else first
+            cells.append(f"{first}\n[dim]{second}[/dim]" if second else first)
+        table.add_row(row[0].replace("[", r"\["), *cells)
+    return table
+
+
+def compare(runs: Sequence[Path], task: str | None = None) -> Comparison:
+    """Put the runs' reports beside each other, question by question where they can be paired.
 
     Without `task`, the one task that all runs were evaluated on.
     """
@@ -102,10 +146,9 @@ def compare(runs: Sequence[Path], out: Path | None = None, task: str | None = No
                 f"{run}: its task {name} is not that of {runs[0]} "
                 f"({_told(report)} there, {_told(reports[0])} here); evaluate both on the same data"
             )
-    found = Comparison(name, _names(runs), reports)
-    if out is not None:
-        _write(found, out)
-    return found
+    names = _names(runs)
+    folders = {called: _reports(run) / name for called, run in zip(names, runs, strict=True)}
+    return Comparison(name, names, reports, pair(folders))
 
 
 def _common_task(runs: Sequence[Path]) -> str:
@@ -178,91 +221,3 @@ def _best(values: Sequence[float | None], column: Column) -> list[bool]:
         return [False] * len(values)
     best = column.show(min(known) if column.lower_is_better else max(known))
     return [value is not None and column.show(value) == best for value in values]
-
-
-def _write(found: Comparison, out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        drawn = _plots(found)
-        for name, image in drawn.items():
-            (out / name).write_bytes(image)
-        (out / "report.html").write_text(_page(found, drawn), "utf-8")
-        (out / "report.md").write_text(_markdown(found), "utf-8")
-        (out / "report.json").write_text(json.dumps(_record(found), indent=2) + "\n", "utf-8")
-    except OSError as error:
-        raise UserError(f"{out}: cannot write the report ({error.strerror or error})") from None
-
-
-def _record(found: Comparison) -> dict[str, Any]:
-    runs = {
-        run: {
-            "model": report["model"],
-            **{column.figure: _value(report, column.figure) for column in COLUMNS},
-            "map_by_language": report["map_by_language"],
-        }
-        for run, report in zip(found.runs, found.reports, strict=True)
-    }
-    return {"task": found.task, "counts": found.counts, "runs": runs}
-
-
-def _markdown(found: Comparison) -> str:
-    head = ["Run", *(column.name for column in COLUMNS)]
-    rows = [
-        [
-            f"**{cell}**" if mark else cell.replace("|", r"\|")
-            for cell, mark in zip(r, b, strict=True)
-        ]
-        for r, b in zip(found.rows(), found.best(), strict=True)
-    ]
-    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"# Runs on {found.task}\n\n{found.size()}.\n\n{table}\n\n{MEANING}\n"
-
-
-def _plots(found: Comparison) -> dict[str, bytes]:
-    maps = [column for column in COLUMNS if not column.lower_is_better]
-    distance = [_nan(value) for value in found.values(COLUMNS[-1])]
-    known = {name for report in found.reports for name in report["map_by_language"]}
-    shown = [name for name in found.counts["by_language"] if name in known]
-    by_run = [[_nan(found.values(column)[i]) for column in maps] for i in range(len(found.runs))]
-    by_language = [[_nan(r["map_by_language"].get(name)) for name in shown] for r in found.reports]
-    drawn = {
-        "map.png": plots.grouped_bars(
-            list(SETTINGS.values()), dict(zip(found.runs, by_run, strict=True)), "mAP"
-        ),
-    }
-    if shown:
-        drawn["map_by_language.png"] = plots.lines_by_language(
-            shown,
-            dict(zip(found.runs, by_language, strict=True)),
-            "mAP multilingual, by question language",
-        )
-    if not np.isnan(distance).all():
-        drawn["rank_distance.png"] = plots.log_bars(
-            dict(zip(found.runs, distance, strict=True)),
-            "rank distance, log scale (lower is better)",
-        )
-    return drawn
-
-
-def _page(found: Comparison, drawn: dict[str, bytes]) -> str:
-    head = [("Run", ""), *((column.name, column.figure) for column in COLUMNS)]
-    pictures = (
-        ("map.png", "mAP in three settings", "bars of mAP by setting and run"),
-        ("rank_distance.png", "Language bias", "bars of rank distance by run, log scale"),
-        ("map_by_language.png", "By question language", "multilingual mAP by language and run"),
-    )
-    blocks = [html.table(head, found.rows(), found.best()), html.paragraph(MEANING)]
-    for file, title, alt in pictures:
-        if file in drawn:
-            blocks += [html.heading(title), html.picture(drawn[file], alt)]
-    blocks += [html.heading("Runs"), html.definitions(_models(found))]
-    return html.page(f"Runs on {found.task}", found.size(), blocks)
-
-
-def _models(found: Comparison) -> dict[str, object]:
-    return {run: r["model"] for run, r in zip(found.runs, found.reports, strict=True)}
-
-
-def _nan(value: float | None) -> float:
-    return float("nan") if value is None else value

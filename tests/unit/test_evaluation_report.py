@@ -12,7 +12,8 @@ import pytest
 
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.evaluate import evaluate_task
+from hybrid_dist.evaluation.evaluate import Wanted, evaluate_task
+from hybrid_dist.evaluation.groups import GroupsAsked
 from hybrid_dist.evaluation.report import figure
 from hybrid_dist.evaluation.tasks import Task
 from tests.unit.evaluation_problems import make_task, parallel_task, unit_vectors
@@ -43,7 +44,9 @@ def test_the_report_and_its_files(tmp_path: Path) -> None:
     task, said = parallel_task(languages=3, per_language=30), []
     out = tmp_path / "eval" / "toy"
     embedder = given_embedder(task)
-    report = evaluate_task(task, embedder, Ranks(), out, said.append, {"model.pooling": "mean"})
+    report = evaluate_task(
+        task, embedder, Ranks(), out, said.append, Wanted({"model.pooling": "mean"})
+    )
     assert json.loads((out / "report.json").read_text("utf-8")) == report
     assert sorted(file.name for file in out.iterdir()) == [
         "language_share.png",
@@ -52,6 +55,7 @@ def test_the_report_and_its_files(tmp_path: Path) -> None:
         "report.html",
         "report.json",
         "report.md",
+        "scores.npz",
     ]
     assert (report["task"], report["model"]) == ("toy", embedder.name)
     assert report["counts"]["questions"] == report["counts"]["passages"] == 90
@@ -64,6 +68,25 @@ def test_the_report_and_its_files(tmp_path: Path) -> None:
     assert report["map"]["monolingual"] == pytest.approx(diagonal)
     assert len(said) == 5
     assert said[3].startswith("toy: mAP monolingual 0.")
+
+
+def test_the_report_shows_how_sure_it_is(tmp_path: Path) -> None:
+    task = parallel_task(languages=3, per_language=30)
+    wanted = Wanted(groups=GroupsAsked({"pair": ("l00", "l01")}, frozenset({"l00"})))
+    report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path, wanted=wanted)
+    low, high = report["intervals"]["map.multilingual"]
+    assert low < report["map"]["multilingual"] < high
+    assert list(report["groups"]) == ["seen", "unseen", "pair"]
+    assert report["spread"]["map.monolingual"]["gap"] > 0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    told = (tmp_path / "report.md").read_text("utf-8")
+    figure_ = f"{report['map']['multilingual']:.3f}"
+    assert f'<b>{figure_}</b><span class="between">{low:.3f} to {high:.3f}</span>' in page
+    assert f"{figure_} ({low:.3f} to {high:.3f})" in told
+    for text in (page, told):
+        assert "Complete@20" in text and "pair" in text and "First hit in own language" in text
+        assert "95%, from 1,000 draws of question ids" in text
+        assert "mAP monolingual over question languages: best" in text
 
 
 def test_the_page_is_one_file_and_escapes_texts(tmp_path: Path) -> None:

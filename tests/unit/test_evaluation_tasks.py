@@ -1,6 +1,7 @@
 """Tasks from pair files, and how wrong ones are refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +160,29 @@ def test_what_a_task_does_not_support_is_told() -> None:
 def test_nothing_is_refused() -> None:
     with pytest.raises(UserError, match="no question or no passage"):
         make_task([], [0], [])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"relevant": [0, 7, 2]}, r"1 right answers are passages .*\(first: of question q1\)"),
+        ({"grades": [1, 0, 1]}, r"1 right answers have a grade below 1 \(first: of question q1\)"),
+    ],
+)
+def test_wrong_answers_are_named(change: dict[str, list[int]], told: str) -> None:
+    task = make_task([0, 0, 0], [0, 0, 0], [[0], [1], [2]])
+    with pytest.raises(UserError, match=told):
+        replace(task, **{name: np.array(values) for name, values in change.items()})
+
+
+def test_trec_eval_s_ties_number_passages_backwards(tmp_path: Path) -> None:
+    file = write(tmp_path / "pairs.jsonl", ROWS)
+    task, other = load_task(f"pairs:{file}"), load_task(f"pairs:{file}", "trec_eval")
+    assert (task.ties, other.ties) == ("number", "trec_eval")
+    for one in (task, other):
+        right = np.split(one.relevant, one.relevant_starts[1:-1])
+        texts = [[one.passage_texts[int(p)] for p in some] for some in right]
+        assert sorted(texts[1]) == ["Ada did", "Ada war es"]
+        assert all(some.tolist() == sorted(some.tolist()) for some in right)
+        told = [one.languages[code] for code in one.passage_language[right[1]]]
+        assert sorted(zip(told, texts[1], strict=True)) == [("de", "Ada war es"), ("en", "Ada did")]

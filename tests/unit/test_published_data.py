@@ -9,7 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.evaluate import evaluate_vectors
+from hybrid_dist.evaluation.given import GivenVectors
+from hybrid_dist.evaluation.names import passage_names, question_names
 from hybrid_dist.evaluation.tasks import load_task
 from tests.unit.published_files import collection, read, told
 
@@ -41,6 +45,52 @@ def test_xquad_r_has_the_published_counts(variant: str) -> None:
     assert task.left_out == {}
     right = task.pair_language.reshape(-1, 11)
     assert np.array_equal(right, np.tile(np.arange(11), (len(right), 1)))
+
+
+def trigrams(text: str) -> np.ndarray:
+    """A number for each three characters in a row."""
+    codes = np.frombuffer(text.lower().encode("utf-32-le"), np.uint32).astype(np.uint64)
+    first, second, third = (codes[at : len(codes) - 2 + at] for at in range(3))
+    found: np.ndarray = (first << np.uint64(42)) | (second << np.uint64(21)) | third
+    return found
+
+
+def tf_idf(texts: list[str], known: np.ndarray, weight: np.ndarray, size: int) -> np.ndarray:
+    """(1 + log tf) * idf of 3-grams, hashed with signs into so many numbers; length 1."""
+    rng = np.random.default_rng(1)
+    column, sign = rng.integers(0, size, len(known)), rng.choice([-1.0, 1.0], len(known))
+    vectors = np.zeros((len(texts), size), np.float32)
+    for row, text in enumerate(texts):
+        grams, counts = np.unique(trigrams(text), return_counts=True)
+        place = np.searchsorted(known, grams).clip(max=len(known) - 1)
+        here = known[place] == grams
+        place, values = place[here], 1 + np.log(counts[here])
+        np.add.at(vectors[row], column[place], sign[place] * weight[place] * values)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
+@pytest.mark.long
+def test_character_3_grams_on_xquad_r(tmp_path: Path) -> None:
+    """No learning, so nearly all is found in the question's own language alone."""
+    task = load_task(f"xquad_r:{data('xquad-r')}")
+    questions, passages = list(task.question_texts), list(task.passage_texts)
+    known, counts = np.unique(
+        np.concatenate([np.unique(trigrams(text)) for text in passages]), return_counts=True
+    )
+    weight = np.log((1 + len(passages)) / (1 + counts)) + 1
+    np.save(tmp_path / "queries.npy", tf_idf(questions, known, weight, 4096))
+    np.save(tmp_path / "corpus.npy", tf_idf(passages, known, weight, 4096))
+    (tmp_path / "query_ids.txt").write_text("\n".join(question_names(task)))
+    (tmp_path / "corpus_ids.txt").write_text("\n".join(passage_names(task)))
+    names = set(passage_names(task))
+    assert {"ar_1_0", "en_240_0"} <= names and not any("_241_" in name for name in names)
+    vectors = GivenVectors(tmp_path, task)
+    report = evaluate_vectors(task, vectors, Ranks(), tmp_path / "out")
+    assert report["map"]["multilingual"] == pytest.approx(0.09, abs=0.01)
+    assert report["mrr_at_10"]["monolingual"] == pytest.approx(0.73, abs=0.02)
+    assert report["map"]["cross_lingual"] < 0.15
+    assert report["bias"]["rank_distance"]["normalised"] > 1
+    assert report["bias"]["self_preference"]["mean"] > 8
 
 
 def test_xquad_r_s_right_sentences_hold_their_answers() -> None:

@@ -87,7 +87,7 @@ def test_sentences_may_touch(tmp_path: Path) -> None:
     part["sentence_breaks"] = [[0, 6], [6, 11]]
     write(tmp_path / "zh.json", squad_json([part]))
     (right,) = told(collection("lareqa", tmp_path)).values()
-    assert list(right) == [("zh", "000.000.01")]
+    assert list(right) == [("zh", "1_1")]
     assert rows("lareqa", tmp_path)[0]["passage"] == "它磨黑麦。"
 
 

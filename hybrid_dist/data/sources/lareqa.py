@@ -1,8 +1,10 @@
 """LAReQA's JSON (XQuAD-R, MLQA-R): SQuAD's, with `sentence_breaks`. Sentences are retrieved.
 
-Every sentence of every paragraph is a candidate. The right one holds the start of the answer.
+Every sentence of every paragraph is a candidate. The right one holds the start of the answer. It is
+named as LAReQA does: by the paragraph's number from 1 and its own in the paragraph from 0.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -55,7 +57,9 @@ def _paragraphs(paths: Sequence[str], reading: Reading) -> Iterator[tuple[Paragr
             f"(known: {', '.join(VARIANTS)})"
         )
     files: dict[str, Any] = {}
+    numbers: Counter[str] = Counter()
     for paragraph in paragraphs(paths, reading):
+        numbers[paragraph.lang] += 1
         if files.setdefault(paragraph.lang, paragraph.file) != paragraph.file:
             raise UserError(
                 f"{paragraph.file}: {files[paragraph.lang]} is in {paragraph.lang} too; name a "
@@ -73,7 +77,7 @@ def _paragraphs(paths: Sequence[str], reading: Reading) -> Iterator[tuple[Paragr
         yield (
             paragraph,
             [
-                Text(f"{paragraph.name}.{number:02d}", paragraph.lang, sentence)
+                Text(f"{numbers[paragraph.lang]}_{number}", paragraph.lang, sentence)
                 for number, sentence in enumerate(sentences)
             ],
         )

@@ -1,0 +1,173 @@
+"""TREC runs: what a search listed, as `question Q0 passage place score name` lines."""
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hybrid_dist.data.reading import Reading
+from hybrid_dist.data.sources.lines import lines
+from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.names import (
+    check_words,
+    first_of,
+    numbered,
+    passage_names,
+    question_names,
+)
+from hybrid_dist.evaluation.ranking import Ranking
+from hybrid_dist.evaluation.search import NOTHING, TopK
+from hybrid_dist.evaluation.tasks import Task
+
+COLUMNS = "six columns: question, Q0, passage, place, score, name"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Listed passages, by question, then best first: by score, then as the task orders ties."""
+
+    name: str
+    question: np.ndarray
+    passage: np.ndarray
+    score: np.ndarray
+    notes: tuple[str, ...]
+    """What it leaves open, for people."""
+
+    def ranking(self, task: Task) -> Ranking:
+        """Ranks among what is listed; what is not has none."""
+        count = len(task.passage_ids)
+        group = self.question * len(task.languages) + task.passage_language[self.passage]
+        listed = self.question * count + self.passage
+        wanted = task.pair_question * count + task.relevant
+        order = np.argsort(listed)
+        place = order[np.searchsorted(listed[order], wanted).clip(max=len(listed) - 1)]
+        known = listed[place] == wanted
+        in_language, pooled = (
+            np.where(known, _places(groups)[place], np.inf) for groups in (group, self.question)
+        )
+        return Ranking(in_language, pooled)
+
+    def top(self, task: Task, k: int) -> TopK:
+        place = _places(self.question)
+        first = place <= k
+        numbers = np.full((len(task.question_ids), k), NOTHING)
+        scores = np.full(numbers.shape, -np.inf, np.float32)
+        cell = self.question[first], place[first] - 1
+        numbers[cell], scores[cell] = self.passage[first], self.score[first]
+        return TopK(numbers, scores, f"the run {self.name}")
+
+
+def _places(groups: np.ndarray) -> np.ndarray:
+    """Of each row: its place among the rows of its group, from 1, in the order of the rows."""
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    places = np.empty(len(groups), np.int64)
+    places[order] = np.arange(1, len(groups) + 1) - np.searchsorted(ordered, ordered)
+    return places
+
+
+def read_run(file: Path, task: Task) -> Run:
+    """A run of the task. The column of places is passed over: scores decide, as in trec_eval."""
+    if not file.is_file():
+        raise UserError(f"--run: no file {file}")
+    questions = numbered(question_names(task), f"task {task.spec}")
+    passages = numbered(passage_names(task), f"task {task.spec}")
+    asked, told, scores = array("q"), array("q"), array("d")
+    unknown: dict[str, dict[str, None]] = {"questions": {}, "passages": {}}
+    for number, line in lines(Reading(), file):
+        if not (words := line.split()):
+            continue
+        if len(words) != 6:
+            raise UserError(f"{file}:{number}: expected {COLUMNS}; found {len(words)} columns")
+        asked.append(questions.get(words[0], -1))
+        told.append(passages.get(words[2], -1))
+        if asked[-1] < 0:
+            unknown["questions"][words[0]] = None
+        if told[-1] < 0:
+            unknown["passages"][words[2]] = None
+        scores.append(_score(words[4], f"{file}:{number}"))
+    _check_known(file, task, unknown, {"questions": questions, "passages": passages})
+    question, passage = np.array(asked, np.int64), np.array(told, np.int64)
+    score = np.array(scores, np.float32)  # as trec_eval keeps them
+    order = np.lexsort((passage, -score, question))
+    question, passage, score = question[order], passage[order], score[order]
+    _check_once(file, task, question, passage)
+    return Run(str(file), question, passage, score, _missing(file, task, question))
+
+
+def _score(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if np.isnan(value):
+        raise UserError(f"{where}: {text!r} is no score; expected {COLUMNS}")
+    return value
+
+
+def _check_known(
+    file: Path,
+    task: Task,
+    unknown: Mapping[str, Mapping[str, None]],
+    known: Mapping[str, Mapping[str, int]],
+) -> None:
+    for what, names in unknown.items():
+        if names:
+            raise UserError(
+                f"{file}: {len(names):,} {what} are not in task {task.name} "
+                f"({first_of(names)}); they are called as in {next(iter(known[what]))}"
+            )
+
+
+def _check_once(file: Path, task: Task, question: np.ndarray, passage: np.ndarray) -> None:
+    listed = np.sort(question * len(task.passage_ids) + passage)
+    again = listed[1:][listed[1:] == listed[:-1]]
+    if len(again):
+        asked, told = question_names(task), passage_names(task)
+        pairs = (divmod(int(one), len(told)) for one in again[:3])
+        raise UserError(
+            f"{file}: {len(again):,} passages are listed twice for a question "
+            f"({first_of(f'{told[p]} for {asked[q]}' for q, p in pairs)})"
+        )
+
+
+def _missing(file: Path, task: Task, question: np.ndarray) -> tuple[str, ...]:
+    """Questions without a line score 0, as with trec_eval -c; a whole language is refused."""
+    listed = np.bincount(question, minlength=len(task.question_ids))
+    absent = np.flatnonzero(listed == 0)
+    gone = set(np.unique(task.question_language).tolist())
+    gone -= set(np.unique(task.question_language[listed > 0]).tolist())
+    names = question_names(task)
+    if gone:
+        languages = ", ".join(task.languages[code] for code in sorted(gone))
+        raise UserError(
+            f"{file}: lists nothing for any question in {languages} "
+            f"({first_of(names[q] for q in absent)}); add the lines of these languages"
+        )
+    if not len(absent):
+        return ()
+    return (
+        f"{len(absent):,} questions of which {file.name} lists nothing score 0 "
+        f"({first_of(names[q] for q in absent)})",
+    )
+
+
+def write_run(file: Path, task: Task, top: TopK, name: str) -> None:
+    """The best passages of every question, in the pool of all languages."""
+    asked, told = question_names(task), passage_names(task)
+    check_words(asked, f"task {task.spec}")
+    check_words(told, f"task {task.spec}")
+    tag = "_".join(name.split()) or "hybrid_dist"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w", encoding="utf-8") as out:
+            for question, row in enumerate(top.numbers.tolist()):
+                scores = top.scores[question].tolist()
+                for place, (number, score) in enumerate(zip(row, scores, strict=True), 1):
+                    if number != NOTHING:
+                        line = f"{asked[question]} Q0 {told[number]} {place} {score:.9g} {tag}\n"
+                        out.write(line)
+    except OSError as error:
+        raise UserError(f"{file}: cannot write the run ({error.strerror or error})") from None
