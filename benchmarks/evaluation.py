@@ -1,0 +1,262 @@
+"""The evaluator against what one would use instead, in turns, as ratios of medians.
+
+  scan    XQuAD-R at 768 numbers a vector, every setting, interval and bias figure, against numpy's
+          bare `questions @ passages.T`; and the memory it takes beyond imports and vectors
+  mteb    the same against MTEB's exact search and scoring at k = 1,000 of the pool of all languages
+          alone, and of that and all pairs of languages (with --peer-python PYTHON, one that has `mteb`)
+  large   2 million passages and 1,000 questions of 256 numbers on 2 ranks: memory beyond imports,
+          and the best 100 against faiss's IndexFlatIP alone
+  embed   texts of natural lengths against SentenceTransformer.encode, unsorted and sorted
+
+XQuAD-R is read from HYBRID_DIST_DATA/xquad-r; vectors are random but for `embed`. Above 1 ours is
+faster.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measuring import compare, forget_peak, minilm, peak_gib
+
+from hybrid_dist.cluster.ranks import Ranks, leave
+from hybrid_dist.evaluation.evaluate import evaluate_vectors
+from hybrid_dist.evaluation.search import top_k
+from hybrid_dist.evaluation.tasks import Task, load_task
+from hybrid_dist.evaluation.tiles import Shard, shard_bounds
+from hybrid_dist.model.retriever import Retriever
+
+PEER = Path(__file__).with_name("mteb_peer.py")
+PASSAGES, QUESTIONS, SIZE, BEST = 2_000_000, 1000, 256, 100
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parts: dict[str, Callable[[argparse.Namespace], None]]
+    parts = {"scan": scan, "mteb": mteb, "large": large, "embed": embed}
+    parser.add_argument("what", nargs="*", help=f"{', '.join(parts)}; all, unless some are named")
+    parser.add_argument("--turns", type=int, default=5, help="turns each")
+    parser.add_argument("--peer-python", help="a python that has mteb")
+    parser.add_argument("--inside", nargs=2, default=(), help=argparse.SUPPRESS)  # by this file
+    options = parser.parse_args()
+    if options.inside:
+        what, folder = options.inside
+        {"memory": scan_memory, "rank": large_inside}[what](Path(folder))
+        return
+    for what in options.what or parts:
+        if what not in parts:
+            parser.error(f"{what!r} is none of {', '.join(parts)}")
+        parts[what](options)
+
+
+def again(python: list[str], what: str, folder: Path, **environment: str) -> list[dict[str, Any]]:
+    """This file in processes of its own: what each of them tells, as JSON."""
+    command = [*python, __file__, "--inside", what, str(folder)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | environment
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def random_vectors(count: int, size: int, seed: int) -> np.ndarray:
+    vectors = np.random.default_rng(seed).standard_normal((count, size), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
+# --- XQuAD-R
+
+
+class Given:
+    """Random vectors of a task."""
+
+    name = "random vectors"
+
+    def __init__(self, task: Task) -> None:
+        self._questions = random_vectors(len(task.question_ids), 768, 1)
+        self._passages = random_vectors(len(task.passage_ids), 768, 2)
+
+    def questions(self, rows: slice) -> np.ndarray:
+        return self._questions[rows]
+
+    def passages(self, rows: slice) -> np.ndarray:
+        return self._passages[rows]
+
+
+def xquad_r() -> Task:
+    folder = os.environ.get("HYBRID_DIST_DATA")
+    if not folder or not Path(folder, "xquad-r").is_dir():
+        raise SystemExit("set HYBRID_DIST_DATA to a folder with xquad-r (LAReQA's XQuAD-R)")
+    return load_task(f"xquad_r:{folder}/xquad-r")
+
+
+def scan(options: argparse.Namespace) -> None:
+    task = xquad_r()
+    vectors = Given(task)
+    whole = slice(None)
+    questions, passages = vectors.questions(whole), vectors.passages(whole)
+    print(f"scan: {len(questions):,} questions x {len(passages):,} passages, 768 numbers each")
+
+    def ours(first: int, last: int) -> None:
+        with tempfile.TemporaryDirectory() as out:
+            evaluate_vectors(task, vectors, Ranks(), Path(out))
+
+    def bare(first: int, last: int) -> None:
+        questions @ passages.T
+
+    ratio = compare({"ours": ours, "bare": bare}, 1, options.turns, "bare product over ours")
+    print(f"  the whole report takes {1 / ratio:.2f} times the bare product")
+    (told,) = again([sys.executable], "memory", Path())
+    print(f"  {told['beyond_gib']:.2f} GiB beyond imports, task and vectors")
+
+
+def scan_memory(_: Path) -> None:
+    task = xquad_r()
+    vectors = Given(task)
+    forget_peak()
+    before = peak_gib()
+    with tempfile.TemporaryDirectory() as out:
+        evaluate_vectors(task, vectors, Ranks(), Path(out))
+    print(json.dumps({"beyond_gib": peak_gib() - before}))
+
+
+# --- MTEB
+
+
+def mteb(options: argparse.Namespace) -> None:
+    if options.peer_python is None:
+        print("mteb: not run; give --peer-python a python that has mteb")
+        return
+    task = xquad_r()
+    vectors = Given(task)
+    print(f"mteb: search and scoring at k = 1,000 of {len(task.question_ids):,} questions")
+    seconds: dict[str, list[float]] = {"ours": [], "pooled": [], "pairs": []}
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        np.save(folder / "questions.npy", vectors.questions(slice(None)))
+        np.save(folder / "passages.npy", vectors.passages(slice(None)))
+        np.savez(
+            folder / "task.npz",
+            starts=task.relevant_starts,
+            relevant=task.relevant,
+            question_language=task.question_language,
+            passage_language=task.passage_language,
+        )
+        for turn in range(options.turns):
+            begin = time.perf_counter()
+            evaluate_vectors(task, vectors, Ranks(), folder / "report")
+            seconds["ours"].append(time.perf_counter() - begin)
+            seconds["pooled"].append(mteb_seconds(options.peer_python, folder, "pooled"))
+            if turn == 0:  # minutes
+                seconds["pairs"].append(mteb_seconds(options.peer_python, folder, "pairs"))
+    ours, pooled, pairs = (statistics.median(values) for values in seconds.values())
+    print(f"  ours, all settings, full depth, report: {ours:.1f} s, median of {options.turns}")
+    print(f"  mteb, the pool of all languages: {pooled:.1f} s, median of {options.turns}")
+    print(f"  mteb, all pairs of languages: {pairs:.1f} s, once")
+    print(f"  ratio: {pooled / ours:.2f} for the pool alone, {(pooled + pairs) / ours:.1f} for all")
+
+
+def mteb_seconds(python: str, folder: Path, what: str) -> float:
+    command = [python, PEER, folder, what]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return float(done.stdout.splitlines()[-1])
+
+
+# --- millions of passages
+
+
+def large(options: argparse.Namespace) -> None:
+    print(f"large: the best {BEST} of {PASSAGES:,} x {SIZE} for {QUESTIONS:,} questions, 2 ranks")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    told = again([*torchrun, "--nproc_per_node", "2"], "rank", Path(), OMP_NUM_THREADS="1")
+    for rank in told:
+        print(
+            f"  rank {rank['rank']}: {rank['beyond_gib']:.2f} GiB beyond imports for a shard of "
+            f"{rank['shard_gib']:.2f} GiB ({rank['beyond_gib'] / rank['shard_gib']:.2f})"
+        )
+    ours, theirs = (max(rank[side] for rank in told) for side in ("ours_s", "faiss_s"))
+    print(f"  ours {ours:.2f} s, faiss alone {theirs:.2f} s on the same shards, medians")
+    print(f"  ours takes {ours / theirs:.2f} times faiss's")
+
+
+def large_inside(_: Path) -> None:
+    import faiss
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo")
+    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    held = shard_bounds(PASSAGES, ranks.world)[ranks.rank]
+    questions = random_vectors(QUESTIONS, SIZE, 1)
+    forget_peak()
+    before = peak_gib()
+    vectors = np.empty((len(held), SIZE), np.float32)
+    for low in range(0, len(held), 65_536):  # no second copy, which would hide in the peak
+        vectors[low : low + 65_536] = random_vectors(len(vectors[low : low + 65_536]), SIZE, low)
+    shard = Shard.of(held.start, vectors, ranks.device)
+    seconds: dict[str, list[float]] = {"ours": [], "faiss": []}
+    for turn in range(4):
+        ranks.barrier()
+        begin = time.perf_counter()
+        top_k(questions, [shard], BEST, ranks)
+        seconds["ours"].append(time.perf_counter() - begin)
+        if turn == 0:
+            beyond = peak_gib() - before
+            index = faiss.IndexFlatIP(SIZE)
+            index.add(vectors)
+        ranks.barrier()
+        begin = time.perf_counter()
+        index.search(questions, BEST)
+        seconds["faiss"].append(time.perf_counter() - begin)
+    told = {
+        "rank": ranks.rank,
+        "beyond_gib": beyond,
+        "shard_gib": vectors.nbytes / 2**30,
+        **{f"{side}_s": statistics.median(values[1:]) for side, values in seconds.items()},
+    }
+    for rank in ranks.gather(told):
+        if ranks.is_first:
+            print(json.dumps(rank), flush=True)
+    leave()
+
+
+# --- embedding
+
+
+def embed(options: argparse.Namespace) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    task = xquad_r()
+    english = np.flatnonzero(task.passage_language == task.languages.index("en"))
+    texts = [task.passage_texts[row] for row in english]
+    texts = [texts[n] for n in np.random.default_rng(3).permutation(len(texts))]
+    retriever = Retriever.load(minilm(), torch.device("cpu"))
+    peer = SentenceTransformer(minilm(), device="cpu")
+    for order, given in (("unsorted", texts), ("sorted by length", sorted(texts, key=len))):
+        print(f"embed: {len(given):,} English sentences, {order}")
+
+        def ours(first: int, last: int, given: list[str] = given) -> None:
+            retriever.embed_passages(given)
+
+        def theirs(first: int, last: int, given: list[str] = given) -> None:
+            peer.encode(given, show_progress_bar=False)
+
+        compare({"ours": ours, "theirs": theirs}, 1, options.turns)
+
+
+if __name__ == "__main__":
+    main()
