@@ -3,7 +3,7 @@
   scan    XQuAD-R at 768 numbers a vector, every setting, interval and bias figure, against numpy's
           bare `questions @ passages.T`; and the memory it takes beyond imports and vectors
   mteb    the same against MTEB's exact search and scoring at k = 1,000 of the pool of all languages
-          alone, and of that and all pairs of languages (with --peer-python PYTHON, one that has `mteb`)
+          alone, and of that and all pairs of languages (--peer-python: a python with mteb)
   large   2 million passages and 1,000 questions of 256 numbers on 2 ranks: memory beyond imports,
           and the best 100 against faiss's IndexFlatIP alone
   embed   texts of natural lengths against SentenceTransformer.encode, unsorted and sorted

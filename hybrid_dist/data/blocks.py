@@ -2,9 +2,9 @@
 
 import glob
 import gzip
+import io
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -40,18 +40,14 @@ def expand(patterns: Sequence[str]) -> list[Path]:
     return list(files)
 
 
-@contextmanager
-def opened(file: Path) -> Iterator[BinaryIO]:
+def opened(file: Path) -> BinaryIO:
     """The bytes of a file: `.gz` and `.zst` are unpacked on the way."""
     if file.suffix == ".gz":
-        with gzip.open(file) as unpacked:
-            yield cast(BinaryIO, unpacked)
-    elif file.suffix == ".zst":
-        with pa.CompressedInputStream(pa.OSFile(str(file)), "zstd") as unpacked:
-            yield unpacked
-    else:
-        with file.open("rb") as plain:
-            yield plain
+        return cast(BinaryIO, gzip.open(file))
+    if file.suffix == ".zst":
+        stream = pa.CompressedInputStream(pa.OSFile(str(file)), "zstd")
+        return cast(BinaryIO, io.BufferedReader(stream, PIECE))
+    return file.open("rb")
 
 
 def line_blocks(file: Path, size: int = BLOCK) -> Iterator[Block]:

@@ -1,13 +1,9 @@
 """Where a source's files are: folders, single files, or data sets on the Hugging Face hub."""
 
-import gzip
-import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
-
-import pyarrow as pa
+from typing import NamedTuple
 
 from hybrid_dist.errors import UserError
 
@@ -93,13 +89,3 @@ def _fetched(path: str) -> Path:
     if not place.exists():
         raise UserError(f"{path}: the data set {match['repo']} has no {inside!r}")
     return place
-
-
-def opened(file: Path) -> BinaryIO:
-    """A file's bytes, uncompressed."""
-    if file.suffix == ".gz":
-        return cast(BinaryIO, gzip.open(file))
-    if file.suffix == ".zst":
-        stream = pa.CompressedInputStream(pa.OSFile(str(file)), "zstd")
-        return cast(BinaryIO, io.BufferedReader(stream, 1 << 20))
-    return file.open("rb")

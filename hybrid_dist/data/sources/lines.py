@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hybrid_dist.data.blocks import opened
 from hybrid_dist.data.reading import Reading
-from hybrid_dist.data.sources.files import bare, opened
+from hybrid_dist.data.sources.files import bare
 from hybrid_dist.errors import UserError
 
 Record = Mapping[str, Any]

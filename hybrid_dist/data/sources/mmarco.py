@@ -15,11 +15,12 @@ from typing import BinaryIO, cast
 import numpy as np
 import pyarrow as pa
 
+from hybrid_dist.data.blocks import opened
 from hybrid_dist.data.languages import english_names
 from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources import judged
 from hybrid_dist.data.sources.collecting import Pair, blocks
-from hybrid_dist.data.sources.files import Found, bare, find, local, opened, search
+from hybrid_dist.data.sources.files import Found, bare, find, local, search
 from hybrid_dist.data.sources.judged import Corpus, Named, Part, the_split
 from hybrid_dist.data.sources.lines import BROKEN, Bad, column, columns, normal
 from hybrid_dist.data.sources.source import Source, wanted_languages
