@@ -4,7 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.evaluation.ranking import Ranking, exact_ranks
+from hybrid_dist.evaluation.search import NOTHING, TopK
 from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.evaluation.tiles import Shard
+
+NO_TOP = TopK(np.full((1, 1), NOTHING), np.full((1, 1), -np.inf), "none")
+"""For what looks at ranks alone."""
 
 
 def make_task(
@@ -90,3 +97,8 @@ def sorted_ranks(task: Task, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray
             pool = ordered[question][own]
             in_language.append(1 + int(np.flatnonzero(pool == passage)[0]))
     return np.array(in_language), np.array(pooled)
+
+
+def rank(task: Task, questions: np.ndarray, passages: np.ndarray) -> Ranking:
+    ranks = Ranks()
+    return exact_ranks(task, questions, [Shard.of(0, passages, ranks.device)], ranks)
