@@ -77,7 +77,7 @@ def new_tiles(count: int, device: torch.device) -> torch.Tensor:
 
 def check_vectors(vectors: np.ndarray, ids: Sequence[str], kind: str, ranks: Ranks) -> None:
     """Refuse vectors with NaN or infinity, on all ranks at once. Ids are those of this rank."""
-    wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    wrong = np.flatnonzero(~_finite(vectors))
     told = ranks.gather((len(wrong), [ids[int(row)] for row in wrong[:3]]))
     count = sum(number for number, _ in told)
     if count:
@@ -86,3 +86,11 @@ def check_vectors(vectors: np.ndarray, ids: Sequence[str], kind: str, ranks: Ran
             f"{count} {kind} vectors have NaN or infinite values (first: {first}); "
             "the model's weights are broken, or its precision is too low"
         )
+
+
+def _finite(vectors: np.ndarray) -> np.ndarray:
+    """Of each row: whether all is finite; some rows at a time, for they may be mapped."""
+    starts = range(0, len(vectors), PASSAGES)
+    return np.concatenate(
+        [np.isfinite(vectors[n : n + PASSAGES]).all(axis=1) for n in starts] or [np.ones(0, bool)]
+    )

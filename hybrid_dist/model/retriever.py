@@ -1,5 +1,7 @@
 """A saved encoder at work: texts in, vectors out, as the evaluator and users need them."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 import torch
 
 from hybrid_dist.config import Model
+from hybrid_dist.data.token_cache import tokenizer_hash
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.encoder import Encoder
 from hybrid_dist.model.loading import build, positions, read_config
@@ -50,6 +53,16 @@ class Retriever:
         }
         arithmetic = "bf16" if self._device.type == "cuda" else "fp32"
         return told | {"arithmetic": arithmetic, "encoding": self._encoder.told}
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal weights, tokenizer and settings, wherever they were loaded from."""
+        digest = hashlib.sha256(tokenizer_hash(self._tokens.tokenizer).encode())
+        digest.update(json.dumps(self.settings, sort_keys=True).encode())
+        for name, weights in self._encoder.state_dict().items():
+            digest.update(f"{name} {tuple(weights.shape)} {weights.dtype}".encode())
+            digest.update(weights.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     def embed_questions(self, texts: Sequence[str]) -> np.ndarray:
         return self._embed(texts, self._tokens.query_ids)

@@ -1,6 +1,7 @@
 """The evaluator as people start it: on a run folder, in one process and in two."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,26 @@ def test_two_processes_report_what_one_does(trained: Path, toy: Path, tmp_path: 
     assert one["settings"]["query prefix"] == "Query: "
     for setting in ("monolingual", "cross_lingual", "multilingual"):
         assert one["map"][setting] == pytest.approx(two["map"][setting], abs=1e-3)
+
+
+def test_two_processes_fill_a_cache_that_one_reads(
+    trained: Path, toy: Path, tmp_path: Path
+) -> None:
+    """What is read is what was embedded, so reports are equal to the last bit."""
+    words = ["--model", str(trained), "--task", f"toy:{toy}", "--cache", str(tmp_path / "cache")]
+    module = ["-m", "hybrid_dist.evaluate", *words, "--out", str(tmp_path / "two")]
+    filled = launch("cpu", 2, module)
+    succeed(filled)
+    read = run([*CLI, "evaluate", *words, "--out", str(tmp_path / "one")])
+    succeed(read)
+    assert "toy: 0 of " in filled.output
+    questions, passages = re.findall(
+        r"([\d,]+) of ([\d,]+) (?:questions|passages) are", read.output
+    )
+    assert questions[0] == questions[1] and passages[0] == passages[1]
+    one, two = report(tmp_path / "one"), report(tmp_path / "two")
+    del one["timing"], two["timing"]
+    assert json.dumps(one) == json.dumps(two)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,100 @@
+"""Vectors on disk: embedded once, safe block by block, and never another model's."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation import cache
+from hybrid_dist.evaluation.cache import Cached
+from tests.unit.evaluation_problems import parallel_task, unit_vectors
+
+TASK = parallel_task(languages=2, per_language=35)
+ALL = slice(None)
+
+
+class Embedder:
+    """Vectors by the text's number; it may be stopped after so many texts."""
+
+    name = "embedder"
+
+    def __init__(self, fingerprint: str = "one", stops_after: int = 10**9) -> None:
+        self.fingerprint, self._left, self.embedded = fingerprint, stops_after, 0
+        self._vectors = unit_vectors(np.random.default_rng(len(fingerprint)), 70)
+
+    def embed_questions(self, texts: Sequence[str]) -> np.ndarray:
+        return self._embed(TASK.question_texts, texts)
+
+    def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
+        return -self._embed(TASK.passage_texts, texts)
+
+    def _embed(self, all_texts: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+        self.embedded += len(texts)
+        if self.embedded > self._left:
+            raise KeyboardInterrupt
+        return self._vectors[[all_texts.index(text) for text in texts]]
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "BLOCK", 8)
+
+
+def cached(folder: Path, embedder: Embedder, said: list[str] | None = None) -> Cached:
+    return Cached(TASK, embedder, folder, Ranks(), (said if said is not None else []).append)
+
+
+def right(found: Cached, embedder: Embedder) -> None:
+    fresh = Embedder(embedder.fingerprint)
+    assert (found.questions(ALL) == fresh.embed_questions(TASK.question_texts)).all()
+    assert (found.passages(ALL) == fresh.embed_passages(TASK.passage_texts)).all()
+
+
+def test_what_was_embedded_once_is_not_embedded_again(tmp_path: Path) -> None:
+    first, second, said = Embedder(), Embedder(), list[str]()
+    right(cached(tmp_path, first), first)
+    assert first.embedded == 140
+    right(cached(tmp_path, second, said), second)
+    assert second.embedded == 0
+    assert said[0].startswith("toy: 70 of 70 questions are in ")
+
+
+def test_a_stopped_evaluation_goes_on_where_it_stood(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        cached(tmp_path, Embedder(stops_after=100))
+    rest = Embedder()
+    right(cached(tmp_path, rest), rest)
+    assert rest.embedded == 140 - (70 + 24)  # three blocks of passages were whole
+
+
+def test_other_weights_and_other_texts_have_folders_of_their_own(tmp_path: Path) -> None:
+    for embedder in (Embedder("one"), Embedder("other")):
+        right(cached(tmp_path, embedder), embedder)
+        assert embedder.embedded == 140
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "unmark"])
+def test_damage_is_noticed_and_made_anew(tmp_path: Path, harm: str) -> None:
+    cached(tmp_path, Embedder())
+    (file,) = tmp_path.glob("*/passages.npy")
+    content = bytearray(file.read_bytes())
+    if harm == "flip":
+        content[-1] ^= 1
+        file.write_bytes(content)
+    elif harm == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    else:
+        (file.with_suffix(".blocks") / "2").unlink()
+    again = Embedder()
+    right(cached(tmp_path, again), again)
+    assert again.embedded == {"flip": 6, "cut": 70, "unmark": 8}[harm]
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"--cache .*file: cannot be written"):
+        cached(tmp_path / "file", Embedder())
