@@ -28,6 +28,7 @@ from hybrid_dist.evaluation.evaluate import (
 from hybrid_dist.evaluation.given import GivenVectors
 from hybrid_dist.evaluation.groups import GroupsAsked
 from hybrid_dist.evaluation.report import figures
+from hybrid_dist.evaluation.search import EXACT
 from hybrid_dist.evaluation.tasks import Task, load_task
 from hybrid_dist.evaluation.trec import read_run
 from hybrid_dist.model.retriever import Retriever
@@ -60,7 +61,7 @@ class Options:
     run: Path | None = None
     """A TREC run made elsewhere; what it does not list has no rank."""
     task: tuple[str, ...]
-    """Tasks, each NAME:PATH, or NAME:PATH?option=value; docs/data.md lists them."""
+    """Tasks, each NAME:PATH, or NAME:PATH?option=value; docs/evaluation.md lists them."""
     out: Path
     """Reports go to OUT/NAME/report.json, .md and .html."""
     groups: tuple[str, ...] = ()
@@ -69,6 +70,9 @@ class Options:
     cache: Path | None = None
     """Keep the vectors of --model here: what was embedded once is not embedded again, also when it
     was stopped in between. On a disk that all nodes see; N texts take 4 x N x dimension bytes."""
+    index: str = EXACT
+    """What finds the first passages of every question: a factory string of FAISS, as IVF1024,Flat,
+    for corpora that are slow to search. Ranks, and what is made of them, are exact with any."""
     ties: Literal["number", "trec_eval"] = "number"
     """Equal scores: the smaller passage number first, or trec_eval's order, the larger id first."""
     save_run: Annotated[int, tyro.conf.arg(metavar="K")] = 0
@@ -86,6 +90,8 @@ class Options:
             )
         if self.cache is not None and self.model is None:
             raise UserError(f"--cache: --{given[0]} has nothing to embed; leave --cache out")
+        if self.index != EXACT and self.run is not None:
+            raise UserError("--index: --run is not searched; leave --index out")
         if self.save_run < 0 or (self.save_run and self.run):
             raise UserError(
                 f"--save-run: {self.save_run} of --run {self.run}; a run is there already"
@@ -184,7 +190,7 @@ def run(options: Options) -> None:
 
     if options.model is not None:
         retriever = Retriever.load(options.model, ranks.device)
-        wanted = Wanted(retriever.settings, groups, options.save_run)
+        wanted = Wanted(retriever.settings, groups, options.save_run, options.index)
         for task in tasks:
             out = options.out / task.name
             if options.cache is None:
@@ -194,7 +200,7 @@ def run(options: Options) -> None:
                 evaluate_vectors(task, vectors, ranks, out, say, wanted)
     elif options.embeddings is not None:
         given = GivenVectors(options.embeddings, tasks[0])
-        wanted = Wanted(given.settings, groups, options.save_run)
+        wanted = Wanted(given.settings, groups, options.save_run, options.index)
         evaluate_vectors(tasks[0], given, ranks, options.out / tasks[0].name, say, wanted)
     elif options.run is not None:
         listed = read_run(options.run, tasks[0])

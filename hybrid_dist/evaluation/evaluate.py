@@ -17,7 +17,7 @@ from hybrid_dist.evaluation.groups import GroupsAsked
 from hybrid_dist.evaluation.page import write_report
 from hybrid_dist.evaluation.ranking import Ranking, exact_ranks
 from hybrid_dist.evaluation.report import TOP, build_report
-from hybrid_dist.evaluation.search import TopK, top_k
+from hybrid_dist.evaluation.search import EXACT, TopK, check_index, top_k
 from hybrid_dist.evaluation.tables import headline
 from hybrid_dist.evaluation.tasks import TIES, Task
 from hybrid_dist.evaluation.tiles import PASSAGES, QUESTIONS, Shard, check_vectors, shard_bounds
@@ -66,6 +66,8 @@ class Wanted:
     groups: GroupsAsked = field(default_factory=GroupsAsked)
     save_run: int = 0
     """Also list so many passages of every question in a TREC run; 0: none."""
+    index: str = EXACT
+    """What finds the first passages: a factory string of FAISS. Ranks are exact with any."""
 
 
 def evaluate_task(
@@ -102,6 +104,7 @@ def evaluate_vectors(
     )
     _tell_notes(task, tell)
     questions = _all_questions(task, vectors, ranks)
+    check_index(wanted.index, questions.shape[1])
     shard = _own_shard(task, vectors, ranks)
     clock.lap("embed_s")
     tell(f"{task.name}: ranking {len(task.relevant):,} right answers")
@@ -109,7 +112,7 @@ def evaluate_vectors(
     clock.lap("rank_s")
     depth = max(TOP, wanted.save_run)
     tell(f"{task.name}: searching the first {depth} passages of every question")
-    top = top_k(questions, [shard], depth, ranks)
+    top = top_k(questions, [shard], depth, ranks, wanted.index)
     clock.lap("search_s")
     if ranks.is_first and wanted.save_run:
         out.mkdir(parents=True, exist_ok=True)

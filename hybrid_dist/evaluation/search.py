@@ -9,13 +9,19 @@ shard's tiles are walked instead.
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.tiles import Shard, load_block, new_tiles, question_blocks
 
+EXACT = "Flat"
+"""The index that misses nothing."""
+SAMPLE = 200
+"""Questions of which what another index misses is counted."""
 SPARE = 16
 """How many more than k a shard proposes."""
 SLACK = 1e-5
@@ -39,11 +45,85 @@ class TopK:
         return TopK(self.numbers[:, :k], self.scores[:, :k], self.method)
 
 
-def top_k(questions: np.ndarray, shards: Sequence[Shard], k: int, ranks: Ranks) -> TopK:
-    """The k best of all ranks' shards, on every rank."""
-    with_faiss = ranks.device.type == "cpu" and importlib.util.find_spec("faiss") is not None
+def top_k(
+    questions: np.ndarray, shards: Sequence[Shard], k: int, ranks: Ranks, index: str = EXACT
+) -> TopK:
+    """The k best of all ranks' shards, on every rank.
+
+    With the factory string of another index of FAISS the best are those that it finds, and
+    `method` says how many of the best of some questions it misses.
+    """
+    if index != EXACT:
+        return _with_index(questions, shards, k, ranks, index)
+    with_faiss = ranks.device.type == "cpu" and _has_faiss()
     found = [_search_shard(questions, shard, k, with_faiss) for shard in shards if shard.rows]
-    found.append(_nothing(len(questions), k))
+    return TopK(*_best_of_all(found, len(questions), k, ranks), _method(with_faiss, ranks.device))
+
+
+def check_index(index: str, dimension: int) -> None:
+    """Refuse a factory string that makes no index of such vectors."""
+    if index == EXACT:
+        return
+    if not _has_faiss():
+        raise UserError(f"--index {index}: needs faiss, which is not installed; leave --index out")
+    _made(index, dimension)
+
+
+def _made(index: str, dimension: int) -> Any:
+    import faiss
+
+    try:
+        return faiss.index_factory(dimension, index, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise _refusal(index, f"of {dimension} numbers", error) from None
+
+
+def _refusal(index: str, what: str, error: Exception) -> UserError:
+    said = str(error).strip().splitlines()[0].rpartition(" failed: ")[2]
+    return UserError(
+        f"--index {index}: faiss makes no such index of vectors {what} ({said}); give a factory "
+        "string as in IVF256,Flat"
+    )
+
+
+def _with_index(
+    questions: np.ndarray, shards: Sequence[Shard], k: int, ranks: Ranks, index: str
+) -> TopK:
+    """What the index finds, scored again and merged as what an exact search finds."""
+    import faiss
+
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    found = []
+    for shard in shards:
+        if shard.rows:
+            vectors = shard.vectors.cpu().numpy()
+            searched = _made(index, vectors.shape[1])
+            try:
+                searched.train(vectors)
+                searched.add(vectors)
+            except RuntimeError as error:
+                raise _refusal(index, f"with {shard.rows:,} of a rank", error) from None
+            _, rows = searched.search(np.ascontiguousarray(questions), min(k + SPARE, shard.rows))
+            numbers, scores = _rescore(questions, shard, np.maximum(rows, 0))
+            numbers[rows < 0], scores[rows < 0] = NOTHING, -np.inf
+            found.append((numbers, scores))
+    numbers, scores = _best_of_all(found, len(questions), k, ranks)
+    some = np.linspace(0, len(questions) - 1, min(len(questions), SAMPLE)).astype(np.int64)
+    exact = top_k(questions[some], shards, k, ranks).numbers
+    pairs = zip(numbers[some].tolist(), exact.tolist(), strict=True)
+    hits = sum(len(set(one) & set(other) - {NOTHING}) for one, other in pairs)
+    told = (
+        f"faiss {faiss.__version__} {index}, which finds {hits / np.sum(exact != NOTHING):.2%} of "
+        f"the best {k} of {len(some)} questions"
+    )
+    return TopK(numbers, scores, told)
+
+
+def _best_of_all(
+    found: Sequence[tuple[np.ndarray, np.ndarray]], questions: int, k: int, ranks: Ranks
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of what all ranks found in their shards, on every rank."""
+    found = [*found, _nothing(questions, k)]
     numbers, scores = _merge(found, k)
     everywhere = list(
         zip(
@@ -52,7 +132,11 @@ def top_k(questions: np.ndarray, shards: Sequence[Shard], k: int, ranks: Ranks) 
             strict=True,
         )
     )
-    return TopK(*_merge(everywhere, k), method=_method(with_faiss, ranks.device))
+    return _merge(everywhere, k)
+
+
+def _has_faiss() -> bool:
+    return importlib.util.find_spec("faiss") is not None
 
 
 def _method(with_faiss: bool, device: torch.device) -> str:

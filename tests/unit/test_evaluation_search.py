@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybrid_dist.cluster.ranks import Ranks
-from hybrid_dist.evaluation.search import TopK, _keys, top_k
+from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.search import TopK, _keys, check_index, top_k
 from hybrid_dist.evaluation.tiles import PASSAGES, Shard, shard_bounds
 from tests.unit.evaluation_problems import exact_vectors, order, unit_vectors
 
@@ -98,3 +99,47 @@ def test_small_pools_equal_a_full_sort(seed: int, passages: int, dimension: int,
     found = search(asked, given_, k)
     expected = order(asked @ given_.T)[:, :k]
     assert np.array_equal(found.numbers[:, : expected.shape[1]], expected)
+
+
+def test_another_index_says_what_it_misses_and_scores_what_it_finds() -> None:
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(7)
+    questions, passages = unit_vectors(rng, 300), unit_vectors(rng, 3000)
+    cut = 2 * PASSAGES
+    shards = [
+        Shard.of(0, passages[:cut], ALONE.device),
+        Shard.of(cut, passages[cut:], ALONE.device),
+    ]
+    found = top_k(questions, shards, 10, ALONE, "IVF32,Flat")
+    exact = top_k(questions, shards, 10, ALONE)
+    there = found.numbers >= 0
+    products = np.einsum("qd,qkd->qk", questions, passages[found.numbers])
+    assert found.scores[there] == pytest.approx(products[there], abs=1e-6)
+    assert (found.scores[~there] == -np.inf).all()
+    some = np.linspace(0, 299, 200).astype(int)
+    pairs = zip(found.numbers[some], exact.numbers[some], strict=True)
+    share = sum(len({*one} & {*other} - {-1}) for one, other in pairs) / 2000
+    assert 0 < share < 0.9, "one list of 32 is looked into"
+    told = f"IVF32,Flat, which finds {share:.2%} of the best 10 of 200 questions"
+    assert found.method.endswith(told)
+
+
+@pytest.mark.parametrize("index", ["Flt", "IVF32,PQ5"])
+def test_an_index_that_faiss_cannot_make_is_refused(index: str) -> None:
+    pytest.importorskip("faiss")
+    with pytest.raises(UserError, match=f"--index {index}: faiss makes no such index"):
+        check_index(index, 32)
+
+
+def test_an_index_for_more_passages_than_there_are_is_refused() -> None:
+    pytest.importorskip("faiss")
+    vectors = unit_vectors(np.random.default_rng(1), 20)
+    with pytest.raises(UserError, match="--index IVF64,Flat: faiss makes no such index"):
+        top_k(vectors, [Shard.of(0, vectors, ALONE.device)], 5, ALONE, "IVF64,Flat")
+
+
+def test_another_index_needs_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match="needs faiss"):
+        check_index("IVF32,Flat", 32)
+    check_index("Flat", 32)
