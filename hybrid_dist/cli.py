@@ -113,6 +113,12 @@ def compare_runs(args: Sequence[str]) -> None:
             print(f"{run} is not paired: {why}")
 
 
+def doctor(args: Sequence[str]) -> None:
+    from hybrid_dist.doctor import main
+
+    main(args, f"{PROGRAM} doctor")
+
+
 def init(args: Sequence[str]) -> None:
     from hybrid_dist.scaffold import lay_out
 
@@ -136,6 +142,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "evaluate": (evaluate, "score a model on tasks and write reports"),
     "overlap": (overlap, "check that what is evaluated on was not trained on"),
     "compare": (compare_runs, "put evaluated runs side by side"),
+    "doctor": (doctor, "look over a machine or an allocation: what is ok, slow or wrong"),
     "init": (init, "lay out configs, launchers and SLURM scripts in a folder"),
 }
 
