@@ -142,14 +142,19 @@ class Train:
     """Recompute each layer in the backward pass to save memory."""
     compile: bool = False
     """Compile the encoder with torch.compile."""
+    hang_minutes: PositiveReal = 20
+    """A rank that stands still for so long, while the others wait, is named and ends the run."""
 
 
 @section
 class Checkpoint:
     every: Count = 500
-    """Steps between checkpoints, the last step included; 0: none, so that nothing resumes."""
+    """Steps between checkpoints, the last step included; 0: only where a run is stopped, or asked
+    to save."""
     keep: Positive = 2
-    """How many of the latest checkpoints to keep."""
+    """How many of the latest checkpoints to keep; that of the best step is kept beside them."""
+    on_failure: Literal["stop", "go_on"] = "stop"
+    """When one cannot be written, as on a full disk; those before it stand either way."""
     resume: str = "auto"
     """auto: go on from the latest checkpoint of the run folder; never; or a checkpoint's path."""
 
@@ -161,7 +166,10 @@ class Eval:
     tasks: tuple[str, ...] = ()
     """Evaluation tasks, each NAME:PATH, or NAME:PATH?option=value."""
     metric: str = "map.multilingual"
-    """Figure of the first task's report that chooses the best checkpoint, or NAME/figure."""
+    """Figure of the first task's report that chooses the best checkpoint, or NAME/figure; or
+    dev/loss, the loss on data.dev, which also chooses where there are no tasks."""
+    patience: Count = 0
+    """So many evaluations in a row without a better eval.metric end the run; 0: none do."""
     groups: tuple[str, ...] = ()
     """Groups of question languages that reports tell of, each NAME=LANGUAGE,LANGUAGE; `seen` and
     `unseen` in training come by themselves."""
@@ -195,6 +203,9 @@ class Config:
     log: Log = field(default_factory=Log)
 
 
+DEV_LOSS = "dev/loss"
+"""The figure of eval.metric that is no task's."""
+
 HELP = """One run of hybrid_dist.
 
 Start from a file with --config FILE and change single values with --section.key value
@@ -202,7 +213,15 @@ Start from a file with --config FILE and change single values with --section.key
 
 Example: hybrid-dist train --config configs/demo.yaml --run.name first --train.steps 500"""
 
-FREE_ON_RESUME = ("run.", "log.", "eval.", "checkpoint.", "train.steps", "train.chunk_size")
+FREE_ON_RESUME = (
+    "run.",
+    "log.",
+    "eval.",
+    "checkpoint.",
+    "train.steps",
+    "train.chunk_size",
+    "train.hang_minutes",
+)
 """Keys that may differ when a run folder is resumed: the others would make it another run."""
 
 
@@ -339,6 +358,15 @@ def _check_possible(config: Config) -> None:
         raise UserError(
             f"eval.every: is {config.eval.every}, but there is nothing to evaluate; "
             "give eval.tasks or data.dev, or set eval.every to 0"
+        )
+    if config.eval.metric == DEV_LOSS and not config.data.dev:
+        raise UserError(
+            f"eval.metric: is {DEV_LOSS}, but there are no held-out pairs; give data.dev"
+        )
+    if config.eval.patience and not config.eval.every:
+        raise UserError(
+            f"eval.patience: is {config.eval.patience}, but nothing is evaluated on the way; "
+            "give eval.every, or set eval.patience to 0"
         )
     for task in config.eval.tasks:
         name, colon, path = task.partition(":")

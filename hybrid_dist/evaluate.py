@@ -15,7 +15,7 @@ import tyro
 
 from hybrid_dist.cluster.ranks import Ranks, leave
 from hybrid_dist.cluster.start import start
-from hybrid_dist.config import Eval
+from hybrid_dist.config import DEV_LOSS, Eval
 from hybrid_dist.errors import UserError, nearest, reported
 from hybrid_dist.evaluation.cache import Cached
 from hybrid_dist.evaluation.evaluate import (
@@ -109,8 +109,8 @@ class Evaluation:
     """The tasks of a run, read once, and the figure that chooses its best checkpoint."""
 
     tasks: tuple[Task, ...]
-    metric: str
-    """NAME/figure."""
+    metric: str | None
+    """NAME/figure; none where the loss on held-out pairs chooses."""
     groups: GroupsAsked
 
     @classmethod
@@ -118,6 +118,8 @@ class Evaluation:
         """`trained` are the languages that the run trains on."""
         tasks = load_tasks(options.tasks)
         groups = GroupsAsked.of(options.groups, tasks, trained)
+        if options.metric == DEV_LOSS:
+            return cls(tasks, None, groups)
         name, slash, wanted = options.metric.rpartition("/")
         if wanted not in HIGHER_IS_BETTER:
             known = ", ".join(HIGHER_IS_BETTER)
@@ -137,10 +139,6 @@ class Evaluation:
                 f"eval.metric: {chosen[0].spec} has no {wanted}: {why}; choose {', '.join(others)}"
             )
         return cls(tasks, f"{name}/{wanted}", groups)
-
-    @property
-    def higher_is_better(self) -> bool:
-        return HIGHER_IS_BETTER[self.metric.rpartition("/")[2]]
 
     def __call__(
         self, model: Path, out: Path, ranks: Ranks, say: Callable[[str], None] | None = None

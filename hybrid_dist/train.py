@@ -15,11 +15,13 @@ from hybrid_dist import config as configs
 from hybrid_dist.batching import Plan, check_world, deal, largest_size
 from hybrid_dist.cluster import environment
 from hybrid_dist.cluster.ranks import Ranks, leave
+from hybrid_dist.cluster.signals import Interruption
 from hybrid_dist.cluster.start import start, strategy
-from hybrid_dist.config import Config, flatten
+from hybrid_dist.cluster.watch import Watch
+from hybrid_dist.config import DEV_LOSS, Config, flatten
 from hybrid_dist.data.store import Store, check_sources, open_sources
 from hybrid_dist.errors import UserError, reported
-from hybrid_dist.evaluate import TRAINED, Evaluation
+from hybrid_dist.evaluate import HIGHER_IS_BETTER, TRAINED, Evaluation
 from hybrid_dist.model.encoder import BiEncoder, recompute_layers
 from hybrid_dist.model.loading import build, check_lengths, read_config
 from hybrid_dist.model.settings import Settings
@@ -31,10 +33,13 @@ from hybrid_dist.tracking.wandb_run import WandbRun
 from hybrid_dist.training.checkpoint import Checkpoints, Progress
 from hybrid_dist.training.export import Exporter
 from hybrid_dist.training.feed import Feed
+from hybrid_dist.training.health import Health
 from hybrid_dist.training.loop import train
 from hybrid_dist.training.optimizer import adamw
+from hybrid_dist.training.requests import Requests
 from hybrid_dist.training.run_folder import RunFolder
 from hybrid_dist.training.selection import Judge, Selection
+from hybrid_dist.training.state import TrainingState
 from hybrid_dist.training.step_log import StepLog
 from hybrid_dist.training.update import Updater
 
@@ -94,8 +99,12 @@ def _dev(config: Config) -> tuple[Plan, list[Store]]:
 
 def run(config: Config) -> None:
     """One run, from its configuration to its final report."""
+    interruption = Interruption()
+    interruption.listen()
     materials = gather_materials(config)
-    accelerator, ranks = start(config.train.precision, config.optim.max_grad_norm)
+    accelerator, ranks = start(
+        config.train.precision, config.optim.max_grad_norm, config.train.hang_minutes
+    )
     check_world(config.batching.size, ranks.world)
     ranks.agree(_told(config, materials))  # and all have looked at the folder before it is written
     torch.manual_seed(config.seed)  # the same initial weights on every rank
@@ -109,7 +118,9 @@ def run(config: Config) -> None:
     with Terminal(config.run.name, config.train.steps, ranks.is_first) as terminal:
         _introduce(terminal, config, materials, accelerator, ranks)
         terminal.say(f"texts are {model.encoder.told}")
-        _train(config, materials, model, accelerator, ranks, terminal)
+        requests = Requests(materials.folder.path, ranks, interruption)
+        with Watch(ranks, config.train.hang_minutes) as watch, materials.folder.written_to():
+            _train(config, materials, model, accelerator, ranks, terminal, requests, watch)
     leave()
 
 
@@ -140,6 +151,8 @@ def _train(
     accelerator: Any,
     ranks: Ranks,
     terminal: Terminal,
+    requests: Requests,
+    watch: Watch,
 ) -> None:
     folder, tokens = materials.folder, materials.tokens
     updater = Updater(config, accelerator, ranks, model, adamw(model, config.optim))
@@ -154,37 +167,77 @@ def _train(
         Settings.of(config.model),
     )
     checkpoints = Checkpoints(
-        folder.checkpoints, accelerator, ranks, strategy(accelerator), config.checkpoint.keep
+        folder.checkpoints,
+        TrainingState(accelerator, ranks, updater.model, updater.optimizer, strategy(accelerator)),
+        ranks,
+        config.checkpoint.keep,
+        config.checkpoint.on_failure,
+        terminal.say,
     )
     progress = _resume(config, checkpoints, terminal)
     lengths = materials.plan.batch(progress.step).lengths
     share = deal(lengths, ranks.rank, ranks.world, config.train.chunk_size)
     ranks.agree({"the step to go on from": progress.step, "its chunks": len(share.chunks)})
     wandb, writers = _writers(config, folder, ranks, progress, terminal)
-    log = StepLog(ranks, terminal.step, writers)
-    judge = None
-    if materials.evaluation is not None:
-        evaluate = partial(materials.evaluation, ranks=ranks)
-        judge = Judge(evaluate, materials.evaluation.metric, materials.evaluation.higher_is_better)
-    feed = partial(Feed, tokens=tokens, ranks=ranks, chunk_size=config.train.chunk_size)
-    mask = config.batching.false_negatives == "mask"
-    dev = feed(*materials.dev, mask=mask) if materials.dev else None
-    selection = Selection(updater, exporter, log, dev, judge)
-    train(
+
+    def tick(step: int) -> None:
+        terminal.step(step)
+        watch.step(step)
+
+    log = StepLog(ranks, tick, writers)
+    feed = partial(
+        Feed,
+        tokens=tokens,
+        ranks=ranks,
+        chunk_size=config.train.chunk_size,
+        mask=config.batching.false_negatives == "mask",
+    )
+    evaluation = materials.evaluation
+    selection = Selection(
+        updater,
+        exporter,
+        log,
+        feed(*materials.dev) if materials.dev else None,
+        partial(evaluation, ranks=ranks) if evaluation else None,
+        _judge(evaluation),
+        config.eval.patience,
+        terminal.say,
+    )
+    stopped_by = train(
         config,
         progress,
-        feed(materials.plan, materials.stores, mask=mask),
+        feed(materials.plan, materials.stores),
         updater,
         log,
         selection,
         checkpoints,
         exporter,
+        Health(folder.not_finite, materials.stores, ranks, config.train.steps),
+        requests,
     )
-    if materials.evaluation is not None:
-        figures = materials.evaluation(folder.model, folder.evaluation(), ranks, terminal.say)
+    if stopped_by is not None:
+        _stop(folder, ranks, stopped_by, wandb, terminal)
+        return
+    if evaluation is not None:
+        figures = evaluation(folder.model, folder.evaluation(), ranks, terminal.say)
         wandb.summarize({f"final/{name}": value for name, value in figures.items()})
     wandb.finish()
     terminal.say(f"done: the model is {folder.model}")
+
+
+def _judge(evaluation: Evaluation | None) -> Judge:
+    if evaluation is None or evaluation.metric is None:
+        return Judge(DEV_LOSS, higher_is_better=False)
+    figure = evaluation.metric.rpartition("/")[2]
+    return Judge(f"eval/{evaluation.metric}", HIGHER_IS_BETTER[figure])
+
+
+def _stop(folder: RunFolder, ranks: Ranks, why: str, wandb: WandbRun, terminal: Terminal) -> None:
+    """Leave before the end, with word for who starts the run again."""
+    if ranks.is_first:
+        folder.mark_interrupted(why)
+    wandb.finish()
+    terminal.say(f"stopped by {why}; start the same command again to go on")
 
 
 def _model(config: Config, model_config: Any) -> BiEncoder:
@@ -197,7 +250,7 @@ def _model(config: Config, model_config: Any) -> BiEncoder:
 
 
 def _resume(config: Config, checkpoints: Checkpoints, terminal: Terminal) -> Progress:
-    checkpoint = checkpoints.find(config.checkpoint.resume, terminal.say)
+    checkpoint = checkpoints.find(config.checkpoint.resume)
     if checkpoint is None:
         return Progress()
     progress = checkpoints.load(checkpoint)

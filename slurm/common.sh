@@ -31,6 +31,8 @@ export HEAD_ADDRESS HEAD_PORT
 
 # srun does not take the cores of a task over from sbatch since SLURM 22.05.
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
+# accelerate passes signals on to the processes, and waits for them to save.
+export PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR2 PET_SHUTDOWN_TIMEOUT=300
 export OMP_NUM_THREADS=1 # the program shares a node's cores out itself
 
 echo "job $SLURM_JOB_ID: $SLURM_NNODES nodes x $PER_NODE processes ($LAUNCHER), head $HEAD_ADDRESS:$HEAD_PORT"

@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,8 +17,13 @@ if TYPE_CHECKING:
 PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
-def start(precision: str = "fp32", max_grad_norm: float = 0.0) -> tuple["Accelerator", Ranks]:
-    """Join the other processes; the strategy is the launcher file's."""
+def start(
+    precision: str = "fp32", max_grad_norm: float = 0.0, hang_minutes: float = 10
+) -> tuple["Accelerator", Ranks]:
+    """Join the other processes; the strategy is the launcher file's.
+
+    A collective waits twice hang_minutes: what watches ranks may speak before it gives up.
+    """
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
     use_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
     zero = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
@@ -37,7 +43,8 @@ def start(precision: str = "fp32", max_grad_norm: float = 0.0) -> tuple["Acceler
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed searches, and warns
     handlers: list[Any] = [DistributedDataParallelKwargs(broadcast_buffers=False)]
     if launched:
-        handlers.append(InitProcessGroupKwargs(backend=backend(device_type)))
+        limit = timedelta(minutes=2 * hang_minutes, seconds=60)
+        handlers.append(InitProcessGroupKwargs(backend=backend(device_type), timeout=limit))
     accelerator = Accelerator(
         cpu=device_type == "cpu" and not zero,  # with it Accelerate would drop DeepSpeed
         mixed_precision=PRECISION[precision],

@@ -1,14 +1,17 @@
 """The model as the user gets it, gathered from wherever the strategy keeps its weights."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.errors import UserError
 from hybrid_dist.model.saving import replace, save
 from hybrid_dist.model.settings import Settings
+from hybrid_dist.training.checkpoint import Attempt
 from hybrid_dist.training.run_folder import RunFolder
 
 BACKBONE = "encoder.backbone."
@@ -32,14 +35,22 @@ class Exporter:
     def write(self, folder: Path) -> None:
         """Write the weights of now. All ranks take part, the first one writes."""
         state = self._accelerator.get_state_dict(self._model)
-        if self._ranks.is_first:
-            weights = {
-                name.removeprefix(BACKBONE): tensor.detach().float().cpu()
-                for name, tensor in state.items()
-                if name.startswith(BACKBONE)
-            }
-            save(folder, self._backbone, weights, self._tokenizer, self._settings)
-        self._ranks.barrier()
+        attempt = Attempt(self._ranks.is_first)
+        attempt.write(lambda: self._write(folder, state))
+        problem = self._ranks.from_first(attempt.problem)
+        if problem is not None:
+            raise UserError(
+                f"{folder}: the model could not be written ({problem}); make room and start the "
+                "same command again"
+            )
+
+    def _write(self, folder: Path, state: Mapping[str, Tensor]) -> None:
+        weights = {
+            name.removeprefix(BACKBONE): tensor.detach().float().cpu()
+            for name, tensor in state.items()
+            if name.startswith(BACKBONE)
+        }
+        save(folder, self._backbone, weights, self._tokenizer, self._settings)
 
     def keep(self, draft: Path) -> None:
         """Make a written model the run's model."""

@@ -6,6 +6,8 @@ from hybrid_dist.config import Config
 from hybrid_dist.training.checkpoint import Checkpoints, Progress
 from hybrid_dist.training.export import Exporter
 from hybrid_dist.training.feed import Feed
+from hybrid_dist.training.health import Health
+from hybrid_dist.training.requests import Requests
 from hybrid_dist.training.selection import Selection
 from hybrid_dist.training.step_log import StepLog
 from hybrid_dist.training.update import Updater
@@ -20,33 +22,46 @@ def train(
     selection: Selection,
     checkpoints: Checkpoints,
     exporter: Exporter,
-) -> Progress:
-    """From where the run stands to its last step; model/ is then the best, else the last.
+    health: Health,
+    requests: Requests,
+) -> str | None:
+    """From where the run stands to its last step, or until evaluations are no better for long;
+    model/ is then the best, else the last.
 
-    Called by all ranks. Nothing is sent to agree on what comes next: each rank works it out alike.
+    Called by all ranks: what comes next each works out alike, or they agree on it at the step's
+    edge. Told is what stopped the run before its end, if anything did. While updates are left out
+    for their gradient is not finite, nothing is kept: the weights may be what is wrong.
     """
     steps = config.train.steps
 
     def due(step: int, every: int) -> bool:
         return bool(every) and (step % every == 0 or step == steps)
 
-    for work in feed.steps(progress.step, steps):
-        result = updater.update(work)
+    last = progress.step if selection.gave_up(progress) else steps
+    for work in feed.steps(progress.step, last):
+        with health.memory_told(work):
+            result = updater.update(work)
         progress = replace(progress, step=work.batch.step + 1)
         log.note(progress.step, work, result)
+        progress = health.note(progress, work, result)
+        asked = requests.at_edge()
         if due(progress.step, config.log.every):
-            log.step(progress.step, work, result)
-        if due(progress.step, config.eval.every):
-            log.check(progress.step)
+            log.step(progress, work, result)
+        save = due(progress.step, config.checkpoint.every) or asked.save or asked.stop is not None
+        if due(progress.step, config.eval.every) and health.sound:
             with log.paused():
                 progress = selection.evaluate(progress)
+            chosen = progress.best_step == progress.step or selection.gave_up(progress)
+            save |= bool(config.checkpoint.every) and chosen
         log.write(progress.step)
-        if due(progress.step, config.checkpoint.every):
-            log.check(progress.step)
+        if save and health.sound:
             with log.paused():
                 checkpoints.save(progress)
             log.begin()
-    log.check(progress.step)
+        if asked.stop is not None:
+            return asked.stop
+        if selection.gave_up(progress):
+            break
     if progress.best_step is None:
         exporter.write(exporter.folder.model)
-    return progress
+    return None

@@ -5,13 +5,18 @@ import fcntl
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from hybrid_dist.config import Config, from_yaml, other_run, to_yaml
 from hybrid_dist.errors import UserError
+from hybrid_dist.training.checkpoint import latest_step
 
 SECONDS_FOR_LOST_NODES = 150
+BEFORE_A_RUN = {".lock", "config.yaml.tmp"}
+"""What a process leaves that was killed before it had described its run."""
 
 
 class RunFolder:
@@ -33,6 +38,16 @@ class RunFolder:
     def model(self) -> Path:
         return self.path / "model"
 
+    @property
+    def interrupted(self) -> Path:
+        """There while a run that was stopped waits to go on: batch scripts requeue by it."""
+        return self.path / "interrupted"
+
+    @property
+    def not_finite(self) -> Path:
+        """What was in the batch that ended a run whose numbers were not finite."""
+        return self.path / "not_finite.json"
+
     def evaluation(self, step: int | None = None) -> Path:
         """Where reports of a step go; of the final model when no step is named."""
         return self.path / "eval" if step is None else self.path / "eval" / f"step-{step:06d}"
@@ -46,7 +61,7 @@ class RunFolder:
         if recorded.exists() and not self.metrics.exists() and not self.checkpoints.exists():
             return  # it was described and never begun
         if not recorded.exists():
-            if self.path.exists() and any(f.name != ".lock" for f in self.path.iterdir()):
+            if self.path.exists() and {f.name for f in self.path.iterdir()} - BEFORE_A_RUN:
                 raise UserError(f"{self.path}: holds files but no run; choose another run.name")
             return
         if resume == "never":
@@ -88,24 +103,47 @@ class RunFolder:
                 )
             time.sleep(1)
 
+    def mark_interrupted(self, reason: str) -> None:
+        """Leave word that the run stopped before its end, and why."""
+        told = {"step": self._steps_trained(), "reason": reason}
+        _write_whole(self.interrupted, json.dumps(told) + "\n")
+
     def _steps_trained(self) -> int:
-        latest = self.checkpoints / "latest"
-        return int(latest.read_text().strip().removeprefix("step-")) if latest.exists() else 0
+        return latest_step(self.checkpoints) or 0
+
+    @contextmanager
+    def written_to(self) -> Iterator[None]:
+        """While training writes here: a disk that is full ends the run in one message."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise
+            raise self._unwritable(error) from None
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(
-            f"run.dir: {self.path} cannot be written ({error.strerror}); choose another run.dir"
+            f"run.dir: {self.path} cannot be written ({error.strerror}); make room there, or "
+            "choose another run.dir"
         )
 
     def write_description(self, environment: dict[str, Any]) -> None:
         """config.yaml and environment.json."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / "config.yaml").write_text(to_yaml(self._config), encoding="utf-8")
+            _write_whole(self.path / "config.yaml", to_yaml(self._config))
+            self.interrupted.unlink(missing_ok=True)  # it goes on now
             text = json.dumps(environment, indent=2, ensure_ascii=False) + "\n"
-            (self.path / "environment.json").write_text(text, encoding="utf-8")
+            _write_whole(self.path / "environment.json", text)
         except OSError as error:
             raise self._unwritable(error) from None
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """The old content or the new, whenever the process is killed."""
+    draft = file.with_name(f"{file.name}.tmp")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(file)
 
 
 def _locked(file: IO[str]) -> bool:

@@ -1,5 +1,6 @@
 """Evaluation on the way, and the choice of the best checkpoint."""
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from hybrid_dist.config import DEV_LOSS
 from hybrid_dist.training.checkpoint import Progress
 from hybrid_dist.training.export import Exporter
 from hybrid_dist.training.feed import Feed
@@ -21,14 +23,21 @@ Evaluate = Callable[[Path, Path], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Judge:
-    """Evaluates models, and says by which figure one is better than another."""
+    """Says by which figure of an evaluation one model is better than another."""
 
-    evaluate: Evaluate
     figure: str
     higher_is_better: bool
 
-    def prefers(self, value: float, best: float | None) -> bool:
-        return best is None or (value > best if self.higher_is_better else value < best)
+    def judged(self, progress: Progress, value: float) -> Progress:
+        """Where a run stands after an evaluation at its step."""
+        if self._prefers(value, progress.best):
+            return replace(progress, best=value, best_step=progress.step, no_better=0)
+        return replace(progress, no_better=progress.no_better + 1)
+
+    def _prefers(self, value: float, best: float | None) -> bool:
+        if best is None:
+            return not math.isnan(value)
+        return value > best if self.higher_is_better else value < best
 
 
 def _random_state_kept() -> AbstractContextManager[None]:
@@ -47,32 +56,50 @@ class Selection:
         exporter: Exporter,
         log: StepLog,
         dev: Feed | None,
-        judge: Judge | None,
+        tasks: Evaluate | None,
+        judge: Judge,
+        patience: int,
+        say: Callable[[str], None],
     ) -> None:
         self._updater, self._exporter, self._log = updater, exporter, log
-        self._dev, self._judge = dev, judge
+        self._dev, self._tasks = dev, tasks
+        self._judge, self._patience, self._say = judge, patience, say
+        self._candidate = exporter.folder.path / "model.candidate"
 
     def evaluate(self, progress: Progress) -> Progress:
         """Log dev loss and figures of this step; the best model so far becomes the run's."""
         figures: dict[str, float] = {}
         with _random_state_kept():
             if self._dev is not None:
-                figures["dev/loss"] = self._updater.mean_loss(self._dev, DEV_STEPS)
-            if self._judge is not None:
-                progress = self._judged(self._judge, progress, figures)
+                figures[DEV_LOSS] = self._updater.mean_loss(self._dev, DEV_STEPS)
+            if self._tasks is not None:
+                self._exporter.write(self._candidate)
+                out = self._exporter.folder.evaluation(progress.step)
+                found = self._tasks(self._candidate, out)
+                figures |= {f"eval/{name}": value for name, value in found.items()}
+            progress = self._judged(progress, figures[self._judge.figure])
         self._log.figures(figures)
+        if self.gave_up(progress):
+            self._say(
+                f"stops early: {self._judge.figure} was no better in {progress.no_better} "
+                f"evaluations; the best is {progress.best:.4g}, of step {progress.best_step}"
+                if progress.best is not None
+                else f"stops early: {self._judge.figure} was never a number"
+            )
         return progress
 
-    def _judged(self, judge: Judge, progress: Progress, figures: dict[str, float]) -> Progress:
-        """What is evaluated is what would be shipped: the exported folder, loaded anew."""
-        folder = self._exporter.folder
-        draft = folder.path / "model.candidate"
-        self._exporter.write(draft)
-        found = judge.evaluate(draft, folder.evaluation(progress.step))
-        figures.update({f"eval/{name}": value for name, value in found.items()})
-        value = found[judge.figure]
-        if judge.prefers(value, progress.best):
-            self._exporter.keep(draft)
-            return replace(progress, best=value, best_step=progress.step)
-        self._exporter.discard(draft)
+    def gave_up(self, progress: Progress) -> bool:
+        """Whether so many evaluations were no better that the run need not go on."""
+        return 0 < self._patience <= progress.no_better
+
+    def _judged(self, progress: Progress, value: float) -> Progress:
+        """What was evaluated is what is shipped: the exported folder, loaded anew."""
+        progress = self._judge.judged(progress, value)
+        best = progress.best_step == progress.step
+        if best and self._tasks is None:
+            self._exporter.write(self._candidate)
+        if best:
+            self._exporter.keep(self._candidate)
+        elif self._tasks is not None:
+            self._exporter.discard(self._candidate)
         return progress

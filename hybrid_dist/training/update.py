@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.config import Config
@@ -33,6 +34,8 @@ class Result:
     grad_norm: float | Tensor
     """Of the global batch, before clipping."""
     lr: float
+    skipped: bool
+    """The gradient was not finite, on any rank: weights and AdamW's states are as before."""
 
 
 class Updater:
@@ -47,24 +50,28 @@ class Updater:
         optimizer: torch.optim.Optimizer,
     ) -> None:
         self._config, self._accelerator, self._ranks = config, accelerator, ranks
-        self.model, self._optimizer = accelerator.prepare(model, optimizer)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self._sharded = keep_gathered(self.model)
         self.model.train()
 
     def update(self, work: Work) -> Result:
         optim = self._config.optim
         rate = learning_rate(work.batch.step, self._config.train.steps, optim)
-        for group in self._optimizer.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
         parts, temperature = self._loss(work)
-        self._accelerator.backward(parts.loss)  # DeepSpeed clips and updates here too
+        self._accelerator.backward(parts.loss)  # DeepSpeed clips and updates, or skips, here too
         self._reshard()
         norm = self._accelerator.clip_grad_norm_(
             self.model.parameters(), optim.max_grad_norm or math.inf
         )
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        return Result(parts, temperature.detach(), norm, rate)
+        if isinstance(norm, DTensor):  # of FSDP2: each rank has its part of it
+            norm = norm.full_tensor()
+        skipped = not math.isfinite(norm)  # of the reduced gradient: the same on all ranks
+        if self._accelerator.scaler is not None or not skipped:
+            self.optimizer.step()  # fp16's scaler skips by itself, and must hear of it
+        self.optimizer.zero_grad()
+        return Result(parts, temperature.detach(), norm, rate, skipped)
 
     def mean_loss(self, feed: Feed, steps: int) -> float:
         """The loss over the first steps of a feed, without dropout and without updates."""

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,16 +76,76 @@ def start(command: Sequence[str], **environment: str) -> subprocess.Popen[str]:
 
 def kill(process: subprocess.Popen[str]) -> None:
     """SIGKILL to the command and all it started (launchers give workers sessions of their own)."""
-    for pid in [*_descendants(process.pid), process.pid]:
+    for pid in [*descendants(process.pid), process.pid]:
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """The processes that a process started, and those that they started."""
     found = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, task.read_text().split()):
-            found += [child, *_descendants(child)]
+            found += [child, *descendants(child)]
     return found
+
+
+class Running:
+    """A started run, and all processes it ever had."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process, self._seen = process, {process.pid}
+
+    def workers(self) -> list[int]:
+        """The training processes, by rank."""
+        found = descendants(self.process.pid)
+        self._seen.update(found)
+        ranked = {}
+        for pid in found:
+            try:
+                words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            ranks = [int(word.partition(b"=")[2]) for word in words if word.startswith(b"RANK=")]
+            if ranks:
+                ranked[ranks[0]] = min(pid, ranked.get(ranks[0], pid))
+        return [ranked[rank] for rank in sorted(ranked)]
+
+    def end(self, timeout: float = 60) -> Done:
+        self.workers()
+        output, _ = self.process.communicate(timeout=timeout)
+        wait_for(lambda: not self.left(), 15)
+        return Done(self.process.returncode, output)
+
+    def left(self) -> list[int]:
+        return [pid for pid in self._seen if is_running(pid)]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@contextmanager
+def running(command: list[str], **environment: str) -> Iterator[Running]:
+    started = Running(start(command, **environment))
+    try:
+        yield started
+    finally:
+        started.workers()
+        kill(started.process)
+        for pid in started.left():
+            os.kill(pid, signal.SIGKILL)
+        started.process.communicate()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)

@@ -1,14 +1,13 @@
 """Whole runs under real launchers: the same on any processes and after any interruption."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.launched.launch import ACCELERATE, Done, kill, run, start, train, train_command
+from tests.launched.launch import ACCELERATE, Done, kill, run, start, train, train_command, wait_for
 
 Options = dict[str, str]
 
@@ -26,6 +25,7 @@ def options(toy: Path, runs: Path, name: str, **changed: str) -> list[str]:
         "data__train": str(toy / "train.jsonl"),
         "batching__size": "33",
         "optim__lr": "1e-3",
+        "optim__max_grad_norm": "15",  # clips some steps and not others
         "train__precision": "fp32",
         "train__steps": "50",
         "checkpoint__every": "0",
@@ -66,6 +66,8 @@ def one_process(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param("cpu", 3, marks=pytest.mark.long),
         pytest.param("zero1", 2, marks=pytest.mark.long),
         pytest.param("zero3", 2, marks=pytest.mark.long),
+        pytest.param("zero2-offload", 2, marks=pytest.mark.long),
+        pytest.param("zero3-offload", 2, marks=pytest.mark.long),
     ],
 )
 def test_training_is_the_same_as_in_one_process(
@@ -75,7 +77,7 @@ def test_training_is_the_same_as_in_one_process(
     succeed(train(options(toy, one_process, name), launcher, processes))
     described = json.loads((one_process / name / "environment.json").read_text())
     assert described["processes"] == processes
-    assert described["strategy"] == ("ddp" if launcher == "cpu" else launcher)
+    assert described["strategy"] == ("ddp" if launcher == "cpu" else launcher.partition("-")[0])
     for key in ("train/loss", "train/grad_norm"):
         mine, wanted = column(one_process, name, key), column(one_process, "one", key)
         assert len(wanted) == 50
@@ -85,9 +87,31 @@ def test_training_is_the_same_as_in_one_process(
     )
 
 
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("launcher", "processes"), [("", 1), ("cpu", 2), ("zero3", 2)])
+def test_a_compiled_encoder_trains_alike(
+    launcher: str, processes: int, toy: Path, one_process: Path
+) -> None:
+    name = f"compiled-{launcher}"
+    changed = {"train__compile": "true", "train__chunk_size": "4"}
+    succeed(
+        run(train_command(options(toy, one_process, name, **changed), launcher, processes), 800)
+    )
+    for key in ("train/loss", "train/grad_norm"):
+        mine, wanted = column(one_process, name, key), column(one_process, "one", key)
+        assert np.max(np.abs(mine / wanted - 1)) < 1e-4
+
+
 @pytest.mark.parametrize(
     ("launcher", "processes"),
-    [("", 1), ("cpu", 2), pytest.param("zero2", 2, marks=pytest.mark.long)],
+    [
+        ("", 1),
+        ("cpu", 2),
+        pytest.param("zero1", 2, marks=pytest.mark.long),
+        pytest.param("zero2", 2, marks=pytest.mark.long),
+        pytest.param("zero3", 2, marks=pytest.mark.long),
+    ],
 )
 def test_a_killed_run_goes_on_exactly(
     launcher: str, processes: int, toy: Path, tmp_path: Path
@@ -128,6 +152,36 @@ def test_means_over_steps_are_those_of_an_uninterrupted_run(toy: Path, tmp_path:
     assert [record["step"] for record in whole] == [5, 10, 15, 16]
     assert kept == whole
     assert {"train/loss/monolingual", "train/loss/cross_lingual"} <= set(whole[1])
+
+
+@pytest.mark.parametrize("figure", ["dev/loss", "eval/toy/map.multilingual"])
+def test_a_run_that_gets_no_better_ends_early(figure: str, toy: Path, tmp_path: Path) -> None:
+    """A rate far too high: the best is soon past. Started again it trains no further."""
+    changed = {
+        "data__dev": str(toy / "dev.jsonl"),
+        "eval__every": "2",
+        "eval__patience": "2",
+        "optim__lr": "0.1",
+        "checkpoint__every": "50",
+    }
+    if figure != "dev/loss":
+        changed["eval__tasks"] = f"toy:{toy}"
+    args = options(toy, tmp_path, "run", **changed)
+    done = succeed(train(args))
+    records = metrics(tmp_path, "run")
+    found = {record["step"]: record[figure] for record in records if figure in record}
+    choose = min if figure == "dev/loss" else max
+    best = choose(found, key=lambda step: found[step])
+    assert records[-1]["step"] == max(found) == best + 4 < 50
+    assert f"{figure} was no better in 2 evaluations; the best is" in done.output
+    assert f"of step {best}\n" in done.output
+    kept = sorted(path.name for path in (tmp_path / "run/checkpoints").glob("step-*"))
+    assert {f"step-{best:06d}", f"step-{best + 4:06d}"} <= set(kept)
+    shipped = (tmp_path / "run/model/model.safetensors").read_bytes()
+    again = succeed(train(args))
+    assert f"step {best + 4}" in again.output
+    assert metrics(tmp_path, "run") == records
+    assert (tmp_path / "run/model/model.safetensors").read_bytes() == shipped
 
 
 def test_two_runs_in_one_folder_are_refused(toy: Path, tmp_path: Path) -> None:
@@ -260,10 +314,3 @@ def test_rank_counts_are_checked_against_what_was_asked(toy: Path, tmp_path: Pat
     done = train(options(toy, tmp_path, "run"), HYBRID_DIST_WORLD_SIZE="4")
     assert done.code == 2
     assert "4 processes were asked for, but this one knows of 1" in done.output
-
-
-def wait_for(condition: Any, seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)

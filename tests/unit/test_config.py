@@ -195,6 +195,8 @@ def test_a_wrong_flag_ends_the_program_and_is_named(
             "batching.mix: all weights are 0",
         ),
         ((*TRAIN, "--eval.every=5"), "eval.every: is 5, but there is nothing to evaluate"),
+        ((*TRAIN, "--eval.metric=dev/loss"), "eval.metric: is dev/loss, but there are no held-out"),
+        ((*TRAIN, "--eval.patience=3"), "eval.patience: is 3, but nothing is evaluated on the way"),
         ((*TRAIN, "--eval.tasks", "toy"), "eval.tasks: 'toy' is not NAME:PATH"),
         ((*TRAIN, "--eval.tasks", ":toy"), "eval.tasks: ':toy' is not NAME:PATH"),
         ((*TRAIN, "--eval.tasks", "toy:"), "eval.tasks: 'toy:' is not NAME:PATH"),
@@ -230,7 +232,7 @@ def test_the_given_values_are_frozen() -> None:
         Config().optim.lr = 1.0  # type: ignore[misc]
 
 
-FREE = {"train.steps", "train.chunk_size"}
+FREE = ("train.steps", "train.chunk_size", "train.hang_minutes")
 
 
 def changed(value: Any) -> Any:

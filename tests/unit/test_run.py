@@ -1,7 +1,9 @@
 """What surrounds the loop: the run folder, checkpoints, the optimizer, the launch."""
 
 import json
+import math
 import os
+import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +14,14 @@ import torch
 from torch import nn
 
 from hybrid_dist.cluster.ranks import Ranks, check_launch
+from hybrid_dist.cluster.signals import SIGNALS, Interruption
 from hybrid_dist.config import Checkpoint, Config, Data, Log, Optim, Run, Train, from_yaml
 from hybrid_dist.errors import LaunchError, UserError
-from hybrid_dist.training.checkpoint import Checkpoints, Progress, damage
+from hybrid_dist.training.checkpoint import Progress
 from hybrid_dist.training.optimizer import adamw, learning_rate
+from hybrid_dist.training.requests import Asked, Requests
 from hybrid_dist.training.run_folder import RunFolder
+from hybrid_dist.training.selection import Judge
 
 
 def config(tmp_path: Path, **sections: Any) -> Config:
@@ -144,120 +149,46 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         RunFolder(config(tmp_path / "file")).write_description({})
 
 
-class Files:
-    """Stands for Accelerate: saves and loads one file of bytes."""
-
-    def __init__(self) -> None:
-        self.loaded: list[str] = []
-
-    def save_state(self, folder: str) -> None:
-        (Path(folder) / "part").mkdir()
-        (Path(folder) / "part" / "model.bin").write_bytes(os.urandom(1000))
-        (Path(folder) / "random.pkl").write_bytes(b"state")
-
-    def load_state(self, folder: str) -> None:
-        self.loaded.append(folder)
+def test_an_interrupted_run_says_so_until_it_goes_on(tmp_path: Path) -> None:
+    folder = RunFolder(begun(tmp_path))
+    folder.checkpoints.mkdir()
+    (folder.checkpoints / "latest").write_text("step-000007\n")
+    folder.mark_interrupted("SIGUSR2")
+    assert json.loads(folder.interrupted.read_text()) == {"step": 7, "reason": "SIGUSR2"}
+    RunFolder(config(tmp_path)).check()
+    folder.write_description({})
+    assert not folder.interrupted.exists()
 
 
-def checkpoints(folder: Path, keep: int = 2, strategy: str = "ddp", world: int = 1) -> Checkpoints:
-    ranks = Ranks(rank=0, world=world)
-    return Checkpoints(folder / "checkpoints", Files(), ranks, strategy, keep)
+def test_a_signal_is_remembered_and_the_files_ask_once(tmp_path: Path) -> None:
+    interruption = Interruption()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        interruption.listen()
+        requests = Requests(tmp_path, Ranks(), interruption)
+        assert requests.at_edge() == Asked()
+        for name, asked in (("SAVE", Asked(save=True)), ("STOP", Asked("STOP"))):
+            (tmp_path / name).touch()
+            requests._looked -= 2
+            assert requests.at_edge() == asked
+            assert not (tmp_path / name).exists()
+        os.kill(os.getpid(), signal.SIGUSR2)
+        os.kill(os.getpid(), signal.SIGINT)  # the first one counts; one keystroke may come twice
+        assert requests.at_edge() == Asked("SIGUSR2")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "checkpoints").iterdir())
-
-
-def test_the_latest_checkpoints_are_kept_and_the_last_is_found(tmp_path: Path) -> None:
-    kept = checkpoints(tmp_path)
-    assert kept.find("auto", print) is None
-    for saved, step in enumerate((999_999, 1_000_000, 1_000_010), 1):
-        kept.save(Progress(step=step, best=0.5, best_step=3))
-        assert kept.find("auto", print) == tmp_path / "checkpoints" / f"step-{step}"
-        assert len(names(tmp_path)) == min(saved, 2) + 1
-    assert names(tmp_path) == ["latest", "step-1000000", "step-1000010"]
-    found = kept.find("auto", print)
-    assert found == tmp_path / "checkpoints" / "step-1000010"
-    assert kept.load(found) == Progress(step=1_000_010, best=0.5, best_step=3)
-
-
-DAMAGE = {
-    "no manifest": (lambda f: (f / "manifest.json").unlink(), "is no whole checkpoint"),
-    "torn manifest": (
-        lambda f: (f / "manifest.json").write_bytes((f / "manifest.json").read_bytes()[:-9]),
-        "is no whole checkpoint",
-    ),
-    "missing file": (lambda f: (f / "part/model.bin").unlink(), "lacks part/model.bin"),
-    "flipped bit": (
-        lambda f: (f / "part/model.bin").write_bytes(
-            bytes([(content := (f / "part/model.bin").read_bytes())[0] ^ 1]) + content[1:]
-        ),
-        "is damaged: part/model.bin",
-    ),
-    "cut short": (lambda f: os.truncate(f / "part/model.bin", 999), "is damaged: part/model.bin"),
-    "emptied": (lambda f: os.truncate(f / "random.pkl", 0), "is damaged: random.pkl"),
-}
-
-
-@pytest.mark.parametrize(("harm", "told"), DAMAGE.values(), ids=DAMAGE)
-def test_damage_is_noticed_and_the_checkpoint_before_is_taken(
-    tmp_path: Path, harm: Any, told: str
-) -> None:
-    kept, said = checkpoints(tmp_path), list[str]()
-    for step in (1, 2):
-        kept.save(Progress(step=step))
-    one, two = (tmp_path / "checkpoints" / f"step-00000{step}" for step in (1, 2))
-    assert damage(two) is None
-    harm(two)
-    assert told in str(damage(two))
-    assert kept.find("auto", said.append) == one
-    assert len(said) == 1
-    assert told in said[0]
-    with pytest.raises(UserError, match=f"checkpoint.resume: .*step-000002 {told}"):
-        kept.find(str(two), print)
-    assert kept.find(str(one), print) == one
-
-
-def test_a_run_sent_back_to_an_older_checkpoint_goes_on_from_there(tmp_path: Path) -> None:
-    """Later checkpoints are of the path that was given up: they neither outlast nor outrank it."""
-    kept = checkpoints(tmp_path, keep=3)
-    for step in (10, 20, 30):
-        kept.save(Progress(step=step))
-    again = checkpoints(tmp_path, keep=1)
-    again.load(again.find(str(tmp_path / "checkpoints/step-000010"), print))
-    again.save(Progress(step=11))
-    assert again.find("auto", print) == tmp_path / "checkpoints/step-000011"
-    assert (tmp_path / "checkpoints/latest").read_text().strip() == "step-000011"
-
-
-def test_a_checkpoint_that_was_never_finished_is_not_found(tmp_path: Path) -> None:
-    kept = checkpoints(tmp_path)
-    kept.save(Progress(step=1))
-    one = tmp_path / "checkpoints" / "step-000001"
-    one.rename(one.with_name("step-000002.tmp"))
-    assert kept.find("auto", print) is None
-
-
-@pytest.mark.parametrize(
-    ("strategy", "world", "told"),
-    [("zero2", 2, "was saved under ddp, this run is under zero2"), ("ddp", 2, None)],
-)
-def test_another_strategy_is_refused_and_another_number_of_ranks_is_not(
-    tmp_path: Path, strategy: str, world: int, told: str | None
-) -> None:
-    checkpoints(tmp_path).save(Progress(step=1))
-    folder, other = tmp_path / "checkpoints/step-000001", checkpoints(tmp_path, 2, strategy, world)
-    if told is None:
-        assert other.load(folder).step == 1
-    else:
-        with pytest.raises(UserError, match=told):
-            other.load(folder)
-
-
-def test_zeros_shards_are_refused_by_another_number_of_ranks(tmp_path: Path) -> None:
-    checkpoints(tmp_path, strategy="zero3").save(Progress(step=1))
-    with pytest.raises(UserError, match=r"saved by 1 processes, .*this run has 2"):
-        checkpoints(tmp_path, 2, "zero3", 2).load(tmp_path / "checkpoints/step-000001")
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_evaluations_that_are_no_better_are_counted_from_the_best(higher_is_better: bool) -> None:
+    judge, progress = Judge("x", higher_is_better), Progress()
+    told = []
+    for step, value in enumerate([math.nan, 1.0, 1.0, 0.5, 2.0, math.nan, 1.5]):
+        score = value if higher_is_better else -value
+        progress = judge.judged(replace(progress, step=step), score)
+        told.append((progress.best_step, progress.no_better))
+    assert told == [(None, 1), (1, 0), (1, 1), (1, 2), (4, 0), (4, 1), (4, 2)]
 
 
 RATES = {

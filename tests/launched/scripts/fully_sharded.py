@@ -16,6 +16,8 @@ from hybrid_dist.cluster.ranks import Ranks
 class FullySharded:
     """What the updater asks of an accelerator, with a model sharded as Accelerate shards it."""
 
+    scaler = None
+
     @classmethod
     def start(cls) -> tuple["FullySharded", Ranks]:
         torch.set_num_threads(1)
@@ -39,6 +41,9 @@ class FullySharded:
 
     def clip_grad_norm_(self, parameters: Any, most: float) -> Tensor:
         return torch.nn.utils.clip_grad_norm_(parameters, most)
+
+    def unwrap_model(self, model: nn.Module) -> nn.Module:
+        return model
 
     def free_memory(self) -> None:
         """Nothing is kept from one model to the next."""

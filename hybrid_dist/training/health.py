@@ -1,0 +1,80 @@
+"""Updates that are not finite, memory that does not suffice: what is left out, what ends a run."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.data.store import Store
+from hybrid_dist.errors import UserError
+from hybrid_dist.training.checkpoint import Progress
+from hybrid_dist.training.feed import Work
+from hybrid_dist.training.update import Result
+
+IN_A_ROW = 20
+"""So many updates left out one after the other end a run; fp16 needs up to 16 to find its scale."""
+
+
+class Health:
+    """Counts updates that were left out. Every rank counts alike: they share the gradient."""
+
+    def __init__(self, file: Path, stores: Sequence[Store], ranks: Ranks, steps: int) -> None:
+        self._file, self._stores, self._ranks, self._steps = file, stores, ranks, steps
+        self._in_a_row = 0
+
+    @property
+    def sound(self) -> bool:
+        """Whether the last update was made, so that the weights before it are worth keeping."""
+        return self._in_a_row == 0
+
+    def note(self, progress: Progress, work: Work, result: Result) -> Progress:
+        """Count an update; too many left out in a row end the run, at its last step two."""
+        if not result.skipped:
+            self._in_a_row = 0
+            return progress
+        self._in_a_row += 1
+        if self._in_a_row >= (2 if progress.step == self._steps else IN_A_ROW):
+            self._refuse(progress.step, work, result)
+        return replace(progress, skipped=progress.skipped + 1)
+
+    def _refuse(self, step: int, work: Work, result: Result) -> None:
+        """End the run, and leave what was in the batch for the one who looks into it."""
+        broken = self._ranks.gather(int(result.parts.broken))
+        if self._ranks.is_first:
+            store = self._stores[work.batch.stream.source]
+            told = {
+                "step": step,
+                "stream": work.batch.stream.name,
+                "broken_vectors_by_rank": broken,
+                "uids": store.uids(work.batch.query_row),
+            }
+            self._file.write_text(json.dumps(told, ensure_ascii=False) + "\n", encoding="utf-8")
+        ranks = ", ".join(str(rank) for rank, count in enumerate(broken) if count)
+        where = f" (its vectors are not on rank {ranks})" if ranks else ""
+        raise UserError(
+            f"train/loss is not finite at step {step}{where}; {self._in_a_row} updates in a row "
+            f"were left out; {self._file} has the batch's uids; start another run.name with a "
+            "lower optim.lr, more optim.warmup_steps or another train.precision"
+        )
+
+    @contextmanager
+    def memory_told(self, work: Work) -> Iterator[None]:
+        """Out of memory: say which chunk size is worth the next try."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            pairs = max(len(chunk.queries.sizes) for chunk in work.chunks)
+            cure = (
+                f"set train.chunk_size to {pairs // 2}, which changes memory and nothing else"
+                if pairs > 1
+                else "lower model.max_passage_tokens, set train.gradient_checkpointing to true, "
+                "or take launchers/zero3.yaml or fsdp2.yaml"
+            )
+            raise UserError(
+                f"out of memory on rank {self._ranks.rank} ({self._ranks.device}) at step "
+                f"{work.batch.step + 1}, with {pairs} pairs in a chunk; {cure}"
+            ) from None

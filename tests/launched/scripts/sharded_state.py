@@ -1,0 +1,77 @@
+"""FSDP2's training state, saved in the middle: sharded and whole models go on from it alike."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.nn import functional
+
+from hybrid_dist.cluster.ranks import leave
+from hybrid_dist.training.state import TrainingState
+
+sys.path.append(str(Path(__file__).parent))
+from fully_sharded import FullySharded
+
+
+class Block(nn.Module):
+    """Of sizes that do not divide evenly, with dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(7, 5), nn.Linear(5, 7)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.two(functional.dropout(self.one(rows).relu(), training=self.training))
+
+
+class Stack(nn.Module):
+    _no_split_modules = ("Block",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks, self.unused = nn.Sequential(Block(), Block()), nn.Parameter(torch.ones(3))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return self.blocks(rows)
+
+
+def made(seed: int, accelerator: Any = None) -> tuple[Any, Any]:
+    torch.manual_seed(seed)
+    model = Stack()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    return accelerator.prepare(model, optimizer) if accelerator else (model, optimizer)
+
+
+def trained(model: Any, optimizer: Any, steps: range) -> dict[str, Tensor]:
+    """Whole weights after these steps; all ranks have the same rows."""
+    for step in steps:
+        rows = torch.randn(4, 7, generator=torch.Generator().manual_seed(step))
+        model(rows).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    weights = dict(model.named_parameters())
+    return {n: w.full_tensor() if isinstance(w, DTensor) else w for n, w in weights.items()}
+
+
+def main(folder: Path) -> None:
+    accelerator, ranks = FullySharded.start()
+    sharded = made(1, accelerator)
+    trained(*sharded, range(3))
+    state = TrainingState(accelerator, ranks, *sharded, "fsdp")
+    state.save(folder, lambda action: action() if ranks.is_first else None)
+    ranks.barrier()
+    wanted = trained(*sharded, range(3, 6))
+    for name, prepared_by in (("sharded", accelerator), ("whole", None)):
+        other = made(2, prepared_by)
+        TrainingState(accelerator, ranks, *other, "fsdp").load(folder)
+        found = trained(*other, range(3, 6))
+        worst = max(float((found[n] - wanted[n]).abs().max()) for n in wanted)
+        print(f"RESULT {name} {worst:.1e} on rank {ranks.rank}", flush=True)
+    leave()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

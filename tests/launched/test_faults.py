@@ -1,0 +1,255 @@
+"""What goes wrong while people are away: each fault ends as it should, in bounded time, and leaves
+no process behind."""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hybrid_dist.training.checkpoint import damage
+from tests.launched.launch import (
+    is_running,
+    kill,
+    launch_command,
+    run,
+    running,
+    train,
+    train_command,
+    wait_for,
+)
+from tests.launched.test_training import column, metrics, options, succeed
+
+FAULTY = str(Path(__file__).with_name("scripts") / "faulty.py")
+FORWARDED = {
+    "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR2",
+    "PET_SHUTDOWN_TIMEOUT": "60",
+}
+"""What launchers/README.md says a launcher needs to pass signals on."""
+DROPOUT = {"model__dropout": "0.1", "model__attention_dropout": "0.1"}
+
+
+def faulty(fault: str, args: list[str], launcher: str = "cpu", processes: int = 2) -> list[str]:
+    """Training in which `KIND RANK STEPS` happens; one process needs no launcher."""
+    if processes == 1:
+        return [sys.executable, FAULTY, *fault.split(), "--", *args]
+    return launch_command(launcher, processes, [FAULTY, *fault.split(), "--", *args])
+
+
+def lines(runs: Path, name: str) -> int:
+    file = runs / name / "metrics.jsonl"
+    return file.read_text().count("\n") if file.exists() else 0
+
+
+def latest(runs: Path, name: str) -> int:
+    """The step of the last checkpoint."""
+    return int((runs / name / "checkpoints/latest").read_text().strip().removeprefix("step-"))
+
+
+def marker(runs: Path, name: str) -> Any:
+    file = runs / name / "interrupted"
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def assert_same_curve(runs: Path, one: str, other: str, steps: int) -> None:
+    assert list(column(runs, one, "step")) == list(range(1, steps + 1))
+    for key in ("train/loss", "train/grad_norm"):
+        assert column(runs, one, key).tolist() == column(runs, other, key).tolist()
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGUSR2, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
+def test_a_signal_to_the_launcher_saves_and_leaves_word(
+    number: signal.Signals, toy: Path, tmp_path: Path
+) -> None:
+    args = options(toy, tmp_path, "run", **DROPOUT, train__steps="3000")
+    with running(train_command(args, "cpu", 2), **FORWARDED) as started:
+        wait_for(lambda: lines(tmp_path, "run") >= 5)
+        started.workers()
+        started.process.send_signal(number)
+        done = started.end()
+    assert f"stopped by {number.name}" in done.output, done.output
+    step = lines(tmp_path, "run")
+    assert marker(tmp_path, "run") == {"step": step, "reason": number.name}
+    assert (tmp_path / "run/checkpoints/latest").read_text() == f"step-{step:06d}\n"
+    assert not list((tmp_path / "run/checkpoints").glob("*.tmp"))
+
+
+def test_one_process_stops_by_signal_and_by_file_and_goes_on_exactly(
+    toy: Path, tmp_path: Path
+) -> None:
+    """kill -USR2, then SAVE and STOP, then to the end: the curve is the uninterrupted one."""
+    changed = DROPOUT | {"eval__every": "25", "optim__schedule": "constant"}
+    changed["data__dev"] = str(toy / "dev.jsonl")
+    args = options(toy, tmp_path, "parts", **changed, train__steps="3000")
+    with running(train_command(args)) as started:
+        wait_for(lambda: lines(tmp_path, "parts") >= 3)
+        started.process.send_signal(signal.SIGUSR2)
+        done = succeed(started.end())
+    first = marker(tmp_path, "parts")
+    assert first["reason"] == "SIGUSR2" and first["step"] == latest(tmp_path, "parts"), done.output
+    with running(train_command(args)) as started:
+        wait_for(lambda: lines(tmp_path, "parts") > first["step"])
+        assert marker(tmp_path, "parts") is None, "it goes on"
+        (tmp_path / "parts" / "SAVE").touch()
+        wait_for(lambda: latest(tmp_path, "parts") > first["step"])
+        (tmp_path / "parts" / "STOP").touch()
+        succeed(started.end())
+    second = marker(tmp_path, "parts")
+    assert second == {"step": lines(tmp_path, "parts"), "reason": "STOP"}
+    assert not any((tmp_path / "parts" / name).exists() for name in ("STOP", "SAVE"))
+    changed["train__steps"] = str(second["step"] + 5)
+    for name in ("parts", "whole"):
+        succeed(train(options(toy, tmp_path, name, **changed)))
+        assert marker(tmp_path, name) is None
+    assert_same_curve(tmp_path, "parts", "whole", second["step"] + 5)
+    for record in metrics(tmp_path, "whole")[:-1]:
+        assert ("dev/loss" in record) == (record["step"] % 25 == 0)
+
+
+def test_a_second_keystroke_stops_at_once(toy: Path, tmp_path: Path) -> None:
+    args = options(toy, tmp_path, "run", train__steps="3000")
+    with running(faulty("sleep 0 3", args, processes=1)) as started:
+        wait_for(lambda: lines(tmp_path, "run") >= 2)
+        time.sleep(1)
+        worker = started.process.pid
+        os.kill(worker, signal.SIGINT)
+        time.sleep(1.5)
+        os.kill(worker, signal.SIGINT)
+        wait_for(lambda: not is_running(worker), 5)
+        assert "stopped at once" in started.end().output
+
+
+def test_a_rank_that_is_killed_ends_the_run_and_is_named(toy: Path, tmp_path: Path) -> None:
+    changed = {"train__steps": "3000", "checkpoint__every": "5", "checkpoint__keep": "9999"}
+    args = options(toy, tmp_path, "run", **changed)
+    with running(train_command(args, "cpu", 2)) as started:
+        wait_for((tmp_path / "run/checkpoints/latest").exists)
+        os.kill(started.workers()[1], signal.SIGKILL)
+        done = started.end()
+    assert done.code != 0
+    assert "rank      : 1 (local_rank: 1)\n  exitcode  : -9" in done.output, done.output
+    assert damage(tmp_path / f"run/checkpoints/step-{latest(tmp_path, 'run'):06d}") is None
+    assert marker(tmp_path, "run") is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("sleep 1 3", "rank 1 stands still"),
+        pytest.param("sleep 0 3", "rank 0 stands still", marks=pytest.mark.long),
+        pytest.param("freeze 1 3", "rank 1 does not answer", marks=pytest.mark.long),
+        pytest.param("freeze 0 3", "rank 0 cannot be reached", marks=pytest.mark.long),
+    ],
+)
+def test_a_rank_that_hangs_is_named_in_bounded_time(
+    fault: str, told: str, toy: Path, tmp_path: Path
+) -> None:
+    args = options(toy, tmp_path, "run", train__hang_minutes="0.08")
+    with running(faulty(fault, args)) as started:
+        wait_for(lambda: lines(tmp_path, "run") >= 2)
+        since = time.monotonic()
+        done = started.end(timeout=90)
+    assert done.code != 0
+    assert told in done.output, done.output
+    assert "no progress for 0.08 minutes" in done.output or "cannot be reached" in done.output
+    assert time.monotonic() - since < 75
+
+
+def test_updates_that_are_not_finite_on_one_rank_are_left_out_on_all(
+    toy: Path, tmp_path: Path
+) -> None:
+    args = options(toy, tmp_path, "run", train__steps="8", checkpoint__every="4")
+    succeed(run(faulty("nan 1 3,4", args)))
+    assert [record.get("train/skipped") for record in metrics(tmp_path, "run")] == [
+        0, 0, 1, 2, 2, 2, 2, 2,
+    ]  # fmt: skip
+    assert ["train/loss" in record for record in metrics(tmp_path, "run")] == [
+        True, True, False, False, True, True, True, True,
+    ]  # fmt: skip
+    kept = sorted(path.name for path in (tmp_path / "run/checkpoints").glob("step-*"))
+    assert kept == ["step-000008"], "nothing is kept of a step whose numbers are not finite"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("launcher", ["zero2", "zero3", "zero3-offload"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_deepspeed_leaves_them_out_too(
+    launcher: str, precision: str, toy: Path, tmp_path: Path
+) -> None:
+    args = options(toy, tmp_path, "run", train__steps="5", train__precision=precision)
+    succeed(run(faulty("nan 1 3", args, launcher)))
+    assert [record.get("train/skipped") for record in metrics(tmp_path, "run")] == [0, 0, 1, 1, 1]
+    assert metrics(tmp_path, "run")[-1]["train/loss"] < 10
+
+
+@pytest.mark.long
+def test_wandb_that_cannot_be_reached_costs_the_run_nothing(toy: Path, tmp_path: Path) -> None:
+    nowhere = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
+    args = options(toy, tmp_path, "run", train__steps="8", log__wandb="online")
+    done = succeed(train(args, "cpu", 2, **nowhere))
+    assert "W&B is off for the rest of this run" in done.output, done.output
+    assert lines(tmp_path, "run") == 8
+
+
+def test_many_such_updates_end_the_run_with_the_uids(toy: Path, tmp_path: Path) -> None:
+    args = options(toy, tmp_path, "run", train__steps="50", checkpoint__every="5")
+    steps = ",".join(map(str, range(8, 51)))
+    done = run(faulty(f"nan 0 {steps}", args, processes=1))
+    assert done.code != 0
+    assert "is not finite at step 27 (its vectors are not on rank 0)" in done.output, done.output
+    assert "20 updates in a row were left out" in done.output
+    told = json.loads((tmp_path / "run/not_finite.json").read_text())
+    assert told["step"] == 27
+    assert len(set(told["uids"])) == 33
+    assert (tmp_path / "run/checkpoints/latest").read_text() == "step-000005\n"
+    assert not (tmp_path / "run/model").exists()
+
+
+def test_out_of_memory_says_a_chunk_size_that_is_worth_a_try(toy: Path, tmp_path: Path) -> None:
+    args = options(toy, tmp_path, "run")
+    done = run(faulty("memory 0 3", args, processes=1))
+    assert done.code != 0
+    assert "out of memory on rank 0 (cpu) at step 3, with 33 pairs in a chunk" in done.output
+    assert (
+        "set train.chunk_size to 16" in done.output
+        and "Traceback" not in done.output.split("hybrid_dist.train: error")[0]
+    )
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("launcher", ["cpu", "zero3"])
+def test_a_storm_of_kills_leaves_the_curve_as_it_is(
+    launcher: str, toy: Path, tmp_path: Path
+) -> None:
+    """kill -9 of all processes at 20 random moments: starting, training, saving."""
+    changed = DROPOUT | {"checkpoint__every": "3", "optim__schedule": "constant"}
+    args = options(toy, tmp_path, "storm", **changed, train__steps="9000")
+    drafts, draw, saving = tmp_path / "storm/checkpoints", random.Random(5), 0
+    for kill_number in range(20):
+        with running(train_command(args, launcher, 2)) as started:
+            before = lines(tmp_path, "storm")
+            if kill_number % 4 == 0:
+                time.sleep(10 * draw.random())
+            else:
+                wait_for(lambda before=before: lines(tmp_path, "storm") > before)
+                time.sleep(draw.random())
+            if kill_number % 2:
+                wait_for(lambda: any(drafts.glob("step-*.tmp")))
+            started.workers()
+            kill(started.process)
+            started.process.communicate(timeout=60)
+            wait_for(lambda: not started.left(), 15)
+        saving += any(drafts.glob("step-*.tmp"))
+    assert saving > 3
+    changed["train__steps"] = str(lines(tmp_path, "storm") + 5)
+    for name in ("storm", "calm"):
+        succeed(train(options(toy, tmp_path, name, **changed), launcher, 2))
+    assert_same_curve(tmp_path, "storm", "calm", int(changed["train__steps"]))
