@@ -54,6 +54,7 @@ test-all: $(READY)
 bench: $(READY)
 	@$(BIN)/python benchmarks/engine.py
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/batching.py
+	@$(BIN)/python benchmarks/loop.py
 
 clean:
 	rm -rf $(VENV) $(DEMO)

@@ -6,7 +6,7 @@ computed again are not counted), the time of each part of a step, peak memory, a
 sentence-transformers. Lengths are drawn log-normally (medians 15 and 150 tokens) and cut at 64 and
 256; tokens are random, since neither time nor memory depends on them.
 
-  python benchmarks/gpu.py --peak 989e12        # H100 and H200: dense bf16
+  python benchmarks/gpu.py                      # --peak FLOPS for a card that is not in the table
   python benchmarks/gpu.py --small --device cpu # a smoke test anywhere
 """
 
@@ -24,6 +24,7 @@ import torch
 from hybrid_dist.config import Model, Optim
 from hybrid_dist.loss.contrastive import Rows, contrastive_loss
 from hybrid_dist.model.encoder import BiEncoder, Chunk
+from hybrid_dist.model.flops import Flops, peak
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.packing import Packed
 from hybrid_dist.training.optimizer import adamw
@@ -50,7 +51,8 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         sizes(options.small).save_pretrained(folder)
-        bench = Bench(folder, torch.device(options.device), options.peak)
+        most = options.peak or peak(name) or 0.0
+        bench = Bench(folder, torch.device(options.device), most)
         for pairs, chunk in ((options.one, options.one), (options.many, options.chunk)):
             print(f"batch of {pairs:,} in chunks of {chunk:,}")
             ours = bench.measure(pairs, chunk, options.steps)
@@ -89,16 +91,15 @@ def sizes(small: bool) -> Any:
 
 
 class Bench:
-    def __init__(self, folder: str, device: torch.device, peak: float) -> None:
-        self.folder, self.device, self.peak = folder, device, peak
+    def __init__(self, folder: str, device: torch.device, most: float) -> None:
+        self.folder, self.device, self.peak = folder, device, most
         options = Model(name_or_path=folder, init="scratch")
         config = read_config(options)
         torch.manual_seed(0)
         encoder = build(options, config)
         print(f"texts are {encoder.told}")
         self.config = config
-        layers = encoder.backbone.encoder.layer
-        self.weights = sum(p.numel() for p in layers.parameters())
+        self.flops = Flops.of(encoder.backbone)
         self.model = BiEncoder(encoder, 0.05, learn_temperature=False).to(device).train()
         self.optimizer = adamw(self.model, Optim(lr=1e-5))
         self.numbers = np.random.default_rng(0)
@@ -111,18 +112,12 @@ class Bench:
     def batch(self, pairs: int) -> tuple[Texts, Texts]:
         return self.texts(pairs, 15, 64), self.texts(pairs, 150, 256)
 
-    def flops(self, texts: Texts) -> float:
-        """Of a forward and a backward pass over real tokens, and attention among each text's."""
-        lengths = np.array([len(text) for text in texts], float)
-        wide = self.config.num_hidden_layers * self.config.hidden_size
-        return float(6 * self.weights * lengths.sum() + 12 * wide * (lengths**2).sum())
-
     def measure(self, pairs: int, chunk: int, steps: int) -> float:
         seconds, parts, flops = [], list[dict[str, float]](), 0.0
         self.reset_memory()
         for step in range(steps + 1):  # the first warms up
             queries, passages = self.batch(pairs)
-            flops = self.flops(queries + passages)
+            flops = self.flops([len(text) for text in queries + passages]) if self.flops else 0.0
             clock = Clock(self.device)
             begin = clock.now()
             self.step(queries, passages, chunk, clock)

@@ -119,6 +119,12 @@ def doctor(args: Sequence[str]) -> None:
     main(args, f"{PROGRAM} doctor")
 
 
+def watch(args: Sequence[str]) -> None:
+    from hybrid_dist.watch import main
+
+    main(args, f"{PROGRAM} watch")
+
+
 def init(args: Sequence[str]) -> None:
     from hybrid_dist.scaffold import lay_out
 
@@ -139,6 +145,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
         train,
         "train one run, in one process (more: accelerate launch -m hybrid_dist.train)",
     ),
+    "watch": (watch, "show how a run stands: state, curves, mix, last evaluation, speed"),
     "evaluate": (evaluate, "score a model on tasks and write reports"),
     "overlap": (overlap, "check that what is evaluated on was not trained on"),
     "compare": (compare_runs, "put evaluated runs side by side"),

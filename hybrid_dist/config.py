@@ -183,6 +183,12 @@ class Log:
     """W&B mode. Offline writes a folder that `wandb sync` sends later."""
     project: str = "hybrid_dist"
     """W&B project."""
+    group: str = ""
+    """W&B group, which puts runs that belong together side by side; empty: none."""
+    tags: tuple[str, ...] = ()
+    """W&B tags."""
+    job_type: str = "train"
+    """W&B job type."""
 
 
 @section

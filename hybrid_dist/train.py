@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from hybrid_dist.data.store import Store, check_sources, open_sources
 from hybrid_dist.errors import UserError, reported
 from hybrid_dist.evaluate import HIGHER_IS_BETTER, TRAINED, Evaluation
 from hybrid_dist.model.encoder import BiEncoder, recompute_layers
+from hybrid_dist.model.flops import Flops
 from hybrid_dist.model.loading import build, check_lengths, read_config
 from hybrid_dist.model.settings import Settings
 from hybrid_dist.model.tokens import TextTokens
@@ -30,15 +32,17 @@ from hybrid_dist.overlap import at_start
 from hybrid_dist.tracking.metrics_log import MetricsLog
 from hybrid_dist.tracking.terminal import Terminal
 from hybrid_dist.tracking.wandb_run import WandbRun
+from hybrid_dist.tracking.warned import name_ranks
 from hybrid_dist.training.checkpoint import Checkpoints, Progress
 from hybrid_dist.training.export import Exporter
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.health import Health
 from hybrid_dist.training.loop import train
+from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.optimizer import adamw
 from hybrid_dist.training.requests import Requests
 from hybrid_dist.training.run_folder import RunFolder
-from hybrid_dist.training.selection import Judge, Selection
+from hybrid_dist.training.selection import Evaluate, Judge, Selection
 from hybrid_dist.training.state import TrainingState
 from hybrid_dist.training.step_log import StepLog
 from hybrid_dist.training.update import Updater
@@ -101,6 +105,7 @@ def run(config: Config) -> None:
     """One run, from its configuration to its final report."""
     interruption = Interruption()
     interruption.listen()
+    name_ranks()
     materials = gather_materials(config)
     accelerator, ranks = start(
         config.train.precision, config.optim.max_grad_norm, config.train.hang_minutes
@@ -119,8 +124,12 @@ def run(config: Config) -> None:
         _introduce(terminal, config, materials, accelerator, ranks)
         terminal.say(f"texts are {model.encoder.told}")
         requests = Requests(materials.folder.path, ranks, interruption)
-        with Watch(ranks, config.train.hang_minutes) as watch, materials.folder.written_to():
-            _train(config, materials, model, accelerator, ranks, terminal, requests, watch)
+        with (
+            materials.folder.written_to(),
+            Watch(ranks, config.train.hang_minutes) as watch,
+            _wandb(config, materials.folder, ranks, terminal) as wandb,
+        ):
+            _train(config, materials, model, accelerator, ranks, terminal, requests, watch, wandb)
     leave()
 
 
@@ -153,8 +162,10 @@ def _train(
     terminal: Terminal,
     requests: Requests,
     watch: Watch,
+    wandb: WandbRun,
 ) -> None:
     folder, tokens = materials.folder, materials.tokens
+    flops = Flops.of(model.encoder.backbone)  # before weights are sharded
     updater = Updater(config, accelerator, ranks, model, adamw(model, config.optim))
     torch.manual_seed(config.seed + 1000 * (ranks.rank + 1))  # but other dropout
     exporter = Exporter(
@@ -178,13 +189,16 @@ def _train(
     lengths = materials.plan.batch(progress.step).lengths
     share = deal(lengths, ranks.rank, ranks.world, config.train.chunk_size)
     ranks.agree({"the step to go on from": progress.step, "its chunks": len(share.chunks)})
-    wandb, writers = _writers(config, folder, ranks, progress, terminal)
+    metrics = MetricsLog(folder.metrics)
+    if ranks.is_first:
+        metrics.cut_back(progress.step)
 
     def tick(step: int) -> None:
         terminal.step(step)
         watch.step(step)
 
-    log = StepLog(ranks, tick, writers)
+    meters = Meters(ranks, materials.plan, flops, progress.step)
+    log = StepLog(ranks, tick, [metrics.write, wandb.write, terminal.show], meters)
     feed = partial(
         Feed,
         tokens=tokens,
@@ -198,7 +212,7 @@ def _train(
         exporter,
         log,
         feed(*materials.dev) if materials.dev else None,
-        partial(evaluation, ranks=ranks) if evaluation else None,
+        _evaluated(evaluation, ranks, wandb) if evaluation else None,
         _judge(evaluation),
         config.eval.patience,
         terminal.say,
@@ -215,11 +229,14 @@ def _train(
         Health(folder.not_finite, materials.stores, ranks, config.train.steps),
         requests,
     )
+    mix = [[stream.kind, stream.name, count] for stream, count in meters.batches.items()]
+    wandb.table("plan/mix", ("kind", "stream", "batches"), sorted(mix))
     if stopped_by is not None:
         _stop(folder, ranks, stopped_by, wandb, terminal)
         return
     if evaluation is not None:
         figures = evaluation(folder.model, folder.evaluation(), ranks, terminal.say)
+        wandb.reports(folder.evaluation(), "final")
         wandb.summarize({f"final/{name}": value for name, value in figures.items()})
     wandb.finish()
     terminal.say(f"done: the model is {folder.model}")
@@ -230,6 +247,17 @@ def _judge(evaluation: Evaluation | None) -> Judge:
         return Judge(DEV_LOSS, higher_is_better=False)
     figure = evaluation.metric.rpartition("/")[2]
     return Judge(f"eval/{evaluation.metric}", HIGHER_IS_BETTER[figure])
+
+
+def _evaluated(evaluation: Evaluation, ranks: Ranks, wandb: WandbRun) -> Evaluate:
+    """The tasks of an evaluation on the way, told to W&B."""
+
+    def evaluate(model: Path, out: Path) -> dict[str, float]:
+        figures = evaluation(model, out, ranks)
+        wandb.reports(out, "eval")
+        return figures
+
+    return evaluate
 
 
 def _stop(folder: RunFolder, ranks: Ranks, why: str, wandb: WandbRun, terminal: Terminal) -> None:
@@ -260,21 +288,9 @@ def _resume(config: Config, checkpoints: Checkpoints, terminal: Terminal) -> Pro
     return progress
 
 
-def _writers(
-    config: Config, folder: RunFolder, ranks: Ranks, progress: Progress, terminal: Terminal
-) -> tuple[WandbRun, list[Any]]:
-    """metrics.jsonl, W&B and the terminal; only the first rank has any."""
-    metrics = MetricsLog(folder.metrics)
-    logged = metrics.cut_back(progress.step) if ranks.is_first else 0
-    wandb = WandbRun(
-        config.log,
-        folder.path,
-        asdict(config),
-        sent_until=logged,
-        say=terminal.say,
-        speaks=ranks.is_first,
-    )
-    return wandb, [metrics.write, wandb.write, terminal.show]
+def _wandb(config: Config, folder: RunFolder, ranks: Ranks, terminal: Terminal) -> WandbRun:
+    """Only the first rank's does anything."""
+    return WandbRun(config.log, folder.path, asdict(config), terminal.say, ranks.is_first)
 
 
 def _introduce(

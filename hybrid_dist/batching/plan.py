@@ -4,6 +4,7 @@ Every rank computes it alone and takes its share, so nothing is communicated, no
 but the step, and the batches are the same on any number of ranks and after any interruption.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -97,6 +98,11 @@ class Plan:
         """The stream of a step, counted from 0, and the number of its batch in that stream."""
         kind, choice, number = self._schedule(step)
         return self.streams[KINDS[kind]][choice], number
+
+    def given(self, steps: int) -> Counter[Stream]:
+        """How many of the first steps each stream gives a batch for."""
+        given = self._schedule.given(steps)
+        return Counter({self.streams[KINDS[k]][choice]: n for (k, choice), n in given.items()})
 
     def batch(self, step: int) -> GlobalBatch:
         """The global batch of a step, counted from 0."""

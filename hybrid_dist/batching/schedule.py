@@ -1,5 +1,6 @@
 """Which stream each step draws its batch from, and how many batches that stream gave before."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,6 +65,14 @@ class Schedule:
         while step >= len(self._kind):
             self._extend()
         return int(self._kind[step]), int(self._choice[step]), int(self._number[step])
+
+    def given(self, steps: int) -> Counter[tuple[int, int]]:
+        """How many of the first steps each kind and choice gives."""
+        while steps > len(self._kind):
+            self._extend()
+        codes = self._kind[:steps].astype(np.int64) << 16 | self._choice[:steps]
+        found = zip(*np.unique(codes, return_counts=True), strict=True)
+        return Counter({divmod(int(code), 1 << 16): int(count) for code, count in found})
 
     def _extend(self) -> None:
         first = len(self._kind)

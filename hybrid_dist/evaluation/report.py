@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation import bias, certainty, examples, groups, metrics, plots
+from hybrid_dist.evaluation import bias, certainty, examples, groups, metrics
 from hybrid_dist.evaluation.certainty import Resampled, interval
 from hybrid_dist.evaluation.metrics import METRICS, Scores
 from hybrid_dist.evaluation.per_question import PerQuestion
@@ -106,6 +106,8 @@ def _languages_of_the_top(task: Task, top: TopK) -> dict[str, Any]:
 
 
 def _plots(task: Task, precision: Scores, measured: bias.Bias, top: TopK) -> Plots:
+    from hybrid_dist.evaluation import plots  # matplotlib: training starts without it
+
     drawn = {"map_by_pair.png": plots.map_by_pair(metrics.by_pair(task, precision), task.languages)}
     if task.one_pool:
         share, pool = bias.language_share(task, top.numbers), bias.pool_share(task)

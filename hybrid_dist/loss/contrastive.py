@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from hybrid_dist.loss.strips import NO_GROUP, Columns, Walked, walk
+from hybrid_dist.tracking.stopwatch import Stopwatch
 
 # PyTorch 2.13 gave the same calls new names; older ones have only the old.
 _all_gather = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)
@@ -82,6 +83,15 @@ class LossParts:
     """Questions of this rank whose own passage scored highest."""
     broken: Tensor
     """Vectors of this rank with a number that is not finite."""
+    of_rows: Tensor
+    """The loss of each of this rank's rows; the loss is their mean over the global batch."""
+    similarities: Tensor
+    """Cosines, summed: of this rank's questions and their own passages, and of its questions and
+    all their negatives."""
+    masked: Tensor
+    """Candidates of this rank's questions that were no negatives, since they may be right too."""
+    seconds: Stopwatch
+    """`gather`: vectors sent and gradients brought home; `loss`: all that is computed."""
 
 
 def contrastive_loss(
@@ -96,10 +106,14 @@ def contrastive_loss(
     _check(queries, candidates, rows)
     inputs = (queries, candidates, temperature)
     with_gradients = torch.is_grad_enabled() and any(part.requires_grad for part in inputs)
-    loss, value, correct = _Contrastive.apply(*inputs, rows, symmetric, with_gradients)
+    seconds = Stopwatch(queries.device)
+    loss, *parts = _Contrastive.apply(*inputs, rows, symmetric, with_gradients, seconds)
+    value, correct, of_rows, similarities, masked = parts
     with torch.no_grad():
         broken = sum((~part.isfinite().all(1)).sum() for part in (queries, candidates))
-    return LossParts(loss, value, correct, torch.as_tensor(broken))
+    return LossParts(
+        loss, value, correct, torch.as_tensor(broken), of_rows, similarities, masked, seconds
+    )
 
 
 def _check(queries: Tensor, candidates: Tensor, rows: Rows) -> None:
@@ -123,23 +137,27 @@ class _Contrastive(torch.autograd.Function):
         rows: Rows,
         symmetric: bool,
         with_gradients: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        seconds: Stopwatch,
+    ) -> tuple[Tensor, ...]:
+        given = (queries, candidates, temperature)
         with torch.autocast(queries.device.type, enabled=False):
-            made = _walk_all(queries, candidates, temperature, rows, symmetric, with_gradients)
-        forward, gradients = made[0], made[1:]
+            made = _walk_all(*given, rows, symmetric, with_gradients, seconds)
+        found, gradients = made[0], made[1:]
         if with_gradients:
-            kinds = (queries.dtype, candidates.dtype, temperature.dtype)
+            kinds = [part.dtype for part in given]
             ctx.save_for_backward(
                 *(part.to(kind) for part, kind in zip(gradients, kinds, strict=True))
             )
-        value = forward.loss / rows.size
-        ctx.mark_non_differentiable(value, forward.correct)
-        return value * len(rows.counts), value, forward.correct
+        value = found.losses.sum() / rows.size
+        similarities = torch.stack([found.right, found.wrong]) * temperature.to(value.dtype)
+        told = (value, found.correct, found.losses, similarities, found.masked)
+        ctx.mark_non_differentiable(*told)
+        return value * len(rows.counts), *told
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         scaled = (part * upstream[0].to(part.dtype) for part in ctx.saved_tensors)
-        return (*scaled, None, None, None)
+        return (*scaled, None, None, None, None)
 
 
 def _walk_all(
@@ -149,8 +167,9 @@ def _walk_all(
     rows: Rows,
     symmetric: bool,
     with_gradients: bool,
+    seconds: Stopwatch,
 ) -> tuple[Walked, Tensor, Tensor, Tensor]:
-    """Loss and correct answers, and gradients of questions, candidates and temperature."""
+    """What the walks found, and gradients of questions, candidates and temperature."""
     double = torch.float64 in (queries.dtype, candidates.dtype)
     wide = torch.float64 if double else torch.float32
     queries, candidates = queries.to(wide), candidates.to(wide)
@@ -163,17 +182,23 @@ def _walk_all(
     mine = None if rows.groups is None else rows.groups[rows.first : rows.first + own]
 
     def against(ours: Tensor, theirs: Tensor, of: tuple[int, ...], groups: Tensor | None) -> Walked:
-        columns = Columns.of(rows.rank, of, mine, groups)
-        return walk(ours, _gathered(theirs, of), scale, columns, weight)
+        with seconds("gather"):
+            everything = _gathered(theirs, of)
+        with seconds("loss"):
+            return walk(ours, everything, scale, Columns.of(rows.rank, of, mine, groups), weight)
+
+    def brought_home(everything: Tensor, of: tuple[int, ...]) -> Tensor:
+        with seconds("gather"):
+            return _brought_home(everything, of, rows.rank)
 
     found = against(queries, candidates, counts, rows.candidate_groups())
     of_queries, of_scale = found.of_rows, found.of_scale
-    of_candidates = _brought_home(found.of_columns, counts, rows.rank)
+    of_candidates = brought_home(found.of_columns, counts)
     if symmetric:
         back = against(candidates[:own], queries, rows.counts, rows.groups)
-        found = found._replace(loss=(found.loss + back.loss) / 2)
+        found = found._replace(losses=(found.losses + back.losses) / 2)
         if weight is not None:
-            of_queries += _brought_home(back.of_columns, rows.counts, rows.rank)
+            of_queries += brought_home(back.of_columns, rows.counts)
             of_candidates[:own] += back.of_rows
             of_scale = of_scale + back.of_scale
     # d loss / d temperature = d loss / d scale * -scale^2

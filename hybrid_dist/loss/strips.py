@@ -55,10 +55,16 @@ def _alike(rows: Tensor, columns: Tensor) -> Tensor:
 
 
 class Walked(NamedTuple):
-    loss: Tensor
-    """Sum of the rows' cross-entropies."""
+    losses: Tensor
+    """Each row's cross-entropy."""
     correct: Tensor
     """Rows whose right answer scored highest."""
+    right: Tensor
+    """Sum of the scores of right answers."""
+    wrong: Tensor
+    """Sum of the scores of negatives: of all other columns that were not taken out."""
+    masked: Tensor
+    """How many scores were taken out, since they may be right answers too."""
     of_rows: Tensor
     """Gradients of the weighted loss; empty when none were asked for."""
     of_columns: Tensor
@@ -72,7 +78,10 @@ def walk(
 
     No weight, no gradients. Holds one strip of scores.
     """
-    loss, correct = rows.new_zeros(()), rows.new_zeros((), dtype=torch.long)
+    losses, right = rows.new_empty(len(rows)), rows.new_empty(len(rows))
+    correct, masked = (rows.new_zeros((), dtype=torch.long) for _ in range(2))
+    # the sum of all scores takes no second walk, for they are linear; rows that fill up are zeros
+    everywhere = (scale * (rows.sum(0) @ everything.sum(0))).squeeze()
     of_rows, of_columns = (
         (rows.new_empty(0), rows.new_empty(0))
         if weight is None
@@ -84,12 +93,14 @@ def walk(
         here = torch.arange(len(strip), device=rows.device)
         own = here + columns.first + start
         scores = torch.mm(strip * scale, everything.T, out=buffer[: len(strip)])
-        _take_out(scores, columns, start, own)
-        right, highest = scores[here, own], scores.amax(1)
+        count, taken_out = _take_out(scores, columns, start, own)
+        masked, everywhere = masked + count, everywhere - taken_out
+        own_scores, highest = scores[here, own], scores.amax(1)
         powers = scores.sub_(highest[:, None]).exp_()
         total = powers.sum(1)
-        loss += (total.log() + highest - right).sum()
-        correct += (right >= highest).sum()
+        right[start : start + STRIP] = own_scores
+        losses[start : start + STRIP] = total.log() + highest - own_scores
+        correct += (own_scores >= highest).sum()
         if weight is None:
             continue
         powers[here, own] -= total  # now: (softmax - right answer) * total
@@ -99,18 +110,23 @@ def walk(
         of_columns.addmm_(powers.T, strip * share)
     # the scores are linear in rows and scale alike, so their gradients tell the scale's
     of_scale = (rows * of_rows).sum().reshape(1) / scale if weight is not None else of_rows
-    return Walked(loss, correct, of_rows, of_columns, of_scale)
+    wrong = everywhere - right.sum()
+    return Walked(losses, correct, right.sum(), wrong, masked, of_rows, of_columns, of_scale)
 
 
-def _take_out(scores: Tensor, columns: Columns, start: int, own: Tensor) -> None:
-    """Take out of the softmax what is no column, and what may be right besides the row's own."""
+def _take_out(scores: Tensor, columns: Columns, start: int, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Take out of the softmax what is no column, and what may be right besides the row's own: how
+    many of these, and the sum of their scores."""
+    nothing = scores.new_zeros(())
     if columns.absent is not None:
         scores.masked_fill_(columns.absent.to(scores.device), float("-inf"))
     if columns.groups is None or columns.row_groups is None or columns.alike is None:
-        return
+        return nothing.long(), nothing
     some = columns.alike[start : start + len(scores)].nonzero().flatten()
     passage, query = columns.row_groups[start : start + len(scores)][some].unbind(1)
     same = passage[:, None] == columns.groups[:, 0]
     same |= query[:, None] == columns.groups[:, 1]
     same[torch.arange(len(some), device=own.device), own[some]] = False
-    scores[some] = scores[some].masked_fill_(same, float("-inf"))
+    found = scores[some]
+    scores[some] = found.masked_fill(same, float("-inf"))
+    return same.sum(), found.masked_fill_(~same, 0).sum()

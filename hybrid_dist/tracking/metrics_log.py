@@ -24,18 +24,18 @@ class MetricsLog:
         records = []
         for line in self._file.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
-                records.append(json.loads(line))
+                record = json.loads(line)
             except json.JSONDecodeError:
                 continue
+            if isinstance(record, dict):
+                records.append(record)
         return records
 
-    def cut_back(self, step: int) -> int:
-        """Keep what was logged up to a step; the last step that had been logged is returned."""
-        records = self.read()
+    def cut_back(self, step: int) -> None:
+        """Keep what was logged up to a step."""
         draft = self._file.with_name(self._file.name + ".tmp")
         kept = "".join(
-            json.dumps(r, ensure_ascii=False) + "\n" for r in records if r["step"] <= step
+            json.dumps(r, ensure_ascii=False) + "\n" for r in self.read() if r["step"] <= step
         )
         draft.write_text(kept, encoding="utf-8")
         draft.replace(self._file)
-        return max((record["step"] for record in records), default=0)

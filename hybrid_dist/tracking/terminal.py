@@ -2,6 +2,7 @@
 
 import sys
 import time
+from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
@@ -10,6 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from hybrid_dist.tracking.metrics_log import Record
 
 SECONDS_BETWEEN_LINES = 10
+REDRAWN_PER_SECOND = 2
+"""Drawing the live line takes milliseconds of the training process."""
 
 
 class Terminal:
@@ -20,12 +23,13 @@ class Terminal:
         self._console = Console(file=sys.stderr, highlight=False)
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(),
             console=self._console,
             disable=not (speaks and self._console.is_terminal),
+            refresh_per_second=REDRAWN_PER_SECOND,
             transient=True,
         )
         self._task = self._bar.add_task(name, total=steps, figures="")
@@ -55,19 +59,32 @@ class Terminal:
         if found:
             told = "  ".join(f"{name.removeprefix('eval/')} {v:.4g}" for name, v in found.items())
             self.say(f"step {record['step']}/{self._steps}  {told}")
-        if "train/loss" not in record:
+        if "system/pairs_per_s" not in record:
             return
-        kinds = [
-            f"{name.removeprefix('train/loss/')} {loss:.3f}"
-            for name, loss in record.items()
-            if name.startswith("train/loss/")
-        ]
-        parts = f" ({', '.join(kinds)})" if len(kinds) > 1 else ""
-        speed = f"{record['train/pairs_per_s']:.0f} pairs/s"
-        figures = f"loss {record['train/loss']:.3f}{parts}  {speed}"
-        self._bar.update(self._task, figures=figures)
+        left = record["system/step_ms"] / 1000 * (self._steps - record["step"])
+        live = f"loss {_loss(record)}  {record['train/kind']}  {_speed(record)}"
+        self._bar.update(self._task, figures=live)
         now, last_step = time.monotonic(), record["step"] == self._steps
         plain = not self._console.is_terminal
         if plain and (last_step or now - self._last >= SECONDS_BETWEEN_LINES):
             self._last = now
-            self.say(f"step {record['step']}/{self._steps}  {figures}")
+            kinds = [
+                f"{name.removeprefix('train/loss/')} {loss:.3f}"
+                for name, loss in record.items()
+                if name.startswith("train/loss/")
+            ]
+            parts = f" ({', '.join(kinds)})" if len(kinds) > 1 else ""
+            rest = "" if last_step else f"  {timedelta(seconds=round(left))} left"
+            self.say(
+                f"step {record['step']}/{self._steps}  loss {_loss(record)}{parts}  "
+                f"{_speed(record)}{rest}"
+            )
+
+
+def _loss(record: Record) -> str:
+    """A dash where no update was made."""
+    return f"{record['train/loss']:.3f}" if "train/loss" in record else "-"
+
+
+def _speed(record: Record) -> str:
+    return f"{record['system/pairs_per_s']:.0f} pairs/s  {record['system/memory_gib']:.1f} GiB"

@@ -1,82 +1,191 @@
-"""The same records in W&B. Its absence, outage or bad key never stops a run."""
+"""The same records in W&B. Its absence, outage or bad key never stops or slows a run."""
 
+import json
 import secrets
 import string
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
 from typing import Any
 
 from hybrid_dist.config import Log
 from hybrid_dist.tracking.metrics_log import Record
 
-ID_FILE = "wandb_id"
+ID_FILE, SENT_FILE = "wandb_id", "wandb_sent"
+SECTIONS = ("train", "eval", "system", "dev", "final")
+STEP = "train/step"
+SECONDS_TO_START = SECONDS_TO_FINISH = 30
 
 
 class WandbRun:
-    """One W&B run per run folder: its id lives there, so a resumed run is one curve."""
+    """One W&B run per run folder: its id lives there, so a resumed run is one curve.
+
+    A thread of its own talks to W&B. The training thread only leaves word, and waits at the end,
+    for a bounded time.
+    """
 
     def __init__(
-        self,
-        log: Log,
-        folder: Path,
-        config: Record,
-        sent_until: int,
-        say: Callable[[str], None],
-        speaks: bool,
+        self, log: Log, folder: Path, config: Record, say: Callable[[str], None], speaks: bool
     ) -> None:
-        self._say, self._sent_until, self._folder, self._mode = say, sent_until, folder, log.wandb
-        self._run: Any = None
+        self._log, self._folder, self._say = log, folder, say
+        self._work: SimpleQueue[Callable[[Any], None] | None] = SimpleQueue()
+        self._exit_code = 0
+        self._media: Record = {}
+        self._thread: threading.Thread | None = None
         if speaks and log.wandb != "disabled":
-            self._guarded(lambda: self._start(log, config))
+            target, args = self._serve, (config,)
+            self._thread = threading.Thread(target=target, args=args, name="wandb", daemon=True)
+            self._thread.start()
+
+    def __enter__(self) -> "WandbRun":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.finish(exit_code=0 if kind is None else 1)
 
     def write(self, record: Record) -> None:
-        """Send a record; steps sent before a crash are not sent again, for W&B cannot rewind."""
-        if self._run is not None and record["step"] > self._sent_until:
-            told = {name: value for name, value in record.items() if value is not None}
-            self._guarded(lambda: self._run.log(told))
+        """Send a record; what was sent before a crash is not sent again: W&B cannot rewind."""
+        told = {name: value for name, value in record.items() if value is not None}
+        self._ask(lambda run: self._send(run, told))
 
     def summarize(self, figures: Record) -> None:
-        if self._run is not None:
-            self._guarded(lambda: self._run.summary.update(figures))
+        self._ask(lambda run: run.summary.update(figures))
 
-    def finish(self) -> None:
-        if self._run is None:
+    def reports(self, folder: Path, section: str) -> None:
+        """Send the heatmaps of an evaluation's reports with the record that comes next."""
+        self._ask(lambda run: self._media.update(_heatmaps(folder, section)))
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Send a table with the record that comes next."""
+
+        def make(run: Any) -> None:
+            import wandb
+
+            self._media[name] = wandb.Table(columns=list(columns), data=[list(row) for row in rows])
+
+        self._ask(make)
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Wait until all is sent; where W&B does not answer, not for long."""
+        if self._thread is None:
             return
-        # W&B ends a folder's name with -1 where one of the same second exists
-        every_part = f"{self._folder}/wandb/offline-run-*-{_run_id(self._folder)}*"
-        self._guarded(self._run.finish)
-        if self._mode == "offline":
-            self._say(f"W&B was offline; send this run with: wandb sync {every_part}")
+        self._exit_code = exit_code
+        self._work.put(None)
+        self._thread.join(SECONDS_TO_START + 2 * SECONDS_TO_FINISH)
+        if self._thread.is_alive():
+            self._say("W&B does not answer; not all was sent (metrics.jsonl has everything)")
+        self._thread = None
 
-    def _start(self, log: Log, config: Record) -> None:
-        import wandb  # half a second, so only when used
+    def _ask(self, work: Callable[[Any], None]) -> None:
+        """Leave word, where there is one who listens."""
+        if self._thread is not None and self._thread.is_alive():
+            self._work.put(work)
 
-        self._run = wandb.init(
-            project=log.project,
-            name=self._folder.name,
-            id=_run_id(self._folder),
-            resume="allow",
-            mode=log.wandb,
-            dir=self._folder,
-            config=config,
-            job_type="train",
-            settings=wandb.Settings(console="off", silent=True, init_timeout=60),
-        )
-        self._run.define_metric("step")
-        self._run.define_metric("*", step_metric="step")
-
-    def _guarded(self, action: Callable[[], Any]) -> None:
-        """W&B raises errors of many kinds, its own and the network's: none stops a run."""
+    def _serve(self, config: Record) -> None:
+        """All that W&B is asked to do, in order. It raises errors of many kinds, its own and the
+        network's: none stops a run."""
+        run: Any = None
         try:
-            action()
+            run, offline = self._started(config)
+            while (work := self._work.get()) is not None:
+                work(run)
+            if self._media:
+                run.log(self._media)
+            self._finish(run, offline)
         except Exception as error:
-            run, self._run = self._run, None
-            with suppress(Exception):  # what was sent before is worth keeping
-                run.finish(exit_code=1)
+            if run is not None:
+                with suppress(Exception):  # what was sent before is worth keeping
+                    run.finish(exit_code=1)
             self._say(
                 f"W&B is off for the rest of this run: {error} (metrics.jsonl has everything)"
             )
+
+    def _started(self, config: Record) -> tuple[Any, bool]:
+        """The run, and whether it is offline: asked for, or since W&B cannot be had."""
+        import wandb  # a second, so only when used
+
+        wandb.setup(wandb.Settings(silent=True))
+        if self._log.wandb == "offline":
+            return self._init(config, "offline"), True
+        try:
+            if wandb.login(prompt=False):
+                return self._init(config, "online"), False
+            why = "there is no key (wandb login)"
+        except Exception as error:
+            why = " ".join(str(error).split())
+        self._say(f"W&B: {why}; this run is recorded offline")
+        return self._init(config, "offline"), True
+
+    def _init(self, config: Record, mode: str) -> Any:
+        import wandb
+
+        log = self._log
+        run = wandb.init(
+            project=log.project,
+            name=self._folder.name,
+            id=_run_id(self._folder),
+            group=log.group or None,
+            tags=log.tags,
+            job_type=log.job_type,
+            resume="allow",
+            mode=mode,  # type: ignore[arg-type]
+            dir=self._folder,
+            config=config,
+            settings=wandb.Settings(
+                console="off",
+                silent=True,
+                init_timeout=SECONDS_TO_START,
+                finish_timeout=SECONDS_TO_FINISH,
+                finish_timeout_raises=True,
+            ),
+        )
+        run.define_metric(STEP)
+        for section in SECTIONS:
+            run.define_metric(f"{section}/*", step_metric=STEP)
+        return run
+
+    def _send(self, run: Any, record: Record) -> None:
+        step, sent = record.pop("step"), self._folder / SENT_FILE
+        if step > (int(sent.read_text()) if sent.exists() else 0):
+            sent.write_text(f"{step}\n")  # first: what is lost is lost, but nothing comes twice
+            run.log(record | self._media | {STEP: step}, step=step, commit=True)
+            self._media = {}
+
+    def _finish(self, run: Any, offline: bool) -> None:
+        import wandb
+
+        why = "W&B was offline"
+        try:
+            run.finish(exit_code=self._exit_code)
+        except TimeoutError:
+            offline, why = True, "W&B did not take all in time"
+        wandb.teardown()  # the file is whole when W&B's own process has ended
+        if offline:
+            # W&B ends a folder's name with -1 where one of the same second exists
+            every_part = f"{self._folder}/wandb/*run-*-{_run_id(self._folder)}*"
+            self._say(f"{why}; send this run with: wandb sync {every_part}")
+
+
+def _heatmaps(folder: Path, section: str) -> Record:
+    """mAP by language pair, as an image and as a table, of every report below a folder."""
+    import wandb
+
+    found: Record = {}
+    for file in sorted(folder.glob("*/report.json")):
+        by_pair = json.loads(file.read_text("utf-8"))["map_by_pair"]
+        rows = [[asked, told, v] for asked, row in by_pair.items() for told, v in row.items()]
+        name = f"{section}/{file.parent.name}/map_by_pair"
+        found[name] = wandb.Image(str(file.with_name("map_by_pair.png")))
+        found[f"{name}_table"] = wandb.Table(columns=["question", "passage", "mAP"], data=rows)
+    return found
 
 
 def _run_id(folder: Path) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from hybrid_dist.batching import GlobalBatch, Plan, Share, deal
+from hybrid_dist.batching.language_pairs import LanguagePairs
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.data.store import Store
 from hybrid_dist.loss.contrastive import Rows
@@ -27,6 +28,8 @@ class Work:
     """Which rows of the batch are this rank's."""
     chunks: list[Chunk]
     rows: Rows
+    pairs: torch.Tensor
+    """Of each of this rank's rows: the number of its pair of languages."""
 
 
 class StoreTokens:
@@ -63,6 +66,7 @@ class Feed:
     ) -> None:
         self._plan, self._tokens = plan, [StoreTokens(store, tokens) for store in stores]
         self._ranks, self._chunk_size, self._mask = ranks, chunk_size, mask
+        self._pairs = LanguagePairs(plan.sources)
 
     def steps(self, first: int, last: int) -> Iterator[Work]:
         """The work of steps first .. last - 1, in order."""
@@ -86,6 +90,7 @@ class Feed:
             share,
             [self._chunk(batch, share, cut) for cut in share.chunks],
             self._rows(batch, share),
+            torch.from_numpy(self._pairs.of(batch, share.rows)),
         )
 
     def _chunk(self, batch: GlobalBatch, share: Share, cut: slice) -> Chunk:
@@ -124,4 +129,5 @@ class Feed:
             for part in (work.rows.groups, work.rows.negative_groups)
         )
         rows = replace(work.rows, groups=groups, negative_groups=negative_groups)
-        return replace(work, chunks=chunks, rows=rows)
+        pairs = work.pairs.pin_memory().to(device, non_blocking=True)
+        return replace(work, chunks=chunks, rows=rows, pairs=pairs)

@@ -38,7 +38,7 @@ def train(
         return bool(every) and (step % every == 0 or step == steps)
 
     last = progress.step if selection.gave_up(progress) else steps
-    for work in feed.steps(progress.step, last):
+    for work in log.timed(feed.steps(progress.step, last)):
         with health.memory_told(work):
             result = updater.update(work)
         progress = replace(progress, step=work.batch.step + 1)

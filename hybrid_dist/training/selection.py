@@ -78,7 +78,8 @@ class Selection:
                 found = self._tasks(self._candidate, out)
                 figures |= {f"eval/{name}": value for name, value in found.items()}
             progress = self._judged(progress, figures[self._judge.figure])
-        self._log.figures(figures)
+        best = {"eval/best": progress.best, "eval/best_step": progress.best_step}
+        self._log.figures(figures | best)
         if self.gave_up(progress):
             self._say(
                 f"stops early: {self._judge.figure} was no better in {progress.no_better} "

@@ -9,6 +9,7 @@ import torch
 
 from hybrid_dist.model.packing import Packed
 from tests.launched.launch import Done, launch, train
+from tests.launched.test_meters import assert_meters, records
 from tests.launched.test_training import column, options
 from tests.launched.test_updates import SCRIPT, assert_equal_updates, results
 from tests.unit.test_packing import SIZES, encoder_of
@@ -43,6 +44,10 @@ def test_training_on_gpus_is_the_same_as_on_the_cpu(
 def test_updates_on_gpus_equal_one_process_in_float64(launcher: str, toy: Path) -> None:
     names = ("plain", "three chunks", "all")
     assert_equal_updates(results(launch(launcher, None, [SCRIPT, str(toy), *names])), names)
+
+
+def test_meters_on_gpus_are_those_of_whole_batches(toy: Path) -> None:
+    assert_meters(records("ddp", torch.cuda.device_count(), toy), torch.cuda.device_count(), 2e-3)
 
 
 def test_the_kernel_for_packed_texts_gives_what_padding_gives(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_an_unknown_option_is_refused(
 ) -> None:
     needed = {
         "init": (str(tmp_path),),
+        "watch": (str(tmp_path),),
         "toy": ("--out", str(tmp_path)),
         "overlap": ("pairs.jsonl", "--task", "toy:toy"),
     }.get(name, ())

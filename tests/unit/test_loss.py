@@ -17,6 +17,7 @@ from hybrid_dist.loss.contrastive import LossParts, Rows, contrastive_loss
 
 SIZE, WIDTH, TEMPERATURE = 11, 8, 0.07
 COUNTS, NEGATIVES = (4, 3, 4), (2, 0, 5)
+TOLD = ("value", "correct", "of_rows", "similarities", "masked")
 GRADIENTS = ("queries", "candidates", "temperature")
 
 
@@ -79,19 +80,26 @@ def known_wrong(case: Case, size: int = SIZE) -> Tensor:
 
 
 def judged(case: Case, size: int = SIZE) -> dict[str, Tensor]:
-    """Loss and gradients by float64 cross-entropy over the whole batch."""
+    """Loss, gradients and what is told beside them, in float64 over the whole batch."""
     queries, passages, negatives = (part.clone().requires_grad_() for part in vectors(size))
     temperature = torch.tensor([TEMPERATURE], dtype=torch.float64, requires_grad=True)
     candidates = torch.cat([passages, negatives]) if case.negatives else passages
     wrong = known_wrong(case, size)
     logits = (queries @ candidates.T / temperature).masked_fill(wrong, -torch.inf)
     targets = torch.arange(size)
-    loss = functional.cross_entropy(logits, targets)
+    of_rows = functional.cross_entropy(logits, targets, reduction="none")
     if case.symmetric:
-        loss = (loss + functional.cross_entropy(logits[:, :size].T, targets)) / 2
+        back = functional.cross_entropy(logits[:, :size].T, targets, reduction="none")
+        of_rows = (of_rows + back) / 2
+    loss = of_rows.mean()
     loss.backward()
+    cosines = (queries @ candidates.T).detach()
+    own = torch.eye(size, len(candidates), dtype=torch.bool)
     return {
         "loss": loss.detach(),
+        "of_rows": of_rows.detach(),
+        "similarities": torch.stack([cosines[own].sum(), cosines[~own & ~wrong].sum()]),
+        "masked": wrong.sum(),
         "queries": queries.grad,
         "passages": passages.grad,
         "negatives": negatives.grad if case.negatives else None,
@@ -134,11 +142,21 @@ def assert_judged(found: dict[str, Tensor], expected: dict[str, Tensor], scale: 
             torch.testing.assert_close(gradient.double(), wanted, rtol=1e-5, atol=1e-6, msg=name)
 
 
+def assert_told(parts: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """What meters are made of."""
+    torch.testing.assert_close(parts["of_rows"].double(), expected["of_rows"], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        parts["similarities"].double(), expected["similarities"], rtol=1e-6, atol=1e-5
+    )
+    assert parts["masked"] == expected["masked"]
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_loss_and_gradients_are_those_of_cross_entropy(case: Case) -> None:
     parts, gradients = computed(case)
     expected = judged(case)
     torch.testing.assert_close(parts.loss.double(), expected["loss"], rtol=1e-6, atol=1e-7)
+    assert_told(vars(parts), expected)
     torch.testing.assert_close(parts.value, parts.loss.detach())
     assert parts.correct == expected["correct"]
     assert not parts.value.requires_grad
@@ -152,6 +170,7 @@ def test_strips_change_nothing(case: Case, monkeypatch: pytest.MonkeyPatch) -> N
     expected = judged(case)
     torch.testing.assert_close(parts.loss.double(), expected["loss"], rtol=1e-6, atol=1e-7)
     assert parts.correct == expected["correct"]
+    assert_told(vars(parts), expected)
     assert_judged(gradients, expected)
 
 
@@ -249,7 +268,8 @@ def as_rank(rank: int, meeting: str, results: str) -> None:
     found = []
     for case in CASES:
         parts, gradients = computed(case, rank, COUNTS)
-        found.append({"value": parts.value, "correct": parts.correct} | gradients)
+        told = {name: getattr(parts, name) for name in TOLD}
+        found.append(told | gradients)
     torch.save(found, f"{results}/{rank}.pt")
     leave()
 
@@ -264,6 +284,9 @@ def test_the_mean_over_ranks_of_the_gradient_is_that_of_one_process(tmp_path: Pa
         value = sum(told["value"] for told in of_ranks)
         torch.testing.assert_close(value.double(), expected["loss"], rtol=1e-6, atol=1e-7)
         assert sum(told["correct"] for told in of_ranks) == expected["correct"]
+        summed = {name: sum(told[name] for told in of_ranks) for name in ("similarities", "masked")}
+        of_rows = torch.cat([told["of_rows"] for told in of_ranks])
+        assert_told(summed | {"of_rows": of_rows}, expected)
         together = {
             name: torch.cat([told[name] for told in of_ranks]) / len(COUNTS)
             for name in ("queries", "passages", "negatives")

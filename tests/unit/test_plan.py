@@ -1,5 +1,6 @@
 """The plan: what every step's global batch is, over random corpora and all mixes."""
 
+from collections import Counter
 from dataclasses import replace
 from itertools import combinations
 
@@ -312,3 +313,13 @@ def test_the_random_sequence_is_the_one_that_older_runs_had() -> None:
     assert batch.kind == "cross_lingual"
     assert batch.query_row.tolist() == [71, 35, 30, 108, 88, 140]
     assert batch.passage_row.tolist() == [131, 95, 210, 228, 208, 20]
+
+
+@settings(deadline=None, max_examples=30)
+@given(problems(), st.integers(0, 40))
+def test_batches_given_are_those_of_the_steps_before(
+    problem: tuple[Index, Batching, int], steps: int
+) -> None:
+    plan = plan_of(*problem)
+    counted = Counter(plan.stream(step)[0] for step in range(steps))
+    assert plan_of(*problem).given(steps) == counted

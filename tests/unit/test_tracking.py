@@ -1,16 +1,20 @@
 """metrics.jsonl is the truth about a run; W&B is told the same, and never stops it."""
 
 import json
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
 
 from hybrid_dist.config import Log
+from hybrid_dist.evaluation.plots import log_bars
+from hybrid_dist.tracking import wandb_run as wandb_run_module
 from hybrid_dist.tracking.metrics_log import MetricsLog
 from hybrid_dist.tracking.wandb_run import WandbRun
-from tests.unit.wandb_files import offline_runs
+from tests.unit.wandb_files import offline_runs, read
+from tests.unit.wandb_server import Server
 
 CONFIG = {"seed": 1, "optim": {"lr": 0.5}, "data": {"train": ["ä.jsonl"]}}
 
@@ -37,7 +41,7 @@ def test_cutting_back_forgets_later_steps_and_a_torn_line(tmp_path: Path, torn: 
         log.write(record(step))
     with file.open("a") as lines:
         lines.write(torn)
-    assert log.cut_back(10) == 20, "the last step that had been logged"
+    log.cut_back(10)
     assert log.read() == [record(5), record(10)]
     log.write(record(11))
     assert [json.loads(line)["step"] for line in file.open()] == [5, 10, 11]
@@ -45,15 +49,13 @@ def test_cutting_back_forgets_later_steps_and_a_torn_line(tmp_path: Path, torn: 
 
 def test_cutting_back_what_is_not_there_leaves_an_empty_log(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "metrics.jsonl")
-    assert log.cut_back(0) == 0
+    log.cut_back(0)
     assert log.read() == []
 
 
-def wandb_run(
-    folder: Path, said: list[str], sent_until: int = 0, speaks: bool = True, **log: Any
-) -> WandbRun:
-    options = Log(wandb=log.pop("mode", "offline"), project="a project")
-    return WandbRun(options, folder, CONFIG, sent_until, said.append, speaks)
+def wandb_run(folder: Path, said: list[str], speaks: bool = True, **log: Any) -> WandbRun:
+    options = Log(wandb=log.pop("mode", "offline"), project="a project", **log)
+    return WandbRun(options, folder, CONFIG, said.append, speaks)
 
 
 def test_an_offline_run_has_config_metrics_and_steps_and_a_resumed_one_goes_on(
@@ -61,35 +63,135 @@ def test_an_offline_run_has_config_metrics_and_steps_and_a_resumed_one_goes_on(
 ) -> None:
     folder, said = tmp_path / "my run", list[str]()
     folder.mkdir()
-    run = wandb_run(folder, said)
+    run = wandb_run(folder, said, group="a group", tags=("x", "y"), job_type="a job")
     for step in (10, 20, 30):
         run.write(record(step, language=None, kind="monolingual"))
-    run.write({"step": 30, "eval/toy/map.multilingual": 0.5})
     run.finish()
     # the run died at step 30 and is resumed from the checkpoint of step 10
-    run = wandb_run(folder, said, sent_until=30)
-    for step in (20, 30, 40):
-        run.write(record(step))
-    run.summarize({"final/toy/map.multilingual": 0.75})
-    run.finish()
+    with wandb_run(folder, said) as run:
+        for step in (20, 30, 40):
+            run.write(record(step))
+        run.summarize({"final/toy/map.multilingual": 0.75})
 
     first, second = offline_runs(folder)
     assert first.id == second.id == (folder / "wandb_id").read_text().strip()
-    assert (first.project, first.name) == ("a project", "my run")
+    assert (first.project, first.name, first.group) == ("a project", "my run", "a group")
+    assert (first.tags, first.job_type) == (["x", "y"], "a job")
     for told in (first, second):
         assert {key: told.config[key] for key in CONFIG} == CONFIG
-        assert told.metrics["*"] == "step"
-    steps = [[r["step"] for r in told.history] for told in (first, second)]
-    assert steps == [[10, 20, 30, 30], [40]]
-    assert [r["train/loss"] for r in first.history[:3]] == [1.0, 2.0, 3.0]
+        sections = {name: step for name, step in told.metrics.items() if name != "train/step"}
+        assert sections.keys() >= {"train/*", "eval/*", "system/*"}
+        assert set(sections.values()) == {"train/step"}
+    steps = [[(r["train/step"], r["_step"]) for r in told.history] for told in (first, second)]
+    assert steps == [[(10, 10), (20, 20), (30, 30)], [(40, 40)]]
+    assert [r["train/loss"] for r in first.history] == [1.0, 2.0, 3.0]
     assert "language" not in first.history[0]
-    assert first.history[3]["eval/toy/map.multilingual"] == 0.5
     assert second.summary["final/toy/map.multilingual"] == 0.75
     folders = sorted((folder / "wandb").glob("offline-run-*"))
     named = [Path(line.partition("wandb sync ")[2]) for line in said]
     assert len(named) == 2, "each part of the run ends with the line that sends them all"
     for glob in named:
         assert sorted(glob.parent.glob(glob.name)) == folders
+
+
+def test_heatmaps_and_tables_come_with_the_record_of_their_step(tmp_path: Path) -> None:
+    by_pair = {"de": {"de": 0.5, "en": 0.25}, "en": {"de": 0.125}}
+    report = tmp_path / "eval" / "step-000020" / "toy" / "report.json"
+    report.parent.mkdir(parents=True)
+    report.write_text(json.dumps({"map_by_pair": by_pair}))
+    image = log_bars({"a": 1.0}, "a plot")
+    report.with_name("map_by_pair.png").write_bytes(image)
+    with wandb_run(tmp_path, []) as run:
+        run.write(record(10))
+        run.reports(report.parents[1], "eval")
+        run.write(record(20))
+        run.table("plan/mix", ("kind", "batches"), [("monolingual", 7)])
+
+    (told,) = offline_runs(tmp_path)
+    before, step, end = told.history
+    assert "eval/toy/map_by_pair/path" not in before
+    assert step["train/step"] == 20
+    (files,) = (tmp_path / "wandb").glob("offline-run-*/files")
+    assert (files / step["eval/toy/map_by_pair/path"]).read_bytes() == image
+    table = json.loads((files / step["eval/toy/map_by_pair_table/path"]).read_text())
+    assert table["columns"] == ["question", "passage", "mAP"]
+    assert table["data"] == [["de", "de", 0.5], ["de", "en", 0.25], ["en", "de", 0.125]]
+    mix = json.loads((files / end["plan/mix/path"]).read_text())
+    assert mix["data"] == [["monolingual", 7]]
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "why"),
+    [
+        ("http://127.0.0.1:9", "a" * 40, "Failed to authenticate"),
+        ("http://127.0.0.1:9", "short", "API key must have"),
+        ("http://127.0.0.1:9", "", "there is no key"),
+    ],
+)
+def test_without_a_server_or_a_key_the_run_is_recorded_offline(
+    url: str, key: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", url)
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    said: list[str] = []
+    run = wandb_run(tmp_path, said, mode="online")
+    run.write(record(1))
+    assert said == [], "the one who writes does not wait"
+    run.finish()
+    assert why in said[0] and said[0].endswith("this run is recorded offline")
+    assert "wandb sync" in said[1]
+    (told,) = offline_runs(tmp_path)
+    assert [r["train/step"] for r in told.history] == [1]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    running = Server()
+    monkeypatch.setenv("WANDB_BASE_URL", running.url)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    yield running
+    running.close()
+
+
+def test_an_online_run_sends_its_records(server: Server, tmp_path: Path) -> None:
+    said: list[str] = []
+    with wandb_run(tmp_path, said, mode="online") as run:
+        for step in (10, 20, 30):
+            run.write(record(step))
+    assert [(row["train/step"], row["_step"]) for row in server.rows] == [
+        (10, 10),
+        (20, 20),
+        (30, 30),
+    ]
+    assert said == []
+
+
+def test_a_server_that_goes_away_is_waited_for_at_the_end_and_not_for_long(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wandb_run_module, "SECONDS_TO_FINISH", 3)
+    said: list[str] = []
+    run = wandb_run(tmp_path, said, mode="online")
+    run.write(record(10))
+    wait_for(lambda: server.rows)
+    server.close()
+    for step in (20, 30):
+        run.write(record(step))
+    run.finish()
+    assert len(said) == 1
+    why, _, glob = said[0].partition("; send this run with: wandb sync ")
+    assert why == "W&B did not take all in time"
+    (folder,) = Path(glob).parent.glob(Path(glob).name)
+    (file,) = folder.glob("*.wandb")
+    assert [row["train/step"] for row in read(file).history] == [10, 20, 30], "nothing is lost"
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(("mode", "speaks"), [("disabled", True), ("offline", False)])
@@ -124,7 +226,6 @@ def test_a_failure_on_the_way_is_told_once_and_does_not_stop_the_run(tmp_path: P
     run.write(record(3))
     run.summarize({"final/x": 1.0})
     run.finish()
-    wandb.finish()  # as at the program's end
     assert len(said) == 1
     assert said[0].startswith("W&B is off for the rest of this run: ")
 

@@ -27,6 +27,9 @@ class OfflineRun:
     id: str = ""
     project: str = ""
     name: str = ""
+    group: str = ""
+    tags: list[str] = field(default_factory=list)
+    job_type: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -48,7 +51,8 @@ def read(file: Path) -> OfflineRun:
         match record.WhichOneof("record_type"):
             case "run":
                 run.id, run.project = record.run.run_id, record.run.project
-                run.name = record.run.display_name
+                run.name, run.group = record.run.display_name, record.run.run_group
+                run.tags, run.job_type = list(record.run.tags), record.run.job_type
                 run.config |= _values(record.run.config.update)
             case "config":
                 run.config |= _values(record.config.update)

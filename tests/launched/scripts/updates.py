@@ -117,9 +117,9 @@ class Case:
         loss = self.config.loss
         return BiEncoder(encoder, loss.temperature, loss.learn_temperature)
 
-    def loss(self, vectors: "Vectors", temperature: Tensor, step: int) -> Tensor:
-        """Plain cross-entropy of the whole batch."""
-        batch, rows = self.plan.batch(step), torch.arange(SIZE)
+    def scores(self, vectors: "Vectors", temperature: Tensor, step: int) -> Tensor:
+        """Of every question and candidate; -inf where a candidate may be right too."""
+        batch = self.plan.batch(step)
         candidates = torch.cat([vectors.passages, vectors.negatives])
         scores = vectors.queries @ candidates.T / temperature
         if self.mask:
@@ -129,6 +129,11 @@ class Case:
             told = [[text in mine for text in vectors.negative_texts] for mine in right]
             wrong = torch.cat([same, torch.tensor(told, dtype=torch.bool).view(SIZE, -1)], dim=1)
             scores = scores.masked_fill(wrong, -torch.inf)
+        return scores
+
+    def loss(self, vectors: "Vectors", temperature: Tensor, step: int) -> Tensor:
+        """Plain cross-entropy of the whole batch."""
+        scores, rows = self.scores(vectors, temperature, step), torch.arange(SIZE)
         loss = functional.cross_entropy(scores, rows)
         if self.config.loss.symmetric:
             loss = (loss + functional.cross_entropy(scores[:, :SIZE].T, rows)) / 2

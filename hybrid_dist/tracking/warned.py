@@ -1,0 +1,42 @@
+"""Warnings say which rank they come from, where there are several."""
+
+import logging
+import os
+import sys
+import warnings
+from typing import Any, TextIO
+
+CLEAR_LINE = "\r\x1b[2K"
+"""The first rank's live line may stand where another rank writes."""
+
+
+def name_ranks() -> None:
+    """From here on, Python's warnings and the warnings and errors of libraries' loggers begin with
+    `rank N:` in this process. Python shows each of its own once."""
+    rank, world = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE"))
+    if world < 2:
+        return
+    who = f"rank {rank}: "
+    make_record = logging.getLogRecordFactory()
+
+    def named(
+        name: str, level: int, path: str, line: int, message: object, *rest: Any, **more: Any
+    ) -> logging.LogRecord:
+        if level >= logging.WARNING:
+            message = f"{who}{message}"
+        return make_record(name, level, path, line, message, *rest, **more)
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        clear = CLEAR_LINE if rank and os.isatty(2) else ""
+        text = f"{clear}{who}{category.__name__}: {message} ({filename}:{lineno})\n"
+        (file or sys.stderr).write(text)
+
+    logging.setLogRecordFactory(named)
+    warnings.showwarning = show

@@ -1,0 +1,138 @@
+"""What updates tell of themselves, added up without waiting for the device; read when a record is
+due, by one all-reduce."""
+
+from collections import Counter, deque
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hybrid_dist.batching import KINDS, Plan
+from hybrid_dist.batching.language_pairs import LanguagePairs
+from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.model.flops import Flops, peak
+from hybrid_dist.tracking.stopwatch import Stopwatch
+from hybrid_dist.training.feed import Work
+from hybrid_dist.training.update import Result
+
+GIB = 2**30
+
+
+class Meters:
+    """Sums over the updates since the last record: a few numbers on the device, the rest here."""
+
+    def __init__(self, ranks: Ranks, plan: Plan, flops: Flops | None, first: int) -> None:
+        self._ranks, self._flops, self._pairs = ranks, flops, LanguagePairs(plan.sources)
+        self.batches = plan.given(first)
+        """Batches of every stream since the run began; `first` is the step that it goes on from."""
+        device = ranks.device
+        self._peak = peak(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+        self.begin()
+
+    def begin(self) -> None:
+        numbers, device = 4 + 2 * len(self._pairs.names), self._ranks.device
+        self._sums = torch.zeros(numbers, dtype=torch.float64, device=device)
+        """Right answers, cosines of own passages and of negatives, negatives masked; then of every
+        pair of languages its loss and its rows."""
+        self._losses = torch.zeros(len(KINDS), dtype=torch.float64, device=device)
+        self._counts = Counter[str]()
+        self._rows = self._negatives = self._tokens = self._updates = 0
+        self._computed = self._waited = 0.0
+        self._seconds = Counter[str]()
+        self._timing = deque[Stopwatch]()
+
+    def wait(self, seconds: float) -> None:
+        """So long no batch was ready."""
+        self._waited += seconds
+
+    def note(self, work: Work, result: Result) -> None:
+        """Add an update."""
+        self._updates += 1
+        self.batches[work.batch.stream] += 1
+        sizes = list(chain(*((*c.queries.sizes, *c.candidates.sizes) for c in work.chunks)))
+        self._tokens += sum(sizes)
+        self._computed += self._flops(sizes) if self._flops is not None else 0.0
+        self._timing.append(result.parts.seconds)
+        while self._timing and self._timing[0].ready:
+            self._seconds.update(self._timing.popleft().seconds())
+        if not result.skipped:  # else its loss is no number
+            self._add(work, result)
+
+    def _add(self, work: Work, result: Result) -> None:
+        parts = result.parts
+        self._counts[work.batch.kind] += 1
+        self._rows += work.rows.size
+        self._negatives += work.rows.size * (sum(work.rows.candidate_counts) - 1)
+        self._losses[KINDS.index(work.batch.kind)] += parts.value
+        counted = torch.stack([parts.correct, parts.masked]).double()
+        self._sums[:4] += torch.cat([counted[:1], parts.similarities.double(), counted[1:]])
+        losses = parts.of_rows.double()
+        by_pair = self._sums[4:].view(-1, 2)
+        by_pair.index_add_(0, work.pairs, torch.stack([losses, torch.ones_like(losses)], dim=1))
+
+    def read(self, seconds: float, size: int) -> dict[str, float]:
+        """The record of the updates in so many seconds, of batches of this size. All ranks call."""
+        while self._timing:
+            self._seconds.update(self._timing.popleft().seconds())
+        mine = [
+            self._waited,
+            self._seconds["gather"],
+            self._seconds["loss"],
+            _peak_memory(self._ranks.device),
+            self._peak or np.nan,
+        ]
+        of_ranks = np.zeros((self._ranks.world, len(mine)))
+        of_ranks[self._ranks.rank] = mine  # a row each, so that a sum keeps them apart
+        losses, sums = self._losses.cpu().numpy(), self._sums.cpu().numpy()
+        parts = [losses, sums, np.array([self._tokens, self._computed]), of_ranks.ravel()]
+        summed = self._ranks.sum(np.concatenate(parts))
+        ends = np.cumsum([len(part) for part in parts])
+        losses, sums, (tokens, computed), of_ranks = np.split(summed, ends[:-1])
+        waited, gather, loss, memory, peaks = of_ranks.reshape(self._ranks.world, -1).T
+        record = self._learned(losses, sums) | {
+            "system/pairs_per_s": self._updates * size / seconds,
+            "system/tokens_per_s": tokens / seconds,
+            "system/step_ms": 1000 * seconds / self._updates,
+            "system/data_wait_pct": 100 * waited.max() / seconds,
+            "system/gather_ms": 1000 * gather.mean() / self._updates,
+            "system/loss_ms": 1000 * loss.mean() / self._updates,
+            "system/memory_gib": memory.max(),
+        }
+        if self._flops is not None and not np.isnan(peaks).any():
+            record["system/mfu_pct"] = 100 * computed / seconds / peaks.sum()
+        batches = {f"train/batches/{kind}": count for kind, count in self._by_kind().items()}
+        return {name: float(value) for name, value in record.items()} | batches
+
+    def _by_kind(self) -> Counter[str]:
+        found = Counter[str]()
+        for stream, count in self.batches.items():
+            found[stream.kind] += count
+        return found
+
+    def _learned(self, losses: np.ndarray, sums: np.ndarray) -> dict[str, float]:
+        """Means over the updates that were made; nothing where none was."""
+        made = self._counts.total()
+        if not made:
+            return {}
+        correct, own, others, masked = sums[:4]
+        by_kind = zip(KINDS, losses, strict=True)
+        by_pair = zip(self._pairs.names, *sums[4:].reshape(-1, 2).T, strict=True)
+        negatives = self._negatives - masked
+        return {
+            "train/loss": losses.sum() / made,
+            **{f"train/loss/{kind}": v / n for kind, v in by_kind if (n := self._counts[kind])},
+            **{f"train/loss_by_pair/{name}": v / n for name, v, n in by_pair if n},
+            "train/accuracy": correct / self._rows,
+            "train/similarity/positive": own / self._rows,
+            **({"train/similarity/negative": others / negatives} if negatives else {}),
+            "train/false_negatives": masked / made,
+        }
+
+
+def _peak_memory(device: torch.device) -> float:
+    """GiB: the most that tensors took of a GPU, or this process of main memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / GIB
+    status = Path("/proc/self/status").read_text()  # getrusage tells of what ran before exec, too
+    return int(status.partition("VmHWM:")[2].split()[0]) / 2**20

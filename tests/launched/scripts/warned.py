@@ -1,0 +1,24 @@
+"""Every rank warns, in the ways that Python and libraries do; the second rank tells one more."""
+
+import logging
+import os
+import warnings
+
+from transformers.utils.logging import get_logger
+
+from hybrid_dist.tracking.warned import name_ranks
+
+
+def main() -> None:
+    name_ranks()
+    for _ in range(3):
+        warnings.warn("the moon is full", UserWarning, stacklevel=1)
+    logging.getLogger("a.library").warning("%d tides", 2)
+    get_logger("transformers.tides").warning("high water")
+    logging.getLogger("a.library").info("nothing")
+    if os.environ["RANK"] == "1":
+        logging.getLogger("a.library").error("%d%% of %s", 100, "the sea")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What W&B is told of real runs: read back from its own offline files."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.launched.launch import kill, start, train, train_command
+from tests.launched.test_training import metrics, options, succeed, wait_for
+from tests.unit.wandb_files import offline_runs
+
+
+def test_a_run_is_recorded_whole(toy: Path, tmp_path: Path) -> None:
+    changed = {
+        "train__steps": "10",
+        "eval__every": "5",
+        "eval__tasks": f"toy:{toy}",
+        "log__wandb": "offline",
+        "log__group": "a group",
+        "log__job_type": "a job",
+    }
+    args = [*options(toy, tmp_path, "run", **changed), "--log.tags", "x", "y"]
+    done = succeed(train(args, "cpu", 2))
+    folder = tmp_path / "run"
+    (told,) = offline_runs(folder)
+    assert (told.project, told.name, told.group) == ("hybrid_dist", "run", "a group")
+    assert (told.tags, told.job_type) == (["x", "y"], "a job")
+    assert told.config["optim"]["lr"] == 1e-3
+
+    records = metrics(tmp_path, "run")
+    assert [row["train/step"] for row in told.history[:10]] == list(range(1, 11))
+    for record, row in zip(records, told.history, strict=False):
+        step = record.pop("step")
+        assert {key: row[key] for key in record} == record, "the same values as metrics.jsonl"
+        assert ("eval/toy/map_by_pair/path" in row) == (step in (5, 10))
+    assert {"train", "eval", "system"} <= {key.partition("/")[0] for key in records[4]}
+
+    (files,) = (folder / "wandb").glob("offline-run-*/files")
+    by_step = folder / "eval" / "step-000005" / "toy"
+    image = (files / told.history[4]["eval/toy/map_by_pair/path"]).read_bytes()
+    assert image == (by_step / "map_by_pair.png").read_bytes()
+    report = json.loads((by_step / "report.json").read_text())
+    table = json.loads((files / told.history[4]["eval/toy/map_by_pair_table/path"]).read_text())
+    rows = {(asked, of): value for asked, of, value in table["data"]}
+    assert len(rows) == 16
+    assert rows["qaa", "qab"] == report["map_by_pair"]["qaa"]["qab"]
+
+    last = told.history[-1]
+    mix = json.loads((files / last["plan/mix/path"]).read_text())["data"]
+    assert sum(count for *_, count in mix) == 10
+    assert {kind for kind, *_ in mix} == {"monolingual", "cross_lingual"}
+    assert (files / last["final/toy/map_by_pair/path"]).is_file()
+    best = max(r["eval/toy/map.multilingual"] for r in records if "eval/best" in r)
+    assert told.summary["eval/best"] == best
+    assert told.summary["final/toy/map.multilingual"] == pytest.approx(best, abs=1e-6)
+    line = re.search(r"W&B was offline; send this run with: wandb sync (.*)", done.output)
+    assert line is not None
+    assert sorted(Path(line[1]).parent.glob(Path(line[1]).name)) == [files.parent]
+
+
+def test_a_requeued_run_is_one_curve_and_no_step_is_sent_twice(toy: Path, tmp_path: Path) -> None:
+    changed = {"train__steps": "400", "checkpoint__every": "7", "log__wandb": "offline"}
+    args = options(toy, tmp_path, "run", **changed)
+    folder = tmp_path / "run"
+
+    def lines() -> int:
+        file = folder / "metrics.jsonl"
+        return file.read_text().count("\n") if file.exists() else 0
+
+    first = start(train_command(args))
+    wait_for(lambda: lines() >= 20)
+    (folder / "STOP").touch()
+    first.communicate()
+    stopped = lines()
+    second = start(train_command(args))
+    wait_for(lambda: lines() >= stopped + 20)
+    kill(second)
+    second.communicate()
+    succeed(train(args))
+    parts = offline_runs(folder)
+    assert {told.id for told in parts} == {(folder / "wandb_id").read_text().strip()}
+    sent = [row["train/step"] for told in parts for row in told.history if "train/loss" in row]
+    assert sent[:stopped] == list(range(1, stopped + 1))
+    assert sent == sorted(set(sent)), "no step is sent twice, and none goes back"
+    assert sent[-1] == 400
+    assert len(sent) > 300, "what a killed process had not written is lost, and no more"
+
+
+def test_a_server_that_does_not_answer_changes_nothing(toy: Path, tmp_path: Path) -> None:
+    changed = {"train__steps": "30", "log__wandb": "online"}
+    dead = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "a" * 40}
+    done = succeed(train(options(toy, tmp_path, "dead", **changed), **dead))
+    succeed(train(options(toy, tmp_path, "none", train__steps="30")))
+    assert "this run is recorded offline" in done.output
+    assert "wandb sync" in done.output
+    for key in ("train/loss", "train/grad_norm"):
+        pair = [[r[key] for r in metrics(tmp_path, name)] for name in ("dead", "none")]
+        assert pair[0] == pair[1]
+    (told,) = offline_runs(tmp_path / "dead")
+    assert [row["train/step"] for row in told.history if "train/loss" in row] == [*range(1, 31)]

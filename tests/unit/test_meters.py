@@ -1,0 +1,83 @@
+"""What meters know of cards and models, and how parts of a step are timed."""
+
+import time
+from typing import Any
+
+import pytest
+import torch
+from transformers import AlbertConfig, AutoModel, DistilBertConfig, XLMRobertaConfig
+
+from hybrid_dist.model.flops import Flops, peak
+from hybrid_dist.tracking.stopwatch import Stopwatch
+
+
+@pytest.mark.parametrize(
+    ("name", "tflops"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H100 NVL", 835),
+        ("NVIDIA H200", 989),
+        ("NVIDIA H200 NVL", 835),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA A100-PCIE-40GB", 312),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA L4", 121),
+        ("NVIDIA RTX 6000 Ada Generation", 364),
+        ("NVIDIA GeForce RTX 4090", 165),
+    ],
+)
+def test_cards_are_known_by_their_names(name: str, tflops: float) -> None:
+    assert peak(name) == tflops * 1e12
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "NVIDIA A100-SXM4-80GB MIG 3g.40gb",
+        "NVIDIA GeForce RTX 4090 Laptop GPU",
+        "NVIDIA GeForce RTX 4090 D",
+        "NVIDIA GeForce RTX 3090 Ti",
+        "Quadro RTX 6000",
+        "Tesla V100-SXM2-32GB",
+        "NVIDIA H1000",
+        "",
+    ],
+)
+def test_a_card_that_is_not_in_the_table_has_no_peak(name: str) -> None:
+    assert peak(name) is None
+
+
+def model(config: Any) -> Any:
+    with torch.device("meta"):
+        return AutoModel.from_config(config)
+
+
+def test_flops_of_xlm_r_large() -> None:
+    config = XLMRobertaConfig(
+        hidden_size=1024, num_hidden_layers=24, intermediate_size=4096, num_attention_heads=16
+    )
+    flops = Flops.of(model(config))
+    assert flops is not None
+    assert flops.weights == 24 * (12 * 1024**2 + 13 * 1024), "302 M: no embeddings, no pooler"
+    assert flops.width == 24 * 1024
+    assert flops([10, 30]) == 6 * flops.weights * 40 + 12 * flops.width * (100 + 900)
+
+
+def test_flops_are_known_where_every_token_meets_every_weight() -> None:
+    assert Flops.of(model(DistilBertConfig(n_layers=3))) is not None
+    albert = AlbertConfig(hidden_size=32, intermediate_size=64, num_attention_heads=2)
+    assert Flops.of(model(albert)) is None, "its layers share weights"
+
+
+def test_parts_of_one_name_add_up() -> None:
+    watch = Stopwatch(torch.device("cpu"))
+    begin = time.perf_counter()
+    for name in ("a", "b", "a"):
+        with watch(name):
+            time.sleep(0.02)
+    whole = time.perf_counter() - begin
+    seconds = watch.seconds()
+    assert watch.ready
+    assert 0.02 <= seconds["b"] <= seconds["a"] - 0.01
+    assert seconds["a"] + seconds["b"] <= whole

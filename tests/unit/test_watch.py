@@ -1,0 +1,172 @@
+"""`hybrid-dist watch`: what a run's folder says, also while it is being written."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hybrid_dist import watch
+from hybrid_dist.config import Config, Data, Eval, Run, Train
+from hybrid_dist.errors import UserError
+from hybrid_dist.tracking.curves import curve
+from hybrid_dist.training.run_folder import RunFolder
+
+
+def record(step: int, **more: Any) -> dict[str, Any]:
+    told = {
+        "step": step,
+        "train/loss": 4.0 / step,
+        "train/loss/monolingual": 0.5,
+        "train/kind": "monolingual",
+        "train/batches/monolingual": 3 * step // 4,
+        "train/batches/cross_lingual": step // 4,
+        "system/pairs_per_s": 1234.5,
+        "system/tokens_per_s": 99999.0,
+        "system/step_ms": 500.0,
+        "system/data_wait_pct": 0.5,
+        "system/memory_gib": 2.5,
+    }
+    return told | more
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A run of 100 steps that has come to step 40, a while ago."""
+    made = RunFolder(
+        Config(
+            run=Run(dir=str(tmp_path), name="a run"),
+            data=Data(train=("a",)),
+            train=Train(steps=100),
+            eval=Eval(tasks=("toy:somewhere",), metric="map.multilingual"),
+        )
+    )
+    made.write_description({})
+    records = [record(4), record(20, **{"eval/toy/map.multilingual": 0.25}), record(40)]
+    made.metrics.write_text("".join(json.dumps(r) + "\n" for r in records))
+    age(made.path)
+    return made
+
+
+def age(path: Path) -> None:
+    """As if nothing had been written for a while."""
+    old = time.time() - 10 * watch.FRESH
+    for file in [f for f in path.rglob("*") if f.is_file()]:
+        os.utime(file, (old, old))
+
+
+def told(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    watch.main([str(path)])
+    return capsys.readouterr().out
+
+
+def test_a_run_that_holds_its_lock_is_running(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.hold()
+    age(folder.path)
+    assert told(folder.path, capsys).splitlines() == [
+        "a run: running, step 40 of 100, 0:00:30 left",
+        "train/loss: 4 1, 20 0.2, 40 0.1",
+        "eval/toy/map.multilingual: 20 0.25",
+        "batches: monolingual 30 75% loss 0.5, cross_lingual 10 25% ",
+        "evaluation at step 20: eval/toy/map.multilingual 0.25",
+        "speed: pairs/s 1,234, tokens/s 99,999, ms a step 500, waiting for data 0.5%, "
+        "peak memory 2.5 GiB",
+    ]
+
+
+def test_a_run_that_spoke_a_moment_ago_is_running(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.metrics.touch()
+    assert "a run: running" in told(folder.path, capsys)
+
+
+def test_a_run_whose_process_is_gone_has_failed(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "a run: failed, step 40 of 100 (its process is gone" in told(folder.path, capsys)
+    folder.not_finite.write_text("{}")
+    assert "train/loss was not finite (not_finite.json" in told(folder.path, capsys)
+
+
+def test_a_run_that_was_stopped_is_interrupted(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.mark_interrupted("STOP")
+    assert "a run: interrupted, step 40 of 100" in told(folder.path, capsys)
+
+
+def test_a_run_is_finished_when_its_last_report_is_there(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = folder.evaluation() / "toy" / "report.json"
+    report.parent.mkdir(parents=True)
+    report.write_text("{}")  # newer than the metrics: a run may end before its last step
+    assert "a run: finished, step 40 of 100" in told(folder.path, capsys)
+    folder.metrics.touch()  # it goes on from there
+    assert "a run: running" in told(folder.path, capsys)
+    with folder.metrics.open("a") as lines:
+        lines.write(json.dumps(record(100)) + "\n")
+    age(folder.path)
+    assert "a run: finished, step 100 of 100" in told(folder.path, capsys)
+
+
+@pytest.mark.parametrize("torn", ['{"step": 60, "train/lo', '{"step": 60', "{", "\x00\x00", "7"])
+def test_a_line_that_is_half_written_is_passed_over(
+    torn: str, folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with folder.metrics.open("a") as lines:
+        lines.write(torn)
+    assert "step 40 of 100" in told(folder.path, capsys)
+
+
+def test_a_run_that_has_not_logged_yet_is_shown(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.metrics.unlink()
+    (folder.path / "environment.json").touch()
+    assert told(folder.path, capsys) == "a run: running, step 0 of 100\n"
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is no run folder \(it has no config.yaml\)"):
+        watch.main([str(tmp_path)])
+
+
+def test_a_terminal_shows_curves(folder: RunFolder) -> None:
+    terminal, theirs = pty.openpty()
+    command = [sys.executable, "-m", "hybrid_dist", "watch", str(folder.path)]
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120"}
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # when the command has closed its side
+        while part := os.read(terminal, 1 << 16):
+            shown += part
+    assert process.wait(timeout=60) == 0
+    text = shown.decode()
+    assert "failed, step 40 of 100" in text
+    assert sum(0x2800 < ord(letter) < 0x2900 for letter in text) > 20
+    for word in ("batches", "monolingual", "evaluation at step 20", "pairs/s"):
+        assert word in text
+
+
+def test_curves_go_from_the_first_step_to_the_last_that_is_known() -> None:
+    assert curve([0, 50], [1.0, 0.0], last=100, width=8, height=2) == [
+        "⠙⢦⡀⠀⠀⠀⠀⠀",
+        "⠀⠀⠉⠳⡄⠀⠀⠀",
+    ]
+    assert curve([100], [5.0], last=100, width=2, height=1) == ["⠀⠈"]
+
+
+def test_steps_that_share_a_column_are_drawn_by_their_mean() -> None:
+    many = curve(range(100), [float(step % 2) for step in range(100)], 100, 5, 1)
+    assert many == ["⠉" * 5]

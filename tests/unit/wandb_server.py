@@ -1,0 +1,50 @@
+"""As much of a W&B server as its client needs to send a run: it takes rows of history by HTTP."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+PROJECT = {"id": "p", "name": "a project", "entity": {"id": "e", "name": "me"}}
+BUCKET = {"id": "b", "name": "run", "displayName": "run", "config": "{}", "project": PROJECT}
+VIEWER = {"id": "v", "entity": "me", "username": "me", "email": "me@me", "flags": "{}"}
+ANSWERS: dict[str, dict[str, Any]] = {
+    "Viewer": {"viewer": VIEWER | {"teams": {"edges": []}}},
+    "RunResumeStatus": {"model": {"bucket": None}},
+    "UpsertBucket": {"upsertBucket": {"bucket": BUCKET, "inserted": True}},
+    "CreateRunFiles": {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": []}},
+}
+
+
+class Server:
+    """Serves until it is closed; then its port refuses."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        rows = self.rows
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                content = self.rfile.read(int(self.headers.get("content-length", 0)))
+                answer: dict[str, Any] = {}
+                if self.path == "/graphql":
+                    answer["data"] = ANSWERS.get(json.loads(content).get("operationName"), {})
+                elif self.path.endswith("/file_stream"):
+                    history = json.loads(content).get("files", {}).get("wandb-history.jsonl", {})
+                    rows.extend(map(json.loads, history.get("content", ())))
+                body = json.dumps(answer).encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *words: Any) -> None:
+                """Nothing: pytest would show every request."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
