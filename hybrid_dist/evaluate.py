@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import tyro
 
 from hybrid_dist.cluster.ranks import Ranks, leave
@@ -32,6 +33,7 @@ from hybrid_dist.evaluation.search import EXACT
 from hybrid_dist.evaluation.tasks import Task, load_task
 from hybrid_dist.evaluation.trec import read_run
 from hybrid_dist.model.retriever import Retriever
+from hybrid_dist.training import checkpointed
 
 HIGHER_IS_BETTER = {
     "map.monolingual": True,
@@ -54,7 +56,8 @@ class Options:
     """
 
     model: str | None = None
-    """A run folder, a saved model, or a name or folder that transformers loads."""
+    """A run folder, a checkpoint in one (runs/NAME/checkpoints/step-000500), a saved model, or a
+    name or folder that transformers or sentence-transformers loads."""
     embeddings: Path | None = None
     """A folder of vectors made elsewhere: queries.npy, corpus.npy, query_ids.txt, corpus_ids.txt.
     Their scores are inner products."""
@@ -176,7 +179,9 @@ def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.evaluate
 
 def run(options: Options) -> None:
     tasks = load_tasks(options.task, options.ties)
-    trained = trained_languages(Path(options.model)) if options.model is not None else None
+    trained = None
+    if options.model is not None:
+        trained = trained_languages(checkpointed.run_of(Path(options.model)))
     groups = GroupsAsked.of(options.groups, tasks, trained)
     for task in tasks:
         check_run_is_possible(task, options.save_run)
@@ -187,7 +192,7 @@ def run(options: Options) -> None:
             print(message, file=sys.stderr, flush=True)
 
     if options.model is not None:
-        retriever = Retriever.load(options.model, ranks.device)
+        retriever = load_model(options.model, ranks.device)
         wanted = Wanted(retriever.settings, groups, options.save_run, options.index)
         for task in tasks:
             out = options.out / task.name
@@ -205,6 +210,12 @@ def run(options: Options) -> None:
         wanted = Wanted(groups=groups)
         evaluate_run(tasks[0], listed, ranks, options.out / tasks[0].name, say, wanted)
     leave()
+
+
+def load_model(name: str, device: torch.device) -> Retriever:
+    if checkpointed.is_checkpoint(Path(name)):
+        return checkpointed.load(Path(name), device)
+    return Retriever.load(name, device)
 
 
 def trained_languages(run: Path) -> list[str] | None:

@@ -37,7 +37,7 @@ class Retriever:
         folder = Path(name)
         if (folder / "config.yaml").is_file():
             if not (folder / "model").is_dir():
-                raise UserError(f"{name}: this run has no model/ yet; train it to its end first")
+                raise UserError(f"{name}: this run has no model/ yet; name one of its checkpoints/")
             folder = folder / "model"
         where = str(folder) if folder.is_dir() else name
         config = read_config(Model(name_or_path=where))

@@ -65,7 +65,7 @@ class TrainingState:
                 value = self._keeper.get(part, parameter)
                 if value is not None and self._ranks.is_first:
                     tensors[name] = _copied(value)
-            write(lambda part=part, tensors=tensors: save_file(tensors, _file(folder, part)))  # type: ignore[misc]
+            write(lambda part=part, tensors=tensors: save_file(tensors, tensors_file(folder, part)))  # type: ignore[misc]
         states = self._ranks.gather(random_state(self._ranks.device))
         write(lambda: (folder / RANDOM).write_text(json.dumps(states)))
         scale = numbers(self._keeper.scaler())
@@ -74,7 +74,7 @@ class TrainingState:
     def load(self, folder: Path) -> None:
         """Every rank reads the files, tensor by tensor, and keeps what its strategy gives it."""
         for part in PARTS:
-            with safe_open(_file(folder, part), framework="pt") as tensors:
+            with safe_open(tensors_file(folder, part), framework="pt") as tensors:
                 names = set(tensors.keys())
                 if part == WEIGHTS and names != set(self._parameters):
                     odd = sorted(names ^ set(self._parameters))[0]
@@ -216,7 +216,8 @@ def _copied(value: Tensor) -> Tensor:
     return value.clone() if value.ndim == 0 else value
 
 
-def _file(folder: Path, part: str) -> Path:
+def tensors_file(folder: Path, part: str) -> Path:
+    """Where a checkpoint keeps a part."""
     return folder / f"{part}.safetensors"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ CLI = [sys.executable, "-m", "hybrid_dist.cli"]
 def trained(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with a model."""
     runs = tmp_path_factory.mktemp("runs")
-    succeed(train(options(toy, runs, "run", train__steps="5")))
+    succeed(train(options(toy, runs, "run", train__steps="5", checkpoint__every="5")))
     return runs / "run"
 
 
@@ -37,6 +38,37 @@ def test_two_processes_report_what_one_does(trained: Path, toy: Path, tmp_path: 
     assert one["settings"]["query prefix"] == "Query: "
     for setting in ("monolingual", "cross_lingual", "multilingual"):
         assert one["map"][setting] == pytest.approx(two["map"][setting], abs=1e-3)
+
+
+def test_a_checkpoint_is_the_model_that_its_run_saved(
+    trained: Path, toy: Path, tmp_path: Path
+) -> None:
+    """To the bit: the cache that the one fills has all vectors of the other."""
+    (last,) = (trained / "checkpoints").glob("step-*")
+    words = ["--task", f"toy:{toy}", "--cache", str(tmp_path / "cache"), "--out"]
+    succeed(run([*CLI, "evaluate", "--model", str(trained), *words, str(tmp_path / "model")]))
+    again = run([*CLI, "evaluate", "--model", str(last), *words, str(tmp_path / "checkpoint")])
+    succeed(again)
+    found = re.findall(r"([\d,]+) of ([\d,]+) (?:questions|passages) are", again.output)
+    assert len(found) == 2 and all(known == wanted for known, wanted in found)
+    assert report(tmp_path / "checkpoint")["map"] == report(tmp_path / "model")["map"]
+    assert "seen" in report(tmp_path / "checkpoint")["groups"]
+
+
+@pytest.mark.parametrize("harm", ["damaged", "elsewhere"])
+def test_a_checkpoint_that_cannot_be_trusted_is_refused(
+    trained: Path, toy: Path, tmp_path: Path, harm: str
+) -> None:
+    (last,) = (trained / "checkpoints").glob("step-*")
+    copy = tmp_path / "run" / "checkpoints" / last.name
+    shutil.copytree(last, copy)
+    if harm == "damaged":
+        with (copy / "weights.safetensors").open("r+b") as weights:
+            weights.truncate(1000)
+    task = ["--task", f"toy:{toy}", "--out", str(tmp_path / "out")]
+    ended = run([*CLI, "evaluate", "--model", str(copy), *task])
+    assert ended.code == 2
+    assert ("is damaged" if harm == "damaged" else "lies in no run's checkpoints/") in ended.output
 
 
 def test_two_processes_fill_a_cache_that_one_reads(

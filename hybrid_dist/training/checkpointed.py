@@ -1,0 +1,55 @@
+"""The model that a checkpoint holds, at work before its run has come to an end."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from hybrid_dist.config import from_yaml
+from hybrid_dist.errors import UserError
+from hybrid_dist.model.loading import build, read_config
+from hybrid_dist.model.retriever import Retriever
+from hybrid_dist.model.settings import Settings
+from hybrid_dist.model.tokens import TextTokens
+from hybrid_dist.training.checkpoint import MANIFEST, damage
+from hybrid_dist.training.export import BACKBONE
+from hybrid_dist.training.state import WEIGHTS, tensors_file
+
+
+def is_checkpoint(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def run_of(model: Path) -> Path:
+    """The run folder that a checkpoint lies in; of anything else, itself."""
+    return model.resolve().parents[1] if is_checkpoint(model) else model
+
+
+def load(folder: Path, device: torch.device) -> Retriever:
+    """The run's config.yaml says what the weights are of."""
+    problem = damage(folder)
+    if problem is not None:
+        raise UserError(f"{folder} {problem}")
+    described = run_of(folder) / "config.yaml"
+    if not described.is_file():
+        raise UserError(
+            f"{folder}: lies in no run's checkpoints/, so nothing says what model it is of "
+            f"({described} is not there)"
+        )
+    model = from_yaml(described).model
+    config = read_config(model)
+    encoder = build(replace(model, init="scratch"), config)
+    weights = load_file(tensors_file(folder, WEIGHTS))
+    own = {name: w for name, w in weights.items() if name.startswith(BACKBONE)}
+    named = {f"encoder.{name}": parameter for name, parameter in encoder.named_parameters()}
+    if {n: w.shape for n, w in own.items()} != {n: p.shape for n, p in named.items()}:
+        raise UserError(
+            f"{folder}: is not of the model that {model.name_or_path} now is; was that folder "
+            "written anew since?"
+        )
+    with torch.no_grad():
+        for name, parameter in named.items():
+            parameter.copy_(own[name])
+    settings = Settings.of(model)
+    return Retriever(str(folder), encoder, TextTokens.load(model.name_or_path, settings), device)
