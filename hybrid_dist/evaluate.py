@@ -76,6 +76,9 @@ class Options:
     index: str = EXACT
     """What finds the first passages of every question: a factory string of FAISS, as IVF1024,Flat,
     for corpora that are slow to search. Ranks, and what is made of them, are exact with any."""
+    shards: Literal["fp32", "fp16"] = "fp32"
+    """How passages are kept: in fp16 they take half the memory, and scores are those of the rounded
+    vectors."""
     ties: Literal["number", "trec_eval"] = "number"
     """Equal scores: the smaller passage number first, or trec_eval's order, the larger id first."""
     save_run: Annotated[int, tyro.conf.arg(metavar="K")] = 0
@@ -95,6 +98,8 @@ class Options:
             raise UserError(f"--cache: --{given[0]} has nothing to embed; leave --cache out")
         if self.index != EXACT and self.run is not None:
             raise UserError("--index: --run is not searched; leave --index out")
+        if self.shards != "fp32" and self.run is not None:
+            raise UserError("--shards: --run has no vectors; leave --shards out")
         if self.save_run < 0 or (self.save_run and self.run):
             raise UserError(
                 f"--save-run: {self.save_run} of --run {self.run}; a run is there already"
@@ -191,9 +196,10 @@ def run(options: Options) -> None:
         if ranks.is_first:
             print(message, file=sys.stderr, flush=True)
 
+    half = options.shards == "fp16"
     if options.model is not None:
         retriever = load_model(options.model, ranks.device)
-        wanted = Wanted(retriever.settings, groups, options.save_run, options.index)
+        wanted = Wanted(retriever.settings, groups, options.save_run, options.index, half)
         for task in tasks:
             out = options.out / task.name
             if options.cache is None:
@@ -203,7 +209,7 @@ def run(options: Options) -> None:
                 evaluate_vectors(task, vectors, ranks, out, say, wanted)
     elif options.embeddings is not None:
         given = GivenVectors(options.embeddings, tasks[0])
-        wanted = Wanted(given.settings, groups, options.save_run, options.index)
+        wanted = Wanted(given.settings, groups, options.save_run, options.index, half)
         evaluate_vectors(tasks[0], given, ranks, options.out / tasks[0].name, say, wanted)
     elif options.run is not None:
         listed = read_run(options.run, tasks[0])

@@ -24,6 +24,8 @@ from hybrid_dist.evaluation.tiles import PASSAGES, QUESTIONS, Shard, check_vecto
 from hybrid_dist.evaluation.trec import Run, write_run
 
 SHOWN_NOTES = 10
+HALVED = 1 << 16
+"""Passages that are made in fp32 at once where they are kept in fp16."""
 """Lines that were passed over, and other things left out, that are told one by one."""
 RUN_FILE = "run.trec"
 
@@ -68,6 +70,8 @@ class Wanted:
     """Also list so many passages of every question in a TREC run; 0: none."""
     index: str = EXACT
     """What finds the first passages: a factory string of FAISS. Ranks are exact with any."""
+    half: bool = False
+    """Keep passages in fp16; questions and scores stay fp32."""
 
 
 def evaluate_task(
@@ -105,7 +109,7 @@ def evaluate_vectors(
     _tell_notes(task, tell)
     questions = _all_questions(task, vectors, ranks)
     check_index(wanted.index, questions.shape[1])
-    shard = _own_shard(task, vectors, ranks)
+    shard = _own_shard(task, vectors, ranks, wanted.half)
     clock.lap("embed_s")
     tell(f"{task.name}: ranking {len(task.relevant):,} right answers")
     ranking = exact_ranks(task, questions, [shard], ranks)
@@ -118,7 +122,7 @@ def evaluate_vectors(
         out.mkdir(parents=True, exist_ok=True)
         write_run(out / RUN_FILE, task, top.first(wanted.save_run), vectors.name)
         tell(f"{task.name}: run in {out / RUN_FILE}")
-    used = _scoring(questions.shape[1], top.method)
+    used = _scoring(questions.shape[1], wanted.half, top.method)
     timing = {**clock.laps, "processes": ranks.world, "threads": torch.get_num_threads()}
     return _report(
         task, _Scored(vectors.name, ranking, top, used, timing), wanted, ranks, out, tell
@@ -223,14 +227,25 @@ def _all_questions(task: Task, vectors: Vectors, ranks: Ranks) -> np.ndarray:
     return ranks.gather_rows(found)
 
 
-def _own_shard(task: Task, vectors: Vectors, ranks: Ranks) -> Shard:
+def _own_shard(task: Task, vectors: Vectors, ranks: Ranks, half: bool) -> Shard:
     """The vectors of this rank's passages."""
     held = shard_bounds(len(task.passage_ids), ranks.world)[ranks.rank]
     mine = slice(held.start, held.stop)
-    found = vectors.passages(mine)
+    found = _halved(vectors, held) if half else vectors.passages(mine)
     names = _names(task, task.passage_ids[mine], task.passage_language[mine])
     check_vectors(found, names, "passage", ranks)
     return Shard.of(held.start, found, ranks.device)
+
+
+def _halved(vectors: Vectors, held: range) -> np.ndarray:
+    """Passages in fp16, never all of them in fp32."""
+    found = np.empty((0, 0), dtype=np.float16)
+    for low in range(held.start, held.stop, HALVED):
+        some = vectors.passages(slice(low, min(low + HALVED, held.stop)))
+        if low == held.start:
+            found = np.empty((len(held), some.shape[1]), dtype=np.float16)
+        found[low - held.start :][: len(some)] = some
+    return found
 
 
 def _float32(vectors: np.ndarray) -> np.ndarray:
@@ -247,11 +262,11 @@ def _settings(task: Task) -> dict[str, Any]:
     return {"task": task.spec, **left_out, "ties": TIES[task.ties]}
 
 
-def _scoring(dimension: int, search: str) -> dict[str, Any]:
+def _scoring(dimension: int, half: bool, search: str) -> dict[str, Any]:
     return {
         "dimension": dimension,
         "average precision": "full depth, exact ranks by counting",
-        "score": "float32 inner product",
+        "score": f"float32 inner product{', passages rounded to float16' if half else ''}",
         "tile": f"{QUESTIONS} questions x {PASSAGES} passages",
         "search": search,
     }

@@ -16,7 +16,7 @@ import torch
 
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.tiles import Shard, load_block, new_tiles, question_blocks
+from hybrid_dist.evaluation.tiles import PASSAGES, Shard, load_block, new_tiles, question_blocks
 
 EXACT = "Flat"
 """The index that misses nothing."""
@@ -26,6 +26,8 @@ SPARE = 16
 """How many more than k a shard proposes."""
 SLACK = 1e-5
 """More than two ways to sum one product of unit vectors differ by."""
+WIDENED = 16 * PASSAGES
+"""Passages in fp16 that are turned into fp32 for FAISS at once."""
 NOTHING = -1
 """The number where a pool has fewer than k passages."""
 LOW_BITS = 0xFFFFFFFF
@@ -96,7 +98,7 @@ def _with_index(
     found = []
     for shard in shards:
         if shard.rows:
-            vectors = shard.vectors.cpu().numpy()
+            vectors = shard.vectors.float().cpu().numpy()
             searched = _made(index, vectors.shape[1])
             try:
                 searched.train(vectors)
@@ -182,9 +184,20 @@ def _propose_by_faiss(
     import faiss
 
     faiss.omp_set_num_threads(torch.get_num_threads())
-    passages = shard.vectors.numpy()  # searched where they are: an index would hold them twice
-    metric = faiss.METRIC_INNER_PRODUCT
-    scores, rows = faiss.knn(np.ascontiguousarray(questions), passages, asked, metric=metric)
+    asked_for, metric = np.ascontiguousarray(questions), faiss.METRIC_INNER_PRODUCT
+    if shard.vectors.dtype == torch.float32:
+        passages = shard.vectors.numpy()  # searched where they are: an index would hold them twice
+        scores, rows = faiss.knn(asked_for, passages, asked, metric=metric)
+        return rows, scores[:, -1]
+    scores = np.full((len(questions), asked), -np.inf, dtype=np.float32)
+    rows = np.zeros(scores.shape, dtype=np.int64)
+    for low in range(0, shard.rows, WIDENED):
+        part = shard.vectors[low : low + WIDENED].float().numpy()
+        found, places = faiss.knn(asked_for, part, min(asked, len(part)), metric=metric)
+        scores, rows = np.hstack([scores, found]), np.hstack([rows, places + low])
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :asked]
+        scores = np.take_along_axis(scores, best, 1)
+        rows = np.take_along_axis(rows, best, 1)
     return rows, scores[:, -1]
 
 

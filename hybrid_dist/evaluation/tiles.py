@@ -30,7 +30,10 @@ def shard_bounds(passages: int, shards: int) -> list[range]:
 
 @dataclass(frozen=True)
 class Shard:
-    """Vectors of the passages `start`, `start + 1`, ... on the device that scores them."""
+    """Vectors of the passages `start`, `start + 1`, ... on the device that scores them.
+
+    In fp32 or fp16; products are fp32 either way.
+    """
 
     start: int
     vectors: torch.Tensor
@@ -50,7 +53,7 @@ class Shard:
 
     def score(self, tile_start: int, block: torch.Tensor, out: torch.Tensor) -> int:
         """Fill `out` with the tile's scores [PASSAGES, QUESTIONS]; say how many rows are real."""
-        tile = self.vectors[tile_start : tile_start + PASSAGES]
+        tile = self.vectors[tile_start : tile_start + PASSAGES].float()
         real = len(tile)
         if real < PASSAGES:
             tile = torch.cat([tile, tile.new_zeros(PASSAGES - real, tile.shape[1])])

@@ -104,6 +104,24 @@ def test_the_page_is_one_file_and_escapes_texts(tmp_path: Path) -> None:
     assert not re.search(r'(src|href)="(?!data:)', page)
 
 
+def test_passages_kept_in_fp16_are_their_rounded_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hybrid_dist.evaluation.evaluate.HALVED", 100)
+    task = parallel_task(3, 90)
+    rng = np.random.default_rng(1)
+    questions, passages = (unit_vectors(rng, len(task.question_ids)) for _ in range(2))
+    given, known = Given(task, questions, passages), passages.astype(np.float16)
+    half = evaluate_task(task, given, Ranks(), tmp_path / "half", wanted=Wanted(half=True))
+    given = Given(task, questions, known.astype(np.float32))
+    rounded = evaluate_task(task, given, Ranks(), tmp_path / "rounded")
+    assert "passages rounded to float16" in half.pop("settings")["score"]
+    for report in (half, rounded):
+        del report["timing"]
+        report.pop("settings", None)
+    assert json.dumps(half) == json.dumps(rounded)
+
+
 def test_pools_that_stay_apart_have_no_pooled_figure(tmp_path: Path) -> None:
     task = make_task([0, 0], [1, 1, 1, 2], [[0, 1], [2, 3]], one_pool=False)
     report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path)

@@ -63,6 +63,22 @@ def test_any_shards_and_any_proposer_give_the_same_bits(monkeypatch: pytest.Monk
     assert found.scores.tobytes() == alone.scores.tobytes()
 
 
+def test_passages_in_fp16_are_searched_as_their_rounded_values(
+    proposer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hybrid_dist.evaluation.search.WIDENED", PASSAGES)
+    rng = np.random.default_rng(6)
+    questions, passages = unit_vectors(rng, 300), unit_vectors(rng, 3 * PASSAGES + 50)
+    passages[rng.integers(0, len(passages), 900)] = passages[rng.integers(0, len(passages), 900)]
+    half = passages.astype(np.float16)
+    found = search(questions, half, 10, shards=2)
+    rounded = search(questions, half.astype(np.float32), 10)
+    assert found.method.startswith(proposer)
+    assert found.numbers.tobytes() == rounded.numbers.tobytes()
+    assert found.scores.tobytes() == rounded.scores.tobytes()
+    assert found.scores.tobytes() != search(questions, passages, 10).scores.tobytes()
+
+
 def test_of_equal_passages_the_first_are_found(proposer: str) -> None:
     one = unit_vectors(np.random.default_rng(3), 1)
     found = search(one.repeat(5, 0), one.repeat(3 * PASSAGES, 0), 10, shards=3)
