@@ -189,16 +189,8 @@ def _train(
     lengths = materials.plan.batch(progress.step).lengths
     share = deal(lengths, ranks.rank, ranks.world, config.train.chunk_size)
     ranks.agree({"the step to go on from": progress.step, "its chunks": len(share.chunks)})
-    metrics = MetricsLog(folder.metrics)
-    if ranks.is_first:
-        metrics.cut_back(progress.step)
-
-    def tick(step: int) -> None:
-        terminal.step(step)
-        watch.step(step)
-
     meters = Meters(ranks, materials.plan, flops, progress.step)
-    log = StepLog(ranks, tick, [metrics.write, wandb.write, terminal.show], meters)
+    log = _step_log(folder.metrics, ranks, meters, progress, terminal, watch, wandb)
     feed = partial(
         Feed,
         tokens=tokens,
@@ -240,6 +232,27 @@ def _train(
         wandb.summarize({f"final/{name}": value for name, value in figures.items()})
     wandb.finish()
     terminal.say(f"done: the model is {folder.model}")
+
+
+def _step_log(
+    file: Path,
+    ranks: Ranks,
+    meters: Meters,
+    progress: Progress,
+    terminal: Terminal,
+    watch: Watch,
+    wandb: WandbRun,
+) -> StepLog:
+    """Steps go to the terminal and the watch; records to metrics.jsonl, W&B and the terminal."""
+    metrics = MetricsLog(file)
+    if ranks.is_first:
+        metrics.cut_back(progress.step)
+
+    def tick(step: int) -> None:
+        terminal.step(step)
+        watch.step(step)
+
+    return StepLog(ranks, tick, [metrics.write, wandb.write, terminal.show], meters)
 
 
 def _judge(evaluation: Evaluation | None) -> Judge:
