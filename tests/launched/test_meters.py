@@ -19,7 +19,10 @@ def records(launcher: str, processes: int, toy: Path) -> list[dict[str, Any]]:
     return [json.loads(line.partition("RESULT ")[2]) for line in lines]
 
 
-@pytest.mark.parametrize("processes", [2, 3, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "processes",
+    [3, pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.long)],
+)
 def test_meters_are_those_of_whole_batches(processes: int, toy: Path) -> None:
     assert_meters(records("cpu", processes, toy), processes, 2e-5)
 

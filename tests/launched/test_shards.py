@@ -57,7 +57,10 @@ def alone(
     return scored(given, tmp_path_factory.mktemp("alone"), 1)
 
 
-@pytest.mark.parametrize("processes", [2, 3, pytest.param(8, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "processes",
+    [3, pytest.param(2, marks=pytest.mark.long), pytest.param(8, marks=pytest.mark.long)],
+)
 def test_any_number_of_processes_finds_the_same_bits(
     processes: int,
     given: Path,

@@ -106,8 +106,8 @@ def test_a_compiled_encoder_trains_alike(
 @pytest.mark.parametrize(
     ("launcher", "processes"),
     [
-        ("", 1),
         ("cpu", 2),
+        pytest.param("", 1, marks=pytest.mark.long),
         pytest.param("zero1", 2, marks=pytest.mark.long),
         pytest.param("zero2", 2, marks=pytest.mark.long),
         pytest.param("zero3", 2, marks=pytest.mark.long),
@@ -155,7 +155,9 @@ def test_means_over_steps_are_those_of_an_uninterrupted_run(toy: Path, tmp_path:
     assert {"train/loss/monolingual", "train/loss/cross_lingual"} <= set(whole[1])
 
 
-@pytest.mark.parametrize("figure", ["dev/loss", "eval/toy/map.multilingual"])
+@pytest.mark.parametrize(
+    "figure", ["dev/loss", pytest.param("eval/toy/map.multilingual", marks=pytest.mark.long)]
+)
 def test_a_run_that_gets_no_better_ends_early(figure: str, toy: Path, tmp_path: Path) -> None:
     """A rate far too high: the best is soon past. Started again it trains no further."""
     changed = {
