@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from hybrid_dist import config as configs
+from hybrid_dist import config_file
 from hybrid_dist.batching import KINDS, GlobalBatch, Plan, Stream, check_world, deal
 from hybrid_dist.batching.streams import mix_weights
 from hybrid_dist.config import Config
@@ -44,7 +44,7 @@ def main(args: Sequence[str], program: str = "hybrid-dist plan") -> None:
         for name, value in (("steps", own.steps), ("world-size", own.world_size)):
             if value is not None and value < 1:
                 raise UserError(f"--{name}: {value} is too few; give 1 or more")
-        config = configs.load(rest, program)
+        config = config_file.load(rest, program)
         stores, sources = open_sources(config.data.train)
         plan = Plan(sources, config.batching, config.seed)
         if own.json:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from hybrid_dist import config as configs
+from hybrid_dist import config_file
 from hybrid_dist.batching import Plan, check_world, deal, largest_size
 from hybrid_dist.cluster import environment
 from hybrid_dist.cluster.ranks import Ranks, leave
@@ -50,7 +50,7 @@ from hybrid_dist.training.update import Updater
 
 def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.train") -> None:
     with reported(program):
-        run(configs.load(sys.argv[1:] if args is None else args, program))
+        run(config_file.load(sys.argv[1:] if args is None else args, program))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from hybrid_dist.config import Config, Run, from_yaml
+from hybrid_dist.config import Config, Run
+from hybrid_dist.config_file import from_yaml
 from hybrid_dist.errors import UserError
 from hybrid_dist.tracking.curves import curve
 from hybrid_dist.tracking.metrics_log import MetricsLog, Record

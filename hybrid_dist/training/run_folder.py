@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from hybrid_dist.config import Config, from_yaml, other_run, to_yaml
+from hybrid_dist.config import Config, other_run
+from hybrid_dist.config_file import from_yaml, to_yaml
 from hybrid_dist.errors import UserError
 from hybrid_dist.training.checkpoint import latest_step
 

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from hybrid_dist import config as configs
-from hybrid_dist.config import Config, flatten, from_yaml, load, other_run, read_yaml, to_yaml
+from hybrid_dist.config import Config, flatten, other_run
+from hybrid_dist.config_file import from_yaml, load, to_yaml
 from hybrid_dist.errors import UserError
+from hybrid_dist.strict_yaml import read_yaml
 
 TRAIN = ("--data.train", "pairs.jsonl")
 

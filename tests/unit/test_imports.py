@@ -13,7 +13,7 @@ PACKAGE = Path(hybrid_dist.__file__).resolve().parent
 NAME = PACKAGE.name
 
 FLOORS = {
-    **dict.fromkeys(("config", "errors", "strict_yaml"), 0),
+    **dict.fromkeys(("config", "config_file", "errors", "strict_yaml"), 0),
     **dict.fromkeys(("data", "tracking", "cluster"), 1),
     **dict.fromkeys(("batching", "model", "loss"), 2),
     **dict.fromkeys(("training", "evaluation", "studies"), 3),
@@ -21,8 +21,9 @@ FLOORS = {
     **dict.fromkeys(("prepare", "describe", "overlap", "doctor", "watch"), 4),
 }
 LEVEL_STEPS = {
-    ("config", "errors"),
-    ("config", "strict_yaml"),
+    ("config_file", "config"),
+    ("config_file", "errors"),
+    ("config_file", "strict_yaml"),
     ("strict_yaml", "errors"),
     ("studies", "evaluation"),
 }

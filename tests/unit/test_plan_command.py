@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hybrid_dist.batching import Plan
-from hybrid_dist.config import load
+from hybrid_dist.config_file import load
 from hybrid_dist.data.store import open_sources
 from hybrid_dist.model.settings import Settings
 from hybrid_dist.model.tokens import TextTokens

@@ -15,7 +15,8 @@ from torch import nn
 
 from hybrid_dist.cluster.ranks import Ranks, check_launch
 from hybrid_dist.cluster.signals import SIGNALS, Interruption
-from hybrid_dist.config import Checkpoint, Config, Data, Log, Optim, Run, Train, from_yaml
+from hybrid_dist.config import Checkpoint, Config, Data, Log, Optim, Run, Train
+from hybrid_dist.config_file import from_yaml
 from hybrid_dist.errors import LaunchError, UserError
 from hybrid_dist.training.checkpoint import Progress
 from hybrid_dist.training.optimizer import adamw, learning_rate
