@@ -5,10 +5,14 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType, TracebackType
+from typing import Any
 
 import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -17,6 +21,7 @@ from hybrid_dist.cluster.ranks import Ranks
 
 SECONDS_BETWEEN_LOOKS = 0.25
 LOOKS_BETWEEN_WORDS = 20
+UNREACHABLE = "rank 0 cannot be reached: its process or its node is gone or frozen"
 PACKAGE, TORCH = Path(__file__).parents[1], Path(torch.__file__).parent
 
 
@@ -47,6 +52,7 @@ class Watch:
         self._done = threading.Event()
         self._main = threading.main_thread().ident or 0
         self._board = _board(ranks, patience=max(10.0, self._seconds / 10))
+        self._looked = time.monotonic()
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
 
     def __enter__(self) -> "Watch":
@@ -71,23 +77,29 @@ class Watch:
         while not self._done.wait(self._look):
             frames = _stack(sys._current_frames().get(self._main))
             here = (self._step, [(frame.f_code, frame.f_lasti) for frame in frames])
-            if here != place:
-                place, since = here, time.monotonic()
-            still = time.monotonic() - since
+            now = time.monotonic()
+            if here != place or self._was_suspended(now):
+                place, since = here, now
+            still = now - since
             if looks % LOOKS_BETWEEN_WORDS == 0:
                 self._tell(frames)
             looks += 1
             if still > self._seconds:
                 self._end(frames)
 
+    def _was_suspended(self, now: float) -> bool:
+        """Whether this process did not run for a while: then its main thread did not either."""
+        before, self._looked = self._looked, now
+        return now - before > self._look * LOOKS_BETWEEN_WORDS
+
     def _tell(self, frames: list[FrameType]) -> None:
         self._words += 1
         said = Standing(self._words, self._step, _where(frames), _is_in_torch(frames))
         if self._board is not None:
             try:
-                self._board.set(str(self._ranks.rank), json.dumps(asdict(said)))
+                self._board.write(str(self._ranks.rank), json.dumps(asdict(said)))
             except RuntimeError:
-                self._leave("rank 0 cannot be reached: its process or its node is gone or frozen")
+                self._leave(UNREACHABLE)
 
     def _end(self, frames: list[FrameType]) -> None:
         """The main thread stands still: find out on whom all wait."""
@@ -115,10 +127,11 @@ class Watch:
             return {0: Standing(self._words, self._step, _where(frames), False)}
         keys = [str(rank) for rank in range(self._ranks.world)]
         try:
-            return {int(key): Standing(**json.loads(self._board.get(key))) for key in keys}
-        except RuntimeError:
-            self._leave("rank 0 cannot be reached: its process or its node is gone or frozen")
+            words = self._board.read(keys)
+        except (RuntimeError, TimeoutError):
+            self._leave(UNREACHABLE)
             raise
+        return {rank: Standing(**json.loads(word)) for rank, word in enumerate(words)}
 
     def _leave(self, why: str) -> None:
         """End this process, whose main thread cannot; the first rank has the word."""
@@ -131,16 +144,56 @@ class Watch:
             os._exit(1)
 
 
-def _board(ranks: Ranks, patience: float) -> TCPStore | None:
-    """A store in rank 0's process, at a free port, that all ranks write to and read."""
+class Board:
+    """A store in rank 0's process that all ranks write to and read.
+
+    A thread asks it: where rank 0's process is frozen, it does not answer for ever.
+    """
+
+    def __init__(self, store: TCPStore, patience: float) -> None:
+        self._store, self._patience = store, patience
+        self._asked = SimpleQueue[tuple[Future[Any], Callable[[], Any]]]()
+        self._written: Future[None] | None = None
+        threading.Thread(target=self._serve, name="board", daemon=True).start()
+
+    def write(self, key: str, word: str) -> None:
+        """Leave a word, unless the one before is still on its way."""
+        if self._written is not None:
+            if not self._written.done():
+                return
+            self._written.result()
+        self._written = self._ask(lambda: self._store.set(key, word))
+
+    def read(self, keys: Sequence[str]) -> list[bytes]:
+        """What was written last under each key."""
+        asked: Future[list[bytes]] = self._ask(lambda: [self._store.get(key) for key in keys])
+        return asked.result(self._patience * 2)
+
+    def _ask(self, question: Callable[[], Any]) -> Future[Any]:
+        answer = Future[Any]()
+        self._asked.put((answer, question))
+        return answer
+
+    def _serve(self) -> None:
+        while True:
+            answer, question = self._asked.get()
+            try:
+                answer.set_result(question())
+            except RuntimeError as error:
+                answer.set_exception(error)
+
+
+def _board(ranks: Ranks, patience: float) -> Board | None:
+    """At a free port of rank 0's machine."""
     if ranks.world == 1:
         return None
     host, time_limit = os.environ.get("MASTER_ADDR", "127.0.0.1"), timedelta(seconds=patience)
     if ranks.is_first:
-        board = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=time_limit)
-        ranks.from_first(board.port)
-        return board
-    return TCPStore(host, ranks.from_first(None), is_master=False, timeout=time_limit)
+        store = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=time_limit)
+        ranks.from_first(store.port)
+    else:
+        store = TCPStore(host, ranks.from_first(None), is_master=False, timeout=time_limit)
+    return Board(store, patience)
 
 
 def _stack(frame: FrameType | None) -> list[FrameType]:
