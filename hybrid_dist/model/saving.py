@@ -24,10 +24,19 @@ def save(
     draft.mkdir(parents=True)
     state = {name: tensor.contiguous() for name, tensor in state.items()}
     backbone.save_pretrained(draft, state_dict=dict(state))
-    tokenizer.save_pretrained(draft)
+    _save_tokenizer(draft, tokenizer)
     _write(draft / FILE, asdict(settings))
     _save_sentence_transformers(draft, backbone.config.hidden_size, state, settings)
     replace(draft, folder)
+
+
+def _save_tokenizer(folder: Path, tokenizer: Any) -> None:
+    try:
+        tokenizer.save_pretrained(folder)
+    except Exception as error:
+        if "os error" not in str(error):
+            raise
+        raise OSError(str(error)) from None  # Rust's tokenizers raise no kind of their own
 
 
 def replace(draft: Path, folder: Path) -> None:

@@ -31,10 +31,10 @@ def disk(folder: Path, *choices: str) -> Iterator[Path]:
 
 @pytest.mark.parametrize("on_failure", ["stop", pytest.param("go_on", marks=pytest.mark.long)])
 def test_a_full_disk_costs_no_good_checkpoint(on_failure: str, toy: Path, tmp_path: Path) -> None:
-    """Two checkpoints of 0.83 MB fit, a third does not while the second is not whole."""
+    """Two checkpoints of 0.83 MB and a model of 0.4 fit, and no third checkpoint."""
     changed = {"train__steps": "20", "checkpoint__every": "5", "checkpoint__keep": "9"}
     changed["checkpoint__on_failure"] = on_failure
-    with disk(tmp_path / "disk", "size=2m") as runs:
+    with disk(tmp_path / "disk", "size=2400k") as runs:
         done = train(options(toy, runs, "run", **changed))
         told = "step-000015: the checkpoint could not be written"
         assert told in done.output and "No space left" in done.output, done.output
