@@ -1,5 +1,5 @@
 # make demo   everything from an empty machine to three trained retrievers and their report
-# make test   set-up, then the tests (make test-all adds the long ones)
+# make test   set-up, then the tests (make test-all adds the long ones and a SLURM cluster's)
 # PIP_ARGS adds options to every pip call, such as an index: make demo PIP_ARGS="--index-url URL"
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ DEMO := runs/demo
 # DeepSpeed compiles its CPU operators at first use: keep them with the environment
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 
-.PHONY: demo test test-all lint bench venv clean
+.PHONY: demo test test-all test-slurm slurm-packages lint bench venv clean
 
 venv: $(READY)
 
@@ -44,12 +44,27 @@ demo-%: $(READY)
 
 lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@if command -v shellcheck >/dev/null; then shellcheck -x slurm/*.sh slurm/*.sbatch; \
+	  else echo "shellcheck is not here: the batch files are not checked"; fi
 
 test: $(READY)
 	@$(BIN)/pytest
 
-test-all: $(READY)
-	@$(BIN)/pytest -m ""
+test-all: $(READY) slurm-packages
+	@$(BIN)/pytest -m "" -rs
+
+test-slurm: $(READY) slurm-packages
+	@$(BIN)/pytest -m "" -rs tests/slurm
+
+# what the tests bring a cluster up with; where it cannot be had they say so and are skipped
+SLURM_PROGRAMS := slurmctld slurmd munged ip
+slurm-packages:
+	@PATH="$$PATH:/usr/sbin:/sbin"; for program in $(SLURM_PROGRAMS); do \
+	  command -v $$program >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "== SLURM, from the system's packages"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qq -y \
+	    --no-install-recommends slurm-wlm munge iproute2 shellcheck >/dev/null; } || true; fi
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/engine.py

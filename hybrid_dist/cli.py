@@ -113,6 +113,12 @@ def compare_runs(args: Sequence[str]) -> None:
             print(f"{run} is not paired: {why}")
 
 
+def prefetch(args: Sequence[str]) -> None:
+    from hybrid_dist.prefetch import main
+
+    main(args, f"{PROGRAM} prefetch")
+
+
 def doctor(args: Sequence[str]) -> None:
     from hybrid_dist.doctor import main
 
@@ -149,6 +155,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "evaluate": (evaluate, "score a model on tasks and write reports"),
     "overlap": (overlap, "check that what is evaluated on was not trained on"),
     "compare": (compare_runs, "put evaluated runs side by side"),
+    "prefetch": (prefetch, "fetch the model and data of a run, for nodes without a network"),
     "doctor": (doctor, "look over a machine or an allocation: what is ok, slow or wrong"),
     "init": (init, "lay out configs, launchers and SLURM scripts in a folder"),
 }

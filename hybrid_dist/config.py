@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 from pydantic import Field
@@ -32,6 +33,10 @@ class Run:
     """Folder that holds run folders."""
     name: str = "run"
     """Name of this run: its folder is run.dir/run.name. A folder that exists is resumed."""
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.dir) / self.name
 
 
 @section

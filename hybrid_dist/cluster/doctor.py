@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from hybrid_dist.cluster import environment
+from hybrid_dist.cluster.network import own_address
 from hybrid_dist.cluster.ranks import Ranks, backend
 
 MESSAGE, TURNS = 64 << 20, 5
@@ -232,6 +233,8 @@ def _network() -> Iterator[Finding]:
         yield Finding("network", "wrong", f"{name}: {error.strerror}", cure)
         return
     several = int(os.environ.get("SLURM_NNODES", "1")) > 1
+    if several and (head := os.environ.get("MASTER_ADDR")):
+        address = own_address(head) or address  # by which ranks know it, whatever its name says
     if address.startswith("127.") and several:
         cure = "other machines cannot reach it: give --main_process_ip the address of this node"
         yield Finding("network", "slow", f"{name} is {address}", cure)

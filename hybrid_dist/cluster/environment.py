@@ -8,8 +8,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import hybrid_dist
 
 PACKAGES = (
@@ -30,6 +28,8 @@ def versions() -> dict[str, str | None]:
 
 
 def describe(world: int, strategy: str) -> dict[str, Any]:
+    import torch  # seconds to import, and versions() can do without
+
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "hybrid_dist": hybrid_dist.__version__,

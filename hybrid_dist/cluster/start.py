@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hybrid_dist.cluster.network import name_interface
 from hybrid_dist.cluster.ranks import Ranks, backend, check_launch, share_cores
 from hybrid_dist.errors import LaunchError, UserError
 
@@ -43,6 +44,7 @@ def start(
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed searches, and warns
     handlers: list[Any] = [DistributedDataParallelKwargs(broadcast_buffers=False)]
     if launched:
+        name_interface(os.environ.get("MASTER_ADDR", ""))
         limit = timedelta(minutes=2 * hang_minutes, seconds=60)
         handlers.append(InitProcessGroupKwargs(backend=backend(device_type), timeout=limit))
     accelerator = Accelerator(

@@ -139,6 +139,15 @@ def check_task(spec: str) -> None:
         local(path)
 
 
+def fetch_task(spec: str) -> None:
+    """Have all that a task reads on this machine: what is on the hub is fetched."""
+    check_task(spec)
+    _, path, options = _split(spec)
+    for place in (path, *options.values()):
+        if place.startswith("hf://"):
+            local(place)
+
+
 def task_name(spec: str) -> str:
     """The name in `NAME:PATH`: also the name of the report's folder."""
     return _split(spec)[0]

@@ -124,8 +124,20 @@ def _hub(load: Any, name: str, what: str) -> Any:
         where = "folder" if Path(name).is_dir() else "folder or reachable model on the hub"
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"model.name_or_path: {name} is no {where} with {what} ({reason})"
+            f"model.name_or_path: {name} is no {where} with {what} ({reason}){_offline(name)}"
         ) from None
+
+
+def _offline(name: str) -> str:
+    """What to do where the hub is not asked."""
+    from huggingface_hub.constants import is_offline_mode
+
+    if Path(name).is_dir() or not is_offline_mode():
+        return ""
+    return (
+        "; HF_HUB_OFFLINE is set, so the hub was not asked: run `hybrid-dist prefetch CONFIG` "
+        "without it where there is a network, with the same HF_HOME"
+    )
 
 
 def _set_dropout(config: Any, model: Model) -> None:

@@ -24,7 +24,7 @@ class RunFolder:
     """Names of what is in a run folder, and the rule for coming back to it."""
 
     def __init__(self, config: Config) -> None:
-        self.path = Path(config.run.dir) / config.run.name
+        self.path = config.run.folder
         self._config = config
 
     @property

@@ -18,7 +18,8 @@ FLOORS = {
     **dict.fromkeys(("batching", "model", "loss"), 2),
     **dict.fromkeys(("training", "evaluation", "studies"), 3),
     **dict.fromkeys(("__main__", "cli", "train", "evaluate", "plan", "scaffold"), 4),
-    **dict.fromkeys(("prepare", "describe", "overlap", "doctor", "watch"), 4),
+    **dict.fromkeys(("prepare", "describe", "overlap", "doctor", "watch", "nodes"), 4),
+    **dict.fromkeys(("prefetch", "tell"), 4),
 }
 LEVEL_STEPS = {
     ("config_file", "config"),

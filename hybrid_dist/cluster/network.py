@@ -1,0 +1,45 @@
+"""Which network interface reaches the other machines of a run."""
+
+import fcntl
+import os
+import socket
+import struct
+
+SIOCGIFADDR = 0x8915
+
+
+def name_interface(head: str) -> None:
+    """Have gloo use the interface that leads to the first machine, unless one is named.
+
+    By itself gloo takes the address of the machine's own name, and on Debian and its kin that is a
+    loopback address, which no other machine reaches.
+    """
+    if "GLOO_SOCKET_IFNAME" in os.environ:
+        return
+    interface = interface_of(own_address(head))
+    if interface not in (None, "lo"):
+        os.environ["GLOO_SOCKET_IFNAME"] = str(interface)
+
+
+def own_address(other: str) -> str:
+    """The address with which this machine speaks to another. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((other, 9))
+        except OSError:
+            return ""
+        return str(probe.getsockname()[0])
+
+
+def interface_of(address: str) -> str | None:
+    """The interface that has an IPv4 address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            request = struct.pack("256s", name.encode())
+            try:
+                answer = fcntl.ioctl(probe.fileno(), SIOCGIFADDR, request)
+            except OSError:  # it has no address
+                continue
+            if socket.inet_ntoa(answer[20:24]) == address:
+                return name
+    return None

@@ -1,0 +1,99 @@
+"""What happens to jobs on clusters: each run goes on exactly, or ends as it should."""
+
+import pytest
+
+from tests.slurm.cluster import NODES, wait_for
+from tests.slurm.jobs import STEPS, Site
+
+pytestmark = pytest.mark.long
+FOR_EVER = STEPS | {"train__steps": 100_000, "optim__schedule": "constant"}
+
+STUCK = """#!/bin/bash
+#SBATCH --requeue --open-mode=append --output=%x-%A_%a.out
+source "$SLURM_SUBMIT_DIR/slurm/common.sh"
+source "$SLURM_SUBMIT_DIR/slurm/requeue.sh"
+RUN=runs/stuck-$SLURM_ARRAY_TASK_ID
+before=$(marker "$RUN")
+mkdir -p "$RUN"
+echo '{"step": 3, "reason": "SIGUSR2"}' >"$RUN/new"
+mv "$RUN/new" "$RUN/interrupted"
+end_or_go_on "$RUN" 1 "$before"
+"""
+"""Training that is stopped by a signal each time, before a checkpoint is written."""
+
+
+def test_usr2_saves_and_puts_the_job_back_into_the_queue(site: Site, whole: str) -> None:
+    job = site.train("usr2", "--nodes=2", **STEPS)
+    site.wait_for_step("usr2", 5)
+    site.cluster.command("scancel", "--full", "--signal=USR2", job)
+    told = site.succeed(job)
+    assert '"reason": "SIGUSR2"}), back into the queue' in told, told
+    assert site.starts(job) == 2
+    assert "resumed from" in told
+    site.assert_same_curve("usr2", whole)
+    assert not (site.folder / "runs/usr2/interrupted").exists()
+    assert not list((site.folder / "runs").glob(".requeues*"))
+
+
+def test_the_time_limit_saves_and_puts_the_job_back_into_the_queue(site: Site) -> None:
+    """SLURM looks at its time limits every half minute."""
+    job = site.train("limit", "--nodes=1", processes=2, **FOR_EVER)
+    site.wait_for_step("limit", 5)
+    site.cluster.command("scontrol", "update", f"job={job}", "TimeLimit=1")
+    wait_for("the signal", lambda: "back into the queue" in site.output(job), 70)
+    site.cluster.command("scontrol", "update", f"job={job}", "TimeLimit=600")
+    saved = site.latest("limit")
+    site.wait_for_step("limit", saved + 10)
+    (site.folder / "runs/limit/STOP").touch()
+    told = site.succeed(job)
+    assert site.starts(job) == 2, "a person's STOP does not put it back"
+    assert f"step {saved}" in told.partition("resumed from")[2], told
+
+
+def test_a_preempted_job_goes_on_with_fewer_nodes(site: Site, whole: str) -> None:
+    """A higher partition takes one of two nodes, for longer than the run lasts."""
+    job = site.train("preempted", "--nodes=1-2", **STEPS)
+    site.wait_for_step("preempted", 5)
+    assert site.cluster.job(job)["NumNodes"] == "2"
+    other = site.cluster.command(
+        "sbatch", "--parsable", "-p", "high", "--nodes=1", "-c4", "--wrap", "sleep 600",
+        folder=site.folder,
+    )  # fmt: skip
+    told = site.succeed(job)
+    assert site.cluster.state(other) == "RUNNING"
+    assert site.cluster.job(job)["NumNodes"] == "1"
+    assert "resumed from" in told and site.starts(job) == 2, told
+    site.assert_same_curve("preempted", whole)
+
+
+def test_a_job_that_loses_a_node_goes_on_from_its_last_checkpoint(site: Site, whole: str) -> None:
+    """Without power a node says nothing: the others wait, and SLURM notices."""
+    job = site.train("lost", "--nodes=2", **STEPS)
+    site.wait_for_step("lost", 8)
+    site.cluster.power_off("node2")
+    wait_for("SLURM to notice", lambda: site.cluster.state(job) != "RUNNING", 60)
+    site.cluster.power_on("node2")
+    told = site.succeed(job)
+    assert "resumed from" in told and site.starts(job) == 2, told
+    site.assert_same_curve("lost", whole)
+
+
+def test_scancel_leaves_no_process(site: Site) -> None:
+    job = site.train("cancelled", "--nodes=2", processes=2, **FOR_EVER)
+    site.wait_for_step("cancelled", 5)
+    assert all(len(site.cluster.processes(name)) > 2 for name in NODES)
+    site.cluster.command("scancel", job)
+    wait_for("all to end", lambda: not any(map(site.cluster.processes, NODES)), 30)
+    ended = site.cluster.wait(job)
+    assert (ended["JobState"], ended["Restarts"]) == ("CANCELLED", "0")
+
+
+def test_what_makes_no_progress_is_put_back_only_so_often(site: Site) -> None:
+    """In an array each job is counted, and put back, by itself."""
+    (site.folder / "stuck.sbatch").write_text(STUCK)
+    job = site.sbatch("--array=1-2", "stuck.sbatch", MAX_REQUEUES_WITHOUT_PROGRESS="1")
+    for member in (f"{job}_1", f"{job}_2"):
+        ended = site.cluster.wait(member)
+        assert (ended["JobState"], ended["Restarts"]) == ("FAILED", "1"), site.output(member)
+        assert "1 starts in a row came no further than checkpoint none" in site.output(member)
+        assert site.output(member).count("back into the queue; checkpoint") == 1
