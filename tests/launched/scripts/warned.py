@@ -13,11 +13,11 @@ def main() -> None:
     name_ranks()
     for _ in range(3):
         warnings.warn("the moon is full", UserWarning, stacklevel=1)
-    logging.getLogger("a.library").warning("%d tides", 2)
+    logging.getLogger("tides").warning("%d tides", 2)
     get_logger("transformers.tides").warning("high water")
-    logging.getLogger("a.library").info("nothing")
+    logging.getLogger("tides").info("nothing")
     if os.environ["RANK"] == "1":
-        logging.getLogger("a.library").error("%d%% of %s", 100, "the sea")
+        logging.getLogger("tides").error("%d%% of %s", 100, "the sea")
 
 
 if __name__ == "__main__":
