@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from hybrid_dist.config import Log
+from hybrid_dist.tracking.files import write_whole
 from hybrid_dist.tracking.metrics_log import Record
 
 ID_FILE, SENT_FILE = "wandb_id", "wandb_sent"
@@ -154,8 +155,8 @@ class WandbRun:
 
     def _send(self, run: Any, record: Record) -> None:
         step, sent = record.pop("step"), self._folder / SENT_FILE
-        if step > (int(sent.read_text()) if sent.exists() else 0):
-            sent.write_text(f"{step}\n")  # first: what is lost is lost, but nothing comes twice
+        if step > _last_sent(sent):
+            write_whole(sent, f"{step}\n")  # first: what is lost is lost, but nothing comes twice
             run.log(record | self._media | {STEP: step}, step=step, commit=True)
             self._media = {}
 
@@ -188,9 +189,17 @@ def _heatmaps(folder: Path, section: str) -> Record:
     return found
 
 
+def _last_sent(file: Path) -> int:
+    """0 where none was sent, or where a loss of power took the number."""
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
 def _run_id(folder: Path) -> str:
     file = folder / ID_FILE
     if not file.exists():
         letters = string.ascii_lowercase + string.digits
-        file.write_text("".join(secrets.choice(letters) for _ in range(8)) + "\n")
+        write_whole(file, "".join(secrets.choice(letters) for _ in range(8)) + "\n")
     return file.read_text().strip()

@@ -13,6 +13,7 @@ from typing import IO, Any
 from hybrid_dist.config import Config, other_run
 from hybrid_dist.config_file import from_yaml, to_yaml
 from hybrid_dist.errors import UserError
+from hybrid_dist.tracking.files import write_whole
 from hybrid_dist.training.checkpoint import latest_step
 
 SECONDS_FOR_LOST_NODES = 150
@@ -107,7 +108,7 @@ class RunFolder:
     def mark_interrupted(self, reason: str) -> None:
         """Leave word that the run stopped before its end, and why."""
         told = {"step": self._steps_trained(), "reason": reason}
-        _write_whole(self.interrupted, json.dumps(told) + "\n")
+        write_whole(self.interrupted, json.dumps(told) + "\n")
 
     def _steps_trained(self) -> int:
         return latest_step(self.checkpoints) or 0
@@ -132,19 +133,12 @@ class RunFolder:
         """config.yaml and environment.json."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            _write_whole(self.path / "config.yaml", to_yaml(self._config))
+            write_whole(self.path / "config.yaml", to_yaml(self._config))
             self.interrupted.unlink(missing_ok=True)  # it goes on now
             text = json.dumps(environment, indent=2, ensure_ascii=False) + "\n"
-            _write_whole(self.path / "environment.json", text)
+            write_whole(self.path / "environment.json", text)
         except OSError as error:
             raise self._unwritable(error) from None
-
-
-def _write_whole(file: Path, text: str) -> None:
-    """The old content or the new, whenever the process is killed."""
-    draft = file.with_name(f"{file.name}.tmp")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(file)
 
 
 def _locked(file: IO[str]) -> bool:

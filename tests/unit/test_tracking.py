@@ -58,6 +58,17 @@ def wandb_run(folder: Path, said: list[str], speaks: bool = True, **log: Any) ->
     return WandbRun(options, folder, CONFIG, said.append, speaks)
 
 
+def test_a_step_number_that_was_lost_does_not_end_wandb(tmp_path: Path) -> None:
+    (tmp_path / "wandb_sent").write_text("")  # as a loss of power may leave it
+    said = list[str]()
+    with wandb_run(tmp_path, said) as run:
+        run.write(record(10))
+    (told,) = offline_runs(tmp_path)
+    assert [row["train/step"] for row in told.history] == [10]
+    assert not any("W&B is off" in line for line in said)
+    assert (tmp_path / "wandb_sent").read_text() == "10\n"
+
+
 def test_an_offline_run_has_config_metrics_and_steps_and_a_resumed_one_goes_on(
     tmp_path: Path,
 ) -> None:
