@@ -213,7 +213,7 @@ def measured_run(folder: str, mode: str, name: str) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(1)
-    from hybrid_dist import train
+    from hybrid_dist import run, train
     from hybrid_dist.cluster import start as starting
     from hybrid_dist.tracking.metrics_log import MetricsLog
     from hybrid_dist.tracking.terminal import Terminal
@@ -255,7 +255,7 @@ def measured_run(folder: str, mode: str, name: str) -> dict[str, Any]:
     clocks.around(WandbRun, "write", "wandb")
     clocks.around(Terminal, "show", "terminal")
     clocks.around(Exporter, "write", "export")
-    clocks.around(train, "train", "all")
+    clocks.around(run, "train", "all")
     wandb = {"log__wandb": "online" if mode == "dead" else mode}
     saves = {"checkpoint__every": STEPS // 2, "train__steps": STEPS, "log__every": LOG_EVERY}
     train.main(flags(Path(folder), "large", name, **wandb, **saves))

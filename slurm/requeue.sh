@@ -10,14 +10,15 @@ JOB=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TAS
 marker() { stat -c '%i %y' "$1/interrupted" 2>/dev/null || true; }
 
 # end_or_go_on RUN CODE MARKER: ends the job with the code of the program, or puts it back into the
-# queue when the program was stopped and left word. A code alone never puts it back, for what failed
-# for a reason of its own would fail again. A job that loses a node is put back by SLURM itself.
+# queue when the program was stopped and left word, or was ended by USR2 itself before it could leave
+# any. No other code puts it back, for what failed for a reason of its own would fail again. A job that loses a node is put back by SLURM itself.
 end_or_go_on() {
     local run=$1 code=$2 before=$3 told='' step last='' count=0 counted
     counted=$(dirname "$run")/.requeues-$JOB
     # Where SLURM is ending the job already (scancel, preemption), what follows is its affair.
     [[ $(squeue -h -j "$JOB" -o %T) == RUNNING ]] || exit "$code"
     [[ $(marker "$run") == "$before" ]] || told=$(cat "$run/interrupted" 2>/dev/null) || true
+    [[ -n $told || $code != 138 ]] || told='by USR2, before the program could hear it' # 128 + USR2
     if [[ -z $told || $told == *'"STOP"'* ]]; then # a person who stops a run starts it again, too
         rm -f "$counted"
         [[ -z $told ]] || code=0

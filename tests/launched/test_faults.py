@@ -51,6 +51,13 @@ def latest(runs: Path, name: str) -> int:
     return int((runs / name / "checkpoints/latest").read_text().strip().removeprefix("step-"))
 
 
+def handles(pid: int, number: signal.Signals) -> bool:
+    """Whether a process hears a signal, and is not ended by it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
 def marker(runs: Path, name: str) -> Any:
     file = runs / name / "interrupted"
     return json.loads(file.read_text()) if file.exists() else None
@@ -79,6 +86,17 @@ def test_a_signal_to_the_launcher_saves_and_leaves_word(
     assert marker(tmp_path, "run") == {"step": step, "reason": number.name}
     assert (tmp_path / "run/checkpoints/latest").read_text() == f"step-{step:06d}\n"
     assert not list((tmp_path / "run/checkpoints").glob("*.tmp"))
+
+
+def test_a_signal_is_heard_while_the_program_is_being_imported(toy: Path, tmp_path: Path) -> None:
+    args = options(toy, tmp_path, "run", train__steps="3000")
+    with running(train_command(args)) as started:
+        wait_for(lambda: handles(started.process.pid, signal.SIGUSR2))
+        imported = "torch" in Path(f"/proc/{started.process.pid}/maps").read_text()
+        started.process.send_signal(signal.SIGUSR2)
+        done = succeed(started.end())
+    assert not imported, "the signal came too late to tell"
+    assert marker(tmp_path, "run") == {"step": 1, "reason": "SIGUSR2"}, done.output
 
 
 def test_one_process_stops_by_signal_and_by_file_and_goes_on_exactly(

@@ -35,6 +35,21 @@ def test_usr2_saves_and_puts_the_job_back_into_the_queue(site: Site, whole: str)
     assert not list((site.folder / "runs").glob(".requeues*"))
 
 
+def test_usr2_before_the_program_hears_it_puts_the_job_back(site: Site) -> None:
+    """While launchers are being imported USR2 ends them, and no word can be left."""
+
+    def launching() -> bool:
+        return any("accelerate-launch" in line for line in site.cluster.processes("node1"))
+
+    job = site.train("early", "--nodes=1", processes=2)
+    wait_for("a launcher", launching)
+    site.cluster.command("scancel", "--full", "--signal=USR2", job)
+    told = site.succeed(job)
+    assert "stopped (by USR2, before the program could hear it), back into the queue" in told, told
+    assert site.starts(job) == 2
+    assert len(site.metrics("early")) == 12
+
+
 def test_the_time_limit_saves_and_puts_the_job_back_into_the_queue(site: Site) -> None:
     """SLURM looks at its time limits every half minute."""
     job = site.train("limit", "--nodes=1", processes=2, **FOR_EVER)

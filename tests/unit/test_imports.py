@@ -17,7 +17,7 @@ FLOORS = {
     **dict.fromkeys(("data", "tracking", "cluster"), 1),
     **dict.fromkeys(("batching", "model", "loss"), 2),
     **dict.fromkeys(("training", "evaluation", "studies"), 3),
-    **dict.fromkeys(("__main__", "cli", "train", "evaluate", "plan", "scaffold"), 4),
+    **dict.fromkeys(("__main__", "cli", "train", "run", "evaluate", "plan", "scaffold"), 4),
     **dict.fromkeys(("prepare", "describe", "overlap", "doctor", "watch", "nodes"), 4),
     **dict.fromkeys(("prefetch", "tell"), 4),
 }
