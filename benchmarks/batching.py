@@ -52,7 +52,7 @@ def ours(far: int) -> dict[str, float]:
         passage_group=np.arange(uids, dtype=np.int32),
         query_group=np.arange(uids, dtype=np.int32),
         query_length=np.full(starts[-1], 40, np.uint16),
-        passage_length=np.full(starts[-1], 400, np.uint16),
+        text_length=np.full(starts[-1], 400, np.uint16),
         passage_of=np.arange(starts[-1], dtype=np.int32),
         negative_starts=np.zeros(starts[-1] + 1, np.int64),
         negatives=np.zeros(0, np.int32),

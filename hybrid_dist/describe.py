@@ -45,7 +45,7 @@ def describe(store: Store) -> Described:
             "duplicate_passages": pairs - answers,
             "duplicate_questions": pairs - len(np.unique(questions[rows])),
             "question_length": _percentiles(index.query_length[rows]),
-            "passage_length": _percentiles(index.passage_length[rows]),
+            "passage_length": _percentiles(index.text_length[index.passage_of[rows]]),
             "tokens_per_character": fertility.get(name),
             "parallel": {
                 other: int(parallel[number, position])

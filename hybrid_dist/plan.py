@@ -45,7 +45,7 @@ def main(args: Sequence[str], program: str = "hybrid-dist plan") -> None:
             if value is not None and value < 1:
                 raise UserError(f"--{name}: {value} is too few; give 1 or more")
         config = config_file.load(rest, program)
-        stores, sources = open_sources(config.data.train)
+        stores, sources = open_sources(config.data.train, Settings.of(config.model).most_tokens)
         plan = Plan(sources, config.batching, config.seed)
         if own.json:
             _print_steps(config, plan, stores, own.steps, own.world_size)
@@ -102,8 +102,13 @@ def records(
 def _ranks(
     config: Config, batch: GlobalBatch, store: Store, world: int, tokens: TextTokens
 ) -> list[dict[str, Any]]:
-    counts = tokens.lengths(store.queries(batch.query_row), store.passages(batch.passage_row))
-    lengths = np.array(counts)
+    lengths = np.array(
+        tokens.lengths(store.queries(batch.query_row), store.passages(batch.passage_row))
+    )
+    if batch.negatives is not None:
+        of_row = np.repeat(np.arange(len(lengths)), batch.negatives.counts)
+        ids = tokens.passage_ids(store.passage_texts(batch.negatives.passages))
+        np.add.at(lengths, of_row, [len(one) for one in ids])
     share = deal(batch.lengths, 0, world, config.train.chunk_size)
     of_ranks = np.split(share.order, np.cumsum(share.counts)[:-1])
     return [{"rows": rows.tolist(), "tokens": int(lengths[rows].sum())} for rows in of_ranks]

@@ -63,7 +63,7 @@ def gather_materials(config: Config) -> Materials:
     check_sources([*config.data.train, *config.data.dev])  # a wrong path is told before all else
     folder = RunFolder(config)
     folder.check()
-    stores, sources = open_sources(config.data.train)
+    stores, sources = open_sources(config.data.train, Settings.of(config.model).most_tokens)
     plan = Plan(sources, config.batching, config.seed)
     dev = _dev(config) if config.data.dev else None
     model_config = read_config(config.model)
@@ -81,7 +81,7 @@ def training_languages(plan: Plan) -> list[str]:
 
 def _dev(config: Config) -> tuple[Plan, list[Store]]:
     """The held-out pairs, in batches of the same mix, as large as they allow."""
-    stores, sources = open_sources(config.data.dev)
+    stores, sources = open_sources(config.data.dev, Settings.of(config.model).most_tokens)
     # weights may name languages that only train has, and dev pairs may lack negatives
     batching = replace(config.batching, language_weights={}, hard_negatives=0)
     size = min(batching.size, largest_size(sources, batching))

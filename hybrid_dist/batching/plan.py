@@ -42,7 +42,8 @@ class GlobalBatch:
     """Of each row its passage's and its question's group: rows equal in either may answer each
     other's question, so they are no negatives of each other."""
     lengths: np.ndarray
-    """Of each row: how long its question and passage are together, in the store's measure."""
+    """Of each row: how long its question, its passage and its hard negatives are together, each as
+    it is cut, in the store's measure."""
     negatives: Negatives | None
     """None where the run takes no hard negatives."""
 
@@ -130,8 +131,7 @@ class Plan:
             query_row=query_row,
             passage_row=passage_row,
             groups=np.stack([index.passage_group[uids], index.query_group[uids]], axis=1),
-            lengths=index.query_length[query_row].astype(np.int64)
-            + index.passage_length[passage_row],
+            lengths=_lengths(self.sources[stream.source], query_row, passage_row, negatives),
             negatives=negatives,
         )
 
@@ -160,6 +160,23 @@ class Plan:
         if stream.languages:
             return self._pair_uids(index, *stream.languages)
         return index.parallel_uids
+
+
+def _lengths(
+    source: Source, query_row: np.ndarray, passage_row: np.ndarray, negatives: Negatives | None
+) -> np.ndarray:
+    """`GlobalBatch.lengths`."""
+    index, (longest_query, longest_passage) = source.index, source.longest
+
+    def cut(lengths: np.ndarray, longest: int) -> np.ndarray:
+        return np.minimum(lengths.astype(np.int64), longest)
+
+    lengths = cut(index.query_length[query_row], longest_query)
+    lengths += cut(index.text_length[index.passage_of[passage_row]], longest_passage)
+    if negatives is not None:
+        of_row = np.repeat(np.arange(len(lengths)), negatives.counts)
+        np.add.at(lengths, of_row, cut(index.text_length[negatives.passages], longest_passage))
+    return lengths
 
 
 def _check_negatives(sources: Sequence[Source], batching: Batching) -> None:

@@ -269,9 +269,8 @@ def finish_index(folder: Path, counts: Mapping[str, Mapping[str, int]], uids: in
     write("query_group", query_group)
     write("passage_group", passage_group)
     write("text_group", _text_groups(hashed, passage_of, passage_group[row_uid], uids))
-    write("passage_length", array("text_length")[passage_of])
     write("negative_starts", np.concatenate([[0], np.cumsum(array("negative_counts"))]))
-    for name in ("query_hash", "text_length", "negative_counts"):
+    for name in ("query_hash", "negative_counts"):
         (folder / f"{name}.npy").unlink()
 
 

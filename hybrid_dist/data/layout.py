@@ -21,7 +21,7 @@ from typing import Any
 from hybrid_dist.data.threads import ahead
 from hybrid_dist.errors import UserError
 
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 KIND = "hybrid_dist_store"
 QUERIES, PASSAGES, UIDS = "queries.arrow", "passages.arrow", "uids.arrow"

@@ -19,6 +19,8 @@ from hybrid_dist.data.token_cache import TokenCache
 from hybrid_dist.errors import UserError
 
 Ints = np.ndarray
+CHARACTERS_OF_A_TOKEN = 4
+"""About so many: which of two long texts is longer when both are cut matters little."""
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no equality: an index is itself
@@ -40,7 +42,8 @@ class Index:
     query_length: Ints
     """Of each row: its question's length in characters, or in tokens where the store holds them;
     65,535 at most."""
-    passage_length: Ints
+    text_length: Ints
+    """Of each passage: its length, likewise."""
     passage_of: Ints
     """Of each row: its passage's number. Equal texts of a language are one passage."""
     negative_starts: Ints
@@ -88,6 +91,8 @@ class Source:
 
     name: str
     index: Index
+    longest: tuple[int, int] = (1 << 16, 1 << 16)
+    """The lengths that a question and a passage are cut to at most, in the index's measure."""
 
 
 class Store:
@@ -160,11 +165,18 @@ class Store:
         return pa.table(columns)
 
 
-def open_sources(patterns: Sequence[str]) -> tuple[list[Store], list[Source]]:
+def open_sources(
+    patterns: Sequence[str], most_tokens: tuple[int, int] = (1 << 16, 1 << 16)
+) -> tuple[list[Store], list[Source]]:
     """Every store, and every pattern of pair files, is a source of its own: files that share uids
-    are named by one glob."""
+    are named by one glob. Questions and passages are cut to so many tokens."""
     stores = [Store.open([pattern]) for pattern in patterns]
-    return stores, [Source(p, s.index) for p, s in zip(patterns, stores, strict=True)]
+    sources = []
+    for pattern, store in zip(patterns, stores, strict=True):
+        unit = 1 if store.tokens else CHARACTERS_OF_A_TOKEN
+        query, passage = most_tokens
+        sources.append(Source(pattern, store.index, (unit * query, unit * passage)))
+    return stores, sources
 
 
 def check_sources(patterns: Sequence[str]) -> None:

@@ -78,9 +78,8 @@ def write_tokens(
     for kind, (name, prefix) in kinds.items():
         _write(folder, kind, tokenizer, TextColumn(folder / name), prefix)
         counts = np.diff(mapped(folder / f"{kind}_token_starts.npy")) + len(before) + len(after)
-        if kind == "passage":
-            counts = counts[mapped(folder / "passage_of.npy")]
-        np.save(folder / f"{kind}_length.npy", counts.astype(np.uint16))
+        length = {"query": "query_length", "passage": "text_length"}[kind]
+        np.save(folder / f"{length}.npy", counts.astype(np.uint16))
     told = {
         "model": model,
         "tokenizer": tokenizer_hash(tokenizer),

@@ -41,6 +41,11 @@ class Settings:
             return _of_sentence_transformers(name, modules)
         return cls("mean", "", "", max_query_tokens=512, max_passage_tokens=512)
 
+    @property
+    def most_tokens(self) -> tuple[int, int]:
+        """Of a question and of a passage."""
+        return self.max_query_tokens, self.max_passage_tokens
+
     def within(self, positions: int) -> "Settings":
         """These, with lengths that a model of so many positions can take."""
         return replace(
