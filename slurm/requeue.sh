@@ -18,7 +18,7 @@ end_or_go_on() {
     # Where SLURM is ending the job already (scancel, preemption), what follows is its affair.
     [[ $(squeue -h -j "$JOB" -o %T) == RUNNING ]] || exit "$code"
     [[ $(marker "$run") == "$before" ]] || told=$(cat "$run/interrupted" 2>/dev/null) || true
-    [[ -n $told || $code != 138 ]] || told='by USR2, before the program could hear it' # 128 + USR2
+    [[ -n $told || $code != 140 ]] || told='by USR2, before the program could hear it' # 128 + USR2
     if [[ -z $told || $told == *'"STOP"'* ]]; then # a person who stops a run starts it again, too
         rm -f "$counted"
         [[ -z $told ]] || code=0

@@ -39,7 +39,7 @@ def test_usr2_before_the_program_hears_it_puts_the_job_back(site: Site) -> None:
     """While launchers are being imported USR2 ends them, and no word can be left."""
 
     def launching() -> bool:
-        return any("accelerate-launch" in line for line in site.cluster.processes("node1"))
+        return any("/accelerate-launch " in line for line in site.cluster.processes("node1"))
 
     job = site.train("early", "--nodes=1", processes=2)
     wait_for("a launcher", launching)
