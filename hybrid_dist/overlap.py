@@ -134,12 +134,13 @@ def without(pairs: Iterable[pa.RecordBatch], uids: set[str]) -> Iterator[pa.Reco
 def write_store(pairs: Iterable[pa.RecordBatch], out: Path, options: Options) -> int:
     """Write pairs as a store; how many there were."""
     with layout.replaced(out) as folder:
+        checksums = layout.Checksums()
         try:
-            languages = build(pairs, Reading(), folder)
+            languages = build(pairs, Reading(), folder, checksums)
         except NoPairs:
             raise UserError(f"--drop {out}: no pair would be left") from None
         told = {"source": "overlap", "paths": [options.store], "without": list(options.task)}
-        layout.write_manifest(folder, told | {"languages": languages})
+        layout.write_manifest(folder, told | {"languages": languages}, checksums)
     return sum(counts["pairs"] for counts in languages.values())
 
 

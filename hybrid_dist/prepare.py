@@ -112,8 +112,10 @@ def prepare(
     source.check(reading.options)
     tokens = _tokens(tokenize, prefixes) if tokenize else None  # a wrong name is told before all
     with layout.replaced(out) as folder:
+        checksums = layout.Checksums()
         try:
-            languages = build(_watched(source.pairs(paths, reading)), reading, folder)
+            blocks = _watched(source.pairs(paths, reading))
+            languages = build(blocks, reading, folder, checksums)
         except NoPairs as error:
             raise UserError(f"{', '.join(paths)}: {error}") from None
         about: dict[str, Any] = {
@@ -131,7 +133,7 @@ def prepare(
             "bad": reading.bad,
             "notes": reading.notes,
         }
-        layout.write_manifest(folder, about)
+        layout.write_manifest(folder, about, checksums)
     return layout.read_manifest(out)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
+import numpy as np
 import pyarrow as pa
 
 from hybrid_dist.errors import UserError
@@ -64,7 +65,7 @@ def line_blocks(file: Path, size: int = BLOCK) -> Iterator[Block]:
                     held = [piece[end:]]
                     bytes_held = len(held[0])
                     yield Block(file, line, content)
-                    line += content.count(b"\n")
+                    line += int(np.count_nonzero(np.frombuffer(content, np.uint8) == ord("\n")))
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         reached = line + sum(piece.count(b"\n") for piece in held)
         raise UserError(f"{file}:{reached}: broken gzip file ({error}); copy it again") from None

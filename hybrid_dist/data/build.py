@@ -4,8 +4,8 @@ Blocks are hashed and put aside by language. When all uids are known they are nu
 of their texts; then each language is sorted by uid, in parts that fit in memory, and written.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from hybrid_dist.data import layout
 from hybrid_dist.data.columns import ArrayWriter, TextColumn, TextWriter
 from hybrid_dist.data.hashing import hashes
-from hybrid_dist.data.numbering import Numbering, groups, rows_of_uids, runs
+from hybrid_dist.data.numbering import Numbering, groups, numbered, rows_of_uids, runs
 from hybrid_dist.data.reading import PAIRS, Reading
 from hybrid_dist.data.sorting import Part, Sorted, sort_part
 from hybrid_dist.data.spill import Spill
@@ -50,18 +50,25 @@ class NoPairs(UserError):
 
 
 def build(
-    blocks: Iterable[pa.RecordBatch], reading: Reading, folder: Path
+    blocks: Iterable[pa.RecordBatch],
+    reading: Reading,
+    folder: Path,
+    checksums: layout.Checksums,
 ) -> dict[str, dict[str, int]]:
     """Write the files of a store of the blocks' pairs into an empty folder, all but the manifest.
 
     Gives the number of pairs and of distinct passages of every language.
     """
-    aside = Spill(folder / "aside.arrow", ASIDE)
+    aside = Spill(folder / "aside", ASIDE)
     uid_hashes: defaultdict[str, list[np.ndarray]] = defaultdict(list)
-    for _, split in ahead(_split, blocks):
+
+    def put_aside(split: list[tuple[str, pa.RecordBatch, np.ndarray]]) -> None:
         for language, batch, uid_hash in split:
             aside.put(language, batch)
             uid_hashes[language].append(uid_hash)
+
+    splits = (split for _, split in ahead(_split, blocks))
+    deque(ahead(put_aside, splits, workers=1), maxlen=0)
     aside.finish()
     if not uid_hashes:
         raise NoPairs("no pair in these files")
@@ -71,6 +78,7 @@ def build(
         out.append(uids)
     counts = _write_languages(aside, row_uids, uids, reading, folder)
     aside.remove()
+    checksums.take(*(folder / name for name in (layout.PASSAGES, layout.QUERIES, layout.UIDS)))
     pa.default_memory_pool().release_unused()
     finish_index(folder, counts, len(uids))
     return counts
@@ -100,31 +108,31 @@ def _number_uids(
     aside: Spill, uid_hashes: dict[str, list[np.ndarray]]
 ) -> tuple[pa.Array, dict[str, np.ndarray]]:
     """All distinct uids, sorted, and the number of every row's, by language in reading order."""
-    ends = np.cumsum([sum(map(len, found)) for found in uid_hashes.values()])
-    order, starts = runs(np.concatenate([h for found in uid_hashes.values() for h in found]))
-    example = order[starts]  # a row of each distinct uid
-    texts = _uids_of_rows(aside, uid_hashes, np.sort(example))
-    in_text_order = pc.sort_indices(texts).to_numpy()
+    sizes = {name: sum(map(len, found)) for name, found in uid_hashes.items()}
+    first, number = numbered(np.concatenate([h for found in uid_hashes.values() for h in found]))
+    by_row = np.argsort(first)
+    texts = _uids_of_rows(aside, sizes, first[by_row])
+    in_text_order = pc.sort_indices(texts)
     rank = np.empty(len(texts), np.int32)
-    rank[in_text_order] = np.arange(len(texts))
-    number = np.empty(len(texts), np.int32)
-    number[np.argsort(example)] = rank
-    row_uid = np.empty(len(order), np.int32)
-    row_uid[order] = number[np.cumsum(starts, dtype=np.int32) - 1]
-    by_language = dict(zip(uid_hashes, np.split(row_uid, ends[:-1]), strict=True))
-    return texts.take(pa.array(in_text_order)), by_language
+    rank[by_row[in_text_order.to_numpy()]] = np.arange(len(texts))
+    by_language = np.split(rank[number], np.cumsum(list(sizes.values()))[:-1])
+    return texts.take(in_text_order), dict(zip(sizes, by_language, strict=True))
 
 
-def _uids_of_rows(aside: Spill, languages: Iterable[str], rows: np.ndarray) -> pa.Array:
-    """The uids of some rows, counted over all languages."""
-    taken, first = [], 0
-    for language in languages:
+def _uids_of_rows(aside: Spill, sizes: Mapping[str, int], rows: np.ndarray) -> pa.Array:
+    """The uids of some rows, in order, counted over all languages of such sizes."""
+    starts = np.cumsum([0, *sizes.values()])
+    of_languages = np.split(rows, np.searchsorted(rows, starts[1:-1]))
+
+    def taken(number: int, language: str) -> pa.Array:
+        wanted, first, found = of_languages[number] - starts[number], 0, []
         for batch in aside.read(language, ["uid"]):
-            low, high = np.searchsorted(rows, [first, first + len(batch)])
-            found = batch.column(0).take(pa.array(rows[low:high] - first))
-            taken.append(found.cast(pa.large_string()))
+            low, high = np.searchsorted(wanted, [first, first + len(batch)])
+            found.append(batch.column(0).take(pa.array(wanted[low:high] - first)))
             first += len(batch)
-    return pa.concat_arrays(taken)
+        return pa.concat_arrays(found).cast(pa.large_string())
+
+    return pa.concat_arrays([uids for _, uids in ahead(lambda at: taken(*at), enumerate(sizes))])
 
 
 def _write_languages(
@@ -146,6 +154,7 @@ def _write_languages(
                     f"{reading.where(first)}; give different pairs different uids",
                 )
             out.write(part.language, rows)
+            part.spent()
             counts[part.language]["pairs"] += len(rows.queries)
             counts[part.language]["passages"] = out.passages_of_language
     return counts
@@ -155,30 +164,38 @@ def _parts(aside: Spill, row_uids: Mapping[str, np.ndarray], folder: Path) -> It
     """All rows by language, and by ranges of uids where there are many."""
     for language, row_uid in row_uids.items():
         count = -(-aside.bytes[language] // PART)
-        read = partial(aside.read, language)
         if count <= PASSES:
-            yield from _picked(language, read, row_uid, count)
+            yield from _picked(language, aside, language, row_uid, count)
             continue
         group_of_row = _ranges(row_uid, -(-count // PASSES))
-        groups, first = Spill(folder / f"{language}.arrow", ASIDE), 0
-        for batch in read():
+        groups, first = Spill(folder / f"aside-{language}", ASIDE), 0
+        for batch in aside.read(language):
             of_batch = group_of_row[first : first + len(batch)]
             for group in np.unique(of_batch).tolist():
                 groups.put(group, batch.filter(pa.array(of_batch == group)))
             first += len(batch)
         groups.finish()
+        aside.drop(language)
         for group in np.unique(group_of_row).tolist():
-            rows = row_uid[group_of_row == group]
-            yield from _picked(language, partial(groups.read, group), rows, PASSES)
+            yield from _picked(language, groups, group, row_uid[group_of_row == group], PASSES)
 
 
-def _picked(language: str, read: Read, row_uid: np.ndarray, count: int) -> Iterator[Part]:
-    """The rows as so many parts, each by a reading of its own."""
+def _picked(
+    language: str, spill: Spill, key: Hashable, row_uid: np.ndarray, count: int
+) -> Iterator[Part]:
+    """The rows of a key as so many parts, each by a reading of its own."""
     part_of_row = _ranges(row_uid, count)
-    for part in range(count):
+    last = part_of_row.max()
+    for part in range(last + 1):
         chosen = part_of_row == part
         if chosen.any():
-            yield Part(language, partial(_filtered, read, chosen), row_uid[chosen])
+            read = partial(_filtered, partial(spill.read, key), chosen)
+            spent = partial(spill.drop, key) if part == last else _nothing
+            yield Part(language, read, row_uid[chosen], spent)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _ranges(row_uid: np.ndarray, count: int) -> np.ndarray:

@@ -24,20 +24,26 @@ def hashes(texts: pa.Array) -> np.ndarray:
     order = np.argsort(shortness, kind="stable")  # rows that have a word more are always the first
     starts, lengths = starts[order], lengths[order]
     state = _mixed(lengths.astype(np.uint64) + np.uint64(1))
-    padded = np.zeros(len(data) + 8, np.uint8)
-    padded[: len(data)] = data
-    words = np.ndarray(len(data) + 1, "<u8", padded, strides=(1,))
+    words = np.zeros(len(data) // 8 + 3, "<u8")
+    words.view(np.uint8)[: len(data)] = data
+    # texts begin anywhere: eight bytes of one are the end of a word and the beginning of the next
+    at, behind = starts >> 3, (starts.astype(np.uint64) & np.uint64(7)) << np.uint64(3)
+    held, before = words[at] >> behind, np.uint64(64) - behind
     first = int(np.searchsorted(-lengths, -LONG, side="right"))
     longest = int(lengths[first]) if first < len(lengths) else 0
     for done in range(0, longest, 8):
         last = int(np.searchsorted(-lengths, -done, side="left"))
         whole = int(np.searchsorted(-lengths, -(done + 8), side="right"))
-        word = words[starts[first:last] + done]
+        some = slice(first, last)
+        at[some] += 1
+        following = words.take(at[some])
+        word = held[some] | following << before[some]
+        np.right_shift(following, behind[some], out=held[some])
         if whole < last:
             left = max(whole, first)
             word[left - first :] &= _MASKS[lengths[left:last] - done]
-        word ^= state[first:last]
-        state[first:last] = _mixed(word)
+        word ^= state[some]
+        state[some] = _mixed(word)
     found = np.empty(len(state), np.uint64)
     found[order] = _mixed(state)
     for row, start, length in zip(order[:first], starts[:first], lengths[:first], strict=True):

@@ -14,11 +14,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hybrid_dist.data.threads import ahead
+from hybrid_dist.data.threads import CORES
 from hybrid_dist.errors import UserError
 
 VERSION = 2
@@ -95,18 +96,39 @@ def _put(made: Path, store: Path) -> None:
     shutil.rmtree(before, ignore_errors=True)
 
 
-def write_manifest(folder: Path, about: Mapping[str, Any], durable: bool = True) -> None:
-    """Say what the store is, with the checksums of its files; durable: wait for the disk."""
+class Checksums:
+    """Sizes and checksums of a store's files: taken beside other work from files that are whole."""
 
-    def described(file: Path) -> dict[str, Any]:
+    def __init__(self, durable: bool = True) -> None:
+        self.durable = durable
+        """Whether to wait until the disk has the files."""
+        self._pool = ThreadPoolExecutor(CORES, thread_name_prefix="checksums")
+        self._taken: dict[Path, Future[dict[str, Any]]] = {}
+
+    def take(self, *files: Path) -> None:
+        """Begin with files that do not change from here on."""
+        for file in files:
+            self._taken[file] = self._pool.submit(self._of, file)
+
+    def of(self, folder: Path) -> dict[str, dict[str, Any]]:
+        """Those of all files of the folder, by name."""
+        files = sorted(file for file in folder.iterdir() if file.name != MANIFEST)
+        self.take(*(file for file in files if file not in self._taken))
+        told = {file.name: self._taken[file].result() for file in files}
+        self._pool.shutdown()
+        return told
+
+    def _of(self, file: Path) -> dict[str, Any]:
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-            if durable:
+            if self.durable:
                 os.fsync(content.fileno())
         return {"bytes": file.stat().st_size, "sha256": digest}
 
-    files = sorted(file for file in folder.iterdir() if file.name != MANIFEST)
-    told = {file.name: what for file, what in ahead(described, files)}
+
+def write_manifest(folder: Path, about: Mapping[str, Any], checksums: Checksums) -> None:
+    """Say what the store is, with the checksums of its files."""
+    told = checksums.of(folder)
     content = json.dumps([about["languages"], told], sort_keys=True)
     fingerprint = hashlib.sha256(content.encode()).hexdigest()
     manifest = {KIND: VERSION, "fingerprint": fingerprint, **about, "files": told}
@@ -114,9 +136,9 @@ def write_manifest(folder: Path, about: Mapping[str, Any], durable: bool = True)
         json.dump(manifest, out, indent=1, ensure_ascii=False)
         out.write("\n")
         out.flush()
-        if durable:
+        if checksums.durable:
             os.fsync(out.fileno())
-    if durable:
+    if checksums.durable:
         _sync(folder)
 
 

@@ -15,6 +15,9 @@ import pyarrow.compute as pc
 from hybrid_dist.data.hashing import flat_bytes
 
 MAY_CHANGE = 255
+PIECE = 1 << 18
+"""Bytes that are looked at together: what is made of them stays in a core's cache."""
+_NONE = np.zeros(0, np.int64), np.zeros(0, np.uint8)
 _FIRST, _LAST = 0x300, 0x2FFFF
 """Outside of these letters all are in their normal form and none is a mark."""
 
@@ -34,16 +37,23 @@ def normal(texts: pa.Array) -> pa.Array:
 def _doubtful(texts: pa.Array) -> np.ndarray:
     """The texts that are perhaps not in their normal form."""
     offsets, data = flat_bytes(texts)
-    if data.max(initial=0) < chr(_FIRST).encode()[0]:
-        return np.zeros(0, np.int64)
-    beginnings, pairs, classes = _tables()
-    at = np.flatnonzero(np.frombuffer(data.tobytes().translate(beginnings), bool))
-    at = at[pairs[data[at].astype(np.uint16) << 8 | data[at + 1]]]
-    found = classes[_letters(data, at)]
-    at, found = at[found > 0], found[found > 0]
+    letters = [_of_class(data, start) for start in range(0, len(data), PIECE)]
+    at, found = map(np.concatenate, zip(*letters, strict=True)) if letters else _NONE
     bad = found == MAY_CHANGE
     bad[1:] |= (found[:-1] > found[1:]) & (np.diff(at) <= 4)  # so near that one may follow another
     return np.unique(np.searchsorted(offsets, at[bad], side="right") - 1)
+
+
+def _of_class(data: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where in a piece letters begin that may change or are marks, and the class of each."""
+    piece = data[start : start + PIECE]
+    if piece.max() < chr(_FIRST).encode()[0]:
+        return _NONE
+    beginnings, pairs, classes = _tables()
+    at = start + np.flatnonzero(np.frombuffer(piece.tobytes().translate(beginnings), bool))
+    at = at[pairs[data[at].astype(np.uint16) << 8 | data[at + 1]]]
+    found = classes[_letters(data, at)]
+    return at[found > 0], found[found > 0]
 
 
 def _letters(data: np.ndarray, at: np.ndarray) -> np.ndarray:

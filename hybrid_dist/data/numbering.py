@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
+
+from hybrid_dist.data.threads import ahead
 
 
 def runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -16,14 +19,25 @@ def runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def firsts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The places of distinct values, each where it first comes, and of each value its place's
     number among these."""
-    order, starts = runs(values)
-    place = np.minimum.reduceat(order, np.flatnonzero(starts)) if len(order) else order
-    by_place = np.argsort(place)
-    rank = np.empty(len(place), np.int32)
-    rank[by_place] = np.arange(len(place))
-    number = np.empty(len(order), np.int32)
-    number[order] = rank[np.cumsum(starts) - 1]
-    return place[by_place], number
+    number = pa.array(values).dictionary_encode().indices.to_numpy()
+    return np.flatnonzero(np.diff(np.maximum.accumulate(number), prepend=-1)), number
+
+
+def numbered(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `firsts`, for any number of hashes, but numbers are in no order."""
+    beginning = (hashes >> np.uint64(60)).astype(np.uint8)
+
+    def of_part(part: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        at = np.flatnonzero(beginning == part)
+        place, number = firsts(hashes[at])
+        return at, at[place], number
+
+    places, numbers, count = list[np.ndarray](), np.empty(len(hashes), np.int32), 0
+    for _, (at, place, number) in ahead(of_part, range(16)):
+        places.append(place)
+        numbers[at] = number + count
+        count += len(place)
+    return np.concatenate(places), numbers
 
 
 class Numbering:
@@ -83,11 +97,11 @@ def groups(row_uid: np.ndarray, hashes: np.ndarray, uids: int) -> np.ndarray:
 
 def _perhaps_shared(hashes: np.ndarray) -> np.ndarray:
     """The rows whose hash comes again, and some few others: most texts join nothing."""
-    ordered = np.sort(hashes)
+    ordered = np.sort((hashes >> np.uint64(32)).astype(np.uint32))
     again = ordered[1:][ordered[1:] == ordered[:-1]]
     del ordered
     beginnings = np.zeros(1 << 24, bool)
-    beginnings[again >> np.uint64(40)] = True
+    beginnings[again >> np.uint32(8)] = True
     return np.flatnonzero(beginnings[hashes >> np.uint64(40)])
 
 

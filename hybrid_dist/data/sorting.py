@@ -17,6 +17,8 @@ class Part(NamedTuple):
     language: str
     read: Callable[[], Iterator[pa.RecordBatch]]
     row_uid: np.ndarray
+    spent: Callable[[], None]
+    """To be called when parts are sorted up to here: what is not read again goes."""
 
 
 class Sorted(NamedTuple):

@@ -1,47 +1,82 @@
 """Batches put aside on disk under keys, in the order they come, and read back key by key."""
 
+import shutil
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
+FILES = 64
+"""Open at a time. A key has a file of its own where there are not more keys than that."""
 WINDOW = 16
 """Batches of one mapping: it goes with them, so that what was read takes no memory."""
 
 
 class Spill:
-    """One file of batches, mapped when they are read. It goes with this object, or on `remove`."""
+    """A folder of batches, mapped when they are read. It goes with this object."""
 
-    def __init__(self, file: Path, schema: pa.Schema) -> None:
-        self._file, self._schema = file, schema
-        self._batches: defaultdict[object, list[int]] = defaultdict(list)
-        self._written = 0
-        self.rows: defaultdict[object, int] = defaultdict(int)
-        self.bytes: defaultdict[object, int] = defaultdict(int)
-        self._sink = pa.OSFile(str(file), "wb")
-        self._writer = pa.ipc.new_file(self._sink, schema)
-        self.remove = weakref.finalize(self, file.unlink, missing_ok=True)
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        folder.mkdir()
+        self._folder, self._schema = folder, schema
+        self._files: list[_File] = []
+        self._file_of: dict[Hashable, _File] = {}
+        self.bytes: defaultdict[Hashable, int] = defaultdict(int)
+        self.remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
 
-    def put(self, key: object, batch: pa.RecordBatch) -> None:
-        self._writer.write_batch(batch)
-        self._batches[key].append(self._written)
-        self._written += 1
-        self.rows[key] += len(batch)
+    def put(self, key: Hashable, batch: pa.RecordBatch) -> None:
+        if key not in self._file_of:
+            self._file_of[key] = self._next_file()
+            self._file_of[key].batches[key] = []
+        self._file_of[key].put(key, batch)
         self.bytes[key] += batch.nbytes
+
+    def _next_file(self) -> "_File":
+        number = len(self._file_of)
+        if number < FILES:
+            self._files.append(_File(self._folder / f"{number}.arrow", self._schema))
+        return self._files[number % FILES]
 
     def finish(self) -> None:
         """No more is put aside from here on, and reading may begin, in any thread."""
+        for file in self._files:
+            file.close()
+
+    def read(self, key: Hashable, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The batches of a key, with some of the columns or all."""
+        fields = None if columns is None else [self._schema.get_field_index(c) for c in columns]
+        return self._file_of[key].read(key, fields)
+
+    def drop(self, key: Hashable) -> None:
+        """A key is not read again: its disk space is for others."""
+        file = self._file_of.pop(key)
+        del file.batches[key]
+        if not file.batches:
+            file.path.unlink()
+
+
+class _File:
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self.batches: dict[Hashable, list[int]] = {}
+        self._written = 0
+        self._sink = pa.OSFile(str(path), "wb")
+        self._writer = pa.ipc.new_file(self._sink, schema)
+
+    def put(self, key: Hashable, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch)
+        self.batches[key].append(self._written)
+        self._written += 1
+
+    def close(self) -> None:
         self._writer.close()
         self._sink.close()
 
-    def read(self, key: object, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """The batches of a key, with some of the columns or all."""
-        fields = None if columns is None else [self._schema.get_field_index(c) for c in columns]
+    def read(self, key: Hashable, fields: list[int] | None) -> Iterator[pa.RecordBatch]:
         options = pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
-        numbers = self._batches[key]
+        numbers = self.batches[key]
         for first in range(0, len(numbers), WINDOW):
-            reader = pa.ipc.open_file(pa.memory_map(str(self._file)), options=options)
+            reader = pa.ipc.open_file(pa.memory_map(str(self.path)), options=options)
             for number in numbers[first : first + WINDOW]:
                 yield reader.get_batch(number)

@@ -130,8 +130,9 @@ class Store:
         by `hybrid-dist prepare`. What is mapped stays when its folder goes."""
         with tempfile.TemporaryDirectory(prefix="hybrid_dist-") as made:
             folder = Path(made)
-            counts = build(blocks, reading, folder)
-            layout.write_manifest(folder, {"languages": counts}, durable=False)
+            checksums = layout.Checksums(durable=False)
+            counts = build(blocks, reading, folder, checksums)
+            layout.write_manifest(folder, {"languages": counts}, checksums)
             return cls(folder)
 
     @property

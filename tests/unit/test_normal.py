@@ -2,11 +2,13 @@
 
 import sys
 import unicodedata
+from unittest import mock
 
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hybrid_dist.data import normal as normal_module
 from hybrid_dist.data.normal import normal
 
 TRICKY = (
@@ -23,8 +25,11 @@ def by_python(texts: list[str]) -> list[str]:
 @settings(deadline=None, max_examples=300)
 @given(st.lists(TEXTS, max_size=8))
 def test_columns_are_normalised_as_every_text_by_itself(texts: list[str]) -> None:
-    assert normal(pa.array(texts, pa.string())).to_pylist() == by_python(texts)
-    assert normal(pa.array(["x", *texts], pa.large_string())[1:]).to_pylist() == by_python(texts)
+    for piece in (5, 1 << 18):
+        with mock.patch.object(normal_module, "PIECE", piece):
+            found = normal(pa.array(texts, pa.string()))
+            of_slice = normal(pa.array(["x", *texts], pa.large_string())[1:])
+        assert found.to_pylist() == of_slice.to_pylist() == by_python(texts)
 
 
 def test_every_letter_alone_and_after_another() -> None:

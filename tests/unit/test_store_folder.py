@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from hybrid_dist.batching import Plan
 from hybrid_dist.config import Batching, Mix
-from hybrid_dist.data import blocks, build, layout
+from hybrid_dist.data import blocks, build, layout, spill
 from hybrid_dist.data.columns import ROWS
 from hybrid_dist.data.reading import PAIRS, Reading
 from hybrid_dist.data.sources import SOURCES
@@ -210,6 +210,7 @@ def test_blocks_and_parts_of_any_size_make_the_same_store(
 ) -> None:
     store = prepared(tmp_path / "whole", file)
     monkeypatch.setattr(build, "PART", 20_000)
+    monkeypatch.setattr(spill, "FILES", 3)
     monkeypatch.setattr(blocks, "PIECE", 1000)
     monkeypatch.setattr(blocks.line_blocks, "__defaults__", (3000,))
     same(store, prepared(tmp_path / "parts", file))
@@ -286,8 +287,9 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, content: str) -> None:
 def test_a_store_of_another_version_is_refused(file: Path, tmp_path: Path) -> None:
     prepared(tmp_path / "store", file)
     manifest = tmp_path / "store" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('store": 1', 'store": 99'))
-    with pytest.raises(UserError, match="version 99, this program reads version 1"):
+    told = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(told | {layout.KIND: 99}))
+    with pytest.raises(UserError, match=f"version 99, this program reads version {layout.VERSION}"):
         Store(tmp_path / "store")
 
 
