@@ -2,7 +2,8 @@
 
 Every side runs in a process of its own, on the same file and the same cores. Told are the time from
 the file to the folder that training opens, the most memory the process took, the time and memory
-of opening that folder beyond imports, and the time to draw a million random rows as text.
+of opening that folder beyond imports, and the time to draw a million random rows as text. The
+sides take turns; medians are compared.
 
     python benchmarks/data.py --pairs 2000000 --peer-python PYTHON
 
@@ -11,6 +12,8 @@ PYTHON is one that has `datasets`; without it our side runs alone.
 
 import argparse
 import json
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -180,6 +183,7 @@ def measured(python: str, side: str, file: Path, folder: Path) -> dict[str, floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=20_000_000)
+    parser.add_argument("--turns", type=int, default=3, help="of which medians are taken")
     parser.add_argument("--peer-python", default=sys.executable, help="a python with `datasets`")
     parser.add_argument("--folder", type=Path, help="where files go (default: a temporary folder)")
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
@@ -194,11 +198,18 @@ def main() -> None:
         generate(file, options.pairs)
         file.with_suffix(".count").write_text(str(options.pairs), "utf-8")
         print(f"{options.pairs:,} pairs, {file.stat().st_size / 1e9:.2f} GB", flush=True)
-        ours = measured(sys.executable, "ours", file, Path(made) / "store")
-        theirs = measured(options.peer_python, "datasets", file, Path(made) / "dataset")
-        if ours and theirs:
-            for name in ("prepare_s", "prepare_cpu_s", "peak_mib", "open_s", "draw_s"):
-                print(f"{name}: datasets takes {theirs[name] / ours[name]:.2f} times ours")
+        pythons = {"ours": sys.executable, "datasets": options.peer_python}
+        taken: dict[str, list[dict[str, float]]] = {side: [] for side in pythons}
+        for _ in range(options.turns):
+            for side, python in pythons.items():
+                folder = Path(made) / side
+                if (figures := measured(python, side, file, folder)) is not None:
+                    taken[side].append(figures)
+                shutil.rmtree(folder, ignore_errors=True)
+        if all(taken.values()):
+            for name in ("prepare_s", "prepare_cpu_s", "peak_mib", "open_s", "open_mib", "draw_s"):
+                ours, theirs = (statistics.median(f[name] for f in taken[side]) for side in pythons)
+                print(f"{name}: {ours:.2f}, datasets {theirs:.2f}, {theirs / ours:.2f} times ours")
 
 
 if __name__ == "__main__":

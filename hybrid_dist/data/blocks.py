@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from hybrid_dist.errors import UserError
 
-BLOCK = 4 << 20
+BLOCK = 8 << 20
 PIECE = 1 << 20
 
 
