@@ -95,6 +95,7 @@ def _dev(config: Config) -> tuple[Plan, list[Store]]:
 
 def run(config: Config, interruption: Interruption) -> None:
     """One run, from its configuration to its final report."""
+    interruption.listen()
     name_ranks()
     materials = gather_materials(config)
     accelerator, ranks = start(

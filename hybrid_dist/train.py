@@ -1,8 +1,10 @@
 """Train one run: `accelerate launch -m hybrid_dist.train --config FILE`.
 
-A signal is heard from the first moment: what trains is in run.py, and takes seconds to import.
+What trains is in run.py, and takes seconds to import. SIGUSR2 is heard from the first moment, since
+schedulers send it when they like; SIGINT and SIGTERM end what has not begun.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -12,7 +14,7 @@ from hybrid_dist.errors import reported
 
 def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.train") -> None:
     interruption = Interruption()
-    interruption.listen()
+    interruption.listen([signal.SIGUSR2])
     from hybrid_dist import config_file
     from hybrid_dist.run import run
 

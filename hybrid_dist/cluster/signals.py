@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
@@ -21,8 +22,8 @@ class Interruption:
         self.signal = 0
         self._at = 0.0
 
-    def listen(self) -> None:
-        for number in SIGNALS:
+    def listen(self, signals: Iterable[signal.Signals] = SIGNALS) -> None:
+        for number in signals:
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
