@@ -128,9 +128,10 @@ def _uids_of_rows(aside: Spill, sizes: Mapping[str, int], rows: np.ndarray) -> p
         wanted, first, found = of_languages[number] - starts[number], 0, []
         for batch in aside.read(language, ["uid"]):
             low, high = np.searchsorted(wanted, [first, first + len(batch)])
-            found.append(batch.column(0).take(pa.array(wanted[low:high] - first)))
+            some = batch.column(0).take(pa.array(wanted[low:high] - first))
+            found.append(some.cast(pa.large_string()))
             first += len(batch)
-        return pa.concat_arrays(found).cast(pa.large_string())
+        return pa.concat_arrays(found)
 
     return pa.concat_arrays([uids for _, uids in ahead(lambda at: taken(*at), enumerate(sizes))])
 
