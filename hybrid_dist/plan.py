@@ -106,9 +106,8 @@ def _ranks(
         tokens.lengths(store.queries(batch.query_row), store.passages(batch.passage_row))
     )
     if batch.negatives is not None:
-        of_row = np.repeat(np.arange(len(lengths)), batch.negatives.counts)
         ids = tokens.passage_ids(store.passage_texts(batch.negatives.passages))
-        np.add.at(lengths, of_row, [len(one) for one in ids])
+        batch.negatives.add_to(lengths, np.array([len(one) for one in ids], np.int64))
     share = deal(batch.lengths, 0, world, config.train.chunk_size)
     of_ranks = np.split(share.order, np.cumsum(share.counts)[:-1])
     return [{"rows": rows.tolist(), "tokens": int(lengths[rows].sum())} for rows in of_ranks]

@@ -24,6 +24,10 @@ class Negatives:
         ends = self.counts.cumsum()
         return _ranges(ends[rows] - self.counts[rows], self.counts[rows])
 
+    def add_to(self, totals: np.ndarray, values: np.ndarray) -> None:
+        """Add each hard negative's value to the total of its row."""
+        np.add.at(totals, np.repeat(np.arange(len(totals)), self.counts), values)
+
 
 def draw_negatives(index: Index, passage_rows: np.ndarray, most: int, key: int) -> Negatives:
     """At most so many for each row, of those that its passage's row lists.

@@ -174,8 +174,7 @@ def _lengths(
     lengths = cut(index.query_length[query_row], longest_query)
     lengths += cut(index.text_length[index.passage_of[passage_row]], longest_passage)
     if negatives is not None:
-        of_row = np.repeat(np.arange(len(lengths)), negatives.counts)
-        np.add.at(lengths, of_row, cut(index.text_length[negatives.passages], longest_passage))
+        negatives.add_to(lengths, cut(index.text_length[negatives.passages], longest_passage))
     return lengths
 
 

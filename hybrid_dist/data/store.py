@@ -19,6 +19,8 @@ from hybrid_dist.data.token_cache import TokenCache
 from hybrid_dist.errors import UserError
 
 Ints = np.ndarray
+UNCUT = (1 << 16, 1 << 16)
+"""More than any length that is kept."""
 CHARACTERS_OF_A_TOKEN = 4
 """About so many: which of two long texts is longer when both are cut matters little."""
 
@@ -91,7 +93,7 @@ class Source:
 
     name: str
     index: Index
-    longest: tuple[int, int] = (1 << 16, 1 << 16)
+    longest: tuple[int, int] = UNCUT
     """The lengths that a question and a passage are cut to at most, in the index's measure."""
 
 
@@ -167,15 +169,16 @@ class Store:
 
 
 def open_sources(
-    patterns: Sequence[str], most_tokens: tuple[int, int] = (1 << 16, 1 << 16)
+    patterns: Sequence[str], most_tokens: tuple[int, int] = UNCUT
 ) -> tuple[list[Store], list[Source]]:
     """Every store, and every pattern of pair files, is a source of its own: files that share uids
     are named by one glob. Questions and passages are cut to so many tokens."""
-    stores = [Store.open([pattern]) for pattern in patterns]
-    sources = []
-    for pattern, store in zip(patterns, stores, strict=True):
+    stores, sources = [], []
+    for pattern in patterns:
+        store = Store.open([pattern])
         unit = 1 if store.tokens else CHARACTERS_OF_A_TOKEN
         query, passage = most_tokens
+        stores.append(store)
         sources.append(Source(pattern, store.index, (unit * query, unit * passage)))
     return stores, sources
 
