@@ -13,7 +13,7 @@ PACKAGE = Path(hybrid_dist.__file__).resolve().parent
 NAME = PACKAGE.name
 
 FLOORS = {
-    **dict.fromkeys(("config", "config_file", "errors", "strict_yaml"), 0),
+    **dict.fromkeys(("config", "config_file", "errors", "strict_yaml", "runtime"), 0),
     **dict.fromkeys(("data", "tracking", "cluster"), 1),
     **dict.fromkeys(("batching", "model", "loss"), 2),
     **dict.fromkeys(("training", "evaluation", "studies"), 3),
@@ -26,6 +26,9 @@ LEVEL_STEPS = {
     ("config_file", "errors"),
     ("config_file", "strict_yaml"),
     ("strict_yaml", "errors"),
+    ("runtime", "errors"),
+    ("config_file", "runtime"),
+    ("strict_yaml", "runtime"),
     ("studies", "evaluation"),
 }
 """Steps from one part to another on the same floor; parts of floor 4 wire each other freely."""

@@ -1,0 +1,1 @@
+"""What every part of the program runs on: atomic file I/O."""
