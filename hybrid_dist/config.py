@@ -5,16 +5,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Temperature = Annotated[float, Field(ge=1e-4, le=100, allow_inf_nan=False)]
-PositiveReal = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+def _boolean(value: Any) -> Any:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError("expected true or false")
+    return value
+
+
+def _text(value: str) -> str:
+    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ValueError("holds a NUL or a character that UTF-8 cannot encode")
+    return value
+
+
+MOST = 10**9
+"""Steps, pairs or tokens that anything is asked to count; fits 32 bits with room to add."""
+NUMBER = BeforeValidator(_number)
+Text = Annotated[str, AfterValidator(_text)]
+Switch = Annotated[bool, BeforeValidator(_boolean)]
+Count = Annotated[int, NUMBER, Field(ge=0, le=MOST)]
+Positive = Annotated[int, NUMBER, Field(ge=1, le=MOST)]
+Length = Annotated[int, NUMBER, Field(ge=2, le=MOST)]
+"""Of a text in tokens; the tokenizer's special tokens, nearly always two, have to fit too."""
+Weight = Annotated[float, NUMBER, Field(ge=0, le=1e6, allow_inf_nan=False)]
+Share = Annotated[float, NUMBER, Field(ge=0, le=1e6, allow_inf_nan=False)]
+Seed = Annotated[int, NUMBER, Field(ge=0, lt=2**32)]
+Temperature = Annotated[float, NUMBER, Field(ge=1e-4, le=100, allow_inf_nan=False)]
+PositiveReal = Annotated[float, NUMBER, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Rate = Annotated[float, NUMBER, Field(ge=0, lt=1)]
 T = TypeVar("T")
 LEARNED_TEMPERATURE = (0.001, 1.0)
 """A learned temperature stays in between."""
@@ -29,9 +55,9 @@ def section(cls: type[T]) -> type[T]:
 
 @section
 class Run:
-    dir: str = "runs"
+    dir: Text = "runs"
     """Folder that holds run folders."""
-    name: str = "run"
+    name: Text = "run"
     """Name of this run: its folder is run.dir/run.name. A folder that exists is resumed."""
 
     @property
@@ -41,19 +67,19 @@ class Run:
 
 @section
 class Model:
-    name_or_path: str = "xlm-roberta-base"
+    name_or_path: Text = "xlm-roberta-base"
     """A Hugging Face model: a name on the hub or a folder with config.json and tokenizer."""
     init: Literal["pretrained", "scratch"] = "pretrained"
     """Start from the model's weights, or from random weights of its config's sizes."""
     pooling: Literal["mean", "cls", "labse"] = "mean"
     """Mean of the tokens, the first token, or the first token through LaBSE's dense layer."""
-    query_prefix: str = "Query: "
+    query_prefix: Text = "Query: "
     """Put before every question."""
-    passage_prefix: str = "Passage: "
+    passage_prefix: Text = "Passage: "
     """Put before every passage."""
-    max_query_tokens: Positive = 64
-    """Questions are cut to this many tokens, special tokens included."""
-    max_passage_tokens: Positive = 256
+    max_query_tokens: Length = 64
+    """Queries are cut to this many tokens, special tokens included."""
+    max_passage_tokens: Length = 256
     """Passages are cut to this many tokens, special tokens included."""
     dropout: Rate | None = None
     """Dropout of hidden states; unset: what the model's config says."""
@@ -64,9 +90,9 @@ class Model:
 
 @section
 class Data:
-    train: tuple[str, ...] = ()
+    train: tuple[Text, ...] = ()
     """What to train on: prepared stores, or pair files (JSON lines or Parquet; globs)."""
-    dev: tuple[str, ...] = ()
+    dev: tuple[Text, ...] = ()
     """Stores or pair files whose loss is measured at every eval.every."""
 
 
@@ -82,17 +108,17 @@ class Mix:
 
 @section
 class Batching:
-    size: Annotated[int, Field(ge=2)] = 128
+    size: Annotated[int, NUMBER, Field(ge=2, le=MOST)] = 128
     """Pairs in the GLOBAL batch, whatever the number of GPUs."""
     mix: Mix = field(default_factory=lambda: Mix(monolingual=0.5, cross_lingual=0.5))
     """Weights of the kinds of batches; a kind that a file's `mix` leaves out has weight 0."""
     cross_lingual: Literal["diverse", "pairwise"] = "diverse"
     """Cross-lingual batches draw the two languages for every row, or for the whole batch."""
-    language_temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
+    language_temperature: Annotated[float, NUMBER, Field(ge=0, le=10)] = 0.0
     """Languages of monolingual batches, and pairs when pairwise, are drawn by size to this power:
     0 equally, 1 by size. Rows of diverse and multilingual batches draw among their uid's languages
     equally."""
-    language_weights: dict[str, Share] = field(default_factory=dict)
+    language_weights: dict[Text, Share] = field(default_factory=dict)
     """Draw languages of monolingual batches, and pairs when pairwise, by these weights instead of
     by size; one not named weighs 1, and 0 leaves one out."""
     hard_negatives: Count = 0
@@ -106,9 +132,9 @@ class Batching:
 class Loss:
     temperature: Temperature = 0.05
     """Similarities are divided by this before the softmax."""
-    learn_temperature: bool = False
+    learn_temperature: Switch = False
     """Train the temperature, starting from loss.temperature."""
-    symmetric: bool = False
+    symmetric: Switch = False
     """Also rank questions for every passage, and take the mean of both losses."""
 
 
@@ -134,9 +160,9 @@ class Train:
     """Pairs encoded at once on a rank, for large batches in little memory; 0: all of them."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     """Arithmetic of the encoder; the loss is always computed in fp32."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Switch = False
     """Recompute each layer in the backward pass to save memory."""
-    compile: bool = False
+    compile: Switch = False
     """Compile the encoder with torch.compile."""
     hang_minutes: PositiveReal = 20
     """A rank that stands still for so long, while the others wait, is named and ends the run."""
@@ -151,7 +177,7 @@ class Checkpoint:
     """How many of the latest checkpoints to keep; that of the best step is kept beside them."""
     on_failure: Literal["stop", "go_on"] = "stop"
     """When one cannot be written, as on a full disk; those before it stand either way."""
-    resume: str = "auto"
+    resume: Text = "auto"
     """auto: go on from the latest checkpoint of the run folder; never; or a checkpoint's path."""
 
 
@@ -159,14 +185,14 @@ class Checkpoint:
 class Eval:
     every: Count = 0
     """Steps between evaluations on the way; 0: none. The finished model is evaluated anyway."""
-    tasks: tuple[str, ...] = ()
+    tasks: tuple[Text, ...] = ()
     """Evaluation tasks, each NAME:PATH, or NAME:PATH?option=value."""
-    metric: str = "map.multilingual"
+    metric: Text = "map.multilingual"
     """Figure of the first task's report that chooses the best checkpoint, or NAME/figure; or
     dev/loss, the loss on data.dev, which also chooses where there are no tasks."""
     patience: Count = 0
     """So many evaluations in a row without a better eval.metric end the run; 0: none do."""
-    groups: tuple[str, ...] = ()
+    groups: tuple[Text, ...] = ()
     """Groups of question languages that reports tell of, each NAME=LANGUAGE,LANGUAGE; `seen` and
     `unseen` in training come by themselves."""
 
@@ -177,13 +203,13 @@ class Log:
     """Steps between lines of metrics.jsonl and W&B; 0: none."""
     wandb: Literal["online", "offline", "disabled"] = "offline"
     """W&B mode. Offline writes a folder that `wandb sync` sends later."""
-    project: str = "hybrid_dist"
+    project: Text = "hybrid_dist"
     """W&B project."""
-    group: str = ""
+    group: Text = ""
     """W&B group, which puts runs that belong together side by side; empty: none."""
-    tags: tuple[str, ...] = ()
+    tags: tuple[Text, ...] = ()
     """W&B tags."""
-    job_type: str = "train"
+    job_type: Text = "train"
     """W&B job type."""
 
 
@@ -220,7 +246,7 @@ FREE_ON_RESUME = (
 """Keys that may differ when a run folder is resumed: the others would make it another run."""
 
 
-def flatten(section: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(section: Any, prefix: Text = "") -> dict[str, Any]:
     """The values of a section by their dotted keys."""
     flat: dict[str, Any] = {}
     for key in dataclasses.fields(section):

@@ -12,9 +12,13 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from hybrid_dist.config import DEV_LOSS, LEARNED_TEMPERATURE, Config, flatten
-from hybrid_dist.errors import UserError, nearest
+from hybrid_dist.errors import UserError, nearest, problem_of, short
 from hybrid_dist.strict_yaml import read_yaml
 
+MOST_PROBLEMS, MOST_LETTERS = 10, 200
+"""Of one message."""
+LONGEST_NAME, LONGEST_PATH = 255, 3500
+"""Bytes that Linux allows in a file's name; and in its path, with room for what a run adds."""
 HELP = """One run of hybrid_dist.
 
 Start from a file with --config FILE and change single values with --section.key value
@@ -86,25 +90,30 @@ def _with_python_booleans(flags: Sequence[str]) -> list[str]:
 
 def _checked(tree: Any, where: str) -> Config:
     if not isinstance(tree, dict):
-        raise UserError(f"{where}: expected sections such as `model:` and `data:`, found {tree!r}")
+        raise UserError(
+            f"{where}: expected sections such as `model:` and `data:`, found {short(tree)}"
+        )
     tree = {key: ({} if value is None else value) for key, value in tree.items()}
     try:
         return TypeAdapter(Config).validate_python(tree)
     except ValidationError as error:
-        problems = "\n  ".join(_problem(e) for e in error.errors())
-        raise UserError(f"{where}:\n  {problems}") from None
+        found = error.errors()
+        problems = [_problem(one) for one in found[:MOST_PROBLEMS]]
+        if len(found) > MOST_PROBLEMS:
+            problems.append(f"and {len(found) - MOST_PROBLEMS} more")
+        raise UserError("\n  ".join([f"{where}:", *problems])) from None
 
 
 def _problem(error: Any) -> str:
-    path = ".".join(str(part) for part in error["loc"])
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        path = ".".join(map(str, error["loc"]))[:MOST_LETTERS]
         keys = list(flatten(Config()))
         by_last_name = [key for key in keys if key.rsplit(".", 1)[-1] == path.rsplit(".", 1)[-1]]
         cure = f"; did you mean '{by_last_name[0]}'?" if by_last_name else nearest(path, keys)
         return f"{path}: unknown key{cure or ' (--help lists them all)'}"
     if error["type"] == "tuple_type":
-        return f"{path}: expected a list (one `- item` a line), given {error['input']!r}"
-    return f"{path}: {error['msg'][0].lower()}{error['msg'][1:]}, given {error['input']!r}"
+        error = error | {"msg": "expected a list (one `- item` a line)"}
+    return problem_of(error)
 
 
 def _check_possible(config: Config) -> None:
@@ -118,7 +127,8 @@ def _check_possible(config: Config) -> None:
         raise UserError(
             "data.train: no pair file is given; add one, as in --data.train toy/train.jsonl"
         )
-    name = config.run.name
+    _check_path("run.dir", config.run.dir)
+    _check_path("run.name", name := config.run.name)
     outside = Path(name).is_absolute() or ".." in Path(name).parts or not name.strip("./ ")
     if outside or not name.isprintable():
         raise UserError(f"run.name: {name!r} names no folder inside run.dir")
@@ -148,3 +158,14 @@ def _check_possible(config: Config) -> None:
         name, colon, path = task.partition(":")
         if not (name and colon and path):
             raise UserError(f"eval.tasks: {task!r} is not NAME:PATH, as in toy:data/toy")
+
+
+def _check_path(key: str, path: str) -> None:
+    """Refuse what no file system can name, before anything is read."""
+    part = max(Path(path).parts, key=lambda part: len(os.fsencode(part)), default="")
+    size, whole = len(os.fsencode(part)), len(os.fsencode(path))
+    if size > LONGEST_NAME or whole > LONGEST_PATH:
+        told = f"{short(part)} takes {size:,} bytes as a name, of {LONGEST_NAME}"
+        if size <= LONGEST_NAME:
+            told = f"{short(path)} takes {whole:,} bytes as a path, of {LONGEST_PATH:,}"
+        raise UserError(f"{key}: {told} that there can be; choose a shorter one")

@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from reprlib import Repr
+from typing import Any
 
 
 class UserError(Exception):
@@ -20,6 +22,28 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     """`; did you mean 'x'?` when a choice is close to the word, else nothing."""
     close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+_SHORT = Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 2, 4, 4, 4
+_SHORT.maxstring = _SHORT.maxother = 80
+
+
+def short(value: object) -> str:
+    """A value as messages show it: never more than a few lines, however large it is."""
+    return _SHORT.repr(value)
+
+
+def problem_of(error: Any) -> str:
+    """One of the errors that pydantic found in a value: its key, what is wrong, what was given."""
+    path = ".".join(short(part) if not isinstance(part, str) else part for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    kind = error["type"]
+    if kind == "missing":
+        return f"{path}: is missing"
+    if kind == "unexpected_keyword_argument":
+        return f"{path}: unknown key"
+    return f"{path}: {message[0].lower()}{message[1:]}, given {short(error['input'])}"
 
 
 SECONDS_FOR_FIRST_RANK = 10

@@ -6,7 +6,10 @@ from typing import Any
 
 import yaml
 
-from hybrid_dist.errors import UserError
+from hybrid_dist.errors import UserError, short
+
+MOST_KEYS = 10_000
+"""Of a mapping that others are merged into."""
 
 
 def read_yaml(file: Path) -> Any:
@@ -17,22 +20,40 @@ def read_yaml(file: Path) -> Any:
         raise UserError(
             f"{file}: cannot be read ({error.strerror}); give --config a YAML file"
         ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: is not valid YAML: {error}") from None
+    except RecursionError:
+        raise UserError(f"{file}: is not valid YAML: nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:
+        told = str(error).replace('in "<unicode string>", ', "in ")
+        raise UserError(f"{file}: is not valid YAML: {told}") from None
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's scalars, that refuses a key given twice."""
+    """SafeLoader with YAML 1.2's scalars, that refuses a key given twice or that is no text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names: set[Any] = set()
         for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.YAMLError(f"a list or a mapping is no key, line {line}")
             if key.value in names:
-                line = key.start_mark.line + 1
-                raise yaml.YAMLError(f"key {key.value!r} is given twice, again in line {line}")
-            if isinstance(key, yaml.ScalarNode):
-                names.add(key.value)
+                raise yaml.YAMLError(f"key {short(key.value)} is given twice, again in line {line}")
+            names.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError):
+            line, kind = node.start_mark.line + 1, node.tag.rpartition(":")[2]
+            raise yaml.YAMLError(f"{short(node.value)} is no {kind}, line {line}") from None
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge `<<` keys; merges of merges multiply, so a short file could fill the memory."""
+        super().flatten_mapping(node)
+        if len(node.value) > MOST_KEYS:
+            line = node.start_mark.line + 1
+            raise yaml.YAMLError(f"merges more than {MOST_KEYS:,} keys, line {line}")
 
 
 _OLD = (":bool", ":int", ":float", ":timestamp")

@@ -3,7 +3,9 @@
 import ast
 import dataclasses
 import inspect
+import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -295,3 +297,119 @@ def test_every_field_is_explained_by_help(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize("name", ["2024-01-01", "1:30", "on", "0x1F"])
 def test_names_that_old_yaml_takes_for_other_things_stay_names(file: Path, name: str) -> None:
     assert loaded(file, DATA + f"run:\n  name: {name}\n").run.name == name
+
+
+NOT_YAML = {
+    "a list as a key": ("{[a]: b}", "a list or a mapping is no key, line 1"),
+    "a mapping as a key": ("seed: 1\n? {a: b}\n: c", "a list or a mapping is no key, line 2"),
+    "an empty int": ('seed: 1\noptim: {lr: !!int ""}', "'' is no int, line 2"),
+    "an empty float": ('optim: {lr: !!float ""}', "'' is no float, line 1"),
+    "a word as a boolean": ("loss: {symmetric: !!bool maybe}", "'maybe' is no bool, line 1"),
+    "a word as a time": ("run: {name: !!timestamp x}", "'x' is no timestamp, line 1"),
+    "5,000 digits": (f"seed: {'9' * 5000}", "is no int, line 1"),
+    "deep nesting": ("[" * 5000, "nested too deeply"),
+    "a torn list": ("seed: [1", "line 1, column"),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), NOT_YAML.values(), ids=NOT_YAML)
+def test_what_is_no_yaml_is_refused_with_its_line(file: Path, text: str, told: str) -> None:
+    message = refusal(file, text)
+    assert message.startswith(f"{file}: is not valid YAML: ")
+    assert told in message and "unicode string" not in message and len(message) < 500
+
+
+def bomb(open_: str, close: str) -> str:
+    """Nine aliases of nine aliases, nine deep: 400 million values in a kilobyte."""
+    lines = ["a0: &a0 {x: 1}"]
+    for level in range(1, 10):
+        some = ", ".join(f"{'' if open_ == '[' else f'k{i}: '}*a{level - 1}" for i in range(9))
+        lines.append(f"a{level}: &a{level} {open_}{some}{close}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("kind", ["[]", "{}"])
+@pytest.mark.parametrize(
+    "where", ["data: {train: *a9}", "run: {name: *a9}", "model: *a9", "log: {tags: [*a9]}"]
+)
+def test_an_alias_bomb_is_refused_in_a_few_lines_and_at_once(
+    file: Path, kind: str, where: str
+) -> None:
+    start = time.monotonic()
+    assert len(refusal(file, bomb(*kind) + where)) < 5000
+    assert time.monotonic() - start < 5
+
+
+def test_merges_of_merges_are_refused_before_they_fill_the_memory(file: Path) -> None:
+    merges = "".join(
+        f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 12)
+    )
+    assert "merges more than 10,000 keys, line 6" in refusal(file, f"a0: &a0 {{x: 1}}\n{merges}")
+
+
+def test_a_merge_takes_the_keys_of_another_mapping(file: Path) -> None:
+    text = "eval: &same {every: 5}\nlog: {<<: *same, project: x}\ndata: {train: [a], dev: [b]}\n"
+    assert loaded(file, text).log.every == 5
+
+
+def test_of_many_problems_the_first_ten_are_told(file: Path) -> None:
+    message = refusal(file, f"data: {{train: [{'1, ' * 5000}]}}")
+    assert len(message.splitlines()) == 12
+    assert message.endswith("and 4990 more")
+
+
+HUGE = str(10**20)
+NUMBERS = [
+    key
+    for key, value in flatten(Config()).items()
+    if isinstance(value, int | float) and not isinstance(value, bool)
+]
+WRONG_KINDS = {
+    "true": [*NUMBERS, "model.dropout", "batching.language_weights.de"],
+    HUGE: NUMBERS,
+    "1": ["train.compile", "loss.symmetric"],
+    '"a\\0b"': ["run.dir", "model.name_or_path", "data.train"],
+    '"\\ud800"': ["model.query_prefix", "log.project", "eval.tasks"],
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "key"), [(value, key) for value, keys in WRONG_KINDS.items() for key in keys]
+)
+def test_every_value_is_of_its_kind_and_bounded(file: Path, value: str, key: str) -> None:
+    *sections, name = key.split(".")
+    value = f"[{value}]" if key in ("data.train", "eval.tasks") else value
+    tree = f"{': {'.join([*sections, name])}: {value}" + "}" * len(sections)
+    assert f"{key}" in refusal(file, tree)
+
+
+@pytest.mark.parametrize("key", [key for key in NUMBERS if isinstance(flatten(Config())[key], int)])
+def test_an_integer_as_a_flag_is_bounded(key: str) -> None:
+    with pytest.raises(UserError, match=rf"{re.escape(key)}: input should be less than"):
+        load([*TRAIN, f"--{key}={HUGE}"], "program")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--run.name", "a" * 256), "run.name: 'aaa"),
+        (("--run.name", "sweep/" + "é" * 128), "takes 256 bytes as a name, of 255"),
+        (("--run.dir", "a" * 256), "run.dir: 'aaa"),
+        (("--run.dir", "a/" * 2000), "takes 4,000 bytes as a path, of 3,500"),
+        (("--run.name", os.fsdecode(b"\xff")), "run.name: holds a NUL or a character"),
+        (("--model.query_prefix", os.fsdecode(b"\xff")), "model.query_prefix: holds a NUL or a"),
+        (("--model.max_query_tokens=1",), "model.max_query_tokens: input should be greater"),
+    ],
+)
+def test_names_that_no_disk_takes_and_texts_that_nothing_encodes(
+    flags: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(told)) as refused:
+        load([*TRAIN, *flags], "program")
+    assert len(str(refused.value)) < 300
+    assert str(refused.value).isprintable() or "\n  " in str(refused.value)
+
+
+def test_the_longest_name_that_a_disk_takes_is_taken(tmp_path: Path) -> None:
+    config = load([*TRAIN, "--run.dir", str(tmp_path), "--run.name", "é" * 127], "program")
+    config.run.folder.mkdir()
