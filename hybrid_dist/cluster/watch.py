@@ -1,13 +1,14 @@
-"""Ends a run in which a rank stands still, and names it: the others would wait for it for ever."""
+"""Ends a run in which one rank waits for another that stands still, and names the one at fault."""
 
 import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,6 +24,8 @@ SECONDS_BETWEEN_LOOKS = 0.25
 LOOKS_BETWEEN_WORDS = 20
 UNREACHABLE = "rank 0 cannot be reached: its process or its node is gone or frozen"
 PACKAGE, TORCH = Path(__file__).parents[1], Path(torch.__file__).parent
+COLLECTIVES = (PACKAGE / "cluster" / "ranks.py",)
+DEVICE_WORK = tuple(PACKAGE / name for name in ("training", "loss", "model"))
 
 
 @dataclass(frozen=True)
@@ -30,19 +33,26 @@ class Standing:
     """Where a rank's main thread is."""
 
     words: int
-    """How often the rank has said so; a number that stays means a process that is frozen."""
+    """How often the rank has reported; a count that stays means a process that is frozen."""
     step: int
     where: str
+    still: float
+    """Seconds that the main thread has been at this place."""
     waits: bool
-    """Inside PyTorch, as ranks are that wait for another."""
+    """Inside a call that may wait for other ranks or for the device."""
+    silent: float = 0.0
+    """Seconds since its last report, as the rank that asks has seen it."""
 
 
 class Watch:
     """A thread in each rank that looks where the main thread is.
 
     A main thread that works is not long in one place at one step, whether it trains, evaluates or
-    saves. The ranks tell each other through a store of rank 0's own: the process group is what
-    hangs.
+    saves. A single call may take long all the same (FAISS on a CPU), so standing still ends nothing
+    by itself. A rank that has waited for `minutes` ends the run, and only if another has stood
+    still as long or answers no more. A lone process waits for none and is not watched.
+
+    The ranks report to each other through a store of rank 0's own: the process group is what hangs.
     """
 
     def __init__(self, ranks: Ranks, minutes: float) -> None:
@@ -51,12 +61,17 @@ class Watch:
         self._step = self._words = 0
         self._done = threading.Event()
         self._main = threading.main_thread().ident or 0
-        self._board = _board(ranks, patience=max(10.0, self._seconds / 10))
         self._looked = time.monotonic()
-        self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
+        self._heard: dict[int, tuple[int, float]] = {}
+        """Of each rank its count of reports, and since when it is that."""
+        self._thread: threading.Thread | None = None
+        if ranks.world > 1:
+            self._board = board(ranks, patience=max(10.0, self._seconds / 10))
+            self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
 
     def __enter__(self) -> "Watch":
-        self._thread.start()
+        if self._thread is not None:
+            self._thread.start()
         return self
 
     def __exit__(
@@ -66,7 +81,8 @@ class Watch:
         trace: TracebackType | None,
     ) -> None:
         self._done.set()
-        self._thread.join(timeout=5)
+        if self._thread is not None:
+            self._thread.join(timeout=5)
 
     def step(self, step: int) -> None:
         """The main thread has come to a step."""
@@ -80,39 +96,42 @@ class Watch:
             now = time.monotonic()
             if here != place or self._was_suspended(now):
                 place, since = here, now
-            still = now - since
+            own = self._standing(frames, now - since)
             if looks % LOOKS_BETWEEN_WORDS == 0:
-                self._tell(frames)
+                self._report(own)
+                self._check(own)
             looks += 1
-            if still > self._seconds:
-                self._end(frames)
 
     def _was_suspended(self, now: float) -> bool:
         """Whether this process did not run for a while: then its main thread did not either."""
         before, self._looked = self._looked, now
         return now - before > self._look * LOOKS_BETWEEN_WORDS
 
-    def _tell(self, frames: list[FrameType]) -> None:
-        self._words += 1
-        said = Standing(self._words, self._step, _where(frames), _is_in_torch(frames))
-        if self._board is not None:
-            try:
-                self._board.write(str(self._ranks.rank), json.dumps(asdict(said)))
-            except RuntimeError:
-                self._leave(UNREACHABLE)
+    def _standing(self, frames: list[FrameType], still: float) -> Standing:
+        waits = may_wait(frames, self._ranks.device.type)
+        return Standing(self._words, self._step, _where(frames), still, waits)
 
-    def _end(self, frames: list[FrameType]) -> None:
-        """The main thread stands still: find out on whom all wait."""
-        before = self._all(frames)
-        self._done.wait(self._look * LOOKS_BETWEEN_WORDS * 3)
-        after = self._all(frames)
-        frozen = [r for r, said in after.items() if r in before and said.words == before[r].words]
-        frozen = [rank for rank in frozen if rank != self._ranks.rank]
-        behind = [rank for rank, said in after.items() if not said.waits]
-        named = frozen or behind or list(after)
-        what = "does not answer" if frozen else "stands still"
+    def _report(self, own: Standing) -> None:
+        self._words += 1
+        with suppress(RuntimeError):  # that rank 0 is gone counts once this rank waits
+            self._board.write(str(self._ranks.rank), json.dumps(asdict(own)))
+
+    def _check(self, own: Standing) -> None:
+        """End the run if this rank has waited for long, in vain."""
+        if not own.waits or own.still < self._seconds / 2:
+            self._heard.clear()
+            return
+        found = self._ask_all()
+        late = own.still > self._seconds
+        if found is None and late:
+            self._leave(UNREACHABLE)
+        if found is None or not late:
+            return
+        named, what = at_fault(found, self._ranks.rank, self._seconds)
+        if not named:
+            return
         listing = "\n  ".join(
-            f"rank {rank}: step {said.step + 1}, at {said.where}" for rank, said in after.items()
+            f"rank {rank}: step {said.step + 1}, at {said.where}" for rank, said in found.items()
         )
         self._leave(
             f"no progress for {self._seconds / 60:.3g} minutes (train.hang_minutes): "
@@ -120,21 +139,25 @@ class Watch:
             f"  {listing}"
         )
 
-    def _all(self, frames: list[FrameType]) -> dict[int, Standing]:
-        """What every rank said last."""
-        self._tell(frames)
-        if self._board is None:
-            return {0: Standing(self._words, self._step, _where(frames), False)}
+    def _ask_all(self) -> "dict[int, Standing] | None":
+        """What every rank reported last, and which do so no more; none where rank 0 is gone."""
         keys = [str(rank) for rank in range(self._ranks.world)]
         try:
-            words = self._board.read(keys)
+            found = [Standing(**json.loads(word)) for word in self._board.read(keys)]
         except (RuntimeError, TimeoutError):
-            self._leave(UNREACHABLE)
-            raise
-        return {rank: Standing(**json.loads(word)) for rank, word in enumerate(words)}
+            return None
+        finally:
+            self._looked = time.monotonic()  # this thread waited: the process was not suspended
+        for rank, said in enumerate(found):
+            if self._heard.get(rank, (-1, 0.0))[0] != said.words:
+                self._heard[rank] = said.words, self._looked
+        return {
+            rank: replace(said, silent=self._looked - self._heard[rank][1])
+            for rank, said in enumerate(found)
+        }
 
     def _leave(self, why: str) -> None:
-        """End this process, whose main thread cannot; the first rank has the word."""
+        """End this process, whose main thread cannot; the first rank reports first."""
         if self._ranks.rank:
             self._done.wait(self._look * LOOKS_BETWEEN_WORDS)
         if not self._done.is_set():
@@ -144,10 +167,24 @@ class Watch:
             os._exit(1)
 
 
+def at_fault(found: Mapping[int, Standing], own: int, seconds: float) -> tuple[list[int], str]:
+    """The ranks for which rank `own` waits in vain; none where the one it waits for is at work."""
+    others = {rank: said for rank, said in found.items() if rank != own}
+    frozen = [rank for rank, said in others.items() if said.silent > seconds / 3]
+    if frozen:
+        return frozen, "does not answer"
+    busy = {rank: said for rank, said in others.items() if not said.waits}
+    if busy:
+        return [rank for rank, said in busy.items() if said.still > seconds], "stands still"
+    if all(said.still > seconds for said in others.values()):  # each waits for another
+        return list(found), "stands still"
+    return [], ""
+
+
 class Board:
     """A store in rank 0's process that all ranks write to and read.
 
-    A thread asks it: where rank 0's process is frozen, it does not answer for ever.
+    A thread of its own talks to it: the store of a frozen process never answers.
     """
 
     def __init__(self, store: TCPStore, patience: float) -> None:
@@ -157,12 +194,11 @@ class Board:
         threading.Thread(target=self._serve, name="board", daemon=True).start()
 
     def write(self, key: str, word: str) -> None:
-        """Leave a word, unless the one before is still on its way."""
-        if self._written is not None:
-            if not self._written.done():
-                return
-            self._written.result()
-        self._written = self._ask(lambda: self._store.set(key, word))
+        """Send a report, unless the one before is still on its way."""
+        if self._written is None or self._written.done():
+            before, self._written = self._written, self._ask(lambda: self._store.set(key, word))
+            if before is not None:
+                before.result()
 
     def read(self, keys: Sequence[str]) -> list[bytes]:
         """What was written last under each key."""
@@ -183,10 +219,8 @@ class Board:
                 answer.set_exception(error)
 
 
-def _board(ranks: Ranks, patience: float) -> Board | None:
+def board(ranks: Ranks, patience: float) -> Board:
     """At a free port of rank 0's machine."""
-    if ranks.world == 1:
-        return None
     host, time_limit = os.environ.get("MASTER_ADDR", "127.0.0.1"), timedelta(seconds=patience)
     if ranks.is_first:
         store = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=time_limit)
@@ -214,5 +248,14 @@ def _where(frames: list[FrameType]) -> str:
     return f"{line} ({frames[0].f_code.co_qualname})"
 
 
-def _is_in_torch(frames: list[FrameType]) -> bool:
-    return bool(frames) and TORCH in Path(frames[0].f_code.co_filename).parents
+def may_wait(frames: list[FrameType], device_type: str) -> bool:
+    """Whether the main thread may be waiting for other ranks: in PyTorch or in our collectives.
+
+    On a GPU it also waits wherever it gives the device work or asks for a result, and the device in
+    turn for the others' devices.
+    """
+    if not frames:
+        return False
+    file = Path(frames[0].f_code.co_filename)
+    places = (TORCH, *COLLECTIVES, *(DEVICE_WORK if device_type == "cuda" else ()))
+    return any(place == file or place in file.parents for place in places)

@@ -183,6 +183,19 @@ def test_a_rank_that_hangs_is_named_in_bounded_time(
 def test_updates_that_are_not_finite_on_one_rank_are_left_out_on_all(
     toy: Path, tmp_path: Path
 ) -> None:
+@pytest.mark.parametrize(
+    ("fault", "processes"),
+    [("call 0 3", 1), ("call all 3", 2), pytest.param("work 1 3", 2, marks=pytest.mark.long)],
+)
+def test_a_long_call_for_which_no_rank_waits_ends_nothing(
+    fault: str, processes: int, toy: Path, tmp_path: Path
+) -> None:
+    """Nor does a rank that is at work, while another waits for it."""
+    args = options(toy, tmp_path, "run", train__hang_minutes="0.08", train__steps="4")
+    succeed(run(faulty(fault, args, processes=processes)))
+    assert lines(tmp_path, "run") == 4
+
+
     args = options(toy, tmp_path, "run", train__steps="8", checkpoint__every="4")
     succeed(run(faulty("nan 1 3,4", args)))
     assert [record.get("train/skipped") for record in metrics(tmp_path, "run")] == [

@@ -1,9 +1,11 @@
 """Training with one thing going wrong: `faulty.py KIND RANK STEPS -- the flags of training`.
 
-KIND is what happens on that rank at each of STEPS (3 or 3,4,5): `nan` breaks its vectors, `sleep`
-never comes back, `memory` finds none left, `freeze` stops the process as a lost node would be.
+KIND is what happens on that rank (or on `all`) at each of STEPS (3 or 3,4,5): `nan` breaks its
+vectors, `sleep` never comes back, `memory` finds none left, `freeze` stops the process as a lost
+node would be, `call` is one C call of 12 seconds, `work` as long a computation of many calls.
 """
 
+import json
 import os
 import signal
 import sys
@@ -15,10 +17,21 @@ import torch
 from hybrid_dist import train
 from hybrid_dist.training import update
 
+LONG = 12.0
+
+
+def work_for(seconds: float) -> None:
+    """The main thread is now here, now there, as in an evaluation of its own."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        json.loads(json.dumps(list(range(1000))))
+        time.sleep(0.01)
+        sum(range(100_000))
+
 
 def main() -> None:
     kind, rank, steps = sys.argv[1:4]
-    here = int(os.environ.get("RANK", "0")) == int(rank)
+    here = rank in ("all", os.environ.get("RANK", "0"))
     wanted = {int(step) for step in steps.split(",")}
     whole_update, whole_loss = update.Updater.update, update.contrastive_loss
     now = {"step": 0}
@@ -28,6 +41,10 @@ def main() -> None:
         if here and now["step"] in wanted:
             if kind == "sleep":
                 time.sleep(1000)
+            if kind == "call":
+                time.sleep(LONG)
+            if kind == "work":
+                work_for(LONG)
             if kind == "memory":
                 raise torch.OutOfMemoryError("CUDA out of memory")
             if kind == "freeze":
