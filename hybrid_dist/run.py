@@ -30,16 +30,17 @@ from hybrid_dist.tracking.metrics_log import MetricsLog
 from hybrid_dist.tracking.terminal import Terminal
 from hybrid_dist.tracking.wandb_run import WandbRun
 from hybrid_dist.tracking.warned import name_ranks
-from hybrid_dist.training.checkpoint import Checkpoints, Progress
+from hybrid_dist.training.checkpoint import Checkpoints
 from hybrid_dist.training.export import Exporter
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.health import Health
 from hybrid_dist.training.loop import train
 from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.optimizer import adamw
+from hybrid_dist.training.progress import Progress
 from hybrid_dist.training.requests import Requests
 from hybrid_dist.training.run_folder import RunFolder
-from hybrid_dist.training.selection import Evaluate, Judge, Selection
+from hybrid_dist.training.selection import Evaluate, Judge, Selection, taken_up
 from hybrid_dist.training.state import TrainingState
 from hybrid_dist.training.step_log import StepLog
 from hybrid_dist.training.update import Updater
@@ -176,7 +177,8 @@ def _train(
         config.checkpoint.on_failure,
         terminal.say,
     )
-    progress = _resume(config, checkpoints, terminal)
+    judge = _judge(materials.evaluation)
+    progress = _resume(config, checkpoints, judge, folder, ranks, terminal)
     lengths = materials.plan.batch(progress.step).lengths
     share = deal(lengths, ranks.rank, ranks.world, config.train.chunk_size)
     ranks.agree({"the step to go on from": progress.step, "its chunks": len(share.chunks)})
@@ -196,7 +198,7 @@ def _train(
         log,
         feed(*materials.dev) if materials.dev else None,
         _evaluated(evaluation, ranks, wandb) if evaluation else None,
-        _judge(evaluation),
+        judge,
         config.eval.patience,
         terminal.say,
     )
@@ -281,12 +283,29 @@ def _model(config: Config, model_config: Any) -> BiEncoder:
     return BiEncoder(encoder, config.loss.temperature, config.loss.learn_temperature)
 
 
-def _resume(config: Config, checkpoints: Checkpoints, terminal: Terminal) -> Progress:
+def _resume(
+    config: Config,
+    checkpoints: Checkpoints,
+    judge: Judge,
+    folder: RunFolder,
+    ranks: Ranks,
+    terminal: Terminal,
+) -> Progress:
     checkpoint = checkpoints.find(config.checkpoint.resume)
     if checkpoint is None:
         return Progress()
     progress = checkpoints.load(checkpoint)
+    if progress.step > config.train.steps:
+        raise UserError(
+            f"train.steps: is {config.train.steps}, but {checkpoint} is trained to step "
+            f"{progress.step}; give {progress.step} or more, or choose another checkpoint"
+        )
     done = progress.step >= config.train.steps
+    evaluates = bool(config.eval.every) and not done
+    model_is_there = ranks.first_decides(folder.model.is_dir)
+    progress, why = taken_up(progress, judge, evaluates, model_is_there)
+    if why is not None:
+        terminal.say(why)
     more = f"; that is all of train.steps, {config.train.steps}" if done else ""
     terminal.say(f"resumed from {checkpoint}, step {progress.step}{more}")
     return progress

@@ -24,7 +24,7 @@ end_or_go_on() {
         [[ -z $told ]] || code=0
         exit "$code"
     fi
-    step=$(cat "$run/checkpoints/latest" 2>/dev/null || echo none)
+    step=$(cut -d' ' -f1 "$run/checkpoints/latest" 2>/dev/null || echo none)
     [[ ! -f $counted ]] || read -r last count <"$counted"
     if [[ $last == "$step" ]]; then count=$((count + 1)); else count=1; fi
     if ((count > ${MAX_REQUEUES_WITHOUT_PROGRESS:-3})); then

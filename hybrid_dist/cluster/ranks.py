@@ -3,15 +3,17 @@
 import atexit
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
-from hybrid_dist.errors import LaunchError
+from hybrid_dist.errors import LaunchError, UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,26 @@ class Ranks:
         box = [thing]
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
+
+    def first_decides(self, action: Callable[[], T]) -> T:
+        """Run something on the first rank: its result, or its refusal, is that of every rank."""
+        found: T | None = None
+        refusal = None
+        if self.is_first:
+            try:
+                found = action()
+            except UserError as error:
+                refusal = str(error)
+        found, refusal = self.from_first((found, refusal))
+        if refusal is not None:
+            raise UserError(refusal)
+        return cast(T, found)
+
+    def refuse_together(self, problem: str | None) -> None:
+        """Refuse on every rank if any has a problem, so that none goes on and waits for it."""
+        problems = {rank: told for rank, told in enumerate(self.gather(problem)) if told}
+        for rank, told in problems.items():
+            raise UserError(told if len(problems) == self.world else f"rank {rank}: {told}")
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         """The elementwise sum over ranks of arrays of one shape, on every rank."""

@@ -1,12 +1,10 @@
 """Checkpoints: written beside, then renamed; for a damaged one the one before is taken."""
 
 import hashlib
-import json
 import os
-import re
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,25 +12,23 @@ from safetensors import SafetensorError
 
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
+from hybrid_dist.training import manifest
+from hybrid_dist.training.manifest import (
+    LATEST,
+    MANIFEST,
+    NAME,
+    DamagedError,
+    Manifest,
+    latest_step,
+    not_readable,
+    step_of,
+    write_latest,
+)
+from hybrid_dist.training.progress import Progress
 from hybrid_dist.training.state import Write
 
-MANIFEST, LATEST, DRAFT = "manifest.json", "latest", ".tmp"
-NAME = re.compile(r"step-\d{6,}")
-LAYOUT = 2
-"""Of the files of a checkpoint; one of another layout is refused."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands: all that is not a tensor or a random state."""
-
-    step: int = 0
-    best: float | None = None
-    best_step: int | None = None
-    no_better: int = 0
-    """Evaluations since the best one."""
-    skipped: int = 0
-    """Updates that were left out, for their gradient was not finite."""
+DRAFT = ".tmp"
+PATH_OF_ONE = "give the path of one checkpoint, RUN/checkpoints/step-NUMBER"
 
 
 class State(Protocol):
@@ -60,7 +56,7 @@ class Checkpoints:
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint; it counts only once `latest` names it."""
-        final = self._folder / f"step-{progress.step:06d}"
+        final = self._folder / manifest.name_of(progress.step)
         draft = final.with_name(final.name + DRAFT)
         attempt = Attempt(self._ranks.is_first)
         attempt.write(lambda: _make_empty(draft))
@@ -75,35 +71,34 @@ class Checkpoints:
 
         The first rank looks, and says why it passed others over.
         """
-        found = refusal = None
-        if self._ranks.is_first:
-            try:
-                found = self._search(resume)
-            except UserError as error:
-                refusal = str(error)
-        found, refusal = self._ranks.from_first((found, refusal))
-        if refusal is not None:
-            raise UserError(refusal)
-        return found
+        return self._ranks.first_decides(lambda: self._search(resume))
 
     def load(self, folder: Path) -> Progress:
         """Bring back weights, optimizer and random states; say where the run stands."""
-        manifest = json.loads((folder / MANIFEST).read_text())
-        if manifest.get("layout") != LAYOUT:
-            raise UserError(
-                f"{folder}: was written by another version of hybrid_dist; go on with that "
-                "version, or start another run.name"
-            )
+
+        def progress() -> Progress:
+            try:
+                return manifest.read(folder).progress
+            except DamagedError as damaged:
+                raise UserError(f"{folder} {damaged}") from None
+
+        found = self._ranks.first_decides(progress)
         self._state.load(folder)
-        return Progress(**manifest["progress"])
+        return found
 
     def _search(self, resume: str) -> Path | None:
         if resume not in ("auto", "never"):
-            problem = damage(Path(resume))
-            if problem:
+            check_path(resume)
+            if problem := damage(Path(resume)):
                 raise UserError(f"checkpoint.resume: {resume} {problem}")
             return Path(resume)
-        for folder in reversed(self._timeline()):
+        try:
+            if (self._folder / LATEST).exists() and latest_step(self._folder) is None:
+                self._say(f"{self._folder / LATEST} is damaged; taking the last whole checkpoint")
+            timeline = self._timeline()
+        except OSError as error:
+            raise not_readable(self._folder, error) from None
+        for folder in reversed(timeline):
             problem = damage(folder)
             if problem is None:
                 return folder
@@ -114,8 +109,9 @@ class Checkpoints:
         """The checkpoint could not be written; those before it are as they were."""
         last: str | None = None
         if self._ranks.is_first:
-            shutil.rmtree(draft, ignore_errors=True)  # also makes room for what else is written
-            last = next((str(f) for f in reversed(self._timeline()) if not damage(f)), None)
+            _remove(draft)  # also makes room for what else is written
+            with suppress(OSError, UserError):
+                last = next((str(f) for f in reversed(self._timeline()) if not damage(f)), None)
         last = self._ranks.from_first(last)
         stands = f"the last good one is {last}" if last else "there is none before it"
         told = f"{final}: the checkpoint could not be written ({problem}); {stands}"
@@ -129,40 +125,35 @@ class Checkpoints:
     def _publish(self, draft: Path, final: Path, progress: Progress) -> None:
         """Every step is on the disk before the next one relies on it."""
         written = sorted(draft.rglob("*"), reverse=True)
-        manifest = {
-            "layout": LAYOUT,
-            "progress": asdict(progress),
-            "files": {str(f.relative_to(draft)): _checksum(f) for f in written if f.is_file()},
-        }
-        (draft / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-        for path in (draft / MANIFEST, *written, draft):
+        files = {str(f.relative_to(draft)): _checksum(f) for f in written if f.is_file()}
+        for path in written:
             _to_disk(path)
-        shutil.rmtree(final, ignore_errors=True)
+        manifest.write(draft, Manifest(progress, files))
+        _remove(final)
         draft.rename(final)
         _to_disk(self._folder)
-        pointer = self._folder / f"{LATEST}{DRAFT}"
-        pointer.write_text(final.name + "\n")
-        _to_disk(pointer)
-        pointer.replace(self._folder / LATEST)
-        _to_disk(self._folder)
+        write_latest(self._folder, progress.step)
         self._forget(progress)
 
     def _forget(self, progress: Progress) -> None:
         """Remove all but the last few and the best, and those of a future that was given up."""
         timeline = self._timeline()
         kept = timeline[-self._keep :]
-        kept += [folder for folder in timeline if _step(folder) == progress.best_step]
+        kept += [folder for folder in timeline if step_of(folder) == progress.best_step]
         for other in self._all():
             if other not in kept:
-                shutil.rmtree(other, ignore_errors=True)  # what stays is tried again next time
+                _remove(other)  # what stays is tried again next time
 
     def _timeline(self) -> list[Path]:
         """The checkpoint that `latest` names and those before it, oldest first."""
         last = latest_step(self._folder)
-        return [folder for folder in self._all() if last is None or _step(folder) <= last]
+        return [folder for folder in self._all() if last is None or step_of(folder) <= last]
 
     def _all(self) -> list[Path]:
-        return sorted((f for f in self._folder.glob("step-*") if NAME.fullmatch(f.name)), key=_step)
+        if not self._folder.exists():
+            return []
+        found = (f for f in self._folder.iterdir() if NAME.fullmatch(f.name))
+        return sorted(found, key=step_of)
 
 
 class Attempt:
@@ -183,39 +174,66 @@ class Attempt:
 
 
 def _make_empty(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    _remove(folder)
     folder.mkdir(parents=True)
 
 
-def _step(folder: Path) -> int:
-    return int(folder.name.removeprefix("step-"))
+def _remove(path: Path) -> None:
+    """A folder, or a link to one that lies elsewhere, which is left as it is."""
+    if path.is_symlink():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint, in words that follow its name; none when it is whole."""
     try:
-        files = json.loads((folder / MANIFEST).read_text())["files"]
-    except (OSError, ValueError, KeyError):
-        return f"is no whole checkpoint (its {MANIFEST} cannot be read)"
+        files = manifest.read(folder).files
+    except DamagedError as damaged:
+        return str(damaged)
     for name, checksum in files.items():
-        file = folder / name
-        if not file.is_file():
+        try:
+            found = _checksum(folder / name)
+        except (FileNotFoundError, NotADirectoryError):
             return f"lacks {name}"
-        if _checksum(file) != checksum:
+        except PermissionError as error:
+            raise not_readable(folder / name, error) from None
+        except OSError as error:
+            return f"is damaged: {name} cannot be read ({error.strerror})"
+        if found != checksum:
             return f"is damaged: {name} is not what was written"
     return None
 
 
-def latest_step(folder: Path) -> int | None:
-    """The step that `latest` names in a folder of checkpoints; none where it names none."""
+def check_path(resume: str) -> None:
+    """Refuse a path that leads to no checkpoint, and say what it leads to."""
+    path, refused = Path(resume), f"checkpoint.resume: {resume} is no checkpoint"
     try:
-        named = (folder / LATEST).read_text(errors="replace").strip()
-    except OSError:
-        return None
-    return _step(Path(named)) if NAME.fullmatch(named) else None
+        if (path / MANIFEST).is_file():
+            return
+        inside = {f.name for f in path.iterdir()}
+    except (FileNotFoundError, ValueError):
+        raise UserError(f"{refused}: it is not there (auto, never or a path)") from None
+    except NotADirectoryError:
+        raise UserError(f"{refused} but a file; {PATH_OF_ONE}") from None
+    except OSError as error:
+        raise not_readable(path, error) from None
+    if "checkpoints" in inside or any(map(NAME.fullmatch, inside)):
+        raise UserError(f"{refused} but a folder that holds some; {PATH_OF_ONE}")
+    if "config.json" in inside:
+        raise UserError(
+            f"{refused} but a model, without the optimizer's state; to start from its weights, set "
+            "model.name_or_path to it"
+        )
+    raise UserError(
+        f"checkpoint.resume: {resume} is no whole checkpoint (it has no {MANIFEST}); {PATH_OF_ONE}"
+    )
 
 
 def _checksum(file: Path) -> str:
+    if not file.is_file():
+        raise FileNotFoundError(file)
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 

@@ -12,9 +12,11 @@ from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.retriever import Retriever
 from hybrid_dist.model.settings import Settings
 from hybrid_dist.model.tokens import TextTokens
-from hybrid_dist.training.checkpoint import MANIFEST, damage
+from hybrid_dist.training.checkpoint import damage
 from hybrid_dist.training.export import BACKBONE
+from hybrid_dist.training.manifest import MANIFEST
 from hybrid_dist.training.state import WEIGHTS, tensors_file
+from hybrid_dist.training.tensors import UnfitError, check, names_in, whole_shape
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -40,16 +42,18 @@ def load(folder: Path, device: torch.device) -> Retriever:
     model = from_yaml(described).model
     config = read_config(model)
     encoder = build(replace(model, init="scratch"), config)
-    weights = load_file(tensors_file(folder, WEIGHTS))
-    own = {name: w for name, w in weights.items() if name.startswith(BACKBONE)}
+    file = tensors_file(folder, WEIGHTS)
     named = {f"encoder.{name}": parameter for name, parameter in encoder.named_parameters()}
-    if {n: w.shape for n, w in own.items()} != {n: p.shape for n, p in named.items()}:
+    try:
+        others = [name for name in names_in(file) if not name.startswith(BACKBONE)]
+        check(file, {n: whole_shape(p) for n, p in named.items()}, beside=others)
+    except UnfitError as unfit:
         raise UserError(
-            f"{folder}: is not of the model that {model.name_or_path} now is; was that folder "
-            "written anew since?"
-        )
+            f"{file}: {unfit} ({model.name_or_path}; was that folder written anew since?)"
+        ) from None
+    weights = load_file(file)
     with torch.no_grad():
         for name, parameter in named.items():
-            parameter.copy_(own[name])
+            parameter.copy_(weights[name])
     settings = Settings.of(model)
     return Retriever(str(folder), encoder, TextTokens.load(model.name_or_path, settings), device)

@@ -11,8 +11,8 @@ import torch
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.data.store import Store
 from hybrid_dist.errors import UserError
-from hybrid_dist.training.checkpoint import Progress
 from hybrid_dist.training.feed import Work
+from hybrid_dist.training.progress import Progress
 from hybrid_dist.training.update import Result
 
 IN_A_ROW = 20

@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 from hybrid_dist.config import Config
-from hybrid_dist.training.checkpoint import Checkpoints, Progress
+from hybrid_dist.training.checkpoint import Checkpoints
 from hybrid_dist.training.export import Exporter
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.health import Health
+from hybrid_dist.training.progress import Progress
 from hybrid_dist.training.requests import Requests
 from hybrid_dist.training.selection import Selection
 from hybrid_dist.training.step_log import StepLog

@@ -31,6 +31,21 @@ def set_random_state(states: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(_tensor(states["cuda"]), device)
 
 
+def state_problem(states: Any, device: torch.device) -> str | None:
+    """Why generators cannot go on from what was read; none where they can. Changes none of them."""
+    try:
+        version, words, gauss = states["python"]
+        random.Random().setstate((version, tuple(words), gauss))
+        name, words, *rest = states["numpy"]
+        np.random.RandomState().set_state((name, np.array(words, dtype=np.uint32), *rest))
+        torch.Generator().set_state(_tensor(states["torch"]))
+        if device.type == "cuda" and "cuda" in states:
+            torch.Generator(device).set_state(_tensor(states["cuda"]))
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+        return f"cannot be taken up ({type(error).__name__}: {error})"
+    return None
+
+
 def _hex(state: torch.Tensor) -> str:
     return state.numpy().tobytes().hex()
 

@@ -14,7 +14,8 @@ from hybrid_dist.config import Config, other_run
 from hybrid_dist.config_file import from_yaml, to_yaml
 from hybrid_dist.errors import UserError
 from hybrid_dist.tracking.files import write_whole
-from hybrid_dist.training.checkpoint import latest_step
+from hybrid_dist.training.checkpoint import check_path
+from hybrid_dist.training.manifest import latest_step
 
 SECONDS_FOR_LOST_NODES = 150
 BEFORE_A_RUN = {".lock", "config.yaml.tmp"}
@@ -57,8 +58,8 @@ class RunFolder:
     def check(self) -> None:
         """Refuse to go on in a folder that holds another run. Writes nothing."""
         resume = self._config.checkpoint.resume
-        if resume not in ("auto", "never") and not (Path(resume) / "manifest.json").is_file():
-            raise UserError(f"checkpoint.resume: {resume} is no checkpoint (auto, never or a path)")
+        if resume not in ("auto", "never"):
+            check_path(resume)
         recorded = self.path / "config.yaml"
         if recorded.exists() and not self.metrics.exists() and not self.checkpoints.exists():
             return  # it was described and never begun

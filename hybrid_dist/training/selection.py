@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from hybrid_dist.config import DEV_LOSS
-from hybrid_dist.training.checkpoint import Progress
 from hybrid_dist.training.export import Exporter
 from hybrid_dist.training.feed import Feed
+from hybrid_dist.training.progress import Progress
 from hybrid_dist.training.step_log import StepLog
 from hybrid_dist.training.update import Updater
 
@@ -30,14 +30,48 @@ class Judge:
 
     def judged(self, progress: Progress, value: float) -> Progress:
         """Where a run stands after an evaluation at its step."""
+        progress = self.named_in(progress)
         if self._prefers(value, progress.best):
             return replace(progress, best=value, best_step=progress.step, no_better=0)
         return replace(progress, no_better=progress.no_better + 1)
 
+    def named_in(self, progress: Progress) -> Progress:
+        """The same with this figure as the one that chooses."""
+        return replace(progress, metric=self.figure, higher_is_better=self.higher_is_better)
+
+    def chose(self, progress: Progress) -> bool:
+        return (progress.metric, progress.higher_is_better) == (self.figure, self.higher_is_better)
+
     def _prefers(self, value: float, best: float | None) -> bool:
-        if best is None:
-            return not math.isnan(value)
+        if best is None or not math.isfinite(value):
+            return math.isfinite(value)
         return value > best if self.higher_is_better else value < best
+
+
+def taken_up(
+    progress: Progress, judge: Judge, evaluates: bool, model_is_there: bool
+) -> tuple[Progress, str | None]:
+    """A resumed run's progress, with a selection that goes on or starts anew; and why, to be said.
+
+    Scores of two figures cannot be compared. `evaluates`: evaluations are still to come; else the
+    model that was chosen before stays.
+    """
+    if progress.best is not None and not model_is_there:  # as of a checkpoint of another run
+        anew = replace(progress, best=None, best_step=None, no_better=0)
+        return anew, "the best model so far is not in this run's folder: the selection starts anew"
+    if progress.metric is None:
+        if progress.best is None and not progress.no_better:
+            return progress, None
+        return judge.named_in(progress), (
+            f"the checkpoint does not say what its best score is of; taken to be {judge.figure}"
+        )
+    if judge.chose(progress) or not evaluates:
+        return progress, None
+    anew = replace(progress, best=None, best_step=None, no_better=0)
+    return judge.named_in(anew), (
+        f"eval.metric: was {progress.metric} and is {judge.figure}, which cannot be compared; the "
+        f"selection of the best model starts anew (so far it was that of step {progress.best_step})"
+    )
 
 
 def _random_state_kept() -> AbstractContextManager[None]:

@@ -5,7 +5,9 @@ any strategy on any number of ranks goes on from them. Nothing in them is code.
 """
 
 import json
+import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,12 +20,17 @@ from torch.nn import functional
 
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
-from hybrid_dist.training.random_state import random_state, set_random_state
+from hybrid_dist.runtime.files import read_json
+from hybrid_dist.training.progress import MOST_STEPS
+from hybrid_dist.training.random_state import random_state, set_random_state, state_problem
+from hybrid_dist.training.tensors import UnfitError, check, check_counts, names_in, whole_shape
 
 WEIGHTS, STEP = "weights", "step"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 PARTS = (WEIGHTS, *MOMENTS, STEP)
 RANDOM, SCALER = "random.json", "scaler.json"
+SCALES = ("scale", "cur_scale")
+"""What PyTorch's and DeepSpeed's scalers call the factor itself."""
 
 Write = Callable[[Callable[[], Any]], None]
 """Runs what writes a file, on the rank that writes."""
@@ -65,29 +72,50 @@ class TrainingState:
                 value = self._keeper.get(part, parameter)
                 if value is not None and self._ranks.is_first:
                     tensors[name] = _copied(value)
-            write(lambda part=part, tensors=tensors: save_file(tensors, tensors_file(folder, part)))  # type: ignore[misc]
+            write(partial(save_file, tensors, tensors_file(folder, part)))
         states = self._ranks.gather(random_state(self._ranks.device))
         write(lambda: (folder / RANDOM).write_text(json.dumps(states)))
         scale = numbers(self._keeper.scaler())
         write(lambda: (folder / SCALER).write_text(json.dumps(scale)))
 
     def load(self, folder: Path) -> None:
-        """Every rank reads the files, tensor by tensor, and keeps what its strategy gives it."""
+        """Every rank reads the files, tensor by tensor, and keeps what its strategy gives it.
+
+        All of it is checked before anything is changed; what one rank cannot take none takes.
+        """
+        random, scale = self._checked(folder)
         for part in PARTS:
             with safe_open(tensors_file(folder, part), framework="pt") as tensors:
                 names = set(tensors.keys())
-                if part == WEIGHTS and names != set(self._parameters):
-                    odd = sorted(names ^ set(self._parameters))[0]
-                    raise UserError(f"{folder}: is of another model; one of both lacks {odd}")
                 for name, parameter in self._parameters.items():
                     if name in names:
                         value = tensors.get_tensor(name).to(self._ranks.device)
                         self._keeper.put(part, parameter, value)
-        states = json.loads((folder / RANDOM).read_text())
-        if self._ranks.rank < len(states):  # a rank that is new draws as it would at the start
-            set_random_state(states[self._ranks.rank], self._ranks.device)
-        scale = json.loads((folder / SCALER).read_text())
+        if random is not None:
+            set_random_state(random, self._ranks.device)
         set_numbers(self._keeper.scaler(), scale)
+
+    def _checked(self, folder: Path) -> tuple[dict[str, Any] | None, dict[str, float]]:
+        """This rank's random state, where the file has one, and the loss scale."""
+        random: dict[str, Any] | None = None
+        scale: dict[str, float] = {}
+        file, problem = folder, None
+        try:
+            shapes = {name: whole_shape(p) for name, p in self._parameters.items()}
+            check(file := tensors_file(folder, WEIGHTS), shapes)
+            met = names_in(file := tensors_file(folder, STEP)) & shapes.keys()
+            for part in MOMENTS:  # AdamW has none of parameters that never had a gradient
+                check(file := tensors_file(folder, part), {name: shapes[name] for name in met})
+            check(file := tensors_file(folder, STEP), dict.fromkeys(met, ()))
+            check_counts(file, sorted(met), MOST_STEPS)
+            random = _random(file := folder / RANDOM, self._ranks)
+            scale = read_scale(file := folder / SCALER)
+        except UnfitError as unfit:
+            problem = f"{file}: {unfit}"
+        except UserError as error:
+            problem = str(error)
+        self._ranks.refuse_together(problem)
+        return random, scale
 
 
 class TorchKeeper:
@@ -208,6 +236,31 @@ class ZeroKeeper:
                 if hasattr(group[0], "_hp_mapping"):
                     lazy_init_hp_params_optimizer_state(group, flat, self._state)
             self._linked = True
+
+
+def _random(file: Path, ranks: Ranks) -> dict[str, Any] | None:
+    """This rank's random state; a rank that is new draws as it would at the start."""
+    states = read_json(file)
+    if not isinstance(states, list):
+        raise UnfitError("is damaged; it is no list of random states")
+    if ranks.rank >= len(states):
+        return None
+    if problem := state_problem(states[ranks.rank], ranks.device):
+        raise UnfitError(f"is damaged; the random state of rank {ranks.rank} {problem}")
+    found: dict[str, Any] = states[ranks.rank]
+    return found
+
+
+def read_scale(file: Path) -> dict[str, float]:
+    """What a scaler had learned, every number of it checked."""
+    scale = read_json(file)
+    if not isinstance(scale, dict):
+        raise UnfitError("is damaged; it is no set of numbers")
+    for name, value in scale.items():
+        finite = isinstance(value, int | float) and math.isfinite(value)
+        if not finite or (name in SCALES and value <= 0):
+            raise UnfitError(f"is damaged; {name} is {value!r}")
+    return scale
 
 
 def _copied(value: Tensor) -> Tensor:

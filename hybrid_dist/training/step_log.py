@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from hybrid_dist.cluster.ranks import Ranks
-from hybrid_dist.training.checkpoint import Progress
 from hybrid_dist.training.feed import Work
 from hybrid_dist.training.meters import Meters
+from hybrid_dist.training.progress import Progress
 from hybrid_dist.training.update import Result
 
 Write = Callable[[dict[str, Any]], None]

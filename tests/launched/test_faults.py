@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hybrid_dist.training.checkpoint import damage
+from hybrid_dist.training.manifest import latest_step
 from tests.launched.launch import (
     is_running,
     kill,
@@ -48,7 +49,9 @@ def lines(runs: Path, name: str) -> int:
 
 def latest(runs: Path, name: str) -> int:
     """The step of the last checkpoint."""
-    return int((runs / name / "checkpoints/latest").read_text().strip().removeprefix("step-"))
+    step = latest_step(runs / name / "checkpoints")
+    assert step is not None
+    return step
 
 
 def handles(pid: int, number: signal.Signals) -> bool:
@@ -84,7 +87,7 @@ def test_a_signal_to_the_launcher_saves_and_leaves_word(
     assert f"stopped by {number.name}" in done.output, done.output
     step = lines(tmp_path, "run")
     assert marker(tmp_path, "run") == {"step": step, "reason": number.name}
-    assert (tmp_path / "run/checkpoints/latest").read_text() == f"step-{step:06d}\n"
+    assert latest(tmp_path, "run") == step
     assert not list((tmp_path / "run/checkpoints").glob("*.tmp"))
 
 
@@ -180,9 +183,6 @@ def test_a_rank_that_hangs_is_named_in_bounded_time(
     assert time.monotonic() - since < 90
 
 
-def test_updates_that_are_not_finite_on_one_rank_are_left_out_on_all(
-    toy: Path, tmp_path: Path
-) -> None:
 @pytest.mark.parametrize(
     ("fault", "processes"),
     [("call 0 3", 1), ("call all 3", 2), pytest.param("work 1 3", 2, marks=pytest.mark.long)],
@@ -196,6 +196,9 @@ def test_a_long_call_for_which_no_rank_waits_ends_nothing(
     assert lines(tmp_path, "run") == 4
 
 
+def test_updates_that_are_not_finite_on_one_rank_are_left_out_on_all(
+    toy: Path, tmp_path: Path
+) -> None:
     args = options(toy, tmp_path, "run", train__steps="8", checkpoint__every="4")
     succeed(run(faulty("nan 1 3,4", args)))
     assert [record.get("train/skipped") for record in metrics(tmp_path, "run")] == [
@@ -230,7 +233,7 @@ def test_many_such_updates_end_the_run_with_the_uids(toy: Path, tmp_path: Path) 
     told = json.loads((tmp_path / "run/not_finite.json").read_text())
     assert told["step"] == 27
     assert len(set(told["uids"])) == 33
-    assert (tmp_path / "run/checkpoints/latest").read_text() == "step-000005\n"
+    assert latest(tmp_path, "run") == 5
     assert not (tmp_path / "run/model").exists()
 
 

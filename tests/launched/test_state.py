@@ -1,24 +1,99 @@
 """The training state does not know the strategy: what one wrote another goes on from."""
 
+import hashlib
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
+from hybrid_dist.training import manifest
 from tests.launched.launch import TORCHRUN, run, train
-from tests.launched.test_training import column, options, succeed
+from tests.launched.test_training import column, metrics, options, succeed
 
 SHARDED = str(Path(__file__).with_name("scripts") / "sharded_state.py")
 
 
 def test_fsdp2s_state_goes_on_sharded_and_whole(tmp_path: Path) -> None:
     """PyTorch's own fully_shard: Accelerate offers it on GPUs only."""
-    done = succeed(run([*TORCHRUN, "2", SHARDED, str(tmp_path)]))
+    (tmp_path / "state").mkdir()
+    done = succeed(run([*TORCHRUN, "2", SHARDED, str(tmp_path / "state")]))
     found = re.findall(r"RESULT (\w+) (\S+) on rank", done.output)
     assert sorted(name for name, _ in found) == ["sharded", "sharded", "whole", "whole"]
     for name, worst in found:
         assert float(worst) <= (0 if name == "sharded" else 1e-6), found
+
+    told = re.findall(r"REFUSED on rank (\d), unchanged (\w+): rank 1: (\S+): (.*)", done.output)
+    assert sorted(rank for rank, *_ in told) == ["0", "1"], "what one rank cannot take none takes"
+    for _, unchanged, file, why in told:
+        assert unchanged == "True"
+        assert file.endswith("exp_avg.safetensors")
+        assert why == "is of another model; blocks.0.one.bias is 1 in it and 5 here"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "processes"),
+    [
+        ("zero3", 2),
+        pytest.param("", 1, marks=pytest.mark.long),
+        pytest.param("cpu", 2, marks=pytest.mark.long),
+        pytest.param("zero1", 2, marks=pytest.mark.long),
+        pytest.param("zero2", 2, marks=pytest.mark.long),
+    ],
+)
+def test_a_crafted_checkpoint_is_refused_by_all_ranks(
+    launcher: str, processes: int, toy: Path, tmp_path: Path
+) -> None:
+    """Its checksums are right, but a bias of one number would be broadcast."""
+    changed = {"optim__schedule": "constant", "checkpoint__every": "2"}
+    succeed(train(options(toy, tmp_path, "run", **changed, train__steps="2")))
+    folder = tmp_path / "run/checkpoints/step-000002"
+    weights = load_file(folder / "weights.safetensors")
+    name = next(name for name, value in weights.items() if value.ndim == 1)
+    weights[name] = torch.ones(1)
+    save_file(weights, folder / "weights.safetensors")
+    whole = manifest.read(folder)
+    checksum = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    files = whole.files | {"weights.safetensors": checksum}
+    manifest.write(folder, manifest.Manifest(whole.progress, files))
+    done = train(options(toy, tmp_path, "run", **changed, train__steps="4"), launcher, processes)
+    assert done.code != 0
+    assert f"weights.safetensors: is of another model; {name} is 1 in it" in done.output
+    assert "hybrid_dist.train: error" in done.output
+    assert not done.output.partition("hybrid_dist.train: error")[0].count("Traceback")
+    assert len(column(tmp_path, "run", "step")) == 2
+
+
+@pytest.mark.long
+def test_another_metric_starts_the_selection_anew(toy: Path, tmp_path: Path) -> None:
+    changed = {"optim__schedule": "constant", "eval__every": "2", "eval__tasks": f"toy:{toy}"}
+    succeed(train(options(toy, tmp_path, "run", **changed, train__steps="4")))
+    changed["eval__metric"] = "bias.rank_distance.mean"
+    done = succeed(train(options(toy, tmp_path, "run", **changed, train__steps="6")))
+    assert "was eval/toy/map.multilingual and is eval/toy/bias.rank_distance.mean" in done.output
+    last = [record for record in metrics(tmp_path, "run") if "eval/best" in record][-1]
+    assert (last["step"], last["eval/best_step"]) == (6, 6)
+    assert last["eval/best"] == last["eval/toy/bias.rank_distance.mean"]
+
+
+def test_a_checkpoint_of_another_run_brings_no_best_model(toy: Path, tmp_path: Path) -> None:
+    """Nor is one taken up that is trained further than this run is to be."""
+    changed = {
+        "optim__schedule": "constant",
+        "eval__every": "2",
+        "data__dev": str(toy / "dev.jsonl"),
+    }
+    changed |= {"checkpoint__every": "2", "optim__lr": "0.1"}  # so that nothing better comes
+    succeed(train(options(toy, tmp_path, "one", **changed, train__steps="2")))
+    changed["checkpoint__resume"] = str(tmp_path / "one/checkpoints/step-000002")
+    done = succeed(train(options(toy, tmp_path, "other", **changed, train__steps="3")))
+    assert "the best model so far is not in this run's folder" in done.output
+    assert (tmp_path / "other/model/model.safetensors").is_file()
+    done = train(options(toy, tmp_path, "short", **changed, train__steps="1"))
+    assert done.code == 2
+    assert "train.steps: is 1, but" in done.output and "is trained to step 2" in done.output
 
 
 CHAINS = [

@@ -92,7 +92,7 @@ class Site:
     def latest(self, name: str) -> int:
         """The step of the last checkpoint."""
         file = self.folder / "runs" / name / "checkpoints/latest"
-        return int(file.read_text().strip().removeprefix("step-"))
+        return int(file.read_text().split()[0].removeprefix("step-"))
 
     def assert_same_curve(self, name: str, other: str) -> None:
         """Step by step the same losses and gradients, but for rounding."""

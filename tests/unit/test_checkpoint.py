@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import torch
 
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
-from hybrid_dist.training.checkpoint import Checkpoints, Progress, damage, latest_step
+from hybrid_dist.training.checkpoint import Checkpoints, damage
+from hybrid_dist.training.manifest import latest_step
+from hybrid_dist.training.progress import Progress
 from hybrid_dist.training.random_state import random_state, set_random_state
 from hybrid_dist.training.state import Write, numbers, set_numbers
 
@@ -119,7 +122,7 @@ def test_a_run_sent_back_to_an_older_checkpoint_goes_on_from_there(tmp_path: Pat
     again.load(again.find(str(tmp_path / "checkpoints/step-000010")))
     again.save(Progress(step=11))
     assert again.find("auto") == tmp_path / "checkpoints/step-000011"
-    assert (tmp_path / "checkpoints/latest").read_text().strip() == "step-000011"
+    assert latest_step(tmp_path / "checkpoints") == 11
 
 
 def test_a_checkpoint_that_was_never_finished_is_not_found(tmp_path: Path) -> None:
@@ -170,17 +173,15 @@ def test_all_of_it_is_on_the_disk_before_latest_names_it(
     monkeypatch.setattr(Path, "replace", moved(replace))
     checkpoints(tmp_path).save(Progress(step=1))
     draft = "fsync checkpoints/step-000001.tmp"
-    assert sorted(done[:3]) == [
-        f"{draft}/manifest.json",
-        f"{draft}/part/model.bin",
-        f"{draft}/random.json",
-    ]
-    assert done[3:] == [
-        f"{draft}/part",
+    assert sorted(done[:3]) == [f"{draft}/part", f"{draft}/part/model.bin", f"{draft}/random.json"]
+    named = [re.sub(r"/\.([^/]+)\.\w{8}\.part", r"/draft of \1", each) for each in done[3:]]
+    assert named == [
+        f"{draft}/draft of manifest.json",
+        "to checkpoints/step-000001.tmp/manifest.json",
         draft,
         "to checkpoints/step-000001",
         "fsync checkpoints",
-        "fsync checkpoints/latest.tmp",
+        "fsync checkpoints/draft of latest",
         "to checkpoints/latest",
         "fsync checkpoints",
     ]

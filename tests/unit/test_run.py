@@ -18,11 +18,11 @@ from hybrid_dist.cluster.signals import SIGNALS, Interruption
 from hybrid_dist.config import Checkpoint, Config, Data, Log, Optim, Run, Train
 from hybrid_dist.config_file import from_yaml
 from hybrid_dist.errors import LaunchError, UserError
-from hybrid_dist.training.checkpoint import Progress
 from hybrid_dist.training.optimizer import adamw, learning_rate
+from hybrid_dist.training.progress import Progress
 from hybrid_dist.training.requests import Asked, Requests
 from hybrid_dist.training.run_folder import RunFolder
-from hybrid_dist.training.selection import Judge
+from hybrid_dist.training.selection import Judge, taken_up
 
 
 def config(tmp_path: Path, **sections: Any) -> Config:
@@ -185,11 +185,46 @@ def test_a_signal_is_remembered_and_the_files_ask_once(tmp_path: Path) -> None:
 def test_evaluations_that_are_no_better_are_counted_from_the_best(higher_is_better: bool) -> None:
     judge, progress = Judge("x", higher_is_better), Progress()
     told = []
-    for step, value in enumerate([math.nan, 1.0, 1.0, 0.5, 2.0, math.nan, 1.5]):
+    for step, value in enumerate([-math.inf, 1.0, 1.0, 0.5, 2.0, math.nan, 1.5]):
         score = value if higher_is_better else -value
         progress = judge.judged(replace(progress, step=step), score)
         told.append((progress.best_step, progress.no_better))
     assert told == [(None, 1), (1, 0), (1, 1), (1, 2), (4, 0), (4, 1), (4, 2)]
+
+
+CHOSEN = Progress(20, 0.25, 10, 1, 0, "eval/toy/map.multilingual", True)
+RANKS, MAP = Judge("eval/toy/rank_distance", False), Judge("eval/toy/map.multilingual", True)
+
+
+def test_scores_of_two_metrics_are_never_compared() -> None:
+    """An mAP of 0.25 would beat every rank distance for good."""
+    anew, why = taken_up(CHOSEN, RANKS, evaluates=True, model_is_there=True)
+    assert anew == Progress(20, None, None, 0, 0, RANKS.figure, False)
+    assert why is not None and "was eval/toy/map.multilingual and is eval/toy/rank_dist" in why
+    assert RANKS.judged(replace(anew, step=30), 3.5).best == 3.5
+    turned = Judge(MAP.figure, higher_is_better=False)
+    assert taken_up(CHOSEN, turned, evaluates=True, model_is_there=True)[0].best is None
+
+
+@pytest.mark.parametrize(("judge", "evaluates"), [(MAP, True), (MAP, False), (RANKS, False)])
+def test_the_best_stays_where_it_can_be_compared_or_nothing_is_evaluated(
+    judge: Judge, evaluates: bool
+) -> None:
+    assert taken_up(CHOSEN, judge, evaluates, model_is_there=True) == (CHOSEN, None)
+    assert taken_up(Progress(5), judge, evaluates, model_is_there=False) == (Progress(5), None)
+
+
+def test_a_best_without_a_metric_is_taken_to_be_of_the_present_one() -> None:
+    old = replace(CHOSEN, metric=None, higher_is_better=None)
+    found, why = taken_up(old, MAP, evaluates=True, model_is_there=True)
+    assert found == CHOSEN
+    assert why is not None and "taken to be eval/toy/map.multilingual" in why
+
+
+def test_a_best_model_that_another_run_has_is_none_of_this_one() -> None:
+    found, why = taken_up(CHOSEN, MAP, evaluates=True, model_is_there=False)
+    assert (found.best, found.best_step, found.no_better) == (None, None, 0)
+    assert why is not None and "is not in this run's folder" in why
 
 
 RATES = {

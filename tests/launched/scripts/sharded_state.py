@@ -1,15 +1,18 @@
 """FSDP2's training state, saved in the middle: sharded and whole models go on from it alike."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
 from hybrid_dist.cluster.ranks import leave
+from hybrid_dist.errors import UserError
 from hybrid_dist.training.state import TrainingState
 
 sys.path.append(str(Path(__file__).parent))
@@ -70,7 +73,27 @@ def main(folder: Path) -> None:
         found = trained(*other, range(3, 6))
         worst = max(float((found[n] - wanted[n]).abs().max()) for n in wanted)
         print(f"RESULT {name} {worst:.1e} on rank {ranks.rank}", flush=True)
+    refused_together(folder, accelerator, ranks)
     leave()
+
+
+def refused_together(folder: Path, accelerator: Any, ranks: Any) -> None:
+    """One rank sees another file than the others, as on a disk that is not shared."""
+    mine = folder.with_name(f"{folder.name}-of-{ranks.rank}")
+    shutil.copytree(folder, mine)
+    if ranks.rank == 1:
+        moments = load_file(mine / "exp_avg.safetensors")
+        moments["blocks.0.one.bias"] = torch.ones(1)
+        save_file(moments, mine / "exp_avg.safetensors")
+    other = made(3, accelerator)
+    before = trained(*other, range(0))
+    before = {name: value.clone() for name, value in before.items()}
+    try:
+        TrainingState(accelerator, ranks, *other, "fsdp").load(mine)
+    except UserError as error:
+        after = trained(*other, range(0))
+        same = all(torch.equal(before[name], after[name]) for name in before)
+        print(f"REFUSED on rank {ranks.rank}, unchanged {same}: {error}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,184 @@
+"""A checkpoint's tensors and states: all is looked at before anything is changed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.errors import UserError
+from hybrid_dist.training.random_state import random_state
+from hybrid_dist.training.state import TrainingState, numbers, read_scale
+
+
+def trained(seed: int) -> tuple[nn.Module, torch.optim.AdamW]:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    model.unused = nn.Parameter(torch.ones(2))  # AdamW has no state of it
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    for _ in range(2):
+        model[1](model[0](torch.randn(5, 3))).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model, optimizer
+
+
+def state_of(model: nn.Module, optimizer: torch.optim.AdamW) -> TrainingState:
+    accelerator = SimpleNamespace(unwrap_model=lambda model: model, scaler=None)
+    return TrainingState(accelerator, Ranks(), model, optimizer, "single")
+
+
+def everything(model: nn.Module, optimizer: torch.optim.AdamW) -> list[Any]:
+    moments = [part for p in model.parameters() for part in optimizer.state[p].values()]
+    weights = [part.tolist() for part in (*model.parameters(), *moments)]
+    return [*weights, random_state(torch.device("cpu"))]
+
+
+def tensors(file: str, change: Callable[[dict[str, Tensor]], None]) -> Callable[[Path], None]:
+    def craft(folder: Path) -> None:
+        found = load_file(folder / file)
+        change(found)
+        save_file(found, folder / file)
+
+    return craft
+
+
+def set_to(name: str, value: Tensor) -> Callable[[dict[str, Tensor]], None]:
+    return lambda found: found.update({name: value})
+
+
+def written(file: str, content: Any) -> Callable[[Path], None]:
+    return lambda folder: (folder / file).write_text(json.dumps(content)) and None
+
+
+def random_states(change: Callable[[Any], None]) -> Callable[[Path], None]:
+    def craft(folder: Path) -> None:
+        states = json.loads((folder / "random.json").read_text())
+        change(states[0])
+        (folder / "random.json").write_text(json.dumps(states))
+
+    return craft
+
+
+W, M, V, S = (f"{part}.safetensors" for part in ("weights", "exp_avg", "exp_avg_sq", "step"))
+CRAFTED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a row that would be broadcast": (
+        tensors(W, set_to("0.weight", torch.ones(1, 3))),
+        "weights.safetensors: is of another model; 0.weight is 1 x 3 in it and 4 x 3 here",
+    ),
+    "a number that would be broadcast": (
+        tensors(M, set_to("0.weight", torch.ones(()))),
+        "exp_avg.safetensors: is of another model; 0.weight is a single number in it and 4 x 3",
+    ),
+    "turned round": (
+        tensors(V, set_to("0.weight", torch.ones(3, 4))),
+        "exp_avg_sq.safetensors: is of another model; 0.weight is 3 x 4",
+    ),
+    "half precision": (
+        tensors(W, set_to("1.bias", torch.ones(2, dtype=torch.float16))),
+        "1.bias is F16, not F32",
+    ),
+    "integers": (
+        tensors(M, set_to("1.bias", torch.ones(2, dtype=torch.int64))),
+        "1.bias is I64, not F32",
+    ),
+    "a weight is missing": (
+        tensors(W, lambda found: found.__delitem__("1.bias")),
+        "weights.safetensors: is of another model; one of both lacks 1.bias",
+    ),
+    "a weight too many": (
+        tensors(W, set_to("2.bias", torch.ones(2))),
+        "weights.safetensors: is of another model; one of both lacks 2.bias",
+    ),
+    "a moment is missing": (
+        tensors(V, lambda found: found.__delitem__("1.bias")),
+        "exp_avg_sq.safetensors: is of another model; one of both lacks 1.bias",
+    ),
+    "a moment too many": (
+        tensors(M, set_to("unused", torch.ones(2))),
+        "exp_avg.safetensors: is of another model; one of both lacks unused",
+    ),
+    "a count of another model": (
+        tensors(S, set_to("2.bias", torch.ones(()))),
+        "step.safetensors: is of another model; one of both lacks 2.bias",
+    ),
+    "counts in a row": (
+        tensors(S, set_to("1.bias", torch.ones(2))),
+        "step.safetensors: is of another model; 1.bias is 2 in it and a single number here",
+    ),
+    "half a step": (
+        tensors(S, set_to("1.bias", torch.tensor(1.5))),
+        "1.bias is 1.5, which is no number of steps",
+    ),
+    "no number of steps": (
+        tensors(S, set_to("1.bias", torch.tensor(torch.nan))),
+        "1.bias is nan, which is no number of steps",
+    ),
+    "steps without end": (
+        tensors(S, set_to("1.bias", torch.tensor(2.0**40))),
+        "1.bias is 1.09951e+12, which is no number of steps",
+    ),
+    "no safetensors": (
+        lambda folder: (folder / M).write_bytes(b"\x08\0\0\0\0\0\0\0{}") and None,
+        "exp_avg.safetensors: is damaged",
+    ),
+    "no file": (lambda folder: (folder / S).unlink(), "step.safetensors: cannot be read"),
+    "no list of states": (written("random.json", {"python": 1}), "no list of random states"),
+    "states of nothing": (written("random.json", [None]), "random state of rank 0 cannot be taken"),
+    "a state too short": (
+        random_states(lambda state: state.update(torch="00ff")),
+        "random.json: is damaged; the random state of rank 0 cannot be taken up",
+    ),
+    "words too large": (
+        random_states(lambda state: state["numpy"].__setitem__(1, [2**70] * 624)),
+        "random.json: is damaged; the random state of rank 0 cannot be taken up",
+    ),
+    "no scale": (written("scaler.json", [1]), "scaler.json: is damaged; it is no set of numbers"),
+    "a scale of nothing": (
+        written("scaler.json", {"scale": 0}),
+        "scaler.json: is damaged; scale is 0",
+    ),
+    "an endless scale": (written("scaler.json", {"scale": 1e400}), "scale is inf"),
+    "a word for a scale": (written("scaler.json", {"scale": "1"}), "scale is '1'"),
+    "no JSON": (lambda folder: (folder / "scaler.json").write_text("{") and None, "is not a JSON"),
+}
+
+
+@pytest.mark.parametrize(("craft", "told"), CRAFTED.values(), ids=CRAFTED)
+def test_what_does_not_fit_is_refused_before_anything_is_changed(
+    tmp_path: Path, craft: Callable[[Path], None], told: str
+) -> None:
+    state_of(*trained(1)).save(tmp_path, lambda action: action())
+    craft(tmp_path)
+    other = trained(2)
+    before = everything(*other)
+    with pytest.raises(UserError) as refusal:
+        state_of(*other).load(tmp_path)
+    assert told in str(refusal.value)
+    assert everything(*other) == before
+
+
+def test_what_fits_is_taken_up(tmp_path: Path) -> None:
+    saved, other = trained(1), trained(2)
+    state_of(*saved).save(tmp_path, lambda action: action())
+    wanted = everything(*saved)
+    torch.rand(1)
+    state_of(*other).load(tmp_path)
+    assert everything(*other) == wanted
+
+
+def test_what_scalers_have_learned_is_read_again(tmp_path: Path) -> None:
+    """fp16 itself needs a GPU. Of DeepSpeed's numbers some are switches, and zero."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler
+
+    deep = DynamicLossScaler(2.0**15, 2.0, 1000, 1, 1, False)
+    for scaler in (torch.amp.GradScaler("cpu"), deep):
+        file = tmp_path / "scaler.json"
+        file.write_text(json.dumps(numbers(scaler)))
+        assert read_scale(file) == numbers(scaler)
