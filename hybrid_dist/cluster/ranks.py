@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from hybrid_dist.cluster.host_copy import HostCopy
 from hybrid_dist.errors import LaunchError, UserError
 
 T = TypeVar("T")
@@ -88,13 +89,14 @@ class Ranks:
         dist.all_reduce(tensor)
         return tensor.cpu().numpy()
 
-    def largest(self, numbers: Sequence[int]) -> list[int]:
-        """The largest of each number over ranks, on every rank."""
-        if self.world == 1:
-            return list(numbers)
-        tensor = torch.tensor(numbers, device=self.device)
-        dist.all_reduce(tensor, dist.ReduceOp.MAX)
-        return tensor.tolist()
+    def largest(self, numbers: Sequence[int]) -> HostCopy:
+        """The largest of each number over ranks, on every rank, when it is read."""
+        tensor = torch.tensor(numbers)
+        if self.world > 1:
+            if self.device.type == "cuda":
+                tensor = tensor.pin_memory().to(self.device, non_blocking=True)
+            dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return HostCopy(tensor)
 
     def gather_rows(self, array: np.ndarray) -> np.ndarray:
         """Every rank's rows stacked in order of rank, on every rank; ranks may differ in rows."""

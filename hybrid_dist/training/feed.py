@@ -125,7 +125,7 @@ class Feed:
             return work
         chunks = [chunk.to(device) for chunk in work.chunks]
         groups, negative_groups = (
-            None if part is None else part.to(device)
+            None if part is None else part.pin_memory().to(device, non_blocking=True)
             for part in (work.rows.groups, work.rows.negative_groups)
         )
         rows = replace(work.rows, groups=groups, negative_groups=negative_groups)

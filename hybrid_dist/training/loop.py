@@ -8,7 +8,7 @@ from hybrid_dist.training.export import Exporter
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.health import Health
 from hybrid_dist.training.progress import Progress
-from hybrid_dist.training.requests import Requests
+from hybrid_dist.training.requests import Asked, Requests
 from hybrid_dist.training.selection import Selection
 from hybrid_dist.training.step_log import StepLog
 from hybrid_dist.training.update import Updater
@@ -30,22 +30,28 @@ def train(
     model/ is then the best, else the last.
 
     Called by all ranks: what comes next each works out alike, or they agree on it at the step's
-    edge. Told is what stopped the run before its end, if anything did. While updates are left out
-    for their gradient is not finite, nothing is kept: the weights may be what is wrong.
+    edge. What stopped the run before its end is returned, if anything did. While updates are
+    skipped since their gradient is not finite, nothing is kept: the weights may be what is wrong.
+
+    Between the edges at which something is due the host runs a step ahead of a GPU: what a step
+    found, and what ranks agreed on after it, is read after the next.
     """
     steps = config.train.steps
 
     def due(step: int, every: int) -> bool:
         return bool(every) and (step % every == 0 or step == steps)
 
+    intervals = (config.log.every, config.checkpoint.every, config.eval.every)
     last = progress.step if selection.gave_up(progress) else steps
     for work in log.timed(feed.steps(progress.step, last)):
         with health.memory_told(work):
             result = updater.update(work)
         progress = replace(progress, step=work.batch.step + 1)
         log.note(progress.step, work, result)
-        progress = health.note(progress, work, result)
-        asked = requests.at_edge()
+        health.note(progress.step, work, result)
+        settled = progress.step == last or any(due(progress.step, each) for each in intervals)
+        asked = requests.at_edge(settled)
+        progress = health.counted(progress, settled or asked != Asked())
         if due(progress.step, config.log.every):
             log.step(progress, work, result)
         save = due(progress.step, config.checkpoint.every) or asked.save or asked.stop is not None

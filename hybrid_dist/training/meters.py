@@ -31,13 +31,15 @@ class Meters:
         self.begin()
 
     def begin(self) -> None:
-        numbers, device = 4 + 2 * len(self._pairs.names), self._ranks.device
-        self._sums = torch.zeros(numbers, dtype=torch.float64, device=device)
+        device = self._ranks.device
+        self._sums = torch.zeros(4 + 2 * len(self._pairs.names), dtype=torch.float64, device=device)
         """Right answers, cosines of own passages and of negatives, negatives masked; then of every
         pair of languages its loss and its rows."""
         self._losses = torch.zeros(len(KINDS), dtype=torch.float64, device=device)
-        self._counts = Counter[str]()
-        self._rows = self._negatives = self._tokens = self._updates = 0
+        self._made = torch.zeros(len(KINDS) + 2, dtype=torch.float64, device=device)
+        """Of the updates that were made, the same on all ranks: how many of each kind, their rows,
+        their negatives."""
+        self._tokens = self._updates = 0
         self._computed = self._waited = 0.0
         self._seconds = Counter[str]()
         self._timing = deque[Stopwatch]()
@@ -56,20 +58,23 @@ class Meters:
         self._timing.append(result.parts.seconds)
         while self._timing and self._timing[0].ready:
             self._seconds.update(self._timing.popleft().seconds())
-        if not result.skipped:  # else its loss is no number
-            self._add(work, result)
+        self._add(work, result)
 
     def _add(self, work: Work, result: Result) -> None:
-        parts = result.parts
-        self._counts[work.batch.kind] += 1
-        self._rows += work.rows.size
-        self._negatives += work.rows.size * (sum(work.rows.candidate_counts) - 1)
-        self._losses[KINDS.index(work.batch.kind)] += parts.value
+        """Add what an update learned; of one that was skipped, whose loss is no number, nothing."""
+        parts, kind = result.parts, KINDS.index(work.batch.kind)
+        made = ~result.skipped
+        negatives = work.rows.size * (sum(work.rows.candidate_counts) - 1)
+        self._made[kind] += made
+        self._made[-2] += made.double() * work.rows.size
+        self._made[-1] += made.double() * negatives
+        self._losses[kind] += torch.where(made, parts.value, 0.0)
         counted = torch.stack([parts.correct, parts.masked]).double()
-        self._sums[:4] += torch.cat([counted[:1], parts.similarities.double(), counted[1:]])
+        told = torch.cat([counted[:1], parts.similarities.double(), counted[1:]])
+        self._sums[:4] += torch.where(made, told, 0.0)
         losses = parts.of_rows.double()
-        by_pair = self._sums[4:].view(-1, 2)
-        by_pair.index_add_(0, work.pairs, torch.stack([losses, torch.ones_like(losses)], dim=1))
+        of_rows = torch.stack([losses, torch.ones_like(losses)], dim=1)
+        self._sums[4:].view(-1, 2).index_add_(0, work.pairs, torch.where(made, of_rows, 0.0))
 
     def read(self, seconds: float, size: int) -> dict[str, float]:
         """The record of the updates in so many seconds, of batches of this size. All ranks call."""
@@ -90,7 +95,7 @@ class Meters:
         ends = np.cumsum([len(part) for part in parts])
         losses, sums, (tokens, computed), of_ranks = np.split(summed, ends[:-1])
         waited, gather, loss, memory, peaks = of_ranks.reshape(self._ranks.world, -1).T
-        record = self._learned(losses, sums) | {
+        record = self._learned(losses, sums, self._made.cpu().numpy()) | {
             "system/pairs_per_s": self._updates * size / seconds,
             "system/tokens_per_s": tokens / seconds,
             "system/step_ms": 1000 * seconds / self._updates,
@@ -110,21 +115,24 @@ class Meters:
             found[stream.kind] += count
         return found
 
-    def _learned(self, losses: np.ndarray, sums: np.ndarray) -> dict[str, float]:
+    def _learned(
+        self, losses: np.ndarray, sums: np.ndarray, counts: np.ndarray
+    ) -> dict[str, float]:
         """Means over the updates that were made; nothing where none was."""
-        made = self._counts.total()
+        of_kind, (rows, candidates) = counts[:-2], counts[-2:]
+        made = of_kind.sum()
         if not made:
             return {}
         correct, own, others, masked = sums[:4]
-        by_kind = zip(KINDS, losses, strict=True)
+        by_kind = zip(KINDS, losses, of_kind, strict=True)
         by_pair = zip(self._pairs.names, *sums[4:].reshape(-1, 2).T, strict=True)
-        negatives = self._negatives - masked
+        negatives = candidates - masked
         return {
             "train/loss": losses.sum() / made,
-            **{f"train/loss/{kind}": v / n for kind, v in by_kind if (n := self._counts[kind])},
+            **{f"train/loss/{kind}": v / n for kind, v, n in by_kind if n},
             **{f"train/loss_by_pair/{name}": v / n for name, v, n in by_pair if n},
-            "train/accuracy": correct / self._rows,
-            "train/similarity/positive": own / self._rows,
+            "train/accuracy": correct / rows,
+            "train/similarity/positive": own / rows,
             **({"train/similarity/negative": others / negatives} if negatives else {}),
             "train/false_negatives": masked / made,
         }

@@ -2,10 +2,12 @@
 
 import signal
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from hybrid_dist.cluster.host_copy import HostCopy
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.cluster.signals import Interruption
 
@@ -26,12 +28,21 @@ class Requests:
     def __init__(self, folder: Path, ranks: Ranks, interruption: Interruption) -> None:
         self._folder, self._ranks, self._interruption = folder, ranks, interruption
         self._looked = -SECONDS_BETWEEN_LOOKS
+        self._asked = deque[HostCopy]()
+        """Agreements on their way."""
 
-    def at_edge(self) -> Asked:
-        """The same answer on every rank, by one small all-reduce."""
+    def at_edge(self, now: bool) -> Asked:
+        """The same answer on every rank, by one small all-reduce.
+
+        It is read a step later, so that no host waits for its GPU; `now`: at this edge.
+        """
         stop_file, save_file = self._files()
         own = [self._interruption.signal, int(stop_file), int(save_file)]
-        number, stop, save = self._ranks.largest(own)
+        self._asked.append(self._ranks.largest(own))
+        number = stop = save = 0
+        while len(self._asked) > (0 if now or self._ranks.world == 1 else 1):
+            answer = self._asked.popleft().read()
+            number, stop, save = number or answer[0], stop or answer[1], save or answer[2]
         if number:
             return Asked(signal.Signals(number).name)
         return Asked(STOP if stop else None, bool(save))

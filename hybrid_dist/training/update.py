@@ -34,8 +34,9 @@ class Result:
     grad_norm: float | Tensor
     """Of the global batch, before clipping."""
     lr: float
-    skipped: bool
-    """The gradient was not finite, on any rank: weights and AdamW's states are as before."""
+    skipped: Tensor
+    """Whether the gradient was not finite, on any rank: weights and AdamW's states are as before.
+    It is on the device: a host that reads it waits for the step."""
 
 
 class Updater:
@@ -67,11 +68,22 @@ class Updater:
         )
         if isinstance(norm, DTensor):  # of FSDP2: each rank has its part of it
             norm = norm.full_tensor()
-        skipped = not math.isfinite(norm)  # of the reduced gradient: the same on all ranks
-        if self._accelerator.scaler is not None or not skipped:
-            self.optimizer.step()  # fp16's scaler skips by itself, and must hear of it
+        # of the reduced gradient: the same on all ranks
+        skipped = ~torch.isfinite(torch.as_tensor(norm, device=self._ranks.device))
+        self._step(skipped)
         self.optimizer.zero_grad()
         return Result(parts, temperature.detach(), norm, rate, skipped)
+
+    def _step(self, skipped: Tensor) -> None:
+        """Let AdamW update unless the flag on the device forbids it: the host does not wait.
+
+        Fused AdamW looks at `found_inf` in its kernel. fp16's scaler sets it itself, and DeepSpeed
+        has decided for itself.
+        """
+        if self._accelerator.scaler is None:
+            adamw: Any = getattr(self.optimizer, "optimizer", self.optimizer)  # Accelerate's own
+            adamw.grad_scale, adamw.found_inf = None, skipped.float()
+        self.optimizer.step()
 
     def mean_loss(self, feed: Feed, steps: int) -> float:
         """The loss over the first steps of a feed, without dropout and without updates."""

@@ -167,15 +167,15 @@ def test_a_signal_is_remembered_and_the_files_ask_once(tmp_path: Path) -> None:
     try:
         interruption.listen()
         requests = Requests(tmp_path, Ranks(), interruption)
-        assert requests.at_edge() == Asked()
+        assert requests.at_edge(now=False) == Asked()
         for name, asked in (("SAVE", Asked(save=True)), ("STOP", Asked("STOP"))):
             (tmp_path / name).touch()
             requests._looked -= 2
-            assert requests.at_edge() == asked
+            assert requests.at_edge(now=False) == asked
             assert not (tmp_path / name).exists()
         os.kill(os.getpid(), signal.SIGUSR2)
         os.kill(os.getpid(), signal.SIGINT)  # the first one counts; one keystroke may come twice
-        assert requests.at_edge() == Asked("SIGUSR2")
+        assert requests.at_edge(now=False) == Asked("SIGUSR2")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

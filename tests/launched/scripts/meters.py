@@ -20,7 +20,7 @@ from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.update import Updater
 
 sys.path.append(str(Path(__file__).parent))
-from updates import SIZE, Case, pairs_with_shared_passages
+from updates import SIZE, Case, Sgd, pairs_with_shared_passages
 
 STEPS, SECONDS, PEAK = 6, 2.0, 1e9
 LEFT_OUT = {"plain": 2}
@@ -109,15 +109,13 @@ def main() -> None:
         model = case.model()
         meters = Meters(ranks, case.plan, Flops.of(model.encoder.backbone), first=0)
         meters._peak = PEAK  # as if this were a card of the table
-        updater = Updater(
-            still, accelerator, ranks, model, torch.optim.SGD(model.parameters(), 0.1)
-        )
+        updater = Updater(still, accelerator, ranks, model, Sgd(model.parameters(), 0.1))
         for work in case.feed(ranks).steps(0, STEPS):
             meters.wait(0.25)
             result = updater.update(work)
             if work.batch.step == LEFT_OUT.get(name):
                 parts = replace(result.parts, value=result.parts.value * torch.nan)
-                result = replace(result, parts=parts, skipped=True)
+                result = replace(result, parts=parts, skipped=torch.ones_like(result.skipped))
             meters.note(work, result)
         found = meters.read(SECONDS, SIZE)
         accelerator.free_memory()

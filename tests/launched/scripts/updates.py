@@ -243,9 +243,7 @@ def counted(calls: Counter[str]) -> Iterator[None]:
 def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None:
     model = case.model()
     initial = {key: value.clone() for key, value in model.state_dict().items()}
-    updater = Updater(
-        case.config, accelerator, ranks, model, torch.optim.SGD(model.parameters(), 0.1)
-    )
+    updater = Updater(case.config, accelerator, ranks, model, Sgd(model.parameters(), 0.1))
     losses, weights, masked, calls = [], [], 0, Counter[str]()
     for step, work in enumerate(case.feed(ranks).steps(0, STEPS)):
         torch.manual_seed(seed_of(ranks.rank, step))
@@ -282,6 +280,17 @@ def apart(found: dict[str, Tensor], wanted: dict[str, Tensor], initial: dict[str
         for weights in (found, wanted)
     )
     return float((moved - should).norm() / should.norm())
+
+
+class Sgd(torch.optim.SGD):
+    """Plain SGD that skips the updates which the updater tells it to, as fused AdamW does."""
+
+    found_inf: Tensor | None = None
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        skipped, self.found_inf, self.grad_scale = self.found_inf, None, None
+        if skipped is None or not skipped:
+            super().step(closure)
 
 
 def main() -> None:
