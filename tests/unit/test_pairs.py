@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from hybrid_dist.data.pairs import expand, read_pairs
+from hybrid_dist.data.reading import Reading
+from hybrid_dist.data.sources.pairs import pairs
 from hybrid_dist.errors import UserError
 
 GOOD = {"uid": "u1", "lang": "en", "query": "who?", "passage": "Ada did"}
@@ -96,6 +98,13 @@ BAD_LINES = {
     "a language with a newline": (line(lang="en\n"), "language code"),
     "a path for a language": (line(lang="../en"), "language code"),
     "Latin-1": (b'{"uid": "a", "lang": "en", "query": "caf\xe9", "passage": "p"}', "not UTF-8"),
+    "an empty text for negatives": (line(negatives=""), "texts as 'negatives', found ''"),
+    "zero for negatives": (line(negatives=0), "texts as 'negatives', found 0"),
+    "false for negatives": (line(negatives=False), "texts as 'negatives', found False"),
+    "an object for negatives": (line(negatives={}), "texts as 'negatives', found {}"),
+    "an empty negative": (line(negatives=["a", ""]), "texts as 'negatives', found ['a', '']"),
+    "false as uid": (line(uid=False), "'uid', found False"),
+    "a uid of 5,000 digits": (f'{{"uid": {"9" * 5000}, "lang": "en"}}', "not JSON (Exceeds"),
     "other text for a uid": (line(passage="Bob did"), "uid 'u1' has other text in language 'en'"),
 }
 
@@ -164,3 +173,22 @@ def test_a_path_or_glob_that_names_nothing_is_refused(tmp_path: Path, pattern: s
 def test_a_folder_is_refused_with_the_cure(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is a folder; name its pair files"):
         read_pairs([str(tmp_path)])
+
+
+@pytest.mark.parametrize("value", [f"{'9' * 5000}", "[" * 9999 + "]" * 9999], ids=["long", "deep"])
+@pytest.mark.parametrize("beside_a_bad_line", [False, True])
+def test_what_is_in_a_field_that_is_ignored_refuses_no_line(
+    tmp_path: Path, value: str, beside_a_bad_line: bool
+) -> None:
+    """Whether a line is good does not depend on the lines that happen to be read with it."""
+    good = line(uid="u9").replace("{", f'{{"ignored": {value}, ', 1)
+    file = write(tmp_path / "a.jsonl", good, *(["{}"] if beside_a_bad_line else []))
+    reading = Reading(skip_bad=1)
+    blocks = [row for block in pairs([file], reading) for row in block.to_pylist()]
+    assert [row["uid"] for row in blocks] == ["u9"]
+    assert len(reading.bad) == beside_a_bad_line
+
+
+def test_no_negatives_are_null_or_an_empty_list_or_nothing(tmp_path: Path) -> None:
+    lines = (line(uid="1", negatives=None), line(uid="2", negatives=[]), line(uid="3"))
+    assert [uid for uid, *_ in rows(write(tmp_path / "a.jsonl", *lines))] == ["1", "2", "3"]

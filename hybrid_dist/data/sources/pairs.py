@@ -22,6 +22,7 @@ from hybrid_dist.data.reading import PAIRS, Reading
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.data.threads import ahead
 from hybrid_dist.errors import UserError
+from hybrid_dist.runtime.files import json_problem
 
 FIELDS = ("uid", "lang", "query", "passage")
 NEGATIVES = "negatives"
@@ -178,8 +179,11 @@ def _object(line: bytes) -> dict[str, Any]:
         raise ValueError(f"not UTF-8 ({error.reason} at byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg} at column {error.colno}); {expected}") from None
-    except RecursionError:
-        raise ValueError(f"not JSON (too many brackets); {expected}") from None
+    except (ValueError, RecursionError) as error:  # an ignored field may hold what Python cannot
+        columns = _parsed(Block(Path(), 1, line.strip()))
+        if columns is None:
+            raise ValueError(f"not JSON ({json_problem(error)}); {expected}") from None
+        return {name: column[0].as_py() for name, column in columns.items()}
     if not isinstance(record, dict):
         raise ValueError(f"expected an object with {', '.join(FIELDS)}")
     return record
@@ -191,7 +195,8 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
     problem = _no_language(row["lang"])
     if problem:
         raise ValueError(problem)
-    negatives = record.get(NEGATIVES) or []
+    negatives = record.get(NEGATIVES)
+    negatives = [] if negatives is None else negatives
     if not isinstance(negatives, list) or not all(_is_text(text) for text in negatives):
         raise ValueError(
             f"expected a list of non-empty texts as {NEGATIVES!r}, found {_short(negatives)}"
