@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from rich.table import Table
+from rich.table import Column, Table
 
 from hybrid_dist.batching.streams import pair_sizes
 from hybrid_dist.data.hashing import hashes
 from hybrid_dist.data.store import Store
 from hybrid_dist.evaluation import plots
+from hybrid_dist.runtime.terminal import cell
 
 PERCENTILES = (50, 90, 99)
 COUNTS = {
@@ -97,17 +98,23 @@ def tables(told: Described, width: int = 80) -> Iterator[Table]:
     }
     table = _right(Table("Language", *counts.values(), title="What is there"))
     for name, figures in languages.items():
-        table.add_row(name, *(f"{figures.get(key, 0):,}" for key in counts))
+        table.add_row(cell(name), *(f"{figures.get(key, 0):,}" for key in counts))
     yield table
     named = {name: figures for name, figures in languages.items() if figures["pairs"]}
     yield _lengths(named, told["unit"])
     at_once = max(1, (width - 12) // 12)
     for start in range(0, len(named) if len(named) > 1 else 0, at_once):
         others = list(named)[start : start + at_once]
-        table = _right(Table("", *others, title="Uids that two languages share"))
+        table = _right(
+            Table(
+                "",
+                *(Column(cell(other)) for other in others),
+                title="Uids that two languages share",
+            )
+        )
         for name, figures in named.items():
             shared = (figures["parallel"].get(other) for other in others)
-            table.add_row(name, *("" if n is None else f"{n:,}" for n in shared))
+            table.add_row(cell(name), *("" if n is None else f"{n:,}" for n in shared))
         yield table
 
 
@@ -120,7 +127,7 @@ def _lengths(named: dict[str, Described], unit: str) -> Table:
     for name, figures in named.items():
         cells = [f"{n:,}" for kind in kinds for n in figures[f"{kind}_length"].values()]
         fertility = figures["tokens_per_character"]
-        table.add_row(name, *cells, *([f"{fertility or 0:.3f}"] if last else []))
+        table.add_row(cell(name), *cells, *([f"{fertility or 0:.3f}"] if last else []))
     return table
 
 

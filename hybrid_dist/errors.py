@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from reprlib import Repr
 from typing import Any
 
+from hybrid_dist.runtime.terminal import printable_lines
+
 
 class UserError(Exception):
     """A mistake the user can mend. Shown as its message alone, without a traceback."""
@@ -59,9 +61,10 @@ def reported(program: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
+        told = printable_lines(str(error))
         rank = int(os.environ.get("RANK", "0"))
         if rank:
             time.sleep(SECONDS_FOR_FIRST_RANK)
         who = f"{program} (rank {rank})" if rank else program
-        print(f"{who}: error: {error}", file=sys.stderr, flush=True)
+        print(f"{who}: error: {told}", file=sys.stderr, flush=True)
         raise SystemExit(2) from None

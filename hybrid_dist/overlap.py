@@ -25,6 +25,7 @@ from hybrid_dist.data.reading import PAIRS, Reading
 from hybrid_dist.data.store import Store
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.tasks import Task, load_task
+from hybrid_dist.runtime.terminal import cell, printable, printable_json
 
 BLOCK = 4096
 CHECKED = 200_000
@@ -66,7 +67,8 @@ def main(args: Sequence[str], program: str = "hybrid-dist overlap") -> None:
     for block in blocks(store):
         found.add(block)
     if options.json:
-        print(json.dumps(described(found, options.examples), ensure_ascii=False, indent=2))
+        told = json.dumps(described(found, options.examples), ensure_ascii=False, indent=2)
+        print(printable_json(told))
     else:
         show(found, options.examples)
     if options.drop is not None:
@@ -234,14 +236,15 @@ def show(found: Overlap, examples: int) -> None:
             f"of {row[f'{kind}s']['evaluated']:,}"
             for kind in ("question", "passage")
         )
-        table.add_row(lang, f"{row['pairs']:,}", *cells)
+        table.add_row(cell(lang), f"{row['pairs']:,}", *cells)
     console.print(table)
     console.print("Found: equal texts + those that another text contains.")
     for hit in _worst(found, examples):
         one = hit.evaluated
         how = "the very text" if hit.exact else f"{hit.share:.0%} of its n-grams"
-        print(f"\n{one.task} {one.kind} {one.id} ({one.lang}): {_clip(one.text)}")
-        print(f"  {how} in the {hit.column} of {hit.uid}: {_clip(hit.text)}")
+        print()
+        print(printable(f"{one.task} {one.kind} {one.id} ({one.lang}): {_clip(one.text)}"))
+        print(printable(f"  {how} in the {hit.column} of {hit.uid}: {_clip(hit.text)}"))
     print(f"\n{verdict(found)}")
 
 

@@ -20,9 +20,12 @@ from hybrid_dist.data.store import Store, open_sources
 from hybrid_dist.errors import UserError, reported
 from hybrid_dist.model.settings import Settings
 from hybrid_dist.model.tokens import TextTokens
+from hybrid_dist.runtime.terminal import cell, printable_json
 
 BAR = 24
 LOOKED_AT = 200
+MOST_STEPS = 10_000_000
+"""Half a minute, and beyond any run."""
 EXAMPLE = "Example: hybrid-dist plan --config configs/demo.yaml --steps 1000"
 
 
@@ -44,6 +47,11 @@ def main(args: Sequence[str], program: str = "hybrid-dist plan") -> None:
         for name, value in (("steps", own.steps), ("world-size", own.world_size)):
             if value is not None and value < 1:
                 raise UserError(f"--{name}: {value} is too few; give 1 or more")
+        if own.steps > MOST_STEPS:
+            raise UserError(
+                f"--steps: {own.steps:,} are too many: every step up to the last is worked out and "
+                f"kept, 11 bytes each; give {MOST_STEPS:,} or fewer"
+            )
         config = config_file.load(rest, program)
         stores, sources = open_sources(config.data.train, Settings.of(config.model).most_tokens)
         plan = Plan(sources, config.batching, config.seed)
@@ -51,7 +59,7 @@ def main(args: Sequence[str], program: str = "hybrid-dist plan") -> None:
             _print_steps(config, plan, stores, own.steps, own.world_size)
         else:
             for table in tables(plan, config, own.steps):
-                Console().print(table)
+                Console().print(cell(table) if isinstance(table, str) else table)
 
 
 def _print_steps(
@@ -64,7 +72,7 @@ def _print_steps(
         tokens = TextTokens.load(config.model.name_or_path, settings)
     try:
         for record in records(config, plan, stores, steps, world, tokens):
-            print(json.dumps(record, ensure_ascii=False))
+            print(printable_json(json.dumps(record, ensure_ascii=False)))
         sys.stdout.flush()
     except BrokenPipeError:  # a reader such as head has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -115,7 +123,7 @@ def _ranks(
 
 def tables(plan: Plan, config: Config, steps: int) -> Iterator[Table | str]:
     """Shares of kinds, draws of streams and languages, what is left out, false negatives."""
-    streams: Counter[Stream] = Counter(plan.stream(step)[0] for step in range(steps))
+    streams = plan.given(steps)
     yield _kinds(streams, config, steps)
     yield _streams(streams, plan)
     for stream in plan.left_out:
@@ -146,7 +154,7 @@ def _streams(streams: Counter[Stream], plan: Plan) -> Table:
         for stream in plan.streams[kind]:
             passes = streams[stream] / (stream.uids // plan.size)
             count = f"{streams[stream]:,}"
-            table.add_row(kind, stream.name, f"{stream.uids:,}", count, f"{passes:.2f}")
+            table.add_row(kind, cell(stream.name), f"{stream.uids:,}", count, f"{passes:.2f}")
     return table
 
 
@@ -167,5 +175,5 @@ def _languages(batches: Sequence[GlobalBatch], plan: Plan) -> Table:
     languages = {language for source in plan.sources for language in source.index.languages}
     for language in sorted(languages):
         bar = "█" * round(BAR * total[language] / max(total.values()))
-        table.add_row(language, f"{asked[language]:,}", f"{told[language]:,}", bar)
+        table.add_row(cell(language), f"{asked[language]:,}", f"{told[language]:,}", bar)
     return table

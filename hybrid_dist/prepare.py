@@ -22,6 +22,7 @@ from hybrid_dist.data.sources.source import Source
 from hybrid_dist.data.store import Store
 from hybrid_dist.data.token_cache import write_tokens
 from hybrid_dist.errors import UserError, nearest, reported
+from hybrid_dist.runtime.terminal import printable, printable_json, printable_lines
 
 PICTURE = "description.png"
 EXAMPLES = """Examples:
@@ -204,13 +205,13 @@ def _tell(out: Path, told: Mapping[str, Any]) -> None:
     )
     if told["renamed"]:
         renamed = ", ".join(f"{given} is {name}" for given, name in told["renamed"].items())
-        print(f"languages by their one name here: {renamed}")
+        print(printable(f"languages by their one name here: {renamed}"))
     for note in told["notes"]:
-        print(note)
+        print(printable_lines(note))
     if told["bad"]:
         print(f"passed over {len(told['bad'])} bad lines:", file=sys.stderr)
         for line in told["bad"]:
-            print(f"  {line}", file=sys.stderr)
+            print(f"  {printable(line)}", file=sys.stderr)
 
 
 def _describe(folder: Path, as_json: bool, picture: Path | None) -> None:
@@ -218,7 +219,7 @@ def _describe(folder: Path, as_json: bool, picture: Path | None) -> None:
 
     told = describe(Store(folder))
     if as_json:
-        print(json.dumps(told, ensure_ascii=False, indent=1))
+        print(printable_json(json.dumps(told, ensure_ascii=False, indent=1)))
     else:
         console = Console()
         for table in tables(told, console.width):

@@ -27,6 +27,7 @@ LEVEL_STEPS = {
     ("config_file", "strict_yaml"),
     ("strict_yaml", "errors"),
     ("runtime", "errors"),
+    ("errors", "runtime"),
     ("config_file", "runtime"),
     ("strict_yaml", "runtime"),
     ("studies", "evaluation"),
