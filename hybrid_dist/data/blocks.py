@@ -4,6 +4,7 @@ import glob
 import gzip
 import io
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -15,6 +16,9 @@ from hybrid_dist.errors import UserError
 
 BLOCK = 8 << 20
 PIECE = 1 << 20
+BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException)
+"""What reading a damaged compressed file raises."""
+EMPTY = "is empty, as a copy that failed is; copy it again, or leave it out"
 
 
 class Block(NamedTuple):
@@ -30,7 +34,10 @@ def expand(patterns: Sequence[str]) -> list[Path]:
     """The files that paths and globs name, each once, in a fixed order."""
     files: dict[Path, None] = {}
     for pattern in patterns:
-        found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute ones too
+        if pattern and Path(pattern).exists():
+            found = [pattern]  # also where its name has brackets
+        else:
+            found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute ones too
         if not found:
             what = pattern or "an empty path"
             raise UserError(f"{what}: no such file; a pair file has one JSON object a line")
@@ -51,6 +58,15 @@ def opened(file: Path) -> BinaryIO:
     return file.open("rb")
 
 
+def check_columns(file: Path, names: Sequence[str]) -> None:
+    """Refuse a Parquet file in which two columns have one name."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"{file}: column {twice[0]!r} comes {names.count(twice[0])} times; keep one of them"
+        )
+
+
 def line_blocks(file: Path, size: int = BLOCK) -> Iterator[Block]:
     """The file, some megabytes of whole lines at a time."""
     line, held, bytes_held = 1, list[bytes](), 0
@@ -66,14 +82,18 @@ def line_blocks(file: Path, size: int = BLOCK) -> Iterator[Block]:
                     bytes_held = len(held[0])
                     yield Block(file, line, content)
                     line += int(np.count_nonzero(np.frombuffer(content, np.uint8) == ord("\n")))
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except BROKEN as error:
         reached = line + sum(piece.count(b"\n") for piece in held)
-        raise UserError(f"{file}:{reached}: broken gzip file ({error}); copy it again") from None
+        kind = file.suffix.removeprefix(".")
+        problem = f"broken {'gzip' if kind == 'gz' else kind} file ({error}); copy it again"
+        raise UserError(f"{file}:{reached}: {problem}") from None
     except OSError as error:
         reached = line + sum(piece.count(b"\n") for piece in held)
         if file.suffix == ".zst" and error.errno is None:
             problem = f"broken zstd file ({error}); copy it again"
             raise UserError(f"{file}:{reached}: {problem}") from None
         raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
-    if held and (content := b"".join(held)):
+    if content := b"".join(held):
         yield Block(file, line, content)
+    elif line == 1:
+        raise UserError(f"{file}: {EMPTY}")

@@ -67,6 +67,8 @@ class Reading:
     """Language codes of the source that go by another name here."""
     notes: list[str] = field(default_factory=list)
     """What the source itself leaves out, for people."""
+    missing: list[str] = field(default_factory=list)
+    """What judgements name and no file has, where `incomplete=allow` tolerates it."""
 
     def place(self, file: Path, line: int) -> int:
         """A number for a line of a file."""

@@ -28,6 +28,8 @@ HALVED = 1 << 16
 """Passages that are made in fp32 at once where they are kept in fp16."""
 """Lines that were passed over, and other things left out, that are told one by one."""
 RUN_FILE = "run.trec"
+MOST_LISTED = 1 << 28
+"""Lines of a run that is saved: 12 bytes each while it is made."""
 
 
 class Embedder(Protocol):
@@ -114,7 +116,7 @@ def evaluate_vectors(
     tell(f"{task.name}: ranking {len(task.relevant):,} right answers")
     ranking = exact_ranks(task, questions, [shard], ranks)
     clock.lap("rank_s")
-    depth = max(TOP, wanted.save_run)
+    depth = max(TOP, min(wanted.save_run, len(task.passage_ids)))
     tell(f"{task.name}: searching the first {depth} passages of every question")
     top = top_k(questions, [shard], depth, ranks, wanted.index)
     clock.lap("search_s")
@@ -147,7 +149,14 @@ def evaluate_run(
 
 
 def check_run_is_possible(task: Task, depth: int) -> None:
-    """Refuse to list what stands in pools that stay apart."""
+    """Refuse to list what stands in pools that stay apart, and more than fits in memory."""
+    lines = len(task.question_ids) * min(depth, len(task.passage_ids))
+    if lines > MOST_LISTED:
+        raise UserError(
+            f"--save-run: {depth:,} passages for each of the {len(task.question_ids):,} queries of "
+            f"{task.spec} are {lines:,} lines, which are kept in memory; give "
+            f"{MOST_LISTED // len(task.question_ids):,} or fewer"
+        )
     if depth and not task.one_pool:
         raise UserError(
             f"--save-run: {task.spec} keeps the passages of its language pairs apart, and a run "
@@ -259,7 +268,8 @@ def _names(task: Task, ids: Sequence[str], languages: np.ndarray) -> list[str]:
 def _settings(task: Task) -> dict[str, Any]:
     told = f"{len(task.notes):,}, the first: {task.notes[0]}" if task.notes else ""
     left_out = {"left out on reading": told} if told else {}
-    return {"task": task.spec, **left_out, "ties": TIES[task.ties]}
+    missing = {"incomplete": f"allowed; {'; '.join(task.missing)}"} if task.missing else {}
+    return {"task": task.spec, **missing, **left_out, "ties": TIES[task.ties]}
 
 
 def _scoring(dimension: int, half: bool, search: str) -> dict[str, Any]:

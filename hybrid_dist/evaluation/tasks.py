@@ -49,6 +49,8 @@ class Task:
     """How equal scores are ordered: one of TIES."""
     notes: tuple[str, ...] = ()
     """What was left out on reading."""
+    missing: tuple[str, ...] = ()
+    """What its judgements name and no file has, where `incomplete=allow` tolerates it."""
 
     def __post_init__(self) -> None:
         _check_shape(self)
@@ -127,7 +129,8 @@ def _load(spec: str) -> Task:
         raise UserError(f"task {spec!r}: {TASKS[name].name} can be trained on only")
     reading = Reading(_skip_bad(spec, options), options)
     task = from_collection(name, spec.partition(":")[2], collection([path], reading))
-    return replace(task, notes=(*reading.notes, *reading.bad))
+    notes = (*reading.notes, *reading.bad)
+    return replace(task, notes=notes, missing=tuple(reading.missing))
 
 
 def check_task(spec: str) -> None:
@@ -199,7 +202,8 @@ def _inverse(order: np.ndarray) -> np.ndarray:
 
 
 def _codes(names: pa.ChunkedArray, languages: Sequence[str]) -> np.ndarray:
-    codes: np.ndarray = pc.index_in(names, pa.array(languages)).to_numpy().astype(np.int64)
+    known = pa.array(languages, pa.string())
+    codes: np.ndarray = pc.index_in(names, known).to_numpy().astype(np.int64)
     return codes
 
 

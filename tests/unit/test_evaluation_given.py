@@ -258,7 +258,7 @@ def test_a_pool_that_is_kept_apart_gives_no_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        ([], "lists nothing for any question in de, en"),
+        ([""], "lists nothing for any question in de, en"),
         (["u0_de Q0 de_1_0 1 0.5 tag"], r"nothing for any question in en \(first: u1_de"),
         (["u0_de Q0 de_1_0 1 0.5"], r"a\.run:1: expected six columns"),
         (["u0_de Q0 de_1_0 1 high tag"], r"a\.run:1: 'high' is no score"),

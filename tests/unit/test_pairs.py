@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hybrid_dist.data.pairs import expand, read_pairs
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources.pairs import pairs
 from hybrid_dist.errors import UserError
+from tests.unit.published_files import write as write_published
 
 GOOD = {"uid": "u1", "lang": "en", "query": "who?", "passage": "Ada did"}
 
@@ -156,12 +158,62 @@ def test_a_plain_file_called_gz_is_named(tmp_path: Path) -> None:
         read_pairs([str(file)])
 
 
-@pytest.mark.parametrize("content", ["", "\n\n  \n"], ids=["empty", "blank"])
-def test_files_without_a_pair_are_refused(tmp_path: Path, content: str) -> None:
-    file = tmp_path / "a.jsonl"
-    file.write_text(content)
+def test_files_without_a_pair_are_refused(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.jsonl", "", "", "  ")
     with pytest.raises(UserError, match="no pair in these files"):
+        read_pairs([file])
+
+
+@pytest.mark.parametrize("name", ["b.jsonl", "b.jsonl.gz", "b.jsonl.zst"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_empty_file_of_a_glob_is_refused(tmp_path: Path, name: str, packed: bool) -> None:
+    """Whether the file is empty or what it unpacks to: either may be a copy that failed."""
+    write(tmp_path / "a.jsonl", line())
+    empty = write_published(tmp_path / name, "") if packed else tmp_path / name
+    empty.write_bytes(empty.read_bytes() if packed else b"")
+    with pytest.raises(UserError, match=rf"{name}: is empty, .*copy it again, or leave it out"):
+        read_pairs([f"{tmp_path}/*.jsonl*"])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda raw: raw[:5], lambda raw: raw[:-1], lambda raw: raw + b"x", lambda raw: raw + raw[:12]],
+    ids=["header cut", "a byte short", "a byte more", "second member cut"],
+)
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst"])
+def test_what_is_not_whole_members_is_refused(
+    tmp_path: Path, name: str, damage: Callable[[bytes], bytes]
+) -> None:
+    file = write_published(tmp_path / name, line() + "\n")
+    read_pairs([str(file)])
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(UserError, match=rf"{name}:\d+: broken (gzip|zstd) file \(.*copy it again"):
         read_pairs([str(file)])
+
+
+def test_two_members_are_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl.gz"
+    lines = [gzip.compress(line(uid=uid).encode() + b"\n") for uid in ("u1", "u2")]
+    file.write_bytes(b"".join(lines))
+    assert [uid for uid, *_ in rows(str(file))] == ["u1", "u2"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        (line(passage="?").replace('"?"', "[" * 900 + "]" * 900), "'passage', found [["),
+        (line(passage="?").replace('"?"', "[" * 100_000), "not JSON"),
+        (line(uid="?").replace('"?"', "9" * 5000), "not JSON (Exceeds the limit (4300 digits)"),
+    ],
+    ids=["nested", "nested too deeply", "5,000 digits"],
+)
+def test_values_that_python_cannot_hold_are_named(tmp_path: Path, bad: str, told: str) -> None:
+    file = write(tmp_path / "a.jsonl", line(), bad)
+    with pytest.raises(UserError) as refusal:
+        read_pairs([file])
+    assert str(refusal.value).startswith(f"{file}:2: ")
+    assert told in str(refusal.value)
+    assert len(str(refusal.value)) < 400
 
 
 @pytest.mark.parametrize("pattern", ["missing.jsonl", "no-*.jsonl", ""])

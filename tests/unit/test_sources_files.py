@@ -77,6 +77,30 @@ def test_rows_of_parquet_are_records(tmp_path: Path) -> None:
         rows("miracl", tmp_path)
 
 
+@pytest.mark.parametrize("source", ["miracl", "pairs"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, source: str) -> None:
+    """Which one is meant cannot be known, and a reader would take the last."""
+    columns = {"miracl": ("query_id", "query"), "pairs": ("uid", "lang", "query", "passage")}
+    names = [*columns[source], "query"]
+    file = tmp_path / "sw" / "train.parquet"
+    file.parent.mkdir()
+    pq.write_table(pa.table([pa.array(["en"])] * len(names), names), file)
+    with pytest.raises(UserError, match=rf"{file}: column 'query' comes 2 times; keep one"):
+        rows(source, file if source == "pairs" else tmp_path)
+
+
+def test_two_fields_of_one_name_in_a_struct_are_refused(tmp_path: Path) -> None:
+    kind = pa.struct([("docid", pa.string()), ("docid", pa.string()), ("text", pa.string())])
+    documents = pa.StructArray.from_arrays([pa.array(["1"])] * 3, fields=list(kind))
+    listed = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), documents)
+    names = ["query_id", "query", "positive_passages", "negative_passages"]
+    file = tmp_path / "sw" / "train.parquet"
+    file.parent.mkdir()
+    pq.write_table(pa.table([pa.array(["7"]), pa.array(["q"]), listed, listed], names), file)
+    with pytest.raises(UserError, match=rf"{file}: not a Parquet file that can be read"):
+        rows("miracl", tmp_path)
+
+
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A hub cache with one data set, laid out as huggingface_hub does; there is no network."""

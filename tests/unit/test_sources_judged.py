@@ -114,7 +114,25 @@ def test_missing_parts_of_a_beir_folder_are_named(tmp_path: Path) -> None:
 BAD_LINES = {
     "qrels: two columns": ("qrels/test.tsv", "1\td1\n", "expected query-id, corpus-id and score"),
     "qrels: a word": ("qrels/test.tsv", "1\td1\tgood\n", "expected query-id, corpus-id and score"),
-    "qrels: no document": ("qrels/test.tsv", "1\td9\t1\n", "answered by passage d9 (en), which is"),
+    "qrels: no document": ("qrels/test.tsv", "1\td9\t1\n", "1 of 4 judged passages in en are not"),
+    "qrels: no query id": ("qrels/test.tsv", "\td1\t1\n", "expected query-id, corpus-id and score"),
+    "qrels: a grade of 30 digits": ("qrels/test.tsv", f"1\td1\t{'9' * 30}\n", "expected query-id"),
+    "qrels: two grades": ("qrels/test.tsv", "2\td2\t0\n", "judged 0 for query 2, but 1 at "),
+    "corpus: nested too deeply": (
+        "corpus.jsonl",
+        f'{{"_id": "d4", "text": {"[" * 100_000}\n',
+        "not JSON (nested too deeply); expected one object a line",
+    ),
+    "corpus: a list nested nearly too deeply": (
+        "corpus.jsonl",
+        f'{{"_id": {"[" * 800}{"]" * 800}, "text": "x"}}\n',
+        "non-empty text as '_id'",
+    ),
+    "corpus: a number of 5,000 digits": (
+        "corpus.jsonl",
+        f'{{"_id": {"9" * 5000}, "text": "x"}}\n',
+        "not JSON (Exceeds the limit (4300 digits)",
+    ),
     "corpus: no JSON": ("corpus.jsonl", '{"_id": "d4", "te\n', "not JSON"),
     "corpus: no object": ("corpus.jsonl", "[1]\n", "expected a JSON object, found [1]"),
     "corpus: nothing told": (

@@ -184,6 +184,17 @@ BAD = {
     "no text": (lambda p: p["qas"][1].update(question=" "), '"q3"', "non-empty text as 'question'"),
     "no breaks": (lambda p: p.pop("sentence_breaks"), '"q2"', "expected sentence_breaks"),
     "wrong breaks": (lambda p: p.update(sentence_breaks=[[0, 999]]), '"q2"', "sentence_breaks"),
+    "fractions as breaks": (
+        lambda p: p.update(sentence_breaks=[[0, 2.0]]),
+        '"q2"',
+        "offsets in the paragraph, whole numbers",
+    ),
+    "true as a break": (
+        lambda p: p.update(sentence_breaks=[[False, 2]]),
+        '"q2"',
+        "offsets in the paragraph, whole numbers",
+    ),
+    "breaks of three": (lambda p: p.update(sentence_breaks=[[0, 2, 4]]), '"q2"', "sentence_breaks"),
     "between": (
         lambda p: p.update(sentence_breaks=[[0, 2]]),
         '"q3"',
@@ -215,6 +226,21 @@ def test_a_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "en.json", '{"rows": []}')
     with pytest.raises(UserError, match=rf"{file}:1: expected a list as 'data'"):
         rows("squad", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("[" * 100_000, "not JSON (nested too deeply)"),
+        ("9" * 5000, "not JSON (Exceeds the limit (4300 digits)"),
+    ],
+)
+def test_values_that_python_cannot_hold_are_named(tmp_path: Path, value: str, message: str) -> None:
+    content = squad_json(ENGLISH).replace('"1.1"', value)
+    file = write(tmp_path / "en.json", content)
+    with pytest.raises(UserError) as refusal:
+        rows("squad", tmp_path)
+    assert str(refusal.value).startswith(f"{file}:1: {message}")
 
 
 def test_two_files_of_one_language_are_two_data_sets(tmp_path: Path) -> None:

@@ -107,7 +107,6 @@ def test_mkqa_asks_in_all_its_languages(tmp_path: Path) -> None:
 
 
 BAD = {
-    "no passage": ({**UNITS[0], "passage_id": "en:none"}, "expected passage 'en:none' in en"),
     "no language": ({"unit": "x", "query": "q", "passage": "p"}, "'lang', found only unit"),
     "unknown language": ({**UNITS[0], "lang": "english"}, "did you mean 'en'"),
     "no question": ({**UNITS[0], "query": ""}, "non-empty text as 'query', found ''"),

@@ -5,6 +5,7 @@ AfriQA has it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +17,12 @@ from hybrid_dist.data.sources.collecting import blocks
 from hybrid_dist.data.sources.files import Found, local, search
 from hybrid_dist.data.sources.judged import Corpus, Named, Part, judgements, the_split, titled
 from hybrid_dist.data.sources.lines import Record, key, records, text
-from hybrid_dist.data.sources.source import Source, language_of, wanted_languages
+from hybrid_dist.data.sources.source import (
+    Source,
+    check_languages,
+    language_of,
+    wanted_languages,
+)
 from hybrid_dist.errors import UserError
 
 FOLDER = r"(?:(?P<folder>.*)/)?"
@@ -54,18 +60,24 @@ def _parts(paths: Sequence[str], reading: Reading, usual: str) -> tuple[list[Par
     split = the_split(reading, [found.match["split"] for found in qrels], usual, paths[0])
     only = wanted_languages(reading)
     parts = []
+    judged: set[str] = set()
     for file, match in qrels:
         folder = match["folder"] or ""
         lang = _language(reading, root, folder, None)
-        if match["split"] != split or (only is not None and lang not in only):
+        if match["split"] != split:
+            continue
+        judged.add(lang)
+        if only is not None and lang not in only:
             continue
         beside = [found for found in queries if (found.match["folder"] or "") == folder]
-        asked = [found.file for found in beside if found.match["split"] in (None, split)]
+        asked = [found.file for found in beside if found.match["split"] == split]
+        asked = asked or [found.file for found in beside if found.match["split"] is None]
         held = corpora.get(folder) or corpora.get("")
         if not asked or not held:
             what = "queries.jsonl" if not asked else "corpus.jsonl"
             raise UserError(f"{file}: {what} is missing beside it; expected {EXPECTED}")
-        parts.append(Part(lang, _reader(asked[0], _question), file, tuple(held)))
+        parts.append(Part(lang, _all_of(asked, _question), file, tuple(held)))
+    check_languages(reading, judged, paths[0])
     return parts, _parallel(reading, parts)
 
 
@@ -105,6 +117,11 @@ def _parallel(reading: Reading, parts: Sequence[Part]) -> bool:
 
 def _reader(file: Path, parse: Callable[[Record], tuple[str, str]]) -> Named:
     return lambda reading: records(reading, file, parse)
+
+
+def _all_of(files: Sequence[Path], parse: Callable[[Record], tuple[str, str]]) -> Named:
+    """The same for a table in several Parquet files."""
+    return lambda reading: chain.from_iterable(records(reading, file, parse) for file in files)
 
 
 def _question(record: Record) -> tuple[str, str]:

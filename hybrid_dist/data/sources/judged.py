@@ -5,11 +5,13 @@ What BEIR's folders, MIRACL and mMARCO have in common, whatever their files are 
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
 from hybrid_dist.data.reading import Collection, Reading, Text
-from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, collect
+from hybrid_dist.data.sources.collecting import Answer, Answers, Key, Pair, Placed, collect
+from hybrid_dist.data.sources.completeness import Missing, check_complete
 from hybrid_dist.data.sources.lines import Bad, Record, columns, key, normal
 from hybrid_dist.errors import UserError, nearest
 
@@ -35,6 +37,8 @@ class Part:
     corpora: tuple[Corpus, ...]
 
 
+MOST_DIGITS = 9
+"""Of a grade."""
 Judgements = dict[str, dict[str, Answer]]
 """By question and document."""
 
@@ -43,8 +47,15 @@ def judgements(reading: Reading, file: Path) -> Judgements:
     """BEIR's lines (query-id, corpus-id, score; a header) or TREC's (qid, Q0, docid, grade)."""
     found: Judgements = {}
     for place, (question, document, grade) in columns(reading, file, _judgement):
-        if grade is not None:
-            found.setdefault(question, {})[document] = Answer(grade, place)
+        if grade is None:
+            continue
+        first = found.setdefault(question, {}).setdefault(document, Answer(grade, place))
+        if first.grade != grade:
+            reading.refuse(
+                reading.where(place),
+                f"{document} is judged {grade} for query {question}, but {first.grade} at "
+                f"{reading.where(first.place)}; keep one of the two lines",
+            )
     return found
 
 
@@ -56,6 +67,8 @@ def _judgement(cells: list[str]) -> tuple[str, str, int | None]:
         return "", "", None
     try:
         question, document, grade = cells
+        if len(grade) > MOST_DIGITS or not question.strip() or not document.strip():
+            raise ValueError
         return normal(question), normal(document), int(grade)
     except ValueError:
         raise Bad(
@@ -86,30 +99,70 @@ def collection(reading: Reading, parts: Sequence[Part], parallel: bool) -> Colle
     """All documents, and the questions with an answer. Where parallel, questions of one id have
     the answers of all languages."""
     answers: Answers = {}
-    names: list[dict[str, str]] = []
-    for part in parts:
-        judged = judgements(reading, part.judgements)
-        names.append({name: name if parallel else f"{part.lang}:{name}" for name in judged})
-        holds = _holders(part, judged)
-        for name, documents in judged.items():
-            right = answers.setdefault(names[-1][name], {})
+    wanted: dict[Key, int] = {}
+    judged_parts = [_Judged(part, judgements(reading, part.judgements)) for part in parts]
+    for one in judged_parts:
+        for name, documents in one.judged.items():
+            right = answers.setdefault(one.uid(name, parallel), {})
             for document, answer in documents.items():
+                keys = one.keys(document)
+                wanted.update(dict.fromkeys(keys, -1))
                 if answer.grade > 0:
-                    right |= {(lang, document): answer for lang in holds(document)}
+                    right.update(dict.fromkeys(keys, answer))
     corpora = {id(corpus): corpus for part in parts for corpus in part.corpora}
 
     def questions() -> Iterator[Placed]:
-        for part, known in zip(parts, names, strict=True):
-            for place, (name, text) in part.questions(reading):
-                if name in known:
-                    yield place, Text(known[name], part.lang, text)
+        for one in judged_parts:
+            for place, (name, text) in one.part.questions(reading):
+                if name in one.judged:
+                    one.asked.add(name)
+                    yield place, Text(one.uid(name, parallel), one.part.lang, text)
 
     def passages() -> Iterator[Placed]:
         for corpus in corpora.values():
             for place, (name, text) in corpus.documents(reading):
                 yield place, Text(name, corpus.lang, text)
 
-    return collect(reading, questions(), passages(), answers)
+    found = collect(reading, questions(), passages(), answers, wanted=wanted)
+    held = {key for key, number in wanted.items() if number >= 0}
+    check_complete(reading, [gap for one in judged_parts for gap in one.missing(reading, held)])
+    return found
+
+
+class _Judged:
+    """A part with its judgements, and what was found of the queries and documents in them."""
+
+    def __init__(self, part: Part, judged: Judgements) -> None:
+        self.part, self.judged = part, judged
+        self.asked: set[str] = set()
+        self._holders = _holders(part, judged)
+
+    def uid(self, name: str, parallel: bool) -> str:
+        return name if parallel else f"{self.part.lang}:{name}"
+
+    def keys(self, document: str) -> list[Key]:
+        """What a document may be called: it may be there in several languages."""
+        return [(lang, document) for lang in self._holders(document)]
+
+    def missing(self, reading: Reading, held: AbstractSet[Key]) -> Iterator[Missing]:
+        """Queries with a right answer, and judged documents, that no file has."""
+        queries: dict[str, int] = {}
+        documents: dict[str, int] = {}
+        for query, judged in self.judged.items():
+            for document, answer in judged.items():
+                documents.setdefault(document, answer.place)
+                if answer.grade > 0:
+                    queries.setdefault(query, answer.place)
+        gone = [query for query in queries if query not in self.asked]
+        if gone:
+            where = reading.where(queries[gone[0]])
+            what, lang = "judged queries", self.part.lang
+            yield Missing(where, what, lang, gone, len(queries), "the queries")
+        gone = [name for name in documents if not any(key in held for key in self.keys(name))]
+        if gone:
+            where = reading.where(documents[gone[0]])
+            langs = " or ".join(dict.fromkeys(corpus.lang for corpus in self.part.corpora))
+            yield Missing(where, "judged passages", langs, gone, len(documents), "the corpus")
 
 
 def _holders(part: Part, judged: Judgements) -> Callable[[str], Sequence[str]]:
@@ -128,6 +181,7 @@ def _holders(part: Part, judged: Judgements) -> Callable[[str], Sequence[str]]:
 
 def pairs(reading: Reading, parts: Sequence[Part], parallel: bool) -> Iterator[Pair]:
     """Every question with every document that answers it; those judged wrong are negatives."""
+    gaps: list[Missing] = []
     for part in parts:
         foreign = [corpus.lang for corpus in part.corpora if corpus.lang != part.lang]
         if foreign:
@@ -136,11 +190,14 @@ def pairs(reading: Reading, parts: Sequence[Part], parallel: bool) -> Iterator[P
                 f"{', '.join(foreign)}; a training pair is in one language, so this can only be "
                 "evaluated on"
             )
-        judged = judgements(reading, part.judgements)
-        texts = _texts(reading, part, judged)
+        one = _Judged(part, judgements(reading, part.judgements))
+        texts = _texts(reading, part, one.judged)
         for _, (name, text) in part.questions(reading):
-            uid = name if parallel else f"{part.lang}:{name}"
-            yield from _pairs(reading, part.lang, uid, text, judged.get(name, {}), texts)
+            if name in one.judged:
+                one.asked.add(name)
+                yield from _pairs(part, one.uid(name, parallel), text, one.judged[name], texts)
+        gaps += one.missing(reading, {(part.lang, document) for document in texts})
+    check_complete(reading, gaps)
 
 
 def _texts(reading: Reading, part: Part, judged: Judgements) -> dict[str, str]:
@@ -160,22 +217,12 @@ def _texts(reading: Reading, part: Part, judged: Judgements) -> dict[str, str]:
 
 
 def _pairs(
-    reading: Reading,
-    lang: str,
-    uid: str,
-    question: str,
-    judged: Mapping[str, Answer],
-    texts: Mapping[str, str],
+    part: Part, uid: str, question: str, judged: Mapping[str, Answer], texts: Mapping[str, str]
 ) -> Iterator[Pair]:
     wrong = [texts[name] for name, answer in judged.items() if answer.grade <= 0 and name in texts]
     for name, answer in judged.items():
         if answer.grade > 0 and name in texts:
-            yield Pair(f"{uid}:{name}", lang, question, texts[name], wrong, answer.place)
-        elif answer.grade > 0:
-            reading.refuse(
-                reading.where(answer.place),
-                f"document {name} ({lang}) is not there; add its file, or take out the line",
-            )
+            yield Pair(f"{uid}:{name}", part.lang, question, texts[name], wrong, answer.place)
 
 
 def the_split(reading: Reading, splits: Sequence[str], usual: str, where: str) -> str:

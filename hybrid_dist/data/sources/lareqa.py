@@ -106,12 +106,13 @@ def _breaks(paragraph: Paragraph) -> list[tuple[int, int]]:
     given = paragraph.record.get("sentence_breaks")
     try:
         breaks = [(start, end) for start, end in given]  # type: ignore[union-attr]
-        if all(0 <= start < end <= len(paragraph.context) for start, end in breaks):
+        whole = all(type(offset) is int for pair in breaks for offset in pair)
+        if whole and all(0 <= start < end <= len(paragraph.context) for start, end in breaks):
             return breaks
     except (TypeError, ValueError):
         pass
     raise Bad(
-        "expected sentence_breaks, a list of [start, end) offsets in the paragraph"
+        "expected sentence_breaks, a list of [start, end) offsets in the paragraph, whole numbers"
         + ("" if "sentence_breaks" in paragraph.record else "; SQuAD's own files: use squad")
     )
 

@@ -1,25 +1,22 @@
 """Lines of published files and what they say, each with its place."""
 
-import gzip
 import json
 import unicodedata
-import zlib
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybrid_dist.data.blocks import opened
+from hybrid_dist.data.blocks import BROKEN, EMPTY, check_columns, opened
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources.files import bare
 from hybrid_dist.errors import UserError
+from hybrid_dist.runtime.files import json_problem
 
 Record = Mapping[str, Any]
 T = TypeVar("T")
-BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException)
 
 
 class Bad(ValueError):
@@ -46,6 +43,8 @@ def lines(reading: Reading, file: Path) -> Iterator[tuple[int, str]]:
         if file.suffix == ".zst":
             raise UserError(f"{file}:{number + 1}: broken file ({what}); copy it again") from None
         raise UserError(f"{file}: cannot be read ({what})") from None
+    if not number:
+        raise UserError(f"{file}: {EMPTY}")
 
 
 def records(reading: Reading, file: Path, parse: Callable[[Record], T]) -> Iterator[tuple[int, T]]:
@@ -82,24 +81,34 @@ def _objects(reading: Reading, file: Path) -> Iterator[tuple[int, Any]]:
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
-            problem = f"not JSON ({error.msg} at column {error.colno}); expected one object a line"
+        except (ValueError, RecursionError) as error:
+            problem = f"not JSON ({line_problem(error)}); expected one object a line"
             reading.refuse(f"{file}:{number}", problem)
             continue
         if not isinstance(record, dict):
-            reading.refuse(f"{file}:{number}", f"expected a JSON object, found {_short(record)}")
+            reading.refuse(f"{file}:{number}", f"expected a JSON object, found {short(record)}")
             continue
         yield number, record
 
 
+def line_problem(error: Exception) -> str:
+    """Why a line is not JSON; its number is told by who reads it."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at column {error.colno}"
+    return json_problem(error)
+
+
 def _rows(file: Path) -> Iterator[tuple[int, Any]]:
+    number = 0
     try:
-        rows = chain.from_iterable(
-            batch.to_pylist() for batch in pq.ParquetFile(file).iter_batches(batch_size=1024)
-        )
-        yield from enumerate(rows, 1)
-    except (pa.ArrowException, OSError) as error:
-        first = str(error).splitlines()[0]
+        with pq.ParquetFile(file) as parquet:
+            check_columns(file, parquet.schema_arrow.names)
+            for batch in parquet.iter_batches(batch_size=1024):
+                rows = batch.to_pylist()
+                yield from enumerate(rows, number + 1)
+                number += len(rows)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        first = (str(error).splitlines() or [""])[0]
         raise UserError(f"{file}: not a Parquet file that can be read ({first})") from None
 
 
@@ -107,7 +116,7 @@ def text(record: Record, name: str) -> str:
     """A text that has to be there."""
     value = record.get(name)
     if not isinstance(value, str) or not value.strip():
-        has = f"found {_short(value)}" if name in record else f"found only {', '.join(record)}"
+        has = f"found {short(value)}" if name in record else f"found only {', '.join(record)}"
         raise Bad(f"expected a non-empty text as {name!r}, {has}")
     return normal(value)
 
@@ -121,7 +130,7 @@ def key(record: Record, name: str) -> str:
 def column(cells: list[str], number: int, what: str) -> str:
     """A text of a line with columns."""
     if len(cells) <= number or not cells[number].strip():
-        raise Bad(f"expected {what} in column {number + 1}, found {_short(chr(9).join(cells))}")
+        raise Bad(f"expected {what} in column {number + 1}, found {short(chr(9).join(cells))}")
     return normal(cells[number])
 
 
@@ -132,7 +141,7 @@ def normal(raw: str) -> str:
     try:
         raw.encode()
     except UnicodeEncodeError:
-        raise Bad(f"expected text, found half a letter in {_short(raw)}") from None
+        raise Bad(f"expected text, found half a letter in {short(raw)}") from None
     return unicodedata.normalize("NFC", raw)
 
 
@@ -141,6 +150,10 @@ def stem(file: Path) -> str:
     return Path(bare(file.name)).stem
 
 
-def _short(value: object) -> str:
-    shown = repr(value)
+def short(value: object) -> str:
+    """A value as messages show it."""
+    try:
+        shown = repr(value)
+    except RecursionError:
+        return f"a {type(value).__name__} nested too deeply"
     return shown if len(shown) <= 80 else f"{shown[:76]} ..."

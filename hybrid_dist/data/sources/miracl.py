@@ -23,7 +23,12 @@ from hybrid_dist.data.sources.judged import (
     with_title,
 )
 from hybrid_dist.data.sources.lines import Bad, Record, column, columns, key, records, text
-from hybrid_dist.data.sources.source import Source, language_of, wanted_languages
+from hybrid_dist.data.sources.source import (
+    Source,
+    check_languages,
+    language_of,
+    wanted_languages,
+)
 from hybrid_dist.errors import UserError
 
 TOPICS = r"(?:.*/)?topics\.miracl-v1\.0-(?P<lang>\w+)-(?P<split>[\w-]+)\.tsv"
@@ -73,9 +78,11 @@ def _parts(paths: Sequence[str], reading: Reading, usual: str) -> list[Part]:
     only = wanted_languages(reading)
     parts = []
     missing: dict[str, str] = {}
-    for found in qrels:
-        lang = language_of(reading, found.match["lang"], found.file)
-        if found.match["split"] != split or (only is not None and lang not in only):
+    judged_in = [found for found in qrels if found.match["split"] == split]
+    languages = [language_of(reading, found.match["lang"], found.file) for found in judged_in]
+    check_languages(reading, languages, where)
+    for lang, found in zip(languages, judged_in, strict=True):
+        if only is not None and lang not in only:
             continue
         if _key(found) not in topics:
             raise UserError(f"{found.file}: its topics are missing; expected {EXPECTED}")
@@ -123,9 +130,11 @@ def _row_pairs(reading: Reading, files: Sequence[Found]) -> Iterator[Pair]:
     splits = [found.match["split"] for found in files]
     split = the_split(reading, splits, "train", str(files[0].file.parent))
     only = wanted_languages(reading)
-    for file, match in files:
-        lang = language_of(reading, match["lang"], file)
-        if match["split"] == split and (only is None or lang in only):
+    chosen = [found for found in files if found.match["split"] == split]
+    languages = [language_of(reading, found.match["lang"], found.file) for found in chosen]
+    check_languages(reading, languages, f"split {split} of {files[0].file.parent}")
+    for lang, (file, _) in zip(languages, chosen, strict=True):
+        if only is None or lang in only:
             for place, (name, question, right, wrong) in records(reading, file, _row):
                 negatives = list(wrong.values())
                 for document, told in right.items():

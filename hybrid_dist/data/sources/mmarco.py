@@ -15,15 +15,16 @@ from typing import BinaryIO, cast
 import numpy as np
 import pyarrow as pa
 
-from hybrid_dist.data.blocks import opened
+from hybrid_dist.data.blocks import BROKEN, opened
 from hybrid_dist.data.languages import english_names
 from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources import judged
 from hybrid_dist.data.sources.collecting import Pair, blocks
+from hybrid_dist.data.sources.completeness import is_allowed
 from hybrid_dist.data.sources.files import Found, bare, find, local, search
 from hybrid_dist.data.sources.judged import Corpus, Named, Part, the_split
-from hybrid_dist.data.sources.lines import BROKEN, Bad, column, columns, normal
-from hybrid_dist.data.sources.source import Source, wanted_languages
+from hybrid_dist.data.sources.lines import Bad, column, columns, normal
+from hybrid_dist.data.sources.source import Source, check_languages, wanted_languages
 from hybrid_dist.errors import UserError, nearest
 
 COLLECTIONS = r"(?:.*/)?(?P<name>[a-z]+)_collection\.tsv"
@@ -105,6 +106,7 @@ def _by_language(
                 f"{file}: {files[lang][split]} is in {lang} too; name a folder of one translation"
             )
         files[lang][split] = file
+    check_languages(reading, files, ", ".join(paths))
     chosen = {
         lang: next((by_split[s] for s in splits or [""] if s in by_split), None)
         for lang, by_split in files.items()
@@ -143,6 +145,7 @@ def _pairs(paths: Sequence[str], reading: Reading, given: Path, parse: Parse) ->
     for lang, file in _by_language(paths, reading, COLLECTIONS).items():
         if lang not in queries:
             raise UserError(f"{file}: its train questions are missing; expected {EXPECTED}")
+        lost, first = 0, ""
         with TextFile(reading, queries[lang]) as questions, TextFile(reading, file) as passages:
             for place, triple in columns(reading, given, parse):
                 if triple is None:
@@ -152,10 +155,15 @@ def _pairs(paths: Sequence[str], reading: Reading, given: Path, parse: Parse) ->
                     asked, told = questions[question], passages[right]
                     negatives = [] if wrong is None else [passages[wrong]]
                 except KeyError as error:
-                    reading.refuse(reading.where(place), str(error.args[0]))
+                    if is_allowed(reading):
+                        lost, first = lost + 1, first or f"{reading.where(place)}: {error.args[0]}"
+                    else:
+                        reading.refuse(reading.where(place), str(error.args[0]))
                     continue
                 uid = ":".join(str(part) for part in triple if part is not None)
                 yield Pair(uid, lang, asked, told, negatives, place)
+        if lost:
+            reading.notes.append(f"{lost:,} lines name ids that are missing in {lang} ({first})")
 
 
 class TextFile:
@@ -178,7 +186,7 @@ class TextFile:
                 numbers.append(number)
             except UnicodeDecodeError as error:
                 reading.refuse(f"{file}:{number}", f"not UTF-8 ({error.reason})")
-            except ValueError:
+            except (ValueError, OverflowError):
                 found = f"found {line[:60].decode('utf-8', 'replace')!r}"
                 reading.refuse(f"{file}:{number}", f"expected an id, a tab and a text, {found}")
             start += len(line)
@@ -190,6 +198,8 @@ class TextFile:
                 reading.refuse(f"{file}:{again}", f"this id has other text than in line {first}")
 
     def __getitem__(self, name: int) -> str:
+        if name.bit_length() > 63:
+            raise KeyError(f"{name} is no id in {self._file}")
         place = int(np.searchsorted(self._ids, name))
         if place == len(self._ids) or self._ids[place] != name:
             raise KeyError(f"{name} is no id in {self._file}")

@@ -1,12 +1,13 @@
 """What a source of pairs and evaluation data is."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
 from hybrid_dist.data.reading import Collection, Reading
+from hybrid_dist.data.sources.completeness import INCOMPLETE, MEANING, check_option
 from hybrid_dist.errors import UserError, nearest
 
 
@@ -23,15 +24,26 @@ class Source:
     options: Mapping[str, str] = field(default_factory=dict)
     """What each option means."""
 
+    @property
+    def all_options(self) -> Mapping[str, str]:
+        """The source's own options, and those of every source that can be evaluated on."""
+        return {**self.options, **(COMMON if self.collection is not None else {})}
+
     def check(self, options: Mapping[str, str]) -> None:
         """Refuse an option that the source does not have."""
+        known = self.all_options
         for name in options:
-            if name not in self.options:
-                known = ", ".join(self.options) or "none"
+            if name not in known:
                 raise UserError(
-                    f"{self.name}: unknown option {name!r}{nearest(name, self.options)} "
-                    f"(known: {known})"
+                    f"{self.name}: unknown option {name!r}{nearest(name, known)} "
+                    f"(known: {', '.join(known) or 'none'})"
                 )
+        if INCOMPLETE in options:
+            check_option(self.name, options[INCOMPLETE])
+
+
+COMMON = {INCOMPLETE: MEANING}
+"""Options of every source that can be evaluated on."""
 
 
 def language_of(reading: Reading, code: str, file: Path) -> str:
@@ -49,3 +61,14 @@ def wanted_languages(reading: Reading) -> set[str] | None:
         return None if given is None else {reading.language(code) for code in given.split(",")}
     except ValueError as error:
         raise UserError(f"option languages={given}: {error}") from None
+
+
+def check_languages(reading: Reading, there: Iterable[str], where: str) -> None:
+    """Refuse languages of the option `languages` that a data set does not have."""
+    known = sorted(set(there))
+    absent = sorted((wanted_languages(reading) or set()) - set(known))
+    if absent:
+        raise UserError(
+            f"option languages={reading.options['languages']}: {where} has no "
+            f"{', '.join(absent)}; its languages are {', '.join(known) or 'none'}"
+        )

@@ -15,7 +15,17 @@ import pyarrow as pa
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
 from hybrid_dist.data.sources.files import find
-from hybrid_dist.data.sources.lines import Bad, key, lines, normal, records, stem, text
+from hybrid_dist.data.sources.lines import (
+    Bad,
+    key,
+    line_problem,
+    lines,
+    normal,
+    records,
+    short,
+    stem,
+    text,
+)
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.errors import UserError
 
@@ -99,8 +109,8 @@ class _Rows:
         place = self.first + self.number
         answers = record.get("answers")
         starts = answers.get("answer_start") if isinstance(answers, dict) else None
-        if not isinstance(starts, list):
-            raise Bad("expected answers with a list answer_start")
+        if not isinstance(starts, list) or not all(type(start) is int for start in starts):
+            raise Bad("expected answers with a list answer_start of whole numbers")
         question = Question(place, key(record, "id"), text(record, "question"), starts)
         text(record, "context")
         name, context = f"row {self.number}", record["context"]
@@ -119,13 +129,13 @@ class _Document:
     def paragraphs(self) -> Iterator[Paragraph]:
         try:
             articles = _items(json.loads(self.source), "data")
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{self.file}:{error.lineno}: not JSON ({error.msg} at column {error.colno}); "
-                "copy the file again"
-            ) from None
         except Bad as error:
             raise UserError(f"{self.file}:1: {error}, as SQuAD's files have") from None
+        except (ValueError, RecursionError) as error:
+            line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
+            raise UserError(
+                f"{self.file}:{line}: not JSON ({line_problem(error)}); copy the file again"
+            ) from None
         for number, article in enumerate(articles):
             try:
                 given = _items(article, "paragraphs")
@@ -152,7 +162,7 @@ class _Document:
 
     def _question(self, record: Any) -> Question:
         if not isinstance(record, dict):
-            raise Bad(f"expected an object with id, question and answers, found {record!r}")
+            raise Bad(f"expected an object with id, question and answers, found {short(record)}")
         name = key(record, "id")
         self._look_for(json.dumps(record["id"]))
         starts = []

@@ -14,7 +14,12 @@ from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
 from hybrid_dist.data.sources.files import bare, local, search
 from hybrid_dist.data.sources.lines import lines, normal
-from hybrid_dist.data.sources.source import Source, language_of, wanted_languages
+from hybrid_dist.data.sources.source import (
+    Source,
+    check_languages,
+    language_of,
+    wanted_languages,
+)
 from hybrid_dist.errors import UserError
 
 NAME = r"(?:.*/)?tatoeba\.(?P<pair>[a-z]{2,3}-eng)\.(?P<side>[a-z]{2,3})"
@@ -68,7 +73,7 @@ def _bitext(
                 yield lang, number, (first[0] + number, first[1] + number), sides
 
 
-def _files(paths: Sequence[str], reading: Reading) -> Iterator[tuple[str, tuple[Path, Path]]]:
+def _files(paths: Sequence[str], reading: Reading) -> list[tuple[str, tuple[Path, Path]]]:
     """Languages with the files of both sides; a file that is named brings its other side."""
     places = [local(path) for path in paths]
     sides: dict[str, dict[str, Path]] = {}
@@ -80,14 +85,18 @@ def _files(paths: Sequence[str], reading: Reading) -> Iterator[tuple[str, tuple[
     if not sides:
         raise UserError(f"{', '.join(paths)}: no file of this layout; expected {EXPECTED}")
     only = wanted_languages(reading)
+    by_language: dict[str, tuple[Path, Path]] = {}
     for pair, files in sides.items():
         code = pair.partition("-")[0]
         if set(files) != {code, "eng"}:
             there = ", ".join(map(str, files.values()))
             raise UserError(f"{there}: its other side is missing; expected {EXPECTED}")
         lang = language_of(reading, code, files[code])
-        if only is None or lang in only:
-            yield lang, (files[code], files["eng"])
+        if lang in by_language:
+            raise UserError(f"{files[code]}: {by_language[lang][0]} is in {lang} too; keep one")
+        by_language[lang] = (files[code], files["eng"])
+    check_languages(reading, by_language, ", ".join(paths))
+    return [(lang, files) for lang, files in by_language.items() if only is None or lang in only]
 
 
 SOURCE = Source(

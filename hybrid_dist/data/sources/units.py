@@ -6,7 +6,9 @@ A unit's line has `unit`, `lang`, `query`, and either `passage` or the `passage_
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +16,10 @@ import pyarrow as pa
 
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
+from hybrid_dist.data.sources.completeness import Missing, check_complete
 from hybrid_dist.data.sources.files import bare, find, search
 from hybrid_dist.data.sources.lines import Bad, key, normal, records, text
-from hybrid_dist.data.sources.source import Source, wanted_languages
+from hybrid_dist.data.sources.source import Source, check_languages, wanted_languages
 from hybrid_dist.errors import UserError
 
 EXPECTED = "JSON lines of units (unit, lang, query, and passage or passage_id), or mkqa.jsonl"
@@ -72,14 +75,23 @@ def _units(
 ) -> Iterator[tuple[int, Unit]]:
     """All units with their places; the tables that they needed are put into `tables`."""
     only = wanted_languages(reading)
-    files = [found.file for found in find(paths, r".*\.jsonl", EXPECTED)]
+    found = [found.file for found in find(paths, r".*\.jsonl", EXPECTED)]
+    files = [file for file in found if not re.fullmatch(TABLE, bare(file.name))]
+    if not files:
+        raise UserError(f"{', '.join(paths)}: no units beside {found[0].name}; expected {EXPECTED}")
+    there: set[str] = set()
+    gaps: list[Missing] = []
     for file in files:
-        if re.fullmatch(TABLE, bare(file.name)):
-            continue
-        for place, units in records(reading, file, _Line(reading, file, tables)):
+        line = _Line(reading, file, tables)
+        for place, units in records(reading, file, line):
             for unit in units:
+                there.add(unit.lang)
                 if only is None or unit.lang in only:
                     yield place, unit
+        there |= line.missing.keys()
+        gaps += line.gaps(only)
+    check_languages(reading, there, ", ".join(paths))
+    check_complete(reading, gaps)
 
 
 class _Line:
@@ -89,6 +101,10 @@ class _Line:
         self.reading, self.file, self.tables = reading, file, tables
         self.fields = reading.options.get("fields", "text").split(",")
         self.table: Table | None = None
+        self.table_file = file
+        self.named: defaultdict[str, set[str]] = defaultdict(set)
+        self.missing: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        """By language: passages that units name, and those of them that the table does not have."""
 
     def __call__(self, record: Mapping[str, Any]) -> list[Unit]:
         if "queries" in record and "answers" in record:
@@ -100,10 +116,21 @@ class _Line:
         passage = key(record, "passage_id")
         if self.table is None:
             self.table = self._table()
+        self.named[lang].add(passage)
         if (lang, passage) not in self.table:
-            raise Bad(f"expected passage {passage!r} in {lang} in the passage table; it has none")
+            self.missing[lang][passage] = None
+            return []
         place, told = self.table[lang, passage]
         return [Unit(name, lang, query, told, place)]
+
+    def gaps(self, only: AbstractSet[str] | None) -> Iterator[Missing]:
+        """What the table lacks, in languages that are wanted."""
+        for lang, ids in self.missing.items():
+            if only is None or lang in only:
+                named, holder = len(self.named[lang]), str(self.table_file)
+                yield Missing(
+                    str(self.file), "passages that units name", lang, list(ids), named, holder
+                )
 
     def _mkqa(self, record: Mapping[str, Any]) -> list[Unit]:
         """The question in every language, with its first answer that is text."""
@@ -135,7 +162,7 @@ class _Line:
                 f"{self.file}: its lines name passages by passage_id; expected one table of them, "
                 f"{name} (or .gz), beside it, found {len(found)}"
             )
-        file = found[0]
+        file = self.table_file = found[0]
         if file not in self.tables:
             table: Table = {}
             for place, told in records(self.reading, file, self._passage):
