@@ -21,6 +21,7 @@ from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.search import NOTHING, TopK
 from hybrid_dist.evaluation.tasks import Task
 
+LARGEST = float(np.finfo(np.float32).max)
 COLUMNS = "six columns: question, Q0, passage, place, score, name"
 
 
@@ -90,11 +91,20 @@ def read_run(file: Path, task: Task) -> Run:
         scores.append(_score(words[4], f"{file}:{number}"))
     _check_known(file, task, unknown, {"questions": questions, "passages": passages})
     question, passage = np.array(asked, np.int64), np.array(told, np.int64)
-    score = np.array(scores, np.float32)  # as trec_eval keeps them
+    exact = np.array(scores)
+    score = exact.astype(np.float32)  # as trec_eval keeps them
+    vanished = int(np.count_nonzero(exact) - np.count_nonzero(score))
+    if vanished and not score.any():
+        raise UserError(
+            f"{file}: its {vanished:,} scores are all 0 as float32, so that they tie; scale them"
+        )
     order = np.lexsort((passage, -score, question))
     question, passage, score = question[order], passage[order], score[order]
     _check_once(file, task, question, passage)
-    return Run(str(file), question, passage, score, _missing(file, task, question))
+    notes = _missing(file, task, question)
+    if vanished:
+        notes += (f"{vanished:,} scores of {file.name} are 0 as float32, in which they are kept",)
+    return Run(str(file), question, passage, score, notes)
 
 
 def _score(text: str, where: str) -> float:
@@ -104,6 +114,10 @@ def _score(text: str, where: str) -> float:
         value = np.nan
     if np.isnan(value):
         raise UserError(f"{where}: {text!r} is no score; expected {COLUMNS}")
+    if LARGEST < abs(value) < np.inf:
+        raise UserError(
+            f"{where}: the score {text} is infinite as float32, the type of scores; scale them"
+        )
     return value
 
 

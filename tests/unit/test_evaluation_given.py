@@ -1,4 +1,4 @@
-"""What was made elsewhere: folders of vectors, and TREC runs."""
+"""Folders of vectors that were made elsewhere."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,23 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import pytrec_eval
 
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation import metrics
-from hybrid_dist.evaluation.evaluate import Wanted, evaluate_run, evaluate_vectors
+from hybrid_dist.evaluation.evaluate import (
+    Wanted,
+    evaluate_vectors,
+)
 from hybrid_dist.evaluation.given import GivenVectors
 from hybrid_dist.evaluation.names import passage_names, question_names
-from hybrid_dist.evaluation.search import TopK
-from hybrid_dist.evaluation.tasks import Task, backwards
-from hybrid_dist.evaluation.trec import read_run, write_run
+from hybrid_dist.evaluation.tasks import Task
 from tests.unit.evaluation_problems import (
     exact_vectors,
     make_task,
-    order,
     parallel_task,
-    random_task,
     sorted_ranks,
     unit_vectors,
 )
@@ -74,6 +72,35 @@ def test_vectors_are_scored_as_they_are(tmp_path: Path, scale: float) -> None:
     assert "lengths" in report["settings"]["vectors"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "exponent"),
+    [
+        ("<f8", -1060),  # zeros as float32, and squares of 0 as float64
+        ("<f8", 1000),  # infinite as float32, and squares that are infinite as float64
+        (">f8", 0),
+        ("<f4", -140),  # subnormal
+        ("<f4", 120),
+        ("<f2", -10),
+    ],
+)
+@pytest.mark.parametrize("fortran", [False, True])
+def test_lengths_and_layouts_of_arrays_do_not_matter(
+    tmp_path: Path, kind: str, exponent: int, fortran: bool
+) -> None:
+    rng = np.random.default_rng(1)
+    task = task_of()
+    folder = write(tmp_path / "v", task, exact_vectors(rng, 8, 4), exact_vectors(rng, 8, 4))
+    rows = slice(0, 8)
+    before = GivenVectors(folder, task)
+    expected = [before.questions(rows), before.passages(rows)]
+    for name in ("queries.npy", "corpus.npy"):
+        kept = np.ldexp(np.load(folder / name).astype(np.float64), exponent)
+        np.save(folder / name, kept.astype(kind, order="F" if fortran else "C"))
+    found = GivenVectors(folder, task)
+    assert np.array_equal(found.questions(rows), expected[0])
+    assert np.array_equal(found.passages(rows), expected[1])
+
+
 Change = Callable[[Path], object]
 
 
@@ -83,6 +110,28 @@ def lines(file: Path, change: Callable[[list[str]], list[str]]) -> None:
 
 def array(file: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
     np.save(file, change(np.load(file)))
+
+
+def header(text: str) -> bytes:
+    """A .npy file with this header, and zeros behind it."""
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + bytes(4096)
+
+
+def changed(vectors: np.ndarray, rows: int, scale: float) -> np.ndarray:
+    """The first rows scaled, in float64."""
+    vectors = vectors.astype(np.float64)
+    vectors[:rows] *= scale
+    return vectors
+
+
+def npz(file: Path) -> None:
+    """An archive of arrays in the place of an array."""
+    with file.open("wb") as out:
+        np.savez(out, a=np.zeros(3))
+
+
+def pickled(file: Path) -> None:
+    np.save(file, np.array([{"a": 1}] * 8, dtype=object), allow_pickle=True)
 
 
 def with_nan(vectors: np.ndarray) -> np.ndarray:
@@ -127,9 +176,58 @@ BAD: dict[str, tuple[Change, str]] = {
         r"queries\.npy has vectors of 48 numbers, corpus\.npy of 7",
     ),
     "no table": (lambda f: array(f / "corpus.npy", lambda v: v[0]), r"expected an array \[rows"),
+    "an empty array": (lambda f: (f / "corpus.npy").write_bytes(b""), r"corpus\.npy: is no array"),
+    "a cut array": (
+        lambda f: (f / "corpus.npy").write_bytes((f / "corpus.npy").read_bytes()[:-9]),
+        r"corpus\.npy: is no array .*expected an array \[rows",
+    ),
+    "text as an array": (lambda f: (f / "corpus.npy").write_text("1 2 3"), r"npy: is no array"),
+    "an archive": (lambda f: npz(f / "corpus.npy"), r"corpus\.npy: is an archive \(\.npz\)"),
+    "a cut archive": (
+        lambda f: (f / "corpus.npy").write_bytes(b"PK\x03\x04 and no more"),
+        r"corpus\.npy: is no array",
+    ),
+    "a pickle": (
+        lambda f: pickled(f / "corpus.npy"),
+        r"corpus\.npy: is no array .*Python objects",
+    ),
+    "records": (
+        lambda f: np.save(f / "corpus.npy", np.zeros((8, 4), "f4,i4")),
+        r"floats, .* found \[\('f0'.* \[8, 4\]",
+    ),
+    "a nested header": (
+        lambda f: (f / "corpus.npy").write_bytes(header("(" * 9000)),
+        r"corpus\.npy: is no array",
+    ),
+    "a header of great numbers": (
+        lambda f: (f / "corpus.npy").write_bytes(
+            header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({2**63}, {2**63})}}")
+        ),
+        r"corpus\.npy: is no array",
+    ),
+    "vectors of no numbers": (
+        lambda f: [array(f / n, lambda v: v[:, :0]) for n in ("queries.npy", "corpus.npy")],
+        r"queries\.npy: expected .* found float32 \[8, 0\]",
+    ),
+    "zeros": (
+        lambda f: array(f / "corpus.npy", np.zeros_like),
+        r"corpus\.npy: all 8 vectors are 0 \(float32 \[8, 48\]\), so that all scores tie",
+    ),
+    "some far shorter than others": (
+        lambda f: array(f / "corpus.npy", lambda v: changed(v, 5, 1e-60)),
+        r"corpus\.npy: 5 of 8 vectors are shorter .*tie in float32 \(first: \w+, \w+, \w+\)",
+    ),
+    "ids in Latin-1": (
+        lambda f: (f / "query_ids.txt").write_bytes(b"caf\xe9\n"),
+        r"query_ids\.txt: not UTF-8 \(byte 3\)",
+    ),
+    "a folder as ids": (
+        lambda f: ((f / "query_ids.txt").unlink(), (f / "query_ids.txt").mkdir()),
+        r"query_ids\.txt: cannot be read \(Is a directory\)",
+    ),
     "whole numbers": (
         lambda f: array(f / "corpus.npy", lambda v: v.astype(int)),
-        r"floats, found int64",
+        r"floats, .* found int64",
     ),
     "NaN": (
         lambda f: array(f / "corpus.npy", with_nan),
@@ -150,156 +248,21 @@ def test_bad_vectors_are_named(tmp_path: Path, kind: str) -> None:
         GivenVectors(folder, task)
 
 
-def listed(
-    rng: np.random.Generator, task: Task, depth: int, tied: bool
-) -> dict[str, dict[str, float]]:
-    """Some passages of every question, by their names."""
-    names = passage_names(task)
-    run = {}
-    for question in question_names(task):
-        scores = rng.integers(0, 4, depth) / 2 if tied else rng.random(depth)
-        some = rng.choice(len(names), depth, replace=False)
-        run[question] = {names[p]: float(score) for p, score in zip(some, scores, strict=True)}
-    return run
+def test_ids_may_have_line_ends_that_are_none_of_a_file(tmp_path: Path) -> None:
+    """Unicode knows more ends of lines than files do; and Windows writes two characters."""
+    task = replace(task_of(1), question_ids=["a\u2028b", "c\x85d", "e\x0cf", "g"])
+    rng = np.random.default_rng(2)
+    folder = write(tmp_path / "v", task, unit_vectors(rng, 4), unit_vectors(rng, 4))
+    expected = GivenVectors(folder, task).questions(slice(0, 4))
+    file = folder / "query_ids.txt"
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    assert np.array_equal(GivenVectors(folder, task).questions(slice(0, 4)), expected)
 
 
-def write_lines(file: Path, run: dict[str, dict[str, float]]) -> Path:
-    rows = [
-        f"{question} Q0 {passage} 1 {score!r} tag"
-        for question, found in run.items()
-        for passage, score in found.items()
-    ]
-    file.write_text("\n".join(rows) + "\n")
-    return file
-
-
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("depth", [3, 40])
-def test_a_run_has_trec_eval_s_figures(tmp_path: Path, tied: bool, depth: int) -> None:
-    rng = np.random.default_rng(depth + tied)
-    task = random_task(rng, languages=3, questions=30, passages=60, most_answers=8)
-    ids = [f"p{number:02d}" for number in range(len(task.passage_ids))]
-    grades = rng.integers(1, 4, len(task.relevant))
-    task = backwards(replace(task, passage_ids=ids, grades=grades))
-    run = listed(rng, task, depth, tied)
-    ranking = read_run(write_lines(tmp_path / "a.run", run), task).ranking(task)
-    names = passage_names(task)
-    qrels = {
-        question: {
-            names[p]: int(grade)
-            for p, grade in zip(
-                task.relevant[task.relevant_starts[q] : task.relevant_starts[q + 1]],
-                task.grades[task.relevant_starts[q] : task.relevant_starts[q + 1]],
-                strict=True,
-            )
-        }
-        for q, question in enumerate(question_names(task))
-    }
-    measures = {"map", "ndcg_cut.10", "recall.100", "recall.10", "success.1"}
-    theirs = pytrec_eval.RelevanceEvaluator(qrels, measures).evaluate(run)
-    pairs = {
-        "map": "map",
-        "ndcg_at_10": "ndcg_cut_10",
-        "recall_at_100": "recall_100",
-        "recall_at_10": "recall_10",
-        "accuracy": "success_1",
-    }
-    for ours, name in pairs.items():
-        found = metrics.score(metrics.METRICS[ours][1], task, ranking).pooled
-        expected = [theirs[question][name] for question in question_names(task)]
-        assert found == pytest.approx(expected, abs=1e-9), ours
-
-
-@pytest.mark.parametrize("ties", ["number", "trec_eval"])
-def test_a_saved_run_scores_as_its_vectors_did(tmp_path: Path, ties: str) -> None:
-    rng = np.random.default_rng(3)
-    task = task_of(3, 20)
-    task = backwards(task) if ties == "trec_eval" else task
-    asked, told = exact_vectors(rng, 60, 3), exact_vectors(rng, 60, 3)
-    vectors = GivenVectors(write(tmp_path / "v", task, asked, told), task)
-    one = evaluate_vectors(task, vectors, Ranks(), tmp_path / "a", wanted=Wanted(save_run=60))
-    run = read_run(tmp_path / "a" / "run.trec", task)
-    two = evaluate_run(task, run, Ranks(), tmp_path / "b")
-    for name in ("map", "ndcg_at_10", "map_by_pair", "bias", "intervals"):
-        assert two[name] == one[name]
-    assert two["left_out"] == {}
-    assert one["settings"]["ties"].startswith("as trec_eval" if ties == "trec_eval" else "by pass")
-    first = (tmp_path / "a" / "run.trec").read_text().splitlines()[0].split()
-    assert (len(first), first[1], first[3]) == (6, "Q0", "1")
-
-
-def test_a_run_of_the_first_passages_has_no_rank_distance(tmp_path: Path) -> None:
-    rng = np.random.default_rng(4)
-    task = task_of(2, 20)
-    asked, told = unit_vectors(rng, 40), unit_vectors(rng, 40)
-    vectors = GivenVectors(write(tmp_path / "v", task, asked, told), task)
-    evaluate_vectors(task, vectors, Ranks(), tmp_path / "a", wanted=Wanted(save_run=5))
-    run = read_run(tmp_path / "a" / "run.trec", task)
-    said: list[str] = []
-    report = evaluate_run(task, run, Ranks(), tmp_path / "b", said.append)
-    assert "right answers are not in the run" in report["left_out"]["rank_distance"]
-    assert report["bias"]["rank_distance"]["mean"] is None
-    assert report["map_at_20"]["multilingual"] < 1
-    ranks = [place["rank"] for e in report["examples"]["worst"] for place in e["ranks"]]
-    assert None in ranks
-    assert "rank distance -" in said[-2]
-
-
-def test_a_pool_that_is_kept_apart_gives_no_run(tmp_path: Path) -> None:
-    task = make_task([0, 0], [1, 1, 1, 2], [[0, 1], [2, 3]], one_pool=False)
-    rng = np.random.default_rng(5)
-    folder = write(tmp_path / "v", task, unit_vectors(rng, 2), unit_vectors(rng, 4))
-    with pytest.raises(UserError, match=r"--save-run: .* keeps the passages .* apart"):
-        evaluate_vectors(
-            task, GivenVectors(folder, task), Ranks(), tmp_path / "o", wanted=Wanted(save_run=5)
-        )
-
-
-@pytest.mark.parametrize(
-    ("lines", "told"),
-    [
-        ([""], "lists nothing for any question in de, en"),
-        (["u0_de Q0 de_1_0 1 0.5 tag"], r"nothing for any question in en \(first: u1_de"),
-        (["u0_de Q0 de_1_0 1 0.5"], r"a\.run:1: expected six columns"),
-        (["u0_de Q0 de_1_0 1 high tag"], r"a\.run:1: 'high' is no score"),
-        (["u0_de Q0 de_1_0 1 nan tag"], r"a\.run:1: 'nan' is no score"),
-        (["u0 Q0 de_1_0 1 0.5 tag"], r"1 questions are not in task toy \(first: u0\).* u0_de"),
-        (["u0_de Q0 1_0 1 0.5 tag"], r"1 passages are not in task toy \(first: 1_0\).* de_1_0"),
-        (["u0_de Q0 de_1_0 1 0.5 tag"] * 2, r"listed twice .*first: de_1_0 for u0_de"),
-    ],
-)
-def test_bad_runs_are_named(tmp_path: Path, lines: list[str], told: str) -> None:
-    (tmp_path / "a.run").write_text("".join(f"{line}\n" for line in lines))
-    with pytest.raises(UserError, match=told):
-        read_run(tmp_path / "a.run", task_of())
-
-
-def test_questions_without_a_line_are_told_and_score_0(tmp_path: Path) -> None:
+def test_a_few_vectors_of_zeros_are_vectors(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
     task = task_of()
-    kept = ["u0_de Q0 de_1_0 1 0.5 tag", "u0_en Q0 de_1_0 1 0.5 tag", "u1_en Q0 en_2_0 1 2 tag"]
-    (tmp_path / "a.run").write_text("\n".join(kept) + "\n")
-    said: list[str] = []
-    run = read_run(tmp_path / "a.run", task)
-    report = evaluate_run(task, run, Ranks(), tmp_path / "out", said.append)
-    assert "5 questions of which a.run lists nothing score 0 (first: u1_de, u2_de" in said[0]
-    assert report["accuracy"]["monolingual"] == pytest.approx((1 / 4 + 1 / 4) / 2)
-
-
-def test_ids_with_blanks_make_no_run(tmp_path: Path) -> None:
-    task = make_task([0], [0, 0], [[0]], ["a question"])
-    vectors = np.ones((1, 1))
-    with pytest.raises(UserError, match="1 ids have blanks"):
-        write_run(tmp_path / "a.run", task, TopK(np.zeros((1, 1), int), vectors, ""), "x")
-
-
-def test_ties_go_as_in_trec_eval() -> None:
-    """Backwards, a task's ties go to the id that sorts last; all else stays."""
-    rng = np.random.default_rng(6)
-    task = random_task(rng, languages=3, questions=20, passages=30, most_answers=4)
-    scores = exact_vectors(rng, 20, 2) @ exact_vectors(rng, 33, 2).T
-    other = backwards(task)
-    assert list(other.passage_ids) == list(task.passage_ids)[::-1]
-    assert other.passage_texts[3:5] == list(task.passage_texts)[::-1][3:5]
-    first = other.passage_ids[int(order(scores[:, ::-1])[0, 0])]
-    tied = np.flatnonzero(scores[0] == scores[0].max())
-    assert first == task.passage_ids[int(tied[-1])]
+    passages = unit_vectors(rng, 8)
+    passages[2] = 0
+    folder = write(tmp_path / "v", task, unit_vectors(rng, 8), passages)
+    assert not GivenVectors(folder, task).passages(slice(2, 3)).any()
