@@ -11,7 +11,7 @@ from hybrid_dist.batching.streams import pair_sizes
 from hybrid_dist.data.hashing import hashes
 from hybrid_dist.data.store import Store
 from hybrid_dist.evaluation import plots
-from hybrid_dist.runtime.terminal import cell
+from hybrid_dist.runtime.text import cell
 
 PERCENTILES = (50, 90, 99)
 COUNTS = {
@@ -105,13 +105,8 @@ def tables(told: Described, width: int = 80) -> Iterator[Table]:
     at_once = max(1, (width - 12) // 12)
     for start in range(0, len(named) if len(named) > 1 else 0, at_once):
         others = list(named)[start : start + at_once]
-        table = _right(
-            Table(
-                "",
-                *(Column(cell(other)) for other in others),
-                title="Uids that two languages share",
-            )
-        )
+        heads = (Column(cell(other)) for other in others)
+        table = _right(Table("", *heads, title="Uids that two languages share"))
         for name, figures in named.items():
             shared = (figures["parallel"].get(other) for other in others)
             table.add_row(cell(name), *("" if n is None else f"{n:,}" for n in shared))

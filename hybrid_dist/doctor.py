@@ -13,6 +13,7 @@ from hybrid_dist.cluster.doctor import Finding, examine
 from hybrid_dist.cluster.ranks import leave
 from hybrid_dist.cluster.start import start
 from hybrid_dist.errors import reported
+from hybrid_dist.runtime.text import cell
 
 STYLES = {"ok": "green", "slow": "yellow", "wrong": "bold red"}
 
@@ -44,8 +45,8 @@ def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.doctor")
 def table(found: Sequence[Finding]) -> Table:
     lines = Table("", "", "found", "what to do")
     for finding in found:
-        state = f"[{STYLES[finding.state]}]{finding.state}"
-        lines.add_row(finding.what, state, finding.told, finding.cure)
+        state = cell(finding.state, STYLES[finding.state])
+        lines.add_row(cell(finding.what), state, cell(finding.told), cell(finding.cure))
     return lines
 
 

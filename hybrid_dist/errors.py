@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from reprlib import Repr
 from typing import Any
 
-from hybrid_dist.runtime.terminal import printable_lines
+from hybrid_dist.runtime.text import printable
 
 
 class UserError(Exception):
@@ -61,10 +61,10 @@ def reported(program: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        told = printable_lines(str(error))
         rank = int(os.environ.get("RANK", "0"))
         if rank:
             time.sleep(SECONDS_FOR_FIRST_RANK)
         who = f"{program} (rank {rank})" if rank else program
-        print(f"{who}: error: {told}", file=sys.stderr, flush=True)
+        message = printable(error, lines=True)  # it may quote ids and names of files
+        print(f"{who}: error: {message}", file=sys.stderr, flush=True)
         raise SystemExit(2) from None

@@ -33,7 +33,7 @@ from hybrid_dist.evaluation.search import EXACT
 from hybrid_dist.evaluation.tasks import Task, load_task
 from hybrid_dist.evaluation.trec import read_run
 from hybrid_dist.model.retriever import Retriever
-from hybrid_dist.runtime.terminal import printable_lines
+from hybrid_dist.runtime.text import printable
 from hybrid_dist.training import checkpointed
 
 HIGHER_IS_BETTER = {
@@ -195,7 +195,7 @@ def run(options: Options) -> None:
 
     def say(message: str) -> None:
         if ranks.is_first:
-            print(printable_lines(message), file=sys.stderr, flush=True)
+            print(printable(message, lines=True), file=sys.stderr, flush=True)
 
     half = options.shards == "fp16"
     if options.model is not None:

@@ -25,7 +25,7 @@ from hybrid_dist.data.reading import PAIRS, Reading
 from hybrid_dist.data.store import Store
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.tasks import Task, load_task
-from hybrid_dist.runtime.terminal import cell, printable, printable_json
+from hybrid_dist.runtime.text import cell, json_text, printable
 
 BLOCK = 4096
 CHECKED = 200_000
@@ -67,8 +67,7 @@ def main(args: Sequence[str], program: str = "hybrid-dist overlap") -> None:
     for block in blocks(store):
         found.add(block)
     if options.json:
-        told = json.dumps(described(found, options.examples), ensure_ascii=False, indent=2)
-        print(printable_json(told))
+        print(json_text(described(found, options.examples), indent=2))
     else:
         show(found, options.examples)
     if options.drop is not None:
@@ -242,10 +241,10 @@ def show(found: Overlap, examples: int) -> None:
     for hit in _worst(found, examples):
         one = hit.evaluated
         how = "the very text" if hit.exact else f"{hit.share:.0%} of its n-grams"
-        print()
-        print(printable(f"{one.task} {one.kind} {one.id} ({one.lang}): {_clip(one.text)}"))
+        asked = f"{one.task} {one.kind} {one.id} ({one.lang}): {_clip(one.text)}"
+        print(f"\n{printable(asked)}")
         print(printable(f"  {how} in the {hit.column} of {hit.uid}: {_clip(hit.text)}"))
-    print(f"\n{verdict(found)}")
+    print(f"\n{printable(verdict(found))}")
 
 
 def _by_language(found: Overlap) -> dict[str, Any]:

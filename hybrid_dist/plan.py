@@ -1,7 +1,6 @@
 """`hybrid-dist plan`: what a run would train on, step by step, before it is started."""
 
 import argparse
-import json
 import os
 import sys
 from collections import Counter
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from hybrid_dist import config_file
 from hybrid_dist.batching import KINDS, GlobalBatch, Plan, Stream, check_world, deal
@@ -20,7 +20,7 @@ from hybrid_dist.data.store import Store, open_sources
 from hybrid_dist.errors import UserError, reported
 from hybrid_dist.model.settings import Settings
 from hybrid_dist.model.tokens import TextTokens
-from hybrid_dist.runtime.terminal import cell, printable_json
+from hybrid_dist.runtime.text import cell, json_text
 
 BAR = 24
 LOOKED_AT = 200
@@ -72,7 +72,7 @@ def _print_steps(
         tokens = TextTokens.load(config.model.name_or_path, settings)
     try:
         for record in records(config, plan, stores, steps, world, tokens):
-            print(printable_json(json.dumps(record, ensure_ascii=False)))
+            print(json_text(record))
         sys.stdout.flush()
     except BrokenPipeError:  # a reader such as head has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -121,13 +121,13 @@ def _ranks(
     return [{"rows": rows.tolist(), "tokens": int(lengths[rows].sum())} for rows in of_ranks]
 
 
-def tables(plan: Plan, config: Config, steps: int) -> Iterator[Table | str]:
+def tables(plan: Plan, config: Config, steps: int) -> Iterator[Table | Text | str]:
     """Shares of kinds, draws of streams and languages, what is left out, false negatives."""
     streams = plan.given(steps)
     yield _kinds(streams, config, steps)
     yield _streams(streams, plan)
     for stream in plan.left_out:
-        yield f"left out: {stream.left_out(plan.size)}"
+        yield cell(f"left out: {stream.left_out(plan.size)}")
     batches = [plan.batch(step) for step in range(min(steps, LOOKED_AT))]
     yield _languages(batches, plan)
     marked = [batch.false_negatives() for batch in batches]

