@@ -11,6 +11,7 @@ import tyro
 import hybrid_dist
 from hybrid_dist.data.toy import ToyOptions
 from hybrid_dist.errors import UserError, nearest, reported
+from hybrid_dist.runtime.text import printable
 
 PROGRAM = "hybrid-dist"
 
@@ -110,7 +111,7 @@ def compare_runs(args: Sequence[str]) -> None:
         Console().print(table)
     for run, why in found.paired.refused.items():
         if len(asked.runs) > 1:
-            print(f"{run} is not paired: {why}")
+            print(printable(f"{run} is not paired: {why}"))
 
 
 def prefetch(args: Sequence[str]) -> None:

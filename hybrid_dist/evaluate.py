@@ -3,13 +3,12 @@
 `hybrid-dist evaluate` takes the same words and runs one process.
 """
 
-import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -18,6 +17,7 @@ from hybrid_dist.cluster.ranks import Ranks, leave
 from hybrid_dist.cluster.start import start
 from hybrid_dist.config import DEV_LOSS, Eval
 from hybrid_dist.errors import UserError, nearest, reported
+from hybrid_dist.evaluation import replacing
 from hybrid_dist.evaluation.cache import Cached
 from hybrid_dist.evaluation.evaluate import (
     Wanted,
@@ -25,14 +25,17 @@ from hybrid_dist.evaluation.evaluate import (
     evaluate_run,
     evaluate_task,
     evaluate_vectors,
+    on_first,
 )
 from hybrid_dist.evaluation.given import GivenVectors
 from hybrid_dist.evaluation.groups import GroupsAsked
 from hybrid_dist.evaluation.report import figures
+from hybrid_dist.evaluation.report_files import RUN
 from hybrid_dist.evaluation.search import EXACT
 from hybrid_dist.evaluation.tasks import Task, load_task
 from hybrid_dist.evaluation.trec import read_run
 from hybrid_dist.model.retriever import Retriever
+from hybrid_dist.runtime.files import read_json
 from hybrid_dist.runtime.text import printable
 from hybrid_dist.training import checkpointed
 
@@ -67,7 +70,10 @@ class Options:
     task: tuple[str, ...]
     """Tasks, each NAME:PATH, or NAME:PATH?option=value; docs/evaluation.md lists them."""
     out: Path
-    """Reports go to OUT/NAME/report.json, .md and .html."""
+    """Reports go to OUT/NAME/report.json, .md and .html. One of another model, or made with other
+    options, is not replaced; the same evaluation, started again, replaces its own."""
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Replace reports in OUT, whatever they are of."""
     groups: tuple[str, ...] = ()
     """Groups of question languages to tell of, each NAME=LANGUAGE,LANGUAGE. `seen` and `unseen`
     come by themselves with the model of a run folder."""
@@ -198,11 +204,13 @@ def run(options: Options) -> None:
             print(printable(message, lines=True), file=sys.stderr, flush=True)
 
     half = options.shards == "fp16"
+    wanted = Wanted({}, groups, options.save_run, options.index, half)
     if options.model is not None:
         retriever = load_model(options.model, ranks.device)
-        wanted = Wanted(retriever.settings, groups, options.save_run, options.index, half)
-        for task in tasks:
+        made_from = check_places(options, tasks, ranks, retriever)
+        for task, made in zip(tasks, made_from, strict=True):
             out = options.out / task.name
+            wanted = replace(wanted, settings=retriever.settings, made_from=made)
             if options.cache is None:
                 evaluate_task(task, retriever, ranks, out, say, wanted)
             else:
@@ -210,13 +218,62 @@ def run(options: Options) -> None:
                 evaluate_vectors(task, vectors, ranks, out, say, wanted)
     elif options.embeddings is not None:
         given = GivenVectors(options.embeddings, tasks[0])
-        wanted = Wanted(given.settings, groups, options.save_run, options.index, half)
+        (made,) = check_places(options, tasks, ranks)
+        wanted = replace(wanted, settings=given.settings, made_from=made)
         evaluate_vectors(tasks[0], given, ranks, options.out / tasks[0].name, say, wanted)
     elif options.run is not None:
         listed = read_run(options.run, tasks[0])
-        wanted = Wanted(groups=groups)
+        (made,) = check_places(options, tasks, ranks)
+        wanted = Wanted(groups=groups, made_from=made)
         evaluate_run(tasks[0], listed, ranks, options.out / tasks[0].name, say, wanted)
     leave()
+
+
+def check_places(
+    options: Options, tasks: Sequence[Task], ranks: Ranks, retriever: Retriever | None = None
+) -> list[Mapping[str, Any]]:
+    """Refuse, before hours of work, to replace reports of other evaluations.
+
+    What each task's report is made from, as the first rank sees it.
+    """
+
+    def check() -> list[Mapping[str, Any]]:
+        subject = _subject(options, retriever)
+        made_from: list[Mapping[str, Any]] = []
+        for task in tasks:
+            out = options.out / task.name
+            if options.run is not None and options.run.resolve() == (out / RUN).resolve():
+                raise UserError(
+                    f"--run: {options.run} belongs to the report that would be replaced; choose "
+                    "another --out"
+                )
+            made = {**subject, **replacing.of_task(task), **_ways(options)}
+            replacing.check_place(out, None if options.overwrite else made)
+            made_from.append(made)
+        return made_from
+
+    return on_first(ranks, check)
+
+
+def _subject(options: Options, retriever: Retriever | None) -> dict[str, Any]:
+    """What says which model, vectors or run is scored, whatever its path is written like."""
+    if retriever is not None and options.model is not None:
+        path = Path(options.model)
+        name = str(path.resolve()) if path.exists() else options.model
+        return {"model": name, "its weights and settings": retriever.fingerprint[:16]}
+    given = options.embeddings if options.run is None else options.run
+    return {} if given is None else replacing.of_path(given)
+
+
+def _ways(options: Options) -> dict[str, Any]:
+    """The options that change what a report says."""
+    return {
+        "groups": list(options.groups),
+        "index": options.index,
+        "shards": options.shards,
+        "ties": options.ties,
+        "save-run": options.save_run,
+    }
 
 
 def load_model(name: str, device: torch.device) -> Retriever:
@@ -227,12 +284,16 @@ def load_model(name: str, device: torch.device) -> Retriever:
 
 def trained_languages(run: Path) -> list[str] | None:
     """The languages that a run was trained on; None where the folder does not tell."""
-    try:
-        described = json.loads((run / "environment.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    file = run / "environment.json"
+    if not file.is_file():
         return None
+    described = read_json(file, "the description of a run")
     languages = described.get(TRAINED) if isinstance(described, dict) else None
-    return languages if isinstance(languages, list) else None
+    if languages is None:
+        return None
+    if not isinstance(languages, list) or not all(isinstance(name, str) for name in languages):
+        raise UserError(f"{file}: {TRAINED} is no list of languages; mend it, or remove the file")
+    return languages
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@
 # Where a job fails, those that wait for it are cancelled. What sbatch is to be told for each:
 #   PREPARE_OPTIONS='--partition=cpu' TRAIN_OPTIONS='--nodes=4 --gpus-per-node=8'
 #   EVALUATE_OPTIONS='--gpus-per-node=8' COMPARE='results/monolingual results/cross_lingual'
+# Where results/NAME has reports of another model, OVERWRITE=1 replaces them; else evaluate refuses.
 # Where hybrid_dist is only in a container: PYTHON='apptainer exec IMAGE python' reads the config.
 set -euo pipefail
 die() { echo "slurm/pipeline.sh: $*" >&2; exit 2; }
@@ -49,7 +50,7 @@ for i in "${!TRAIN[@]}"; do
 done
 JOB=$(submit "${TRAIN_OPTIONS:-}" "$PREPARED" slurm/train.sbatch "$CONFIG" "$@" --data.train "${STORES[@]}")
 echo "train     job $JOB: $RUN"
-JOB=$(submit "${EVALUATE_OPTIONS:-}" ":$JOB" slurm/evaluate.sbatch --model "$RUN" --task "${TASKS[@]}" --out "$RESULTS")
+JOB=$(submit "${EVALUATE_OPTIONS:-}" ":$JOB" slurm/evaluate.sbatch --model "$RUN" --task "${TASKS[@]}" --out "$RESULTS" ${OVERWRITE:+--overwrite})
 echo "evaluate  job $JOB: $RESULTS"
 read -ra OTHERS <<<"${COMPARE:-}"
 JOB=$(submit '' ":$JOB" slurm/command.sbatch compare "$RESULTS" "${OTHERS[@]}" --out "$RESULTS")

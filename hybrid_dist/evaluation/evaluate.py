@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,17 +17,19 @@ from hybrid_dist.evaluation.groups import GroupsAsked
 from hybrid_dist.evaluation.page import write_report
 from hybrid_dist.evaluation.ranking import Ranking, exact_ranks
 from hybrid_dist.evaluation.report import TOP, build_report
+from hybrid_dist.evaluation.report_files import RUN
 from hybrid_dist.evaluation.search import EXACT, TopK, check_index, top_k
 from hybrid_dist.evaluation.tables import headline
 from hybrid_dist.evaluation.tasks import TIES, Task
 from hybrid_dist.evaluation.tiles import PASSAGES, QUESTIONS, Shard, check_vectors, shard_bounds
-from hybrid_dist.evaluation.trec import Run, write_run
+from hybrid_dist.evaluation.trec import Run, check_names, write_run
 
+T = TypeVar("T")
+WriteRun = Callable[[Path, str], None]
 SHOWN_NOTES = 10
+"""Lines that were passed over, and other things left out, that are told one by one."""
 HALVED = 1 << 16
 """Passages that are made in fp32 at once where they are kept in fp16."""
-"""Lines that were passed over, and other things left out, that are told one by one."""
-RUN_FILE = "run.trec"
 MOST_LISTED = 1 << 28
 """Lines of a run that is saved: 12 bytes each while it is made."""
 
@@ -74,6 +76,8 @@ class Wanted:
     """What finds the first passages: a factory string of FAISS. Ranks are exact with any."""
     half: bool = False
     """Keep passages in fp16; questions and scores stay fp32."""
+    made_from: Mapping[str, Any] = field(default_factory=dict)
+    """What tells this evaluation from others, where a command may replace its report."""
 
 
 def evaluate_task(
@@ -120,15 +124,25 @@ def evaluate_vectors(
     tell(f"{task.name}: searching the first {depth} passages of every question")
     top = top_k(questions, [shard], depth, ranks, wanted.index)
     clock.lap("search_s")
-    if ranks.is_first and wanted.save_run:
-        out.mkdir(parents=True, exist_ok=True)
-        write_run(out / RUN_FILE, task, top.first(wanted.save_run), vectors.name)
-        tell(f"{task.name}: run in {out / RUN_FILE}")
     used = _scoring(questions.shape[1], wanted.half, top.method)
     timing = {**clock.laps, "processes": ranks.world, "threads": torch.get_num_threads()}
     return _report(
         task, _Scored(vectors.name, ranking, top, used, timing), wanted, ranks, out, tell
     )
+
+
+def on_first(ranks: Ranks, work: Callable[[], T]) -> T:
+    """What the first rank's work gives, on every rank; where it refuses, all ranks do."""
+    result, problem = None, None
+    if ranks.is_first:
+        try:
+            result = work()
+        except UserError as error:
+            problem = str(error)
+    result, problem = ranks.from_first((result, problem))
+    if problem is not None:
+        raise UserError(problem)
+    return cast(T, result)
 
 
 def evaluate_run(
@@ -162,6 +176,8 @@ def check_run_is_possible(task: Task, depth: int) -> None:
             f"--save-run: {task.spec} keeps the passages of its language pairs apart, and a run "
             "lists one pool; leave --save-run out"
         )
+    if depth:
+        check_names(task)
 
 
 @dataclass(frozen=True)
@@ -184,8 +200,8 @@ def _report(
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Write the report on the first rank, and return it on all."""
-    found: dict[str, Any] = {}
-    if ranks.is_first:
+
+    def write() -> dict[str, Any]:
         report = build_report(
             task,
             scored.name,
@@ -194,13 +210,24 @@ def _report(
             {**_settings(task), **scored.settings, **_versions(), **wanted.settings},
             scored.timing,
             wanted.groups.within(task),
+            wanted.made_from,
         )
-        write_report(out, report)
-        found = report.found
-        tell(f"{task.name}: {headline(found)}")
+        write_report(out, report, _run_writer(task, scored, wanted.save_run))
+        tell(f"{task.name}: {headline(report.found)}")
+        if wanted.save_run:
+            tell(f"{task.name}: run in {out / RUN}")
         tell(f"{task.name}: report in {out}")
-    result: dict[str, Any] = ranks.from_first(found)
-    return result
+        return report.found
+
+    return on_first(ranks, write)
+
+
+def _run_writer(task: Task, scored: _Scored, depth: int) -> WriteRun | None:
+    """Writes the first passages of every query as a TREC run; its tag has the report's id."""
+    if not depth:
+        return None
+    listed = scored.top.first(depth)
+    return lambda file, report: write_run(file, task, listed, f"{scored.name} {report}")
 
 
 def _tell_notes(task: Task, tell: Callable[[str], None]) -> None:

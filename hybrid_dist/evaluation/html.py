@@ -5,6 +5,8 @@ import html as standard
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hybrid_dist.runtime.text import printable
+
 STYLE = """
 :root { --ink: #1f2933; --faint: #66727f; --line: #e3e8ee; --soft: #f6f8fa; --accent: #0072b2; }
 * { box-sizing: border-box; }
@@ -64,7 +66,7 @@ class Card:
 
 
 def escape(text: object) -> str:
-    return standard.escape(str(text))
+    return standard.escape(printable(text, lines=True))
 
 
 def page(title: str, lead: str, blocks: Sequence[str]) -> str:

@@ -1,31 +1,35 @@
 """The files of one evaluation: report.json, report.md, report.html and the plots."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation import html, tables
 from hybrid_dist.evaluation.per_question import FILE
 from hybrid_dist.evaluation.report import Report
+from hybrid_dist.evaluation.report_files import RUN, replaced_report, tagged
+from hybrid_dist.runtime.text import json_text
+from hybrid_dist.tracking.report_file import REPORT
 
 
-def write_report(folder: Path, report: Report) -> None:
-    """All files of a report; report.json comes last: where it is, the others are."""
-    found = report.found
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, image in report.plots.items():
-            (folder / name).write_bytes(image)
-        report.values.save(folder / FILE)
-        (folder / "report.html").write_text(report_page(found, report.plots), "utf-8")
-        (folder / "report.md").write_text(tables.markdown(found), "utf-8")
-        part = folder / "report.json.part"
-        part.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        part.replace(folder / "report.json")
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write the report ({error.strerror or error})") from None
+def write_report(
+    folder: Path, report: Report, write_run: Callable[[Path, str], None] | None = None
+) -> None:
+    """Replace all files of a report together; each says the report's id.
+
+    `write_run` writes the report's TREC run into a file, for a report of an id.
+    """
+    found, name = report.found, report.found["id"]
+    page, text = report_page(found, report.plots), tables.markdown(found)
+    with replaced_report(folder) as draft:
+        for file, image in report.plots.items():
+            (draft / file).write_bytes(tagged(image, name))
+        report.values.save(draft / FILE)
+        (draft / "report.html").write_text(page, "utf-8")
+        (draft / "report.md").write_text(text, "utf-8")
+        if write_run is not None:
+            write_run(draft / RUN, name)
+        (draft / REPORT).write_text(json_text(found, indent=2) + "\n", "utf-8")
 
 
 def report_page(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
@@ -59,7 +63,7 @@ def report_page(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
         html.heading("Worst examples"),
         *(_example(example) for example in found["examples"]["worst"]),
         html.heading("Settings"),
-        html.definitions({**found["settings"], **_timing(found["timing"])}),
+        html.definitions({**found["settings"], **_timing(found["timing"]), "report": found["id"]}),
     ]
     return html.page(f"Evaluation on {found['task']}", lead, blocks)
 

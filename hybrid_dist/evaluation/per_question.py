@@ -3,6 +3,8 @@
 Runs are compared by them: question by question, not by their means alone.
 """
 
+import hashlib
+import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from hybrid_dist.evaluation.tasks import Task
 
 FILE = "scores.npz"
 NUMBERS = ("language", "cell_question", "cell_pool")
+REPORT_ID, CHECKSUM = "report_id", "checksum"
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class PerQuestion:
     """Of each metric: its value in every cell."""
     pooled: Mapping[str, np.ndarray]
     """Of each metric, in the pool of all languages, and of the bias: its value, or NaN."""
+    report: str = ""
+    """The id of the report that the values belong to."""
 
     @classmethod
     def of(cls, task: Task, scores: Mapping[str, Scores], bias: Bias) -> "PerQuestion":
@@ -58,31 +63,58 @@ class PerQuestion:
     def save(self, file: Path) -> None:
         """Values as float32: half the size, and more than enough to tell runs apart."""
         stored: dict[str, Any] = {
+            REPORT_ID: np.array(self.report),
             "languages": np.array(self.languages),
             "ids": self.ids,
             **{name: getattr(self, name).astype(np.int32) for name in NUMBERS},
             **{f"by_pool/{name}": v.astype(np.float32) for name, v in self.by_pool.items()},
             **{f"pooled/{name}": v.astype(np.float32) for name, v in self.pooled.items()},
         }
+        stored[CHECKSUM] = np.array(_checksum(stored))
         np.savez_compressed(file, **stored)
 
     @classmethod
     def load(cls, file: Path) -> "PerQuestion":
+        """Refuses a file that is damaged: it has a checksum."""
         try:
-            with np.load(file, allow_pickle=False) as found:
-                stored = {name: found[name] for name in found.files}
+            stored = _arrays(file)
+            if str(stored.pop(CHECKSUM)) != _checksum(stored):
+                raise ValueError("its content is not what was written")
             return cls(
                 languages=tuple(stored["languages"].tolist()),
                 ids=stored["ids"],
                 **{name: stored[name] for name in NUMBERS},
                 by_pool=_under(stored, "by_pool/"),
                 pooled=_under(stored, "pooled/"),
+                report=str(stored[REPORT_ID]),
             )
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except Exception as error:  # zipfile, zlib and numpy raise many kinds on damaged bytes
+            why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise UserError(
-                f"{file}: not the scores of an evaluation ({type(error).__name__}); "
+                f"{file}: not the scores of an evaluation ({why or type(error).__name__}); "
                 "evaluate the run again"
             ) from None
+
+
+def _checksum(stored: Mapping[str, np.ndarray]) -> str:
+    """Of all arrays and their names: an archive has checksums of its members alone."""
+    digest = hashlib.sha256()
+    for name in sorted(stored):
+        array = stored[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _arrays(file: Path) -> dict[str, np.ndarray]:
+    """All arrays of an .npz."""
+    with zipfile.ZipFile(file) as members:
+        return {
+            name.removesuffix(".npy"): np.lib.format.read_array(
+                io.BytesIO(members.read(name)), allow_pickle=False
+            )
+            for name in members.namelist()
+        }
 
 
 def _under(stored: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
+from hybrid_dist.runtime.text import printable
+
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#F0E442")
 """Okabe and Ito's."""
 INK, FAINT, GRID = "#1f2933", "#66727f", "#dfe4ea"
@@ -60,7 +62,7 @@ def rank_distance(distances: Sequence[np.ndarray], languages: Sequence[str]) -> 
         medianprops={"color": INK, "linewidth": 1.6},
         meanprops={"marker": "D", "markerfacecolor": COLOURS[5], "markeredgecolor": "white"},
     )
-    axes.set_yticks(range(1, len(kept) + 1), [name for _, name in kept])
+    axes.set_yticks(range(1, len(kept) + 1), [_plain(name) for _, name in kept])
     _log_axis(axes, "x")
     axes.set_xlabel("rank distance, log scale (lower is better)")
     axes.grid(axis="x", color=GRID)
@@ -119,7 +121,7 @@ def lines_by_language(
     for number, (name, points) in enumerate(values.items()):
         colour, marker = COLOURS[number % len(COLOURS)], markers[number % len(markers)]
         axes.plot(points, rows, marker, color=colour, label=_plain(name), markersize=7, zorder=2)
-    axes.set_yticks(rows, languages)
+    axes.set_yticks(rows, list(map(_plain, languages)))
     axes.set_ylim(len(languages) - 0.5, -0.5)
     axes.set_xlabel(label)
     axes.grid(axis="x", color=GRID)
@@ -152,7 +154,7 @@ def store(
         axes.set_xlabel(label)
         axes.grid(axis="x", color=GRID)
         _legend(axes, ["both", "of them"])
-    left.set_yticks(rows, languages)
+    left.set_yticks(rows, list(map(_plain, languages)))
     left.set_ylim(len(languages) - 0.4, -0.6)
     left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     left.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -172,8 +174,10 @@ def _heatmap(
     low = step * np.floor(np.nanmin(values) / step)
     high = max(low + step, step * np.ceil(np.nanmax(values) / step))
     image = axes.imshow(values, cmap="cividis", vmin=low, vmax=high, aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, rotation=90 if len(columns) > MANY else 0)
-    axes.set_yticks(range(len(values)), rows or columns)
+    axes.set_xticks(
+        range(len(columns)), list(map(_plain, columns)), rotation=90 if len(columns) > MANY else 0
+    )
+    axes.set_yticks(range(len(values)), list(map(_plain, rows or columns)))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     for row, column in np.argwhere(~np.isnan(values)) if len(columns) <= MANY else ():
@@ -200,7 +204,7 @@ def _style(number: int) -> dict[str, Any]:
 
 def _plain(name: str) -> str:
     """A name as it is: matplotlib reads dollars as formulas, and hides what starts with _."""
-    return ("\u200b" if name.startswith("_") else "") + name.replace("$", r"\$")
+    return ("\u200b" if name.startswith("_") else "") + printable(name).replace("$", r"\$")
 
 
 def _legend(axes: Axes, names: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from hybrid_dist.evaluation.per_question import PerQuestion
 from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.search import TopK
 from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.tracking.report_file import MADE_FROM, report_id
 
 TOP = 10
 """Passages of every question whose languages are counted."""
@@ -41,8 +42,12 @@ def build_report(
     settings: Mapping[str, Any],
     timing: Mapping[str, Any],
     grouped: groups.Groups,
+    made_from: Mapping[str, Any] | None = None,
 ) -> Report:
-    """All figures and plots of one evaluation."""
+    """All figures and plots of one evaluation.
+
+    `made_from`: what tells this evaluation from others, where a command may replace its report.
+    """
     scores = {name: metrics.score(metric, task, ranking) for name, (_, metric) in METRICS.items()}
     precision = scores["map"]
     shown = precision.pooled if task.one_pool else metrics.over_pools(precision)
@@ -64,8 +69,12 @@ def build_report(
         "examples": examples.choose(task, ranking, shown, top),
         "settings": dict(settings) | {"intervals": certainty.TOLD},
         "timing": dict(timing),
+        MADE_FROM: dict(made_from or {}),
     }
-    return Report(_without_nan(found), _plots(task, precision, measured, top), values)
+    found = _without_nan(found)
+    found = {"id": report_id(found)} | found
+    plots = _plots(task, precision, measured, top)
+    return Report(found, plots, replace(values, report=found["id"]))
 
 
 def _intervals(resampled: Resampled) -> dict[str, list[float]]:
@@ -175,6 +184,8 @@ def _matrix(task: Task, values: np.ndarray) -> dict[str, dict[str, float]]:
 def _without_nan(thing: Any) -> Any:
     if isinstance(thing, dict):
         return {key: _without_nan(value) for key, value in thing.items()}
+    if isinstance(thing, list):
+        return [_without_nan(value) for value in thing]
     return None if isinstance(thing, float) and not math.isfinite(thing) else thing
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from hybrid_dist.evaluation.bias import COMPLETE_AT
 from hybrid_dist.evaluation.metrics import METRICS
+from hybrid_dist.runtime.text import markdown as escaped
+from hybrid_dist.runtime.text import printable
 
 SETTINGS = {
     "monolingual": "Monolingual",
@@ -47,19 +49,19 @@ def markdown(report: Mapping[str, Any]) -> str:
     counts, pairs, grouped = report["counts"], pair_rows(report), group_rows(report)
     biased = bias_rows(report)
     lines = [
-        f"# {report['task']}: {report['model']}",
+        f"# {escaped(report['task'])}: {escaped(report['model'])}",
         "",
         f"{counts['questions']:,} questions and {counts['passages']:,} passages in "
         f"{languages(report)} languages. In brackets: {report['settings']['intervals']}.",
         "",
         *_table(["", *SETTINGS.values()], metric_rows(report)),
         "",
-        *_paragraph(left_out(report)),
+        *_paragraph(escaped(left_out(report))),
         *_paragraph(
             "\n".join(_table([name for name, _ in BIAS_COLUMNS], biased) if biased else "")
         ),
         *_paragraph("\n".join(_table([*GROUP_COLUMNS], grouped) if grouped else "")),
-        *_paragraph("\n".join(spread_lines(report))),
+        *_paragraph("\n".join(map(escaped, spread_lines(report)))),
         *_table([name for name, _ in LANGUAGE_COLUMNS], language_rows(report)),
         "",
         LEGEND,
@@ -67,7 +69,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         *_paragraph("\n".join(_table([*PAIR_COLUMNS], pairs) if pairs else "")),
         "## Settings",
         "",
-        *(f"- {key}: {value}" for key, value in report["settings"].items()),
+        *(f"- {escaped(key)}: {escaped(value)}" for key, value in report["settings"].items()),
+        f"- report: {report['id']}",
         "",
     ]
     return "\n".join(lines)
@@ -136,7 +139,7 @@ def group_rows(report: Mapping[str, Any]) -> list[list[str]]:
     digits["bias.rank_distance.mean"] = 1
     return [
         [
-            name,
+            printable(name),
             " ".join(group["languages"]),
             *(
                 with_interval(group["figures"].get(key), group["intervals"].get(key), places)
@@ -229,6 +232,6 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
     """Second lines of cells stand in brackets behind the first."""
     lines = [head, ["---", *("---:" for _ in head[1:])]]
     for row in rows:
-        cells = (cell.replace("|", chr(92) + "|").partition("\n") for cell in row)
-        lines.append([f"{first} ({second})" if second else first for first, _, second in cells])
+        cells = (map(escaped, cell.partition("\n")[::2]) for cell in row)
+        lines.append([f"{first} ({second})" if second else first for first, second in cells])
     return [f"| {' | '.join(line)} |" for line in lines]

@@ -20,6 +20,7 @@ from hybrid_dist.evaluation.names import (
 from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.search import NOTHING, TopK
 from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.runtime.text import printable
 
 LARGEST = float(np.finfo(np.float32).max)
 COLUMNS = "six columns: question, Q0, passage, place, score, name"
@@ -168,20 +169,21 @@ def _missing(file: Path, task: Task, question: np.ndarray) -> tuple[str, ...]:
     )
 
 
+def check_names(task: Task) -> None:
+    """Refuse ids that a run cannot list."""
+    check_words(question_names(task), f"task {task.spec}")
+    check_words(passage_names(task), f"task {task.spec}")
+
+
 def write_run(file: Path, task: Task, top: TopK, name: str) -> None:
-    """The best passages of every question, in the pool of all languages."""
+    """The best passages of every query, in the pool of all languages."""
+    check_names(task)
     asked, told = question_names(task), passage_names(task)
-    check_words(asked, f"task {task.spec}")
-    check_words(told, f"task {task.spec}")
-    tag = "_".join(name.split()) or "hybrid_dist"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("w", encoding="utf-8") as out:
-            for question, row in enumerate(top.numbers.tolist()):
-                scores = top.scores[question].tolist()
-                for place, (number, score) in enumerate(zip(row, scores, strict=True), 1):
-                    if number != NOTHING:
-                        line = f"{asked[question]} Q0 {told[number]} {place} {score:.9g} {tag}\n"
-                        out.write(line)
-    except OSError as error:
-        raise UserError(f"{file}: cannot write the run ({error.strerror or error})") from None
+    tag = "_".join(printable(name).split()) or "hybrid_dist"
+    with file.open("w", encoding="utf-8") as out:
+        for question, row in enumerate(top.numbers.tolist()):
+            scores = top.scores[question].tolist()
+            for place, (number, score) in enumerate(zip(row, scores, strict=True), 1):
+                if number != NOTHING:
+                    line = f"{asked[question]} Q0 {told[number]} {place} {score:.9g} {tag}\n"
+                    out.write(line)

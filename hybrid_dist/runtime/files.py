@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -42,6 +42,29 @@ def write_atomically(file: Path, content: str | bytes, durable: bool = True) -> 
         out.write(content.encode("utf-8") if isinstance(content, str) else content)
 
 
+def write_together(folder: Path, files: Mapping[str, str | bytes | None]) -> None:
+    """Replace several files of a folder: none is touched before all are on the disk.
+
+    None as the content removes a file.
+    """
+    drafts = {name: folder / f".{name}.{uuid4().hex[:8]}.part" for name in files}
+    try:
+        for name, content in files.items():
+            if content is not None:
+                data = content.encode("utf-8") if isinstance(content, str) else content
+                drafts[name].write_bytes(data)
+                sync_file(drafts[name])
+        for name, content in files.items():
+            if content is None:
+                (folder / name).unlink(missing_ok=True)
+            else:
+                drafts[name].replace(folder / name)
+        sync_folder(folder)
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """An empty folder to fill, which takes the place of `folder` when the block ends.
@@ -50,9 +73,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     old one as `.NAME.before` and the new one whole; the next call puts the old one back first.
     """
     folder = folder.resolve()
-    before = folder.with_name(f".{folder.name}.before")
-    if before.exists() and not folder.exists():
-        before.rename(folder)
+    before = restore_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.part")
     draft.mkdir()
@@ -66,6 +87,21 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(before, ignore_errors=True)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def restore_folder(folder: Path) -> Path:
+    """Put back the old folder where a kill stopped a swap; where a swap keeps the old one."""
+    folder = folder.resolve()
+    before = folder.with_name(f".{folder.name}.before")
+    if before.exists() and not folder.exists():
+        before.rename(folder)
+    return before
+
+
+def sync_file(file: Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    with file.open("rb") as handle:
+        os.fsync(handle.fileno())
 
 
 def sync_folder(folder: Path) -> None:

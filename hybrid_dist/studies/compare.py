@@ -1,18 +1,19 @@
 """The paper's table over runs: what each finds in three settings, and how it treats languages."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.certainty import Difference
-from hybrid_dist.evaluation.report import figure
 from hybrid_dist.evaluation.tables import SETTINGS, languages, show
+from hybrid_dist.runtime.text import cell, printable
 from hybrid_dist.studies.paired import Paired, pair
+from hybrid_dist.tracking.report_file import REPORT, read_report
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,12 @@ class Comparison:
     def rows(self) -> list[list[str]]:
         """The runs and their figures; a cell's second line is the interval."""
         columns = [self._cells(column) for column in COLUMNS]
-        return [list(row) for row in zip(self.runs, *columns, strict=True)]
+        return [list(row) for row in zip(map(printable, self.runs), *columns, strict=True)]
 
     def _cells(self, column: Column) -> list[str]:
         cells = []
         for value, report in zip(self.values(column), self.reports, strict=True):
-            sure = report.get("intervals", {}).get(column.figure)
+            sure = report["intervals"].get(column.figure)
             cells.append(column.show(value) + (f"\n{column.between(*sure)}" if sure else ""))
         return cells
 
@@ -84,7 +85,7 @@ class Comparison:
             for column in COLUMNS:
                 told = found.get(column.figure)
                 cells.append("-" if told is None else _difference(told, column))
-            rows.append([run, *cells])
+            rows.append([printable(run), *cells])
         return rows
 
     def sure(self) -> list[list[bool]]:
@@ -117,17 +118,17 @@ def _difference(told: Difference, column: Column) -> str:
 
 
 def _table(title: str, rows: list[list[str]], marks: list[list[bool]]) -> Table:
-    table = Table(title=title.replace("[", r"\["), title_justify="left")
+    table = Table(title=cell(title), title_justify="left")
     table.add_column("Run")
     for column in COLUMNS:
         table.add_column(column.name.replace(" ", "\n", 1), justify="right")
     for row, marked in zip(rows, marks, strict=True):
         cells = []
-        for cell, mark in zip(row[1:], marked[1:], strict=True):
-            first, _, second = cell.replace("; ", "\n").partition("\n")
-            first = f"[bold]{first}[/bold]" if mark else first
-            cells.append(f"{first}\n[dim]{second}[/dim]" if second else first)
-        table.add_row(row[0].replace("[", r"\["), *cells)
+        for figure, mark in zip(row[1:], marked[1:], strict=True):
+            first, _, second = figure.replace("; ", "\n").partition("\n")
+            shown = Text(first, "bold" if mark else "")
+            cells.append(shown.append(f"\n{second}", "not bold dim") if second else shown)
+        table.add_row(cell(row[0]), *cells)
     return table
 
 
@@ -148,11 +149,13 @@ def compare(runs: Sequence[Path], task: str | None = None) -> Comparison:
             )
     names = _names(runs)
     folders = {called: _reports(run) / name for called, run in zip(names, runs, strict=True)}
-    return Comparison(name, names, reports, pair(folders))
+    ids = {called: report["id"] for called, report in zip(names, reports, strict=True)}
+    return Comparison(name, names, reports, pair(folders, ids))
 
 
 def _common_task(runs: Sequence[Path]) -> str:
-    tasks = [{file.parent.name for file in _reports(run).glob("*/report.json")} for run in runs]
+    found = [_reports(run).glob(f"[!.]*/{REPORT}") for run in runs]  # without drafts of folders
+    tasks = [{file.parent.name for file in files} for files in found]
     for run, names in zip(runs, tasks, strict=True):
         if not names:
             raise UserError(
@@ -177,16 +180,10 @@ def _reports(run: Path) -> Path:
 
 
 def _read(run: Path, task: str) -> dict[str, Any]:
-    file = _reports(run) / task / "report.json"
-    try:
-        report: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    except OSError:
-        raise UserError(f"{run}: no report at {file}; evaluate the run on {task} first") from None
-    except ValueError:
-        raise UserError(f"{file}: not a report (broken JSON); evaluate the run again") from None
-    if not isinstance(report, dict) or "counts" not in report or "map" not in report:
-        raise UserError(f"{file}: not a report of an evaluation; evaluate the run again")
-    return report
+    file = _reports(run) / task / REPORT
+    if not file.is_file():
+        raise UserError(f"{run}: no report at {file}; evaluate the run on {task} first")
+    return read_report(file)
 
 
 def _told(report: dict[str, Any]) -> str:
@@ -209,10 +206,11 @@ def _names(runs: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _value(report: dict[str, Any], name: str) -> float | None:
-    try:
-        return figure(report, name)
-    except UserError:
-        return None
+    thing: Any = report
+    for key in name.split("."):
+        thing = thing[key]
+    value: float | None = thing
+    return value
 
 
 def _best(values: Sequence[float | None], column: Column) -> list[bool]:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,10 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation import html, plots
 from hybrid_dist.evaluation.certainty import TOLD
 from hybrid_dist.evaluation.tables import SETTINGS
+from hybrid_dist.runtime.files import write_together
+from hybrid_dist.runtime.text import csv_text, json_text, latex, markdown, printable
 from hybrid_dist.studies.compare import COLUMNS, SURE, Comparison
+from hybrid_dist.tracking.report_file import REPORT, is_of_evaluation
 
 MEANING = (
     "mAP is mean average precision, 1 at best: how near the top the right answers stand. "
@@ -30,19 +32,29 @@ DIFFERENCES = (
     "by chance."
 )
 
+PICTURES = (
+    ("map.png", "mAP in three settings", "bars of mAP by setting and run"),
+    ("rank_distance.png", "Language bias", "bars of rank distance by run, log scale"),
+    ("map_by_language.png", "By question language", "multilingual mAP by language and run"),
+)
+
 
 def write(found: Comparison, out: Path) -> None:
-    """All files of a comparison."""
+    """Write all files of a comparison; if one cannot be written, the old ones stay."""
+    if is_of_evaluation(out / REPORT):
+        raise UserError(f"--out {out}: holds the report of an evaluation; choose another folder")
+    drawn = _plots(found)
+    files: dict[str, str | bytes | None] = {
+        **{name: drawn.get(name) for name, *_ in PICTURES},
+        "report.html": _page(found, drawn),
+        "report.md": _markdown(found),
+        "report.tex": _latex(found),
+        "report.csv": _csv(found),
+        REPORT: json_text(_record(found), indent=2) + "\n",
+    }
     try:
         out.mkdir(parents=True, exist_ok=True)
-        drawn = _plots(found)
-        for name, image in drawn.items():
-            (out / name).write_bytes(image)
-        (out / "report.html").write_text(_page(found, drawn), "utf-8")
-        (out / "report.md").write_text(_markdown(found), "utf-8")
-        (out / "report.tex").write_text(_latex(found), "utf-8")
-        (out / "report.csv").write_text(_csv(found), "utf-8")
-        (out / "report.json").write_text(json.dumps(_record(found), indent=2) + "\n", "utf-8")
+        write_together(out, files)
     except OSError as error:
         raise UserError(f"{out}: cannot write the report ({error.strerror or error})") from None
 
@@ -54,7 +66,7 @@ def _record(found: Comparison) -> dict[str, Any]:
         runs[run] = {
             "model": report["model"],
             **{column.figure: found.values(column)[number] for column in COLUMNS},
-            "intervals": report.get("intervals", {}),
+            "intervals": report["intervals"],
             "differences": {name: asdict(told) for name, told in differences.items()},
             "map_by_language": report["map_by_language"],
         }
@@ -68,12 +80,13 @@ def _record(found: Comparison) -> dict[str, Any]:
 
 
 def _markdown(found: Comparison) -> str:
-    parts = [f"# Runs on {found.task}", f"{found.size()}."]
+    parts = [f"# Runs on {markdown(found.task)}", f"{found.size()}."]
     parts += [_markdown_table(found.rows(), found.best()), MEANING]
     if found.paired.differences:
-        parts += [f"## Differences from {found.runs[0]}"]
+        parts += [f"## Differences from {markdown(found.runs[0])}"]
         parts += [_markdown_table(found.difference_rows(), found.sure()), DIFFERENCES]
-    parts += [f"{run} is not paired: {why}." for run, why in found.paired.refused.items()]
+    not_paired = found.paired.refused.items()
+    parts += [markdown(f"{run} is not paired: {why}.", True) for run, why in not_paired]
     return "\n\n".join(parts) + "\n"
 
 
@@ -83,7 +96,7 @@ def _markdown_table(rows: Sequence[Sequence[str]], marks: Sequence[Sequence[bool
     for row, marked in zip(rows, marks, strict=True):
         cells = []
         for cell, mark in zip(row, marked, strict=True):
-            first, _, second = cell.replace("|", r"\|").partition("\n")
+            first, second = map(markdown, cell.partition("\n")[::2])
             first = f"**{first}**" if mark else first
             cells.append(f"{first} ({second})" if second else first)
         lines.append(cells)
@@ -94,7 +107,7 @@ def _latex(found: Comparison) -> str:
     """A table for a paper, with the rules of booktabs; intervals stand below."""
     head = " & ".join(["Run", *(column.name for column in COLUMNS)])
     lines = [
-        f"% {found.task}: {found.size()}; intervals: {TOLD}",
+        f"% {printable(found.task)}: {found.size()}; intervals: {TOLD}",
         rf"\begin{{tabular}}{{l{'r' * len(COLUMNS)}}}",
         r"\toprule",
         rf"{head} \\",
@@ -103,18 +116,13 @@ def _latex(found: Comparison) -> str:
     for row, marked in zip(found.rows(), found.best(), strict=True):
         firsts, seconds = [], []
         for cell, mark in zip(row, marked, strict=True):
-            first, _, second = _escaped(cell).partition("\n")
+            first, second = map(latex, cell.partition("\n")[::2])
             firsts.append(rf"\textbf{{{first}}}" if mark else first)
             seconds.append(rf"{{\scriptsize {second.replace(' to ', '--')}}}" if second else "")
         lines.append(rf"{' & '.join(firsts)} \\")
         if any(seconds):
             lines.append(rf"{' & '.join(seconds)} \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
-
-
-def _escaped(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    return "".join(special.get(c, rf"\{c}" if c in "&%$#_{}" else c) for c in text)
 
 
 def _csv(found: Comparison) -> str:
@@ -126,10 +134,11 @@ def _csv(found: Comparison) -> str:
     for number, run in enumerate(found.runs):
         for column in COLUMNS:
             value = found.values(column)[number]
-            sure = found.reports[number].get("intervals", {}).get(column.figure, ["", ""])
+            sure = found.reports[number]["intervals"].get(column.figure, ["", ""])
             told = found.paired.differences.get(run, {}).get(column.figure)
             apart = [told.value, told.low, told.high, told.p] if told else [""] * 4
-            writer.writerow([run, column.figure, "" if value is None else value, *sure, *apart])
+            shown = "" if value is None else value
+            writer.writerow([csv_text(run), column.figure, shown, *sure, *apart])
     return out.getvalue()
 
 
@@ -161,11 +170,6 @@ def _plots(found: Comparison) -> dict[str, bytes]:
 
 def _page(found: Comparison, drawn: dict[str, bytes]) -> str:
     head = [("Run", ""), *((column.name, column.figure) for column in COLUMNS)]
-    pictures = (
-        ("map.png", "mAP in three settings", "bars of mAP by setting and run"),
-        ("rank_distance.png", "Language bias", "bars of rank distance by run, log scale"),
-        ("map_by_language.png", "By question language", "multilingual mAP by language and run"),
-    )
     blocks = [html.table(head, found.rows(), found.best()), html.paragraph(MEANING)]
     if found.paired.differences:
         title = f"Differences from {found.runs[0]}"
@@ -173,7 +177,7 @@ def _page(found: Comparison, drawn: dict[str, bytes]) -> str:
         blocks += [html.heading(title, DIFFERENCES), rows]
     not_paired = found.paired.refused.items()
     blocks += [html.paragraph(f"{run} is not paired: {why}.") for run, why in not_paired]
-    for file, title, alt in pictures:
+    for file, title, alt in PICTURES:
         if file in drawn:
             blocks += [html.heading(title), html.picture(drawn[file], alt)]
     blocks += [html.heading("Runs"), html.definitions(_models(found))]

@@ -21,8 +21,8 @@ class Paired:
     """Runs that cannot be paired with the first, and why."""
 
 
-def pair(folders: Mapping[str, Path]) -> Paired:
-    """Compare the reports in the folders with the first of them."""
+def pair(folders: Mapping[str, Path], ids: Mapping[str, str]) -> Paired:
+    """Compare the reports in the folders with the first of them; `ids` are the reports'."""
     found: dict[str, PerQuestion] = {}
     refused: dict[str, str] = {}
     for run, folder in folders.items():
@@ -33,6 +33,12 @@ def pair(folders: Mapping[str, Path]) -> Paired:
             found[run] = PerQuestion.load(folder / FILE)
         except UserError as error:
             refused[run] = str(error)
+            continue
+        if found[run].report != ids[run]:
+            raise UserError(
+                f"{folder}: its report.json and {FILE} are of two reports (ids {ids[run]} and "
+                f"{found[run].report or 'none'}); evaluate the run again"
+            )
     first, *others = folders
     if first in refused or not others:
         return Paired({}, refused)

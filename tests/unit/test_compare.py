@@ -1,8 +1,13 @@
 """The table over runs."""
 
+import csv
+import errno
+import io
 import json
+import os
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +19,7 @@ from rich.console import Console
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.page import write_report
+from hybrid_dist.evaluation.per_question import PerQuestion
 from hybrid_dist.evaluation.ranking import exact_ranks
 from hybrid_dist.evaluation.report import build_report
 from hybrid_dist.evaluation.search import top_k
@@ -22,9 +28,8 @@ from hybrid_dist.evaluation.tiles import Shard
 from hybrid_dist.studies.compare import COLUMNS, Comparison
 from hybrid_dist.studies.compare import compare as compare_runs
 from hybrid_dist.studies.compare_pages import write
+from tests.unit import stored_reports
 from tests.unit.evaluation_problems import parallel_task, unit_vectors
-
-MAPS = ("monolingual", "cross_lingual", "multilingual")
 
 
 def make_run(
@@ -35,23 +40,8 @@ def make_run(
     task: str = "toy",
     questions: int = 20,
 ) -> Path:
-    report: dict[str, Any] = {
-        "task": task,
-        "model": f"model of {name}",
-        "counts": {
-            "questions": questions,
-            "passages": 30,
-            "by_language": {
-                language: {"questions": questions // 2, "passages": 15} for language in ("de", "en")
-            },
-        },
-        "map": dict(zip(MAPS, maps, strict=True)),
-        "map_by_language": {"de": 0.5, "en": maps[2]},
-        "bias": {"rank_distance": {"mean": distance}},
-    }
-    folder = runs / name / "eval" / task
-    folder.mkdir(parents=True)
-    (folder / "report.json").write_text(json.dumps(report), "utf-8")
+    content = stored_reports.report(maps, distance, f"model of {name}", task, questions)
+    stored_reports.write(runs / name / "eval" / task / "report.json", content)
     return runs / name
 
 
@@ -247,19 +237,197 @@ def test_runs_of_different_tasks_are_refused(three: list[Path], tmp_path: Path) 
 def test_of_several_tasks_one_is_named(three: list[Path], tmp_path: Path) -> None:
     for run in three:
         report = json.loads((run / "eval/toy/report.json").read_text())
-        (run / "eval/pairs").mkdir()
-        (run / "eval/pairs/report.json").write_text(json.dumps({**report, "task": "pairs"}))
+        stored_reports.write(run / "eval/pairs/report.json", {**report, "task": "pairs"})
     with pytest.raises(UserError, match=r"2 tasks in common .*--task"):
         compare(three)
     assert compare(three, task="pairs").task == "pairs"
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}"])
-def test_a_broken_report_is_named(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", r"is not a report \(expecting property name"),
+        ("[]", r"is not a report \(a list"),
+        ("{}", "has no counts"),
+        ('{"id":' * 5000 + "0" + "}" * 5000, r"is not a report \(nested too deeply"),
+        ('{"id": ' + "9" * 5000 + "}", r"is not a report \(Exceeds the limit"),
+        ('{"id": "\xff"}', r"is not a report \(not UTF-8, byte 8"),
+    ],
+)
+def test_a_broken_report_is_named(tmp_path: Path, text: str, told: str) -> None:
     run = make_run(tmp_path, "a", (0.1, 0.2, 0.3), 2.0)
-    (run / "eval/toy/report.json").write_text(text)
-    with pytest.raises(UserError, match=r"report\.json: not a report"):
+    (run / "eval/toy/report.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=rf"report\.json: {told}"):
         compare([run])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("counts", None, "counts is null, not an object"),
+        ("counts.by_language", 3, "counts.by_language is 3, not an object"),
+        ("counts.by_language.de.questions", -1, "is -1, not a whole number"),
+        ("counts.passages", True, "counts.passages is true, not a whole number"),
+        ("map", {}, "has no map.monolingual"),
+        ("map.multilingual", 1.5, "map.multilingual is 1.5, not a number from 0 to 1, or null"),
+        ("map.multilingual", float("nan"), "map.multilingual is NaN"),
+        ("map_by_language.de", "x", 'map_by_language.de is "x"'),
+        ("map_by_pair.en", [], "map_by_pair.en is a list, not an object"),
+        ("bias.rank_distance.mean", 10**400, "not a number of 0 or more"),
+        ("intervals", {"map.multilingual": [0.1]}, r"is a list, not \[low, high\]"),
+        ("model", {}, "model is an object, not a text"),
+        ("model", "another", "was changed after it was written"),
+        ("task", ..., "has no task"),
+    ],
+)
+def test_a_report_with_a_key_that_is_wrong_is_refused(
+    tmp_path: Path, key: str, value: Any, told: str
+) -> None:
+    run = make_run(tmp_path, "a", (0.1, 0.2, 0.3), 2.0)
+    file = run / "eval/toy/report.json"
+    report = json.loads(file.read_text())
+    *above, last = key.split(".")
+    thing = report
+    for name in above:
+        thing = thing[name]
+    if value is ...:
+        del thing[last]
+    else:
+        thing[last] = value
+    file.write_text(json.dumps(report))
+    with pytest.raises(UserError, match=rf"report\.json: .*{told}.*evaluate the run again"):
+        compare([run])
+
+
+def test_a_report_whose_files_are_of_two_evaluations_is_refused(tmp_path: Path) -> None:
+    runs = [evaluated(tmp_path, name, noise) for name, noise in (("a", 1.6), ("b", 0.8))]
+    shutil.copy(runs[0] / "toy/scores.npz", runs[1] / "toy/scores.npz")
+    for given in (runs, runs[1:]):
+        with pytest.raises(UserError, match=r"b/toy: its report\.json and scores\.npz are of two"):
+            compare(given)
+
+
+def damaged_scores(file: Path) -> Iterator[tuple[str, bytes]]:
+    """A scores.npz with damage of many kinds."""
+    whole = file.read_bytes()
+    rng = np.random.default_rng(1)
+    for place in rng.integers(0, len(whole), 150).tolist():
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        yield f"a bit of byte {place}", bytes(flipped)
+    for place in rng.integers(0, len(whole), 30).tolist():
+        yield f"cut at {place}", whole[:place]
+    arrays = dict(np.load(io.BytesIO(whole)))
+    arrays["language"] = arrays["language"] + 7
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays)
+    yield "other values in a whole archive", out.getvalue()
+    del arrays["pooled/bias.worst_rank.mean"]
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays)
+    yield "a member less", out.getvalue()
+
+
+def test_damaged_scores_are_not_paired_with_and_never_taken_for_whole_ones(tmp_path: Path) -> None:
+    runs = [evaluated(tmp_path, name, noise) for name, noise in (("a", 1.6), ("b", 0.8))]
+    file = runs[1] / "toy/scores.npz"
+    whole = PerQuestion.load(file)
+    refused = 0
+    for name, content in damaged_scores(file):
+        file.write_bytes(content)
+        try:
+            found = PerQuestion.load(file)
+        except UserError as error:
+            assert "not the scores of an evaluation" in str(error), name
+            refused += 1
+        else:  # a bit that says nothing, such as a date in the archive
+            assert_equal(found, whole)
+    assert refused > 100
+    assert "not the scores of an evaluation" in compare(runs).paired.refused["b"]
+
+
+def assert_equal(found: PerQuestion, whole: PerQuestion) -> None:
+    assert (found.report, found.languages) == (whole.report, whole.languages)
+    for name in ("ids", "language", "cell_question", "cell_pool"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+    for name in ("by_pool", "pooled"):
+        np.testing.assert_equal(dict(getattr(found, name)), dict(getattr(whole, name)))
+
+
+ODD = ["\\[/b]", "[/]", "[bold]x", "=1+1", "a|b", "<script>x", "_$x_", "\x1b[31mred\x07", "a\nb"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_name_is_shown_as_it_is_everywhere(tmp_path: Path, name: str) -> None:
+    """No markup, formula, HTML or code for the terminal is made of it."""
+    first = f"first/{name.rpartition('/')[2]}" if "/" in name else "first"
+    runs = [evaluated(tmp_path, one, noise) for one, noise in ((first, 1.6), (name, 0.8))]
+    found = compare(runs, tmp_path / "out")
+    plain = name.replace("\x1b", r"\x1b").replace("\x07", r"\x07").replace("\n", r"\n")
+    assert found.rows()[1][0] == plain
+    cells = [line.split("│")[1].strip() for line in shown(found).splitlines() if "│" in line]
+    assert cells.count(plain) == 2
+    texts = {
+        suffix: (tmp_path / "out" / f"report.{suffix}").read_text("utf-8")
+        for suffix in ("html", "md", "tex", "csv", "json")
+    }
+    for text in texts.values():
+        assert not re.search("[\x00-\x08\x0b-\x1f]", text)
+    assert "<script>x" not in texts["html"] + texts["md"]
+    assert json.loads(texts["json"])["runs"][name]["model"] == f"model of {name}"
+    rows = list(csv.reader(io.StringIO(texts["csv"])))
+    assert not any(cell.startswith(("=", "+", "@", "\t")) for row in rows for cell in row)
+    assert rows[5][0].removeprefix("'") == plain
+    table = texts["md"][texts["md"].index("\n| ---") :].split("\n")
+    row = table[3]  # below the rule and the first run
+    assert len(re.split(r"(?<!\\)\|", row)) == len(COLUMNS) + 3
+
+
+def test_latex_takes_every_name(tmp_path: Path) -> None:
+    runs = [evaluated(tmp_path, name, 1.0) for name in ("[x]", "*y", "a<b>|c~^")]
+    compare(runs, tmp_path / "out")
+    table = (tmp_path / "out" / "report.tex").read_text()
+    assert "{[}x{]} & " in table and "{*}y & " in table
+    assert r"a\textless{}b\textgreater{}\textbar{}c\textasciitilde{}\textasciicircum{} & " in table
+
+
+def test_a_comparison_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, three: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    compare(three, out)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+
+    def full(file: Path) -> None:
+        if ".report.tex" in file.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("hybrid_dist.runtime.files.sync_file", full)
+    with pytest.raises(UserError, match=r"out: cannot write the report \(No space left"):
+        compare(three[:2], out)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+
+
+def test_a_comparison_does_not_replace_the_report_of_an_evaluation(tmp_path: Path) -> None:
+    run = evaluated(tmp_path, "a", 1.0)
+    with pytest.raises(UserError, match=r"--out .*a/toy: holds the report of an evaluation"):
+        compare([run], run / "toy")
+    compare([run], run)
+    compare([run], run)  # its own it does replace
+
+
+def test_plots_of_a_former_comparison_do_not_stay(tmp_path: Path, three: list[Path]) -> None:
+    compare(three, tmp_path / "out")
+    assert (tmp_path / "out" / "rank_distance.png").exists()
+    compare([make_run(tmp_path, "one", (0.5, None, 0.5), None)], tmp_path / "out")
+    assert not (tmp_path / "out" / "rank_distance.png").exists()
+
+
+def test_what_a_stopped_swap_leaves_is_no_task(tmp_path: Path, three: list[Path]) -> None:
+    for run in three:
+        shutil.copytree(run / "eval/toy", run / "eval/.toy.before")
+        shutil.copytree(run / "eval/toy", run / "eval/.toy.1234.part")
+    assert compare(three).task == "toy"
 
 
 def test_lower_is_better_for_rank_distance_alone() -> None:

@@ -1,21 +1,29 @@
 """From a task to its report's files."""
 
 import base64
+import errno
+import io
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.evaluate import Wanted, evaluate_task
 from hybrid_dist.evaluation.groups import GroupsAsked
+from hybrid_dist.evaluation.per_question import PerQuestion
 from hybrid_dist.evaluation.report import figure
+from hybrid_dist.evaluation.report_files import NAMES
 from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.tracking.report_file import read_report
 from tests.unit.evaluation_problems import make_task, parallel_task, unit_vectors
 
 
@@ -117,7 +125,7 @@ def test_passages_kept_in_fp16_are_their_rounded_values(
     rounded = evaluate_task(task, given, Ranks(), tmp_path / "rounded")
     assert "passages rounded to float16" in half.pop("settings")["score"]
     for report in (half, rounded):
-        del report["timing"]
+        del report["timing"], report["id"]
         report.pop("settings", None)
     assert json.dumps(half) == json.dumps(rounded)
 
@@ -193,6 +201,96 @@ def test_figures_by_name(tmp_path: Path) -> None:
         figure(report, "map.multi_lingual")
     with pytest.raises(UserError, match="figure 'map'"):
         figure(report, "map")
+
+
+def pictured_id(png: bytes) -> str:
+    with Image.open(io.BytesIO(png)) as image:
+        image.load()
+        return str(image.info["hybrid_dist report"])
+
+
+def test_all_files_of_a_report_bear_its_id(tmp_path: Path) -> None:
+    task = parallel_task(languages=3, per_language=30)
+    report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path, wanted=Wanted(save_run=5))
+    name = report["id"]
+    assert read_report(tmp_path / "report.json") == report
+    assert PerQuestion.load(tmp_path / "scores.npz").report == name
+    for file in ("report.html", "report.md"):
+        assert name in (tmp_path / file).read_text("utf-8")
+    assert (tmp_path / "run.trec").read_text().splitlines()[0].endswith(f"_{name}")
+    assert {pictured_id(file.read_bytes()) for file in tmp_path.glob("*.png")} == {name}
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(NAMES)
+    again = evaluate_task(task, given_embedder(task), Ranks(), tmp_path, wanted=Wanted(save_run=5))
+    other = evaluate_task(task, given_embedder(task, 2), Ranks(), tmp_path)
+    assert again["id"] == name != other["id"], "equal figures have one id"
+    assert not (tmp_path / "run.trec").exists(), "that was the former report's"
+
+
+@pytest.mark.parametrize("failing", ["scores.npz", "report.html", "report.md", "report.json"])
+def test_a_report_that_cannot_be_written_leaves_the_one_before_whole(
+    tmp_path: Path, failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "toy"
+    task = parallel_task(languages=2, per_language=4)
+    evaluate_task(task, given_embedder(task), Ranks(), out)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    make_handle = io.open
+
+    def full(file: Any, mode: str = "r", *rest: Any, **more: Any) -> Any:
+        if str(file).endswith(failing) and "w" in mode:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+        return make_handle(file, mode, *rest, **more)
+
+    for place in ("io.open", "builtins.open"):
+        monkeypatch.setattr(place, full)
+    with pytest.raises(UserError, match=r"toy: cannot write the report \(No space left"):
+        evaluate_task(task, given_embedder(task, 2), Ranks(), out)
+    monkeypatch.undo()
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+    assert [file.name for file in tmp_path.iterdir()] == ["toy"], "no draft stays"
+
+
+def test_other_files_in_a_report_s_folder_stay(tmp_path: Path) -> None:
+    task = parallel_task(languages=2, per_language=4)
+    out = tmp_path / "toy"
+    (out / "notes").mkdir(parents=True)
+    (out / "notes" / "a.txt").write_text("mine")
+    (out / "report.txt").write_text("mine, too")
+    (out / "link").symlink_to("nowhere")
+    for seed in (1, 2):
+        evaluate_task(task, given_embedder(task, seed), Ranks(), out)
+        assert (out / "notes" / "a.txt").read_text() == "mine"
+        assert (out / "report.txt").read_text() == "mine, too"
+        assert (out / "link").readlink() == Path("nowhere")
+    assert [file.name for file in tmp_path.iterdir()] == ["toy"]
+
+
+def test_texts_and_names_are_no_markup_in_the_report_for_people(tmp_path: Path) -> None:
+    odd = "<script>x</script> [a](b) | \x1b[31m `c` =1\n# d"
+    task = parallel_task(languages=2, per_language=3)
+    task = replace(task, path=odd, notes=(odd,), question_ids=[f"{n % 3}{odd}" for n in range(6)])
+    embedder = given_embedder(task)
+    embedder.name = odd
+    wanted = Wanted({odd: odd}, GroupsAsked({odd: ("l00",)}))
+    report = evaluate_task(task, embedder, Ranks(), tmp_path, wanted=wanted)
+    for file in ("report.md", "report.html", "report.json"):
+        text = (tmp_path / file).read_text("utf-8")
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", text), file
+        assert file == "report.json" or "<script" not in text
+    lines = (tmp_path / "report.md").read_text("utf-8").splitlines()
+    assert sum(line.startswith("#") for line in lines) == 2, "title and settings"
+    (row,) = (line for line in lines if line.startswith("| &lt;script"))
+    assert len(re.split(r"(?<!\\)\|", row)) == 8
+    assert report["model"] == odd
+
+
+def test_a_report_is_json_for_strict_readers(tmp_path: Path) -> None:
+    def refused(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    task = make_task([0, 0], [0, 0, 0], [[0], [2]])
+    evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
+    json.loads((tmp_path / "report.json").read_text("utf-8"), parse_constant=refused)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
