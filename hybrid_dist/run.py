@@ -238,8 +238,11 @@ def _step_log(
 ) -> StepLog:
     """Steps go to the terminal and the watch; records to metrics.jsonl, W&B and the terminal."""
     metrics = MetricsLog(file)
-    if ranks.is_first:
-        metrics.cut_back(progress.step)
+    if ranks.is_first and (lost := metrics.cut_back(progress.step)):
+        terminal.say(
+            f"{file.name}: {len(lost):,} lines cannot be read and are left out (the first: "
+            f"{lost[0]}); the file as it was is {metrics.damaged}"
+        )
 
     def tick(step: int) -> None:
         terminal.step(step)

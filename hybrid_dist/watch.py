@@ -4,7 +4,6 @@ Reads the run folder and nothing else, so it works on any machine that sees it.
 """
 
 import fcntl
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +18,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from hybrid_dist.config import Config, Run
+from hybrid_dist.config import DEV_LOSS, Config, Run
 from hybrid_dist.config_file import from_yaml
 from hybrid_dist.errors import UserError
+from hybrid_dist.runtime.text import cell, printable
 from hybrid_dist.tracking.curves import curve
 from hybrid_dist.tracking.metrics_log import MetricsLog, Record
 from hybrid_dist.training.run_folder import RunFolder
@@ -40,6 +40,8 @@ SPEED = (
     ("system/memory_gib", "peak memory", "{:.1f} GiB"),
 )
 RUNNING = "running"
+LARGEST = 1e100
+"""Of values that a curve shows: differences and sums of them are finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,8 @@ class Standing:
 
     config: Config
     records: list[Record]
+    problems: list[str]
+    """What is wrong with lines of metrics.jsonl."""
     state: str
     why: str = ""
 
@@ -72,8 +76,8 @@ class Standing:
         config = from_yaml(path / "config.yaml")
         config = replace(config, run=Run(dir=str(path.parent), name=path.name))
         folder = RunFolder(config)
-        records = MetricsLog(folder.metrics).read()
-        return cls(config, records, *_state(config, folder, records))
+        records, problems = MetricsLog(folder.metrics).scan()
+        return cls(config, records, problems, *_state(config, folder, records))
 
     @property
     def step(self) -> int:
@@ -81,14 +85,14 @@ class Standing:
 
     def series(self, name: str) -> tuple[list[float], list[float]]:
         """Steps and values of a figure, where it is a number."""
-        known = [r for r in self.records if r.get(name) is not None and math.isfinite(r[name])]
+        known = [r for r in self.records if _is_drawn(r.get(name))]
         return [r["step"] for r in known], [r[name] for r in known]
 
     @property
     def metric(self) -> str:
         """The figure that chooses the best checkpoint, as records name it; empty: there is none."""
-        if not self.config.eval.tasks:
-            return "dev/loss" if self.config.data.dev else ""
+        if not self.config.eval.tasks or self.config.eval.metric == DEV_LOSS:
+            return DEV_LOSS if self.config.data.dev else ""
         name, _, figure = self.config.eval.metric.rpartition("/")
         return f"eval/{name or self.config.eval.tasks[0].partition(':')[0]}/{figure}"
 
@@ -103,7 +107,7 @@ def main(args: Sequence[str], program: str = "hybrid-dist watch") -> None:
     standing = Standing.read(options.run)
     if not console.is_terminal:
         for line in _lines(standing):
-            print(line, flush=True)
+            print(printable(line), flush=True)
         if options.follow:
             _tell_records(options.run, standing)
         return
@@ -128,9 +132,9 @@ def _tell_records(path: Path, standing: Standing) -> None:
         standing = Standing.read(path)
         for record in standing.records:
             if record["step"] > told:
-                print(_line(record), flush=True)
+                print(printable(_line(record)), flush=True)
         told = max(told, standing.step)
-    print(_headline(standing), flush=True)
+    print(printable(_headline(standing)), flush=True)
 
 
 def _state(config: Config, folder: RunFolder, records: list[Record]) -> tuple[str, str]:
@@ -150,17 +154,26 @@ def _is_finished(config: Config, folder: RunFolder, records: list[Record]) -> bo
     """Whether what a run leaves at its end is there, and not from before it went on."""
     names = [task.partition(":")[0] for task in config.eval.tasks]
     left = [folder.evaluation() / name / "report.json" for name in names] or [folder.model]
-    if not all(file.exists() for file in left):
+    written = [_time_of(file) for file in left]
+    if not all(written):
         return False
     done = bool(records) and records[-1]["step"] >= config.train.steps
-    newest = folder.metrics.stat().st_mtime if folder.metrics.exists() else 0.0
-    return done or all(file.stat().st_mtime >= newest for file in left)
+    newest = _time_of(folder.metrics)
+    return done or all(time_of >= newest for time_of in written)
+
+
+def _time_of(file: Path) -> float:
+    """When a file was last changed; 0 where there is none, as while a report is replaced."""
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _is_running(folder: RunFolder) -> bool:
     """A process trains in it: it spoke a moment ago, or it holds the lock."""
-    files = [f for f in (folder.metrics, folder.path / "environment.json") if f.exists()]
-    if any(time.time() - file.stat().st_mtime < FRESH for file in files):
+    spoke = max(map(_time_of, (folder.metrics, folder.path / "environment.json")))
+    if time.time() - spoke < FRESH:
         return True
     try:
         with (folder.path / ".lock").open() as lock:
@@ -175,10 +188,11 @@ def _is_running(folder: RunFolder) -> bool:
 def _headline(standing: Standing) -> str:
     steps, name = standing.config.train.steps, standing.config.run.name
     text = f"{name}: {standing.state}, step {standing.step:,} of {steps:,}"
-    speed = standing.last("system/step_ms")
-    if standing.state == RUNNING and speed:
-        left = speed["system/step_ms"] / 1000 * (steps - standing.step)
-        text += f", {timedelta(seconds=round(left))} left"
+    step_ms = standing.last("system/step_ms").get("system/step_ms")
+    if standing.state == RUNNING and step_ms is not None:
+        left = step_ms / 1000 * max(0, steps - standing.step)
+        if left < timedelta.max.total_seconds():
+            text += f", {timedelta(seconds=round(left))} left"
     return f"{text} ({standing.why})" if standing.why else text
 
 
@@ -191,7 +205,18 @@ def _line(record: Record) -> str:
 
 
 def _show(value: Any) -> str:
+    """A dash where there is no number."""
+    if value is None:
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _speed(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def _is_drawn(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < LARGEST
 
 
 def _evaluated(record: Record) -> Record:
@@ -209,23 +234,33 @@ def _lines(standing: Standing) -> Iterator[str]:
             yield f"{name}: " + ", ".join(f"{step} {value:.4g}" for step, value in kept)
     for title, rows in _tables(standing):
         yield f"{title}: " + ", ".join(" ".join(row) for row in rows)
+    yield from _damage(standing)
+
+
+def _damage(standing: Standing) -> Iterator[str]:
+    if standing.problems:
+        yield (
+            f"metrics.jsonl: {len(standing.problems):,} lines cannot be read and are left out "
+            f"(the first: {standing.problems[0]})"
+        )
 
 
 def _screen(standing: Standing) -> RenderableType:
     """Everything, for a terminal."""
     colour = {RUNNING: "green", "finished": "cyan", "failed": "red"}.get(standing.state, "yellow")
-    parts: list[RenderableType] = [Text(_headline(standing), style=f"bold {colour}")]
+    parts: list[RenderableType] = [cell(_headline(standing), f"bold {colour}")]
     for name in filter(None, ("train/loss", standing.metric)):
         steps, values = standing.series(name)
         if len(steps) > 1:
             parts += ["", _drawn(name, steps, values, standing.config.train.steps)]
     tables = []
     for title, rows in _tables(standing):
-        table = Table(title=title, title_justify="left", show_header=False, box=None)
+        table = Table(title=cell(title), title_justify="left", show_header=False, box=None)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(cell, row))
         tables.append(table)
-    return Group(*parts, "", Columns(tables, padding=(0, 4)))
+    damage = [cell(line, "red") for line in _damage(standing)]
+    return Group(*parts, "", Columns(tables, padding=(0, 4)), *damage)
 
 
 def _drawn(name: str, steps: list[float], values: list[float], last: int) -> RenderableType:
@@ -235,13 +270,13 @@ def _drawn(name: str, steps: list[float], values: list[float], last: int) -> Ren
     for number, line in enumerate(lines):
         grid.add_row(Text(edges.get(number, ""), justify="right"), Text(line, style="blue"))
     grid.add_row("", Text(f"0{last:>{WIDTH - 1},}", style="dim"))
-    return Group(Text(f"{name}  {values[-1]:.4g}", style="bold"), grid)
+    return Group(cell(f"{name}  {values[-1]:.4g}", "bold"), grid)
 
 
 def _tables(standing: Standing) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
     """What there is of the mix, the last evaluation and the speed."""
     made = standing.last("system/pairs_per_s")
-    batches = {k: v for k, v in made.items() if k.startswith("train/batches/")}
+    batches = {k: v for k, v in made.items() if k.startswith("train/batches/") and v is not None}
     total = sum(batches.values()) or 1
     if batches:
         rows = list[tuple[str, ...]]()
@@ -259,7 +294,7 @@ def _tables(standing: Standing) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
             [(name, _show(value)) for name, value in figures.items()],
         )
     if made:
-        speed = [(label, form.format(made[name])) for name, label, form in SPEED if name in made]
+        speed = [(label, _speed(made[name], form)) for name, label, form in SPEED if name in made]
         if made.get("train/skipped"):
             speed.append(("updates left out", str(made["train/skipped"])))
         yield "speed", [*speed]

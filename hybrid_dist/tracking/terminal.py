@@ -1,5 +1,6 @@
 """What the first rank shows while training: a live line on a terminal, plain lines elsewhere."""
 
+import math
 import sys
 import time
 from datetime import timedelta
@@ -8,6 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hybrid_dist.runtime.text import printable
 from hybrid_dist.tracking.metrics_log import Record
 
 SECONDS_BETWEEN_LINES = 10
@@ -22,17 +24,17 @@ class Terminal:
         self._name, self._steps, self._speaks, self._last = name, steps, speaks, time.monotonic()
         self._console = Console(file=sys.stderr, highlight=False)
         self._bar = Progress(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=16),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(),
             console=self._console,
             disable=not (speaks and self._console.is_terminal),
             refresh_per_second=REDRAWN_PER_SECOND,
             transient=True,
         )
-        self._task = self._bar.add_task(name, total=steps, figures="")
+        self._task = self._bar.add_task(printable(name), total=steps, figures="")
 
     def __enter__(self) -> "Terminal":
         self._bar.start()
@@ -48,7 +50,8 @@ class Terminal:
 
     def say(self, message: str) -> None:
         if self._speaks:
-            self._console.print(f"{self._name}: {message}", markup=False, soft_wrap=True)
+            told = printable(f"{self._name}: {message}")
+            self._console.print(told, markup=False, soft_wrap=True)
 
     def step(self, step: int) -> None:
         self._bar.update(self._task, completed=step)
@@ -57,7 +60,9 @@ class Terminal:
         """The figures of a logged step, or of an evaluation."""
         found = {k: v for k, v in record.items() if k.startswith(("eval/", "dev/"))}
         if found:
-            told = "  ".join(f"{name.removeprefix('eval/')} {v:.4g}" for name, v in found.items())
+            told = "  ".join(
+                f"{name.removeprefix('eval/')} {_figure(v)}" for name, v in found.items()
+            )
             self.say(f"step {record['step']}/{self._steps}  {told}")
         if "system/pairs_per_s" not in record:
             return
@@ -69,7 +74,7 @@ class Terminal:
         if plain and (last_step or now - self._last >= SECONDS_BETWEEN_LINES):
             self._last = now
             kinds = [
-                f"{name.removeprefix('train/loss/')} {loss:.3f}"
+                f"{name.removeprefix('train/loss/')} {_figure(loss, '.3f')}"
                 for name, loss in record.items()
                 if name.startswith("train/loss/")
             ]
@@ -81,9 +86,14 @@ class Terminal:
             )
 
 
+def _figure(value: float | None, form: str = ".4g") -> str:
+    """A dash where there is no finite number."""
+    return format(value, form) if value is not None and math.isfinite(value) else "-"
+
+
 def _loss(record: Record) -> str:
     """A dash where no update was made."""
-    return f"{record['train/loss']:.3f}" if "train/loss" in record else "-"
+    return _figure(record.get("train/loss"), ".3f")
 
 
 def _speed(record: Record) -> str:

@@ -1,6 +1,5 @@
 """The same records in W&B. Its absence, outage or bad key never stops or slows a run."""
 
-import json
 import secrets
 import string
 import threading
@@ -12,8 +11,10 @@ from types import TracebackType
 from typing import Any
 
 from hybrid_dist.config import Log
+from hybrid_dist.errors import UserError
 from hybrid_dist.tracking.files import write_whole
-from hybrid_dist.tracking.metrics_log import Record
+from hybrid_dist.tracking.metrics_log import Record, finite
+from hybrid_dist.tracking.report_file import REPORT, read_report
 
 ID_FILE, SENT_FILE = "wandb_id", "wandb_sent"
 SECTIONS = ("train", "eval", "system", "dev", "final")
@@ -54,15 +55,23 @@ class WandbRun:
 
     def write(self, record: Record) -> None:
         """Send a record; what was sent before a crash is not sent again: W&B cannot rewind."""
-        told = {name: value for name, value in record.items() if value is not None}
+        told = finite(record)  # a null of metrics.jsonl is no point of a curve
         self._ask(lambda run: self._send(run, told))
 
     def summarize(self, figures: Record) -> None:
-        self._ask(lambda run: run.summary.update(figures))
+        told = finite(figures)
+        self._ask(lambda run: run.summary.update(told))
 
     def reports(self, folder: Path, section: str) -> None:
         """Send the heatmaps of an evaluation's reports with the record that comes next."""
-        self._ask(lambda run: self._media.update(_heatmaps(folder, section)))
+
+        def add(_: Any) -> None:
+            try:
+                self._media.update(_heatmaps(folder, section))
+            except (UserError, OSError) as error:  # records are worth sending without a heatmap
+                self._say(f"W&B: no heatmap is sent: {error}")
+
+        self._ask(add)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Send a table with the record that comes next."""
@@ -180,8 +189,8 @@ def _heatmaps(folder: Path, section: str) -> Record:
     import wandb
 
     found: Record = {}
-    for file in sorted(folder.glob("*/report.json")):
-        by_pair = json.loads(file.read_text("utf-8"))["map_by_pair"]
+    for file in sorted(folder.glob(f"[!.]*/{REPORT}")):
+        by_pair = read_report(file)["map_by_pair"]
         rows = [[asked, told, v] for asked, row in by_pair.items() for told, v in row.items()]
         name = f"{section}/{file.parent.name}/map_by_pair"
         found[name] = wandb.Image(str(file.with_name("map_by_pair.png")))

@@ -1,8 +1,11 @@
 """metrics.jsonl is the truth about a run; W&B is told the same, and never stops it."""
 
+import io
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,9 @@ from hybrid_dist.config import Log
 from hybrid_dist.evaluation.plots import log_bars
 from hybrid_dist.tracking import wandb_run as wandb_run_module
 from hybrid_dist.tracking.metrics_log import MetricsLog
+from hybrid_dist.tracking.terminal import Terminal
 from hybrid_dist.tracking.wandb_run import WandbRun
+from tests.unit import stored_reports
 from tests.unit.wandb_files import offline_runs, read
 from tests.unit.wandb_server import Server
 
@@ -45,6 +50,73 @@ def test_cutting_back_forgets_later_steps_and_a_torn_line(tmp_path: Path, torn: 
     assert log.read() == [record(5), record(10)]
     log.write(record(11))
     assert [json.loads(line)["step"] for line in file.open()] == [5, 10, 11]
+
+
+def refused(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
+
+
+NAN, INFINITE = float("nan"), float("inf")
+
+
+def test_what_is_no_finite_number_is_null_for_every_reader(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    log = MetricsLog(file)
+    log.write(record(10, **{"train/grad_norm": NAN, "dev/loss": INFINITE}))
+    (line,) = file.read_text().splitlines()
+    told = json.loads(line, parse_constant=refused)
+    assert told == record(10) | {"train/grad_norm": None, "dev/loss": None}
+    assert log.read() == [told]
+    file.write_text('{"step": 1, "train/loss": NaN, "dev/loss": -Infinity, "x": 1e999}\n')
+    log.cut_back(1)  # written by an earlier version
+    (line,) = file.read_text().splitlines()
+    assert json.loads(line, parse_constant=refused) == {
+        "step": 1,
+        "train/loss": None,
+        "dev/loss": None,
+        "x": None,
+    }
+
+
+DAMAGED = {
+    "{" * 100_000: "nested too deeply|expecting property name",
+    '{"step": 1, "a": ' + "[" * 100_000 + "]" * 100_000 + "}": "nested too deeply",
+    '{"step": ' + "9" * 5000 + "}": r"Exceeds the limit \(4300 digits\)",
+    '{"step": 10' + "0" * 20 + "}": "it has no step that is a whole number",
+    '{"step": true}': "it has no step that is a whole number",
+    '{"step": -1}': "it has no step that is a whole number",
+    '{"train/loss": 1.0}': "it has no step that is a whole number",
+    '{"step": 1, "train/loss": "low"}': "train/loss is no number",
+    '{"step": 1, "train/loss": [1]}': "train/loss is no number",
+    '{"step": 1, "train/kind": 7}': "train/kind is no text",
+    "[1]": "no object",
+    "\x00": "expecting value, line 1 column 1",
+    '{"step": 1, "a": "\xff"}': "not UTF-8, byte 18",
+}
+
+
+@pytest.mark.parametrize(("line", "told"), DAMAGED.items())
+def test_a_damaged_line_is_named_and_not_lost(tmp_path: Path, line: str, told: str) -> None:
+    file = tmp_path / "metrics.jsonl"
+    first, last = (json.dumps(record(step)) for step in (5, 10))
+    content = f"{first}\n{line}\n{last}\n".encode("latin-1")
+    file.write_bytes(content)
+    log = MetricsLog(file)
+    records, problems = log.scan()
+    assert records == [record(5), record(10)]
+    assert len(problems) == 1 and re.search(f"^line 2: .*({told})", problems[0])
+    assert log.cut_back(5) == problems
+    assert log.read() == [record(5)]
+    assert log.damaged.read_bytes() == content
+    assert sorted(path.name for path in tmp_path.iterdir()) == [file.name, log.damaged.name]
+    assert log.cut_back(5) == []
+
+
+@pytest.mark.parametrize("line", DAMAGED)
+def test_a_last_line_that_is_torn_is_no_damage(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(f"{json.dumps(record(5))}\n{line}".encode("latin-1"))
+    assert MetricsLog(file).scan() == ([record(5)], [])
 
 
 def test_cutting_back_what_is_not_there_leaves_an_empty_log(tmp_path: Path) -> None:
@@ -108,8 +180,7 @@ def test_an_offline_run_has_config_metrics_and_steps_and_a_resumed_one_goes_on(
 def test_heatmaps_and_tables_come_with_the_record_of_their_step(tmp_path: Path) -> None:
     by_pair = {"de": {"de": 0.5, "en": 0.25}, "en": {"de": 0.125}}
     report = tmp_path / "eval" / "step-000020" / "toy" / "report.json"
-    report.parent.mkdir(parents=True)
-    report.write_text(json.dumps({"map_by_pair": by_pair}))
+    stored_reports.write(report, stored_reports.report(map_by_pair=by_pair))
     image = log_bars({"a": 1.0}, "a plot")
     report.with_name("map_by_pair.png").write_bytes(image)
     with wandb_run(tmp_path, []) as run:
@@ -129,6 +200,65 @@ def test_heatmaps_and_tables_come_with_the_record_of_their_step(tmp_path: Path) 
     assert table["data"] == [["de", "de", 0.5], ["de", "en", 0.25], ["en", "de", 0.125]]
     mix = json.loads((files / end["plan/mix/path"]).read_text())
     assert mix["data"] == [["monolingual", 7]]
+
+
+@pytest.mark.parametrize("harm", ["no key", "broken", "no image", "a broken image"])
+def test_a_report_that_cannot_be_read_costs_its_heatmap_alone(tmp_path: Path, harm: str) -> None:
+    content = stored_reports.report()
+    if harm == "no key":
+        del content["map_by_pair"]
+    file = stored_reports.write(tmp_path / "eval" / "toy" / "report.json", content)
+    if harm == "broken":
+        file.write_text("{")
+    if harm == "a broken image":
+        file.with_name("map_by_pair.png").write_bytes(b"\x89PNG")
+    said = list[str]()
+    with wandb_run(tmp_path, said) as run:
+        run.reports(tmp_path / "eval", "final")
+        run.write(record(10))
+    (told,) = offline_runs(tmp_path)
+    assert [row["train/step"] for row in told.history] == [10]
+    assert len(said) == 2 and said[0].startswith("W&B: no heatmap is sent: ")
+    assert str(file if "image" not in harm else file.parent) in said[0]
+
+
+def test_wandb_is_sent_no_point_where_metrics_jsonl_has_null(tmp_path: Path) -> None:
+    with wandb_run(tmp_path, []) as run:
+        run.write(record(10, **{"dev/loss": NAN, "train/grad_norm": INFINITE, "eval/best": None}))
+        run.summarize({"final/x": NAN, "final/y": 1.0})
+    (told,) = offline_runs(tmp_path)
+    (row,) = told.history
+    assert row["train/loss"] == 1.0
+    assert not row.keys() & {"dev/loss", "train/grad_norm", "eval/best"}
+    assert "final/x" not in told.summary and told.summary["final/y"] == 1.0
+
+
+def terminal_lines(name: str, *records: dict[str, Any]) -> list[str]:
+    shown = io.StringIO()
+    with redirect_stderr(shown), Terminal(name, 100, True) as terminal:
+        for each in records:
+            terminal.show(each)
+        terminal.say("done [/b]")
+    return shown.getvalue().splitlines()
+
+
+def test_the_terminal_shows_a_dash_where_an_evaluation_gave_no_number() -> None:
+    told = {"step": 20, "dev/loss": NAN, "eval/best": None, "eval/best_step": 0}
+    lines = terminal_lines("run", told)
+    assert lines[0] == "run: step 20/100  dev/loss -  best -  best_step 0"
+
+
+@pytest.mark.parametrize("name", ["\\[/b]", "[/]", "\x1b[31mred", "{task.id}"])
+def test_a_run_s_name_is_no_markup_on_the_terminal(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    plain = name.replace("\x1b", r"\x1b")
+    shown = "\n".join(terminal_lines(name))
+    assert plain in re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", shown)
+    assert f"{plain}: done [/b]" in shown
+    assert "\x1b[31mred" not in shown
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,16 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from hybrid_dist import watch
 from hybrid_dist.config import Config, Data, Eval, Run, Train
+from hybrid_dist.config_file import to_yaml
 from hybrid_dist.errors import UserError
 from hybrid_dist.tracking.curves import curve
 from hybrid_dist.training.run_folder import RunFolder
@@ -126,6 +129,89 @@ def test_a_line_that_is_half_written_is_passed_over(
     with folder.metrics.open("a") as lines:
         lines.write(torn)
     assert "step 40 of 100" in told(folder.path, capsys)
+
+
+def rewritten(folder: RunFolder, **changes: Any) -> None:
+    """The same run with another config."""
+    config = replace(Config(data=Data(train=("a",)), train=Train(steps=100)), **changes)
+    name = Run(dir=str(folder.path.parent), name=folder.path.name)
+    (folder.path / "config.yaml").write_text(to_yaml(replace(config, run=name)))
+    age(folder.path)
+
+
+def test_the_loss_on_held_out_pairs_may_choose_where_there_are_tasks(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewritten(
+        folder,
+        data=Data(train=("a",), dev=("b",)),
+        eval=Eval(tasks=("toy:somewhere",), metric="dev/loss"),
+    )
+    told_of = {"eval/toy/map.multilingual": 0.5, "dev/loss": 0.75}
+    with folder.metrics.open("a") as lines:
+        lines.write(json.dumps(record(60, **told_of)) + "\n")
+    age(folder.path)
+    shown = told(folder.path, capsys)
+    assert "dev/loss: 60 0.75" in shown
+    assert "evaluation at step 60: eval/toy/map.multilingual 0.5, dev/loss 0.75" in shown
+
+
+def test_damaged_lines_are_told_and_the_others_shown(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with folder.metrics.open("a") as lines:
+        lines.write("[" * 10_000 + "\n" + '{"step": 1e3}\n' + json.dumps(record(60)) + "\n")
+    age(folder.path)
+    shown = told(folder.path, capsys)
+    assert "step 60 of 100" in shown
+    assert shown.splitlines()[-1] == (
+        "metrics.jsonl: 2 lines cannot be read and are left out (the first: line 4: nested too "
+        "deeply)"
+    )
+    assert "2 lines cannot be read" in on_screen(folder.path)
+
+
+def on_screen(path: Path) -> str:
+    console = Console(width=120, color_system=None)
+    with console.capture() as capture:
+        console.print(watch._screen(watch.Standing.read(path)))
+    return capture.get()
+
+
+def test_figures_that_are_null_or_huge_are_shown(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [name for name in record(80) if name.startswith(("system/", "train/loss"))]
+    huge = dict.fromkeys(names, 1.7e308)
+    missing = {"train/batches/monolingual": None, "eval/toy/map.multilingual": None}
+    with folder.metrics.open("a") as lines:
+        lines.write(json.dumps(record(60, **huge)) + "\n")
+        lines.write(json.dumps(record(80, **dict.fromkeys(names), **missing)) + "\n")
+    folder.hold()
+    age(folder.path)
+    shown = told(folder.path, capsys)
+    assert "evaluation at step 80: eval/toy/map.multilingual -" in shown
+    assert "pairs/s -" in shown and "peak memory -" in shown
+    assert "step 80 of 100" in on_screen(folder.path)
+
+
+@pytest.mark.parametrize("name", ["\\[b]", "[bold]x", "\x1b[31mred"])
+def test_names_are_shown_as_they_are(
+    name: str, folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with folder.metrics.open("a") as lines:
+        figures = {"eval/toy/map.multilingual": 0.5, f"eval/{name}": 1.0, "eval/[/]": 2.0}
+        lines.write(json.dumps(record(60, **figures)) + "\n")
+    path = folder.path.rename(folder.path.with_name(name))
+    age(path)
+    watch.main([str(path), "--follow"])
+    plain = name.replace("\x1b", r"\x1b")
+    shown = capsys.readouterr().out
+    assert f"{plain}: failed" in shown and "\x1b" not in shown
+    shown = on_screen(path)
+    for word in (f"{plain}: failed", f"eval/{plain} ", "eval/[/] "):
+        assert word in shown
+    assert "\x1b" not in shown
 
 
 def test_a_run_that_has_not_logged_yet_is_shown(
