@@ -81,6 +81,9 @@ class Model:
     """Queries are cut to this many tokens, special tokens included."""
     max_passage_tokens: Length = 256
     """Passages are cut to this many tokens, special tokens included."""
+    trust_remote_code: Switch = False
+    """Run the Python code that the model's folder or repository brings along; otherwise it is not
+    run, and a model that needs it is refused. Such code can do all that you can: read it first."""
     dropout: Rate | None = None
     """Dropout of hidden states; unset: what the model's config says."""
     attention_dropout: Rate | None = None

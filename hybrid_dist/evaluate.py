@@ -34,6 +34,7 @@ from hybrid_dist.evaluation.report_files import RUN
 from hybrid_dist.evaluation.search import EXACT
 from hybrid_dist.evaluation.tasks import Task, load_task
 from hybrid_dist.evaluation.trec import read_run
+from hybrid_dist.model.files import in_words_of
 from hybrid_dist.model.retriever import Retriever
 from hybrid_dist.runtime.files import read_json
 from hybrid_dist.runtime.text import printable
@@ -88,6 +89,9 @@ class Options:
     vectors."""
     ties: Literal["number", "trec_eval"] = "number"
     """Equal scores: the smaller passage number first, or trec_eval's order, the larger id first."""
+    trust_remote_code: bool = False
+    """Run the Python code that --model brings along; otherwise it is not run, and a model that
+    needs it is refused. Such code can do all that you can: read it first."""
     save_run: Annotated[int, tyro.conf.arg(metavar="K")] = 0
     """Also write OUT/NAME/run.trec with the first K passages of every question; 0: none."""
 
@@ -103,6 +107,10 @@ class Options:
             )
         if self.cache is not None and self.model is None:
             raise UserError(f"--cache: --{given[0]} has nothing to embed; leave --cache out")
+        if self.trust_remote_code and self.model is None:
+            raise UserError(
+                f"--trust-remote-code: --{given[0]} brings no code; leave --trust-remote-code out"
+            )
         if self.index != EXACT and self.run is not None:
             raise UserError("--index: --run is not searched; leave --index out")
         if self.shards != "fp32" and self.run is not None:
@@ -127,14 +135,17 @@ class Evaluation:
     metric: str | None
     """NAME/figure; none where the loss on held-out pairs chooses."""
     groups: GroupsAsked
+    trust_remote_code: bool = False
 
     @classmethod
-    def of(cls, options: Eval, trained: Sequence[str] | None = None) -> "Evaluation":
+    def of(
+        cls, options: Eval, trained: Sequence[str] | None = None, trust_remote_code: bool = False
+    ) -> "Evaluation":
         """`trained` are the languages that the run trains on."""
         tasks = load_tasks(options.tasks)
         groups = GroupsAsked.of(options.groups, tasks, trained)
         if options.metric == DEV_LOSS:
-            return cls(tasks, None, groups)
+            return cls(tasks, None, groups, trust_remote_code)
         name, slash, wanted = options.metric.rpartition("/")
         if wanted not in HIGHER_IS_BETTER:
             known = ", ".join(HIGHER_IS_BETTER)
@@ -153,13 +164,13 @@ class Evaluation:
             raise UserError(
                 f"eval.metric: {chosen[0].spec} has no {wanted}: {why}; choose {', '.join(others)}"
             )
-        return cls(tasks, f"{name}/{wanted}", groups)
+        return cls(tasks, f"{name}/{wanted}", groups, trust_remote_code)
 
     def __call__(
         self, model: Path, out: Path, ranks: Ranks, say: Callable[[str], None] | None = None
     ) -> dict[str, float]:
         """Score a saved model on all ranks: figures by NAME/figure, reports in OUT/NAME."""
-        retriever = Retriever.load(str(model), ranks.device)
+        retriever = Retriever.load(str(model), ranks.device, self.trust_remote_code)
         found = {}
         told = Wanted(retriever.settings, self.groups)
         for task in self.tasks:
@@ -206,7 +217,7 @@ def run(options: Options) -> None:
     half = options.shards == "fp16"
     wanted = Wanted({}, groups, options.save_run, options.index, half)
     if options.model is not None:
-        retriever = load_model(options.model, ranks.device)
+        retriever = load_model(options.model, ranks.device, options.trust_remote_code)
         made_from = check_places(options, tasks, ranks, retriever)
         for task, made in zip(tasks, made_from, strict=True):
             out = options.out / task.name
@@ -276,10 +287,11 @@ def _ways(options: Options) -> dict[str, Any]:
     }
 
 
-def load_model(name: str, device: torch.device) -> Retriever:
-    if checkpointed.is_checkpoint(Path(name)):
-        return checkpointed.load(Path(name), device)
-    return Retriever.load(name, device)
+def load_model(name: str, device: torch.device, trust_remote_code: bool = False) -> Retriever:
+    with in_words_of("--model"):
+        if checkpointed.is_checkpoint(Path(name)):
+            return checkpointed.load(Path(name), device, trust_remote_code)
+        return Retriever.load(name, device, trust_remote_code)
 
 
 def trained_languages(run: Path) -> list[str] | None:

@@ -68,8 +68,8 @@ def _print_steps(
     tokens = None
     if world is not None:
         check_world(plan.size, world)
-        settings = Settings.of(config.model)
-        tokens = TextTokens.load(config.model.name_or_path, settings)
+        model = config.model
+        tokens = TextTokens.load(model.name_or_path, Settings.of(model), model.trust_remote_code)
     try:
         for record in records(config, plan, stores, steps, world, tokens):
             print(json_text(record))

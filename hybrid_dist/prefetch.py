@@ -44,7 +44,7 @@ def prefetch(config: Config) -> None:
         print(printable(f"{task}: here"))
     name, settings = config.model.name_or_path, Settings.of(config.model)
     model_config = read_config(config.model)
-    TextTokens.load(name, settings).check(model_config)
+    TextTokens.load(name, settings, config.model.trust_remote_code).check(model_config)
     build(config.model, model_config)
     place = name if Path(name).is_dir() else HF_HUB_CACHE
     what = "model and tokenizer" if config.model.init == "pretrained" else "sizes and tokenizer"

@@ -19,7 +19,7 @@ from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.data.store import Store
-from hybrid_dist.data.token_cache import write_tokens
+from hybrid_dist.data.token_cache import LONGEST, write_tokens
 from hybrid_dist.errors import UserError, nearest, reported
 from hybrid_dist.runtime.text import json_text, printable
 
@@ -49,6 +49,7 @@ def main(args: Sequence[str], program: str = "hybrid-dist prepare") -> None:
             Reading(skip_bad=asked.skip_bad, options=_options(asked.option)),
             asked.tokenize,
             (asked.query_prefix, asked.passage_prefix),
+            asked.trust_remote_code,
         )
         _tell(asked.out, told)
 
@@ -82,6 +83,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--tokenize", metavar="MODEL", help="keep the token ids of a Hugging Face model's tokenizer"
     )
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the Python code that the model of --tokenize brings along; read it first",
+    )
     for kind in ("query", "passage"):
         default = getattr(Model(), f"{kind}_prefix")
         parser.add_argument(
@@ -102,6 +108,7 @@ def prepare(
     reading: Reading,
     tokenize: str | None = None,
     prefixes: tuple[str, str] = ("", ""),
+    trust_remote_code: bool = False,
 ) -> Mapping[str, Any]:
     """Make the store, or leave everything as it was; the new store's manifest."""
     if source.pairs is None:
@@ -110,7 +117,8 @@ def prepare(
             f"--eval.tasks {source.name}:{paths[0]}"
         )
     source.check(reading.options)
-    tokens = _tokens(tokenize, prefixes) if tokenize else None  # a wrong name is told before all
+    # a wrong name is told before all
+    tokens = _tokens(tokenize, prefixes, trust_remote_code) if tokenize else None
     with layout.replaced(out) as folder:
         checksums = layout.Checksums()
         try:
@@ -154,15 +162,14 @@ def _options(given: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def _tokens(model: str, prefixes: tuple[str, str]) -> Any:
+def _tokens(model: str, prefixes: tuple[str, str], trust_remote_code: bool) -> Any:
+    from hybrid_dist.model.files import in_words_of
     from hybrid_dist.model.settings import Settings
     from hybrid_dist.model.tokens import TextTokens  # seconds to import, so only when needed
 
-    settings = Settings.of(Model(query_prefix=prefixes[0], passage_prefix=prefixes[1]))
-    try:
-        return TextTokens.load(model, settings).tokenizer
-    except UserError as error:
-        raise UserError(str(error).replace("model.name_or_path", "--tokenize")) from None
+    settings = Settings("mean", *prefixes, LONGEST, LONGEST)
+    with in_words_of("--tokenize"):
+        return TextTokens.load(model, settings, trust_remote_code).tokenizer
 
 
 def _watched(blocks: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

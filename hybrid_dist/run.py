@@ -69,10 +69,11 @@ def gather_materials(config: Config) -> Materials:
     dev = _dev(config) if config.data.dev else None
     model_config = read_config(config.model)
     check_lengths(model_config, config.model)
-    tokens = TextTokens.load(config.model.name_or_path, Settings.of(config.model))
+    name, trusted = config.model.name_or_path, config.model.trust_remote_code
+    tokens = TextTokens.load(name, Settings.of(config.model), trusted)
     tokens.check(model_config)
     trained = training_languages(plan)
-    evaluation = Evaluation.of(config.eval, trained) if config.eval.tasks else None
+    evaluation = Evaluation.of(config.eval, trained, trusted) if config.eval.tasks else None
     return Materials(folder, stores, plan, dev, evaluation, model_config, tokens)
 
 
@@ -110,7 +111,11 @@ def run(config: Config, interruption: Interruption) -> None:
     if ranks.is_first:
         materials.folder.hold()
         described = environment.describe(ranks.world, strategy(accelerator))
-        described |= {"encoding": model.encoder.told, TRAINED: training_languages(materials.plan)}
+        described |= {
+            "encoding": model.encoder.told,
+            "trust_remote_code": config.model.trust_remote_code,
+            TRAINED: training_languages(materials.plan),
+        }
         materials.folder.write_description(described)
     with Terminal(config.run.name, config.train.steps, ranks.is_first) as terminal:
         _introduce(terminal, config, materials, accelerator, ranks)

@@ -1,20 +1,29 @@
 """An encoder of a folder, the hub, or a config's sizes: read, checked, built."""
 
 import inspect
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from hybrid_dist.config import Model
-from hybrid_dist.errors import UserError
+from hybrid_dist.errors import UserError, short
 from hybrid_dist.model.encoder import Encoder
-from hybrid_dist.model.packing import Packed, first_position
-from hybrid_dist.model.settings import find, read_json
+from hybrid_dist.model.files import KEY, TRUST, find, loading, own_code, read_object, refuse_code
+from hybrid_dist.model.packing import ROBERTAS, Packed, first_position
+from hybrid_dist.model.settings import read_modules
 
 SAME = 1e-4
 """How far apart packed and padded vectors may be by rounding."""
+
+
+MOST = {
+    "hidden_size": 2**20,
+    "vocab_size": 2**31,
+    "max_position_embeddings": 2**31,
+    "num_hidden_layers": 10_000,
+}
+"""What a config.json has to say of a model, and numbers that can only be damage above them."""
 
 
 def read_config(model: Model) -> Any:
@@ -23,9 +32,42 @@ def read_config(model: Model) -> Any:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # its bars would tear ours
-    config = _hub(AutoConfig.from_pretrained, model.name_or_path, "config.json")
+    name, trusted = model.name_or_path, model.trust_remote_code
+    with loading(name, "config.json", trusted):
+        content = read_object(name, "config.json")
+        if content is not None and not trusted:
+            refuse_code(name, content)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=trusted)
+    attention = str(getattr(config, "_attn_implementation", None))
+    if "/" in attention and not trusted:  # transformers would fetch a kernel
+        raise UserError(
+            f"{KEY}: config.json of {name}: attn_implementation: {short(attention)} is code of a "
+            f"repository, which was not run: read it, and if you trust it, {TRUST}"
+        )
+    _check_sizes(config, name)
     _set_dropout(config, model)
     return config
+
+
+def _check_sizes(config: Any, name: str) -> None:
+    """Refuse what would be no model, or one that takes all memory or never ends to build."""
+    for key, most in MOST.items():
+        value = getattr(config, key, None)
+        if value is None:
+            raise UserError(f"{KEY}: {name} is a model of type {config.model_type}, without {key}")
+        if type(value) is not int or not 1 <= value <= most:
+            raise UserError(
+                f"{KEY}: config.json of {name}: {key}: expected a number from 1 to {most:,}, "
+                f"given {short(value)}"
+            )
+    padding = getattr(config, "pad_token_id", None)
+    if padding is None and not any(kind in config.model_type for kind in ROBERTAS):
+        return
+    if type(padding) is not int or not 0 <= padding < config.vocab_size:
+        raise UserError(
+            f"{KEY}: config.json of {name}: pad_token_id: expected a token below vocab_size, given "
+            f"{short(padding)}"
+        )
 
 
 def build(model: Model, config: Any) -> Encoder:
@@ -36,13 +78,16 @@ def build(model: Model, config: Any) -> Encoder:
     # Under ZeRO-3 Accelerate has transformers deal the weights while it makes them: other random
     # weights than under any other strategy, and a model built to be evaluated would be dealt too.
     unset_hf_deepspeed_config()
-    extra = _pooler_argument(config, model)
+    name, trusted = model.name_or_path, model.trust_remote_code
+    extra = _pooler_argument(config, model) | {"trust_remote_code": trusted}
     if model.init == "scratch":
-        backbone = AutoModel.from_config(config, dtype=torch.float32, **extra)
+        with loading(name, "the sizes of a model", trusted):
+            backbone = AutoModel.from_config(config, dtype=torch.float32, **extra)
     else:
         backbone = _pretrained(AutoModel, config, model, extra)
-    encoder = Encoder(backbone, model.pooling)
-    _pack(encoder, model.attention_dropout)
+    with loading(name, "an encoder of texts", trusted):
+        encoder = Encoder(backbone, model.pooling)
+        _pack(encoder, model.attention_dropout)
     return encoder
 
 
@@ -78,20 +123,20 @@ def positions(config: Any) -> int:
 
 
 def _pretrained(auto: Any, config: Any, model: Model, extra: dict[str, Any]) -> nn.Module:
-    def load(name: str) -> Any:
-        return auto.from_pretrained(
+    name = model.name_or_path
+    with loading(name, "weights", model.trust_remote_code):
+        backbone, report = auto.from_pretrained(
             name, config=config, dtype=torch.float32, output_loading_info=True, **extra
         )
-
-    backbone, report = _hub(load, model.name_or_path, "weights")
     missing = sorted(report["missing_keys"])
-    if model.pooling == "labse" and load_dense(backbone, model.name_or_path):
-        missing = [name for name in missing if not name.startswith("pooler.")]
+    if model.pooling == "labse" and load_dense(backbone, name):
+        missing = [key for key in missing if not key.startswith("pooler.")]
     if missing:
         raise UserError(
-            f"model.name_or_path: {model.name_or_path} has no weights for {', '.join(missing[:3])}"
+            f"{KEY}: {name} has no weights for {', '.join(missing[:3])}"
             f"{' and more' if len(missing) > 3 else ''}, which would stay random; "
             "choose another model.pooling (mean and cls need no pooler), or model.init scratch"
+            f"{own_code(name, model.trust_remote_code)}"
         )
     return backbone
 
@@ -100,44 +145,21 @@ def load_dense(backbone: Any, name: str) -> bool:
     """Put the dense layer of a sentence-transformers folder (LaBSE's) in the pooler, if any."""
     from safetensors.torch import load_file
 
-    for module in read_json(name, "modules.json") or []:
-        if not module["type"].endswith(".Dense"):
-            continue
-        if weights := find(name, f"{module['path']}/model.safetensors"):
+    modules = find(name, "modules.json")
+    path = None if modules is None else read_modules(modules).get("Dense")
+    if path is None:
+        return False
+    with loading(name, "a dense layer"):
+        if weights := find(name, f"{path}/model.safetensors"):
             state = load_file(weights)
-        elif weights := find(name, f"{module['path']}/pytorch_model.bin"):
-            state = torch.load(weights, weights_only=True)
+        elif weights := find(name, f"{path}/pytorch_model.bin"):
+            state = torch.load(weights, map_location="cpu", weights_only=True)
         else:
             return False
         backbone.pooler.dense.load_state_dict(
             {key.removeprefix("linear."): value for key, value in state.items()}
         )
-        return True
-    return False
-
-
-def _hub(load: Any, name: str, what: str) -> Any:
-    """Load from a folder or the hub; say plainly what could not be had."""
-    try:
-        return load(name)
-    except (OSError, ValueError) as error:
-        where = "folder" if Path(name).is_dir() else "folder or reachable model on the hub"
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"model.name_or_path: {name} is no {where} with {what} ({reason}){_offline(name)}"
-        ) from None
-
-
-def _offline(name: str) -> str:
-    """What to do where the hub is not asked."""
-    from huggingface_hub.constants import is_offline_mode
-
-    if Path(name).is_dir() or not is_offline_mode():
-        return ""
-    return (
-        "; HF_HUB_OFFLINE is set, so the hub was not asked: run `hybrid-dist prefetch CONFIG` "
-        "without it where there is a network, with the same HF_HOME"
-    )
+    return True
 
 
 def _set_dropout(config: Any, model: Model) -> None:
@@ -170,14 +192,24 @@ def check_lengths(config: Any, model: Model) -> None:
 
 def _pooler_argument(config: Any, model: Model) -> dict[str, Any]:
     """Build the pooler only where it is used: unused weights would stall DDP."""
-    from transformers import MODEL_MAPPING
-
-    takes = (
-        "add_pooling_layer" in inspect.signature(MODEL_MAPPING[type(config)].__init__).parameters
-    )
+    made = _model_class(config, model)
+    takes = "add_pooling_layer" in inspect.signature(made.__init__).parameters
     if model.pooling == "labse" and not takes:
         raise UserError(
             f"model.pooling: models of type {config.model_type} have no pooler, which labse needs; "
             "choose mean or cls"
         )
     return {"add_pooling_layer": model.pooling == "labse"} if takes else {}
+
+
+def _model_class(config: Any, model: Model) -> Any:
+    """The class that transformers builds of a config: its own, or one of the model's code."""
+    from transformers import MODEL_MAPPING
+    from transformers.dynamic_module_utils import get_class_from_dynamic_module
+
+    with loading(model.name_or_path, "a model", model.trust_remote_code):
+        reference = (getattr(config, "auto_map", None) or {}).get("AutoModel")
+        if reference is not None and model.trust_remote_code:
+            return get_class_from_dynamic_module(reference, model.name_or_path)
+        made = MODEL_MAPPING[type(config)]
+        return made[0] if isinstance(made, list | tuple) else made

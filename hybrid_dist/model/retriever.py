@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,18 @@ class Retriever:
     """Embeds questions and passages with a model folder's own prefixes, lengths and pooling."""
 
     def __init__(
-        self, name: str, encoder: Encoder, tokens: TextTokens, device: torch.device
+        self,
+        name: str,
+        encoder: Encoder,
+        tokens: TextTokens,
+        device: torch.device,
+        trust_remote_code: bool = False,
     ) -> None:
-        self.name = name
+        self.name, self._trust_remote_code = name, trust_remote_code
         self._encoder, self._tokens, self._device = encoder.to(device).eval(), tokens, device
 
     @classmethod
-    def load(cls, name: str, device: torch.device) -> "Retriever":
+    def load(cls, name: str, device: torch.device, trust_remote_code: bool = False) -> "Retriever":
         """From a run folder, a saved model, or any folder or name that transformers loads."""
         folder = Path(name)
         if (folder / "config.yaml").is_file():
@@ -40,10 +45,13 @@ class Retriever:
                 raise UserError(f"{name}: this run has no model/ yet; name one of its checkpoints/")
             folder = folder / "model"
         where = str(folder) if folder.is_dir() else name
-        config = read_config(Model(name_or_path=where))
+        model = Model(name_or_path=where, trust_remote_code=trust_remote_code)
+        config = read_config(model)
         settings = Settings.load(where).within(positions(config))
-        encoder = build(Model(name_or_path=where, pooling=settings.pooling), config)
-        return cls(name, encoder, TextTokens.load(where, settings), device)
+        tokens = TextTokens.load(where, settings, trust_remote_code)
+        tokens.check(config)
+        encoder = build(replace(model, pooling=settings.pooling), config)
+        return cls(name, encoder, tokens, device, trust_remote_code)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -52,7 +60,11 @@ class Retriever:
             key.replace("_", " "): value for key, value in asdict(self._tokens.settings).items()
         }
         arithmetic = "bf16" if self._device.type == "cuda" else "fp32"
-        return told | {"arithmetic": arithmetic, "encoding": self._encoder.told}
+        return told | {
+            "arithmetic": arithmetic,
+            "encoding": self._encoder.told,
+            "trust remote code": self._trust_remote_code,
+        }
 
     @property
     def fingerprint(self) -> str:

@@ -5,28 +5,29 @@ from typing import Any
 
 from hybrid_dist.data.token_cache import TokenCache
 from hybrid_dist.errors import UserError
+from hybrid_dist.model.files import KEY, loading
 from hybrid_dist.model.packing import Packed
 from hybrid_dist.model.settings import Settings
 
 
 class TextTokens:
-    """A tokenizer that knows what is put before questions and passages and where they are cut."""
+    """A tokenizer that knows what is put before queries and passages and where they are cut."""
 
     def __init__(self, tokenizer: Any, settings: Settings) -> None:
         self.tokenizer, self.settings = tokenizer, settings
 
     @classmethod
-    def load(cls, name: str, settings: Settings) -> "TextTokens":
+    def load(cls, name: str, settings: Settings, trust_remote_code: bool = False) -> "TextTokens":
         from transformers import AutoTokenizer  # seconds to import, so only when needed
 
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(name)
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"model.name_or_path: {name} has no tokenizer ({reason})") from None
-        if len(tokenizer) <= len(tokenizer.all_special_tokens):  # made up from config.json alone
-            raise UserError(f"model.name_or_path: {name} has no tokenizer (no file with its words)")
-        return cls(tokenizer, settings)
+        with loading(name, "a tokenizer", trust_remote_code):
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+            if len(tokenizer) <= len(tokenizer.all_special_tokens):  # made up from config.json
+                raise ValueError("no file with its words")
+            tokens = cls(tokenizer, settings)
+            tokens._check_lengths(name)
+            tokens.lengths(["a"], ["a"])  # so that a broken one fails here
+        return tokens
 
     def queries(self, texts: Sequence[str]) -> Packed:
         return Packed.of(self.query_ids(texts))
@@ -35,7 +36,7 @@ class TextTokens:
         return Packed.of(self.passage_ids(texts))
 
     def query_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each question, as they are encoded."""
+        """Token ids of each query, as they are encoded."""
         return self._cut(self.settings.query_prefix, texts, self.settings.max_query_tokens)
 
     def passage_ids(self, texts: Sequence[str]) -> list[list[int]]:
@@ -43,7 +44,7 @@ class TextTokens:
         return self._cut(self.settings.passage_prefix, texts, self.settings.max_passage_tokens)
 
     def lengths(self, queries: Sequence[str], passages: Sequence[str]) -> list[int]:
-        """Tokens of each question and its passage together, as they would be encoded."""
+        """Tokens of each query and its passage together, as they would be encoded."""
         counts = zip(self.query_ids(queries), self.passage_ids(passages), strict=True)
         return [len(query) + len(passage) for query, passage in counts]
 
@@ -55,18 +56,37 @@ class TextTokens:
 
     def check(self, config: Any) -> None:
         """Refuse a tokenizer whose ids the model has no embeddings for."""
-        if len(self.tokenizer) > config.vocab_size:
+        last = max(len(self.tokenizer) - 1, *self.tokenizer.get_vocab().values())
+        if last >= config.vocab_size:
             raise UserError(
-                f"model.name_or_path: its tokenizer has {len(self.tokenizer)} tokens, its model "
-                f"{config.vocab_size} embeddings; they do not belong together"
+                f"{KEY}: the tokenizer of {self.tokenizer.name_or_path} has tokens up to number "
+                f"{last}, its model {config.vocab_size} embeddings; they do not belong together"
             )
 
+    def _check_lengths(self, name: str) -> None:
+        """Refuse lengths that leave nothing of a text; tokenizers do not cut to those at all."""
+        special = self.tokenizer.num_special_tokens_to_add()
+        settings = self.settings
+        for key, most, prefix in (
+            ("max_query_tokens", settings.max_query_tokens, settings.query_prefix),
+            ("max_passage_tokens", settings.max_passage_tokens, settings.passage_prefix),
+        ):
+            # a space at its end may be part of the text's first token
+            before = len(self.tokenizer.tokenize(prefix.rstrip()))
+            if most <= special + before:
+                raise UserError(
+                    f"model.{key}: {most} leaves no room for a text: the tokenizer of {name} adds "
+                    f"{special} special tokens, and the prefix {prefix!r} takes {before}; give "
+                    f"{special + before + 1} or more"
+                )
+
     def _cut(self, prefix: str, texts: Sequence[str], most: int) -> list[list[int]]:
-        ids: list[list[int]] = self.tokenizer(
-            [prefix + text for text in texts],
-            truncation=True,
-            max_length=most,
-            return_token_type_ids=False,
-            return_attention_mask=False,
-        )["input_ids"]
+        with loading(self.tokenizer.name_or_path, "a tokenizer for these texts"):
+            ids: list[list[int]] = self.tokenizer(
+                [prefix + text for text in texts],
+                truncation=True,
+                max_length=most,
+                return_token_type_ids=False,
+                return_attention_mask=False,
+            )["input_ids"]
         return ids

@@ -28,8 +28,9 @@ def run_of(model: Path) -> Path:
     return model.resolve().parents[1] if is_checkpoint(model) else model
 
 
-def load(folder: Path, device: torch.device) -> Retriever:
-    """The run's config.yaml says what the weights are of."""
+def load(folder: Path, device: torch.device, trust_remote_code: bool = False) -> Retriever:
+    """The run's config.yaml says what the weights are of, but not whether to run the model's code:
+    the folder may be another's."""
     problem = damage(folder)
     if problem is not None:
         raise UserError(f"{folder} {problem}")
@@ -39,7 +40,7 @@ def load(folder: Path, device: torch.device) -> Retriever:
             f"{folder}: lies in no run's checkpoints/, so nothing says what model it is of "
             f"({described} is not there)"
         )
-    model = from_yaml(described).model
+    model = replace(from_yaml(described).model, trust_remote_code=trust_remote_code)
     config = read_config(model)
     encoder = build(replace(model, init="scratch"), config)
     file = tensors_file(folder, WEIGHTS)
@@ -55,5 +56,6 @@ def load(folder: Path, device: torch.device) -> Retriever:
     with torch.no_grad():
         for name, parameter in named.items():
             parameter.copy_(weights[name])
-    settings = Settings.of(model)
-    return Retriever(str(folder), encoder, TextTokens.load(model.name_or_path, settings), device)
+    tokens = TextTokens.load(model.name_or_path, Settings.of(model), trust_remote_code)
+    tokens.check(config)
+    return Retriever(str(folder), encoder, tokens, device, trust_remote_code)

@@ -368,6 +368,7 @@ WRONG_KINDS = {
     "true": [*NUMBERS, "model.dropout", "batching.language_weights.de"],
     HUGE: NUMBERS,
     "1": ["train.compile", "loss.symmetric"],
+    "0.0": ["model.trust_remote_code"],
     '"a\\0b"': ["run.dir", "model.name_or_path", "data.train"],
     '"\\ud800"': ["model.query_prefix", "log.project", "eval.tasks"],
 }

@@ -209,7 +209,7 @@ def test_a_folder_without_a_usable_config_is_refused(tmp_path: Path, content: st
 
 def test_a_folder_without_a_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
-    with pytest.raises(UserError, match=r"model.name_or_path: .* has no tokenizer"):
+    with pytest.raises(UserError, match=r"model.name_or_path: .* is no folder with a tokenizer"):
         tokens(model(tmp_path))
 
 

@@ -1,0 +1,145 @@
+"""The files of a model folder or hub repository. They come from others: none is trusted or run."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+from hybrid_dist.errors import UserError
+from hybrid_dist.runtime.files import read_json as read_json_file
+
+KEY, TRUST = "model.name_or_path", "set model.trust_remote_code: true"
+"""Where messages say a model was named, and how its code is allowed: those of a run's config."""
+
+
+@contextmanager
+def in_words_of(flag: str) -> Iterator[None]:
+    """Where a model is named by a flag of its own, messages name that and --trust-remote-code."""
+    try:
+        yield
+    except UserError as error:
+        told = str(error).replace(KEY, flag).replace(TRUST, "give --trust-remote-code")
+        raise UserError(told) from None
+
+
+def find(name: str, file: str) -> Path | None:
+    """A file of a model folder, or of its repository on the hub."""
+    from transformers.utils import cached_file
+
+    with loading(name, file):
+        found = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+    return None if found is None else Path(found)
+
+
+def read_object(name: str, file: str) -> dict[str, Any] | None:
+    """The JSON object in such a file; None where there is no file."""
+    found = find(name, file)
+    return None if found is None else json_object(found)
+
+
+def json_object(file: Path) -> dict[str, Any]:
+    content = read_json_file(file)
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: expected a JSON object, found {kind_of(content)}")
+    return content
+
+
+def kind_of(content: Any) -> str:
+    """What JSON calls a value."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
+    return "null" if content is None else names.get(type(content), "a number")
+
+
+@contextmanager
+def loading(name: str, what: str, trusted: bool = True) -> Iterator[None]:
+    """While a library reads a model's files: whatever it raises becomes one message.
+
+    Damaged files make transformers, tokenizers and safetensors raise nearly every kind of error,
+    and Rust code panics, which is no `Exception`.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, UserError) and str(error).startswith("model."):
+            raise
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        where = "folder" if is_folder(name) else "folder or reachable model on the hub"
+        raise UserError(
+            f"{KEY}: {name} is no {where} with {what} ({reason(error)})"
+            f"{own_code(name, trusted)}{_offline(name)}"
+        ) from None
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error; with its type where the text alone says little."""
+    if isinstance(error, UnpicklingError):  # its own text would have people load it unsafely
+        return "damaged, or a pickle that holds more than weights"
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if line and isinstance(error, UserError | OSError | ValueError | RuntimeError):
+        return line
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def is_folder(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):  # a name too long, or with a NUL
+        return False
+
+
+def refuse_code(name: str, config: Mapping[str, Any]) -> None:
+    """Refuse a model that nothing but its own Python code can load."""
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    kind = config.get("model_type")
+    known = isinstance(kind, str) and kind in MODEL_MAPPING_NAMES
+    if not known and (code := own_code(name, trusted=False)):
+        raise UserError(f"{KEY}: {name} is of a type that transformers does not know{code}")
+
+
+def own_code(name: str, trusted: bool) -> str:
+    """`; ` and which Python code a model brings along and how to allow it, if it is not trusted."""
+    if trusted:
+        return ""
+    references: set[str] = set()
+    for file in ("config.json", "tokenizer_config.json"):
+        try:
+            references |= set(_strings((read_object(name, file) or {}).get("auto_map")))
+        except UserError:  # told elsewhere
+            continue
+    if not references:
+        return ""
+    files = sorted(map(_code_file, references))
+    return (
+        f"; it brings Python code of its own ({', '.join(files)}), which was not run: read it, and "
+        f"if you trust it, {TRUST}"
+    )
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _strings(part)
+
+
+def _code_file(reference: str) -> str:
+    """`module.Class` as its file, `owner/repository--module.Class` as that repository's."""
+    repository, dashes, module = reference.rpartition("--")
+    file = f"{module.rpartition('.')[0] or module}.py"
+    return f"{file} of {repository}" if dashes else file
+
+
+def _offline(name: str) -> str:
+    """What to do where the hub is not asked."""
+    from huggingface_hub.constants import is_offline_mode
+
+    if is_folder(name) or not is_offline_mode():
+        return ""
+    return (
+        "; HF_HUB_OFFLINE is set, so the hub was not asked: run `hybrid-dist prefetch CONFIG` "
+        "without it where there is a network, with the same HF_HOME"
+    )
