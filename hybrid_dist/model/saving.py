@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from hybrid_dist.model.settings import FILE, Settings
+from hybrid_dist.model.settings import ACTIVATION, FILE, Settings
+from hybrid_dist.runtime.files import apply_umask
 
 
 def save(
@@ -27,6 +28,7 @@ def save(
     _save_tokenizer(draft, tokenizer)
     _write(draft / FILE, asdict(settings))
     _save_sentence_transformers(draft, backbone.config.hidden_size, state, settings)
+    apply_umask(draft.rglob("*.safetensors"))  # safetensors writes files that only we can read
     replace(draft, folder)
 
 
@@ -98,9 +100,8 @@ def _save_dense(folder: Path, width: int, state: Mapping[str, Tensor]) -> None:
 
     weights = {f"linear.{part}": state[f"pooler.dense.{part}"] for part in ("weight", "bias")}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    activation = "torch.nn.modules.activation.Tanh"
     shape = {"in_features": width, "out_features": width, "bias": True}
-    _write(folder / "config.json", shape | {"activation_function": activation})
+    _write(folder / "config.json", shape | {"activation_function": ACTIVATION})
 
 
 def _write(file: Path, content: Any) -> None:

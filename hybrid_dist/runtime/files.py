@@ -5,7 +5,8 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -102,6 +103,22 @@ def sync_file(file: Path) -> None:
     """Wait until the content of a file is on the disk."""
     with file.open("rb") as handle:
         os.fsync(handle.fileno())
+
+
+def apply_umask(files: Iterable[Path]) -> None:
+    """Give files that a library wrote for their owner alone the mode of any new file there.
+
+    A new file beside the first one shows that mode: asking for the umask means setting it, for all
+    threads, and a folder's default ACL takes its place.
+    """
+    mode = None
+    for file in files:
+        if mode is None:
+            probe = file.with_name(f".{uuid4().hex[:8]}.part")
+            probe.touch()
+            mode = stat.S_IMODE(probe.stat().st_mode)
+            probe.unlink()
+        file.chmod(mode)
 
 
 def sync_folder(folder: Path) -> None:

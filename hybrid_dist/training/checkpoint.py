@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
+from hybrid_dist.runtime.files import apply_umask
 from hybrid_dist.training import manifest
 from hybrid_dist.training.manifest import (
     LATEST,
@@ -124,6 +125,7 @@ class Checkpoints:
 
     def _publish(self, draft: Path, final: Path, progress: Progress) -> None:
         """Every step is on the disk before the next one relies on it."""
+        apply_umask(draft.rglob("*.safetensors"))  # safetensors writes files that only we can read
         written = sorted(draft.rglob("*"), reverse=True)
         files = {str(f.relative_to(draft)): _checksum(f) for f in written if f.is_file()}
         for path in written:

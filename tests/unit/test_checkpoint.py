@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
@@ -73,6 +74,21 @@ def test_the_latest_checkpoints_are_kept_and_the_last_is_found(tmp_path: Path) -
     found = kept.find("auto")
     assert found == tmp_path / "checkpoints" / "step-1000010"
     assert kept.load(found) == Progress(step=1_000_010, best=0.5, best_step=3)
+
+
+class Tensors(Files):
+    """Saves as the training state does."""
+
+    def save(self, folder: Path, write: Write) -> None:
+        write(lambda: save_file({"a": torch.ones(3)}, folder / "weights.safetensors"))
+
+
+def test_every_file_of_a_checkpoint_has_the_mode_of_any_new_file(tmp_path: Path) -> None:
+    checkpoints(tmp_path, state=Tensors()).save(Progress(step=1))
+    (tmp_path / "new").touch()
+    files = [file for file in (tmp_path / "checkpoints").rglob("*") if file.is_file()]
+    assert len(files) == 3
+    assert {file.stat().st_mode for file in files} == {(tmp_path / "new").stat().st_mode}
 
 
 DAMAGE = {

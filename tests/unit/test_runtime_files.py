@@ -1,11 +1,18 @@
 """Files and folders are replaced whole or not at all, and JSON is refused with its place."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.runtime.files import atomic_file, atomic_folder, read_json, write_atomically
+from hybrid_dist.runtime.files import (
+    apply_umask,
+    atomic_file,
+    atomic_folder,
+    read_json,
+    write_atomically,
+)
 
 
 def test_an_error_keeps_the_old_file_and_leaves_no_draft(tmp_path: Path) -> None:
@@ -69,3 +76,19 @@ def test_json_that_cannot_be_parsed_is_refused(
 def test_a_missing_json_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.json: cannot be read \(No such file"):
         read_json(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_of_a_library_get_the_mode_of_any_new_file(
+    tmp_path: Path, umask: int, mode: int
+) -> None:
+    files = [tmp_path / "a", tmp_path / "b"]
+    for file in files:
+        file.touch(0o600)
+    before = os.umask(umask)
+    try:
+        apply_umask(files)
+    finally:
+        os.umask(before)
+    assert [file.stat().st_mode & 0o777 for file in files] == [mode, mode]
+    assert sorted(tmp_path.iterdir()) == files

@@ -147,6 +147,14 @@ def test_saving_again_takes_the_place_of_what_was_there(
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+def test_every_file_of_a_saved_model_has_the_mode_of_any_new_file(
+    case: Case, tmp_path: Path
+) -> None:
+    (tmp_path / "new").touch()
+    modes = {file.stat().st_mode for file in case[0].rglob("*") if file.is_file()}
+    assert modes == {(tmp_path / "new").stat().st_mode}
+
+
 def test_vectors_come_in_the_order_of_texts_however_they_are_batched(
     config_folder: Path, tmp_path: Path
 ) -> None:
