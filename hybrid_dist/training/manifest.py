@@ -84,8 +84,8 @@ def _unread(why: str) -> DamagedError:
 def not_readable(file: Path, error: OSError) -> UserError:
     """Refused, rather than passed over: the checkpoint may be whole, and its owner can help."""
     return UserError(
-        f"{file}: cannot be read ({error.strerror}); give yourself permission to read it, or name "
-        "another checkpoint with checkpoint.resume"
+        f"{file}: cannot be read ({error.strerror}); get permission to read it, or name another "
+        "checkpoint"
     )
 
 

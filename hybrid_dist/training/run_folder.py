@@ -57,6 +57,15 @@ class RunFolder:
 
     def check(self) -> None:
         """Refuse to go on in a folder that holds another run. Writes nothing."""
+        try:
+            self._check()
+        except PermissionError as error:
+            raise UserError(
+                f"run.dir: {error.filename} cannot be read ({error.strerror}); get permission to "
+                "read it, or choose another run.dir"
+            ) from None
+
+    def _check(self) -> None:
         resume = self._config.checkpoint.resume
         if resume not in ("auto", "never"):
             check_path(resume)

@@ -4,8 +4,6 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from hybrid_dist.training import manifest
 from hybrid_dist.training.checkpoint import check_path, damage
 from hybrid_dist.training.manifest import Manifest, latest_step, write_latest
 from hybrid_dist.training.progress import Progress
+from tests.unit.permissions import nobody
 from tests.unit.test_checkpoint import checkpoints, names
 
 STOOD = Progress(20, 0.25, 10, 1, 2, "eval/toy/map.multilingual", True)
@@ -243,31 +242,15 @@ def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
     assert checkpoints(tmp_path).find("auto") == one
 
 
-@contextmanager
-def nobody() -> Iterator[None]:
-    """Permissions mean nothing to root: be someone else for a while."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-
-
 @pytest.mark.parametrize("closed", ["checkpoints/step-000020/random.json", "checkpoints"])
 def test_what_may_not_be_read_is_refused_and_not_passed_over(tmp_path: Path, closed: str) -> None:
     saved(tmp_path, 10, 20)
-    for folder in (tmp_path, *tmp_path.parents[:-2]):
-        folder.chmod(folder.stat().st_mode | 0o055)
-    (tmp_path / closed).chmod(0)
-    try:
-        for resume in ("auto", str(tmp_path / "checkpoints/step-000020")):
-            with nobody(), pytest.raises(UserError, match=r"cannot be read \(Permission denied\)"):
-                checkpoints(tmp_path).find(resume)
-    finally:
-        (tmp_path / closed).chmod(0o700)
+    for resume in ("auto", str(tmp_path / "checkpoints/step-000020")):
+        with (
+            nobody(tmp_path / closed),
+            pytest.raises(UserError, match=r"cannot be read \(Permission denied\)"),
+        ):
+            checkpoints(tmp_path).find(resume)
 
 
 def test_a_path_that_leads_to_something_else_is_refused_with_what_it_is(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from hybrid_dist.training.progress import Progress
 from hybrid_dist.training.requests import Asked, Requests
 from hybrid_dist.training.run_folder import RunFolder
 from hybrid_dist.training.selection import Judge, taken_up
+from tests.unit.permissions import nobody
 
 
 def config(tmp_path: Path, **sections: Any) -> Config:
@@ -148,6 +149,15 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()  # a file where a folder is needed: not even root may write below it
     with pytest.raises(UserError, match=r"run.dir: .*/file/a run cannot be written"):
         RunFolder(config(tmp_path / "file")).write_description({})
+
+
+def test_a_run_folder_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
+    closed = RunFolder(begun(tmp_path)).path
+    with (
+        nobody(closed),
+        pytest.raises(UserError, match=r"run.dir: .* cannot be read \(Permission denied\)"),
+    ):
+        RunFolder(config(tmp_path)).check()
 
 
 def test_an_interrupted_run_says_so_until_it_goes_on(tmp_path: Path) -> None:
