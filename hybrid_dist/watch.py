@@ -190,8 +190,8 @@ def _headline(standing: Standing) -> str:
     text = f"{name}: {standing.state}, step {standing.step:,} of {steps:,}"
     step_ms = standing.last("system/step_ms").get("system/step_ms")
     if standing.state == RUNNING and step_ms is not None:
-        left = step_ms / 1000 * max(0, steps - standing.step)
-        if left < timedelta.max.total_seconds():
+        left = step_ms / 1000 * (steps - standing.step)
+        if 0 <= left < timedelta.max.total_seconds():
             text += f", {timedelta(seconds=round(left))} left"
     return f"{text} ({standing.why})" if standing.why else text
 

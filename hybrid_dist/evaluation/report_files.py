@@ -1,5 +1,6 @@
 """Where a report's files go: all of them at once, beside files that are not the report's."""
 
+import glob
 import os
 import shutil
 import zlib
@@ -27,12 +28,15 @@ def replaced_report(folder: Path) -> Iterator[Path]:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file, and a report is a folder; move it away")
     try:
-        with atomic_folder(folder) as draft:
+        place = folder.resolve()
+        for left in place.parent.glob(f".{glob.escape(place.name)}.*.part"):
+            shutil.rmtree(left, ignore_errors=True)  # of a process that was killed while it wrote
+        with atomic_folder(place) as draft:
             yield draft
             for file in draft.iterdir():
                 sync_file(file)
-            if folder.is_dir():
-                _keep_others(folder, draft)
+            if place.is_dir():
+                _keep_others(place, draft)
     except OSError as error:
         raise UserError(f"{folder}: cannot write the report ({error.strerror or error})") from None
 

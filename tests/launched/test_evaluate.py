@@ -91,6 +91,42 @@ def test_two_processes_fill_a_cache_that_one_reads(
     assert json.dumps(one) == json.dumps(two)
 
 
+def test_two_processes_refuse_to_replace_another_report_and_replace_their_own(
+    trained: Path, toy: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    words = ["--model", str(trained), "--task", f"toy:{toy}", "--out", str(out)]
+    succeed(run([*CLI, "evaluate", *words]))
+    first = report(out)
+    module = ["-m", "hybrid_dist.evaluate", *words]
+    refused = launch("cpu", 2, [*module, "--shards", "fp16"])
+    assert refused.code not in (0, None)
+    told = "toy: holds the report of another evaluation (shards was 'fp32', is 'fp16')"
+    assert refused.output.count(told) == 1, refused.output
+    assert "vectors of" not in refused.output, "it was refused before the work"
+    assert report(out) == first
+    succeed(launch("cpu", 2, module))  # the same command, as after a requeue
+    assert report(out)["timing"]["processes"] == 2
+    succeed(run([*CLI, "evaluate", *words, "--shards", "fp16", "--overwrite"]))
+    assert report(out)["made_from"]["shards"] == "fp16"
+
+
+def test_the_report_of_a_training_run_is_not_replaced_by_evaluate(
+    toy: Path, tmp_path: Path
+) -> None:
+    """Training itself replaces its reports: a run that goes on evaluates again."""
+    given = {"train__steps": "4", "checkpoint__every": "2", "eval__tasks": f"toy:{toy}"}
+    succeed(train(options(toy, tmp_path, "run", **given)))
+    folder = tmp_path / "run"
+    words = ["--model", str(folder), "--task", f"toy:{toy}", "--out", str(folder / "eval")]
+    refused = run([*CLI, "evaluate", *words])
+    assert refused.code == 2
+    assert "that another command wrote; choose another --out" in refused.output
+    (folder / "eval" / "toy" / "notes.txt").write_text("mine")
+    succeed(train(options(toy, tmp_path, "run", **given | {"train__steps": "6"})))
+    assert (folder / "eval" / "toy" / "notes.txt").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -109,6 +109,12 @@ def shipped() -> set[str]:
     }
 
 
+def test_a_message_has_no_codes_for_the_terminal(command: Callable[..., Ended]) -> None:
+    code, _, error = command("watch", "\x1b[31mred\x9b1m")
+    assert code == 2 and r"\x1b[31mred\x9b1m: is no run folder" in error
+    assert not {"\x1b", "\x9b"} & set(error)
+
+
 def test_init_lays_the_files_out(command: Callable[..., Ended], tmp_path: Path) -> None:
     folder = tmp_path / "my retriever"
     code, out, _ = command("init", str(folder))

@@ -1,10 +1,12 @@
 """What the doctor says of one machine; tests/launched has several processes."""
 
+import io
 import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from hybrid_dist import doctor
 from hybrid_dist.cluster import doctor as checks
@@ -66,3 +68,10 @@ def test_other_versions_on_another_machine_are_named(monkeypatch: pytest.MonkeyP
     assert found.state == "wrong"
     torch = environment.versions()["torch"]
     assert found.told == f"one: torch {torch}; two: torch 1.0"
+
+
+def test_what_was_found_is_no_markup() -> None:
+    shown = io.StringIO()
+    found = [checks.Finding("run folder", "wrong", r"\[/b]: full", "[/] make room \x1b[1m")]
+    Console(file=shown, width=100).print(doctor.table(found))
+    assert r"\[/b]: full" in shown.getvalue() and r"[/] make room \x1b[1m" in shown.getvalue()

@@ -257,6 +257,8 @@ def test_other_files_in_a_report_s_folder_stay(tmp_path: Path) -> None:
     (out / "notes" / "a.txt").write_text("mine")
     (out / "report.txt").write_text("mine, too")
     (out / "link").symlink_to("nowhere")
+    (tmp_path / ".toy.0123abcd.part").mkdir()  # left by a process that was killed
+    (tmp_path / ".toy.0123abcd.part" / "report.md").write_text("x")
     for seed in (1, 2):
         evaluate_task(task, given_embedder(task, seed), Ranks(), out)
         assert (out / "notes" / "a.txt").read_text() == "mine"

@@ -277,3 +277,21 @@ def test_it_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     before = time.perf_counter()
     found.add(rows)
     assert 4000 / (time.perf_counter() - before) > 5_000
+
+
+@pytest.mark.parametrize("json_wanted", [True, False])
+def test_ids_reach_no_terminal_as_codes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], json_wanted: bool
+) -> None:
+    rows = [pair("\x1b[31m\x9b1m[/b]", "what?\x07", f"{MILL}\x1b]0;title\x07")]
+    json_lines(tmp_path / "train.jsonl", *rows)
+    json_lines(tmp_path / "test.jsonl", *rows)
+    words = [str(tmp_path / "train.jsonl"), "--task", f"pairs:{tmp_path / 'test.jsonl'}"]
+    with pytest.raises(SystemExit):
+        cli.overlap([*words, *(["--json"] if json_wanted else [])])
+    shown = capsys.readouterr().out
+    assert not set(shown) & {"\x1b", "\x9b", "\x07"}
+    if json_wanted:
+        assert json.loads(shown)["examples"][0]["training"]["uid"] == rows[0]["uid"]
+    else:
+        assert r"\x1b[31m\x9b1m[/b]" in shown

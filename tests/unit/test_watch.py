@@ -195,6 +195,14 @@ def test_figures_that_are_null_or_huge_are_shown(
     assert "step 80 of 100" in on_screen(folder.path)
 
 
+@pytest.mark.parametrize("step_ms", [1.7e308, -1.7e308, -1])
+def test_a_time_that_makes_no_sense_is_not_told(
+    step_ms: float, folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.metrics.write_text(json.dumps(record(60, **{"system/step_ms": step_ms})) + "\n")
+    assert told(folder.path, capsys).startswith("a run: running, step 60 of 100\n")
+
+
 @pytest.mark.parametrize("name", ["\\[b]", "[bold]x", "\x1b[31mred"])
 def test_names_are_shown_as_they_are(
     name: str, folder: RunFolder, capsys: pytest.CaptureFixture[str]
