@@ -1,5 +1,6 @@
 # make demo   everything from an empty machine to three trained retrievers and their report
 # make test   set-up, then the tests (make test-all adds the long ones and a SLURM cluster's)
+# make test-oldest   the unit tests with the oldest versions of the dependencies that are supported
 # PIP_ARGS adds options to every pip call, such as an index: make demo PIP_ARGS="--index-url URL"
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ DEMO := runs/demo
 # DeepSpeed compiles its CPU operators at first use: keep them with the environment
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 
-.PHONY: demo test test-all test-slurm slurm-packages lint bench venv clean
+.PHONY: demo test test-all test-oldest test-slurm slurm-packages lint bench venv clean
 
 venv: $(READY)
 
@@ -53,6 +54,17 @@ test: $(READY)
 test-all: $(READY) slurm-packages
 	@$(BIN)/pytest -m "" -rs
 
+# Not part of CI: PyPI's torch 2.11 brings CUDA packages, 5.7 GB in all (an index of CPU builds: 2 GB)
+OLDEST := .venv-oldest
+test-oldest: $(OLDEST)/ready
+	@TORCH_EXTENSIONS_DIR=$(CURDIR)/$(OLDEST)/torch_extensions $(OLDEST)/bin/pytest -p no:cacheprovider tests/unit
+
+$(OLDEST)/ready: constraints-oldest.txt pyproject.toml
+	@echo "== set-up: $(OLDEST) with the oldest supported dependencies (up to 6 GB, a few minutes)"
+	@$(PYTHON) -m venv $(OLDEST)
+	@$(OLDEST)/bin/pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints-oldest.txt -e ".[cpu,dev]"
+	@touch $@
+
 test-slurm: $(READY) slurm-packages
 	@$(BIN)/pytest -m "" -rs tests/slurm
 
@@ -72,4 +84,4 @@ bench: $(READY)
 	@$(BIN)/python benchmarks/loop.py
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(OLDEST) $(DEMO)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from importlib.util import find_spec
+from importlib import metadata
 from pathlib import Path
 from shutil import copy2, copytree, ignore_patterns
 
@@ -169,7 +169,11 @@ def test_a_wheel_carries_what_init_lays_out(tmp_path: Path) -> None:
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         copy2(ROOT / file, copy / file)
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path)]
-    here = ["--no-build-isolation"] if find_spec("setuptools") else []
+    new_enough = any(
+        int(found.version.split(".")[0]) >= 77  # as pyproject.toml asks of an isolated build
+        for found in metadata.distributions(name="setuptools")
+    )
+    here = ["--no-build-isolation"] if new_enough else []
     subprocess.run([*build, *here, str(copy)], check=True, timeout=200)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
