@@ -20,7 +20,7 @@ from hybrid_dist.config import DEV_LOSS, Config, flatten
 from hybrid_dist.data.store import Store, check_sources, open_sources
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluate import HIGHER_IS_BETTER, TRAINED, Evaluation
-from hybrid_dist.model.encoder import BiEncoder, recompute_layers
+from hybrid_dist.model.encoder import BiEncoder, Encoder, recompute_layers
 from hybrid_dist.model.flops import Flops
 from hybrid_dist.model.loading import build, check_lengths, read_config
 from hybrid_dist.model.settings import Settings
@@ -44,6 +44,9 @@ from hybrid_dist.training.selection import Evaluate, Judge, Selection, taken_up
 from hybrid_dist.training.state import TrainingState
 from hybrid_dist.training.step_log import StepLog
 from hybrid_dist.training.update import Updater
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What attention computes in, by train.precision."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,8 @@ def run(config: Config, interruption: Interruption) -> None:
     ranks.agree(_told(config, materials))  # and all have looked at the folder before it is written
     torch.manual_seed(config.seed)  # the same initial weights on every rank
     model = _model(config, materials.model_config)
-    ranks.agree(_shapes(model))
+    choose_attention(model.encoder, DTYPES[config.train.precision], ranks)
+    ranks.agree({"how texts are encoded": model.encoder.told} | _shapes(model))
     if ranks.is_first:
         materials.folder.hold()
         described = environment.describe(ranks.world, strategy(accelerator))
@@ -289,6 +293,12 @@ def _model(config: Config, model_config: Any) -> BiEncoder:
     if config.train.compile:
         encoder.backbone.compile(dynamic=True)
     return BiEncoder(encoder, config.loss.temperature, config.loss.learn_temperature)
+
+
+def choose_attention(encoder: Encoder, dtype: torch.dtype, ranks: Ranks) -> None:
+    """By the card that can do least, so that all ranks compute alike."""
+    refusals = ranks.gather(encoder.why_no_kernel(ranks.device, dtype))
+    encoder.attend_on(ranks.device, next(filter(None, refusals), None))
 
 
 def _resume(

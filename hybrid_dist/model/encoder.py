@@ -10,7 +10,14 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from hybrid_dist.config import LEARNED_TEMPERATURE
-from hybrid_dist.model.packing import NAME, Packed, first_position, register
+from hybrid_dist.model.packing import (
+    NAME,
+    Attends,
+    Packed,
+    first_position,
+    kernel_refusal,
+    register,
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,10 @@ class Encoder(nn.Module):
 
     padded_because: str | None = "packing was not asked for"
     """Why this model pads texts; None: it computes no padding."""
+    attends = Attends.BY_SIZE
+    """How packed texts are kept apart."""
+    attention_padded_because: str | None = None
+    """Why attention alone pads packed texts; None: it does not."""
 
     def __init__(self, backbone: Any, pooling: str) -> None:
         super().__init__()
@@ -42,7 +53,7 @@ class Encoder(nn.Module):
         """`words`: the tokens' word embeddings, where they were looked up before."""
         if self.padded_because is not None:
             vectors = self._pooled(self._in_rows_of_one_length(texts), texts)
-        elif texts.ids.is_cuda:
+        elif self.attends is not Attends.BY_SIZE:
             vectors = self._pooled(self._in_one_row(texts, words), texts)
         else:  # texts of one size beside each other attend together
             texts, tokens, order = texts.by_size()
@@ -53,9 +64,12 @@ class Encoder(nn.Module):
     @property
     def told(self) -> str:
         """How texts are encoded, for people."""
-        if self.padded_because is None:
-            return "packed: no padding is computed, and attention weights have no dropout"
-        return f"padded: {self.padded_because}"
+        if self.padded_because is not None:
+            return f"padded: {self.padded_because}"
+        no_dropout = "attention weights have no dropout"
+        if self.attends is Attends.PADDED:
+            return f"packed but for attention ({self.attention_padded_because}); {no_dropout}"
+        return f"packed: no padding is computed, and {no_dropout}"
 
     def embed_words(self, ids: Tensor) -> Tensor:
         """Word embeddings of some token ids."""
@@ -67,8 +81,7 @@ class Encoder(nn.Module):
         return self.backbone(
             **row,
             position_ids=texts.places[None] + self._first_position,
-            bounds=texts.bounds,
-            sizes=texts.sizes,
+            **texts.for_attention(self.attends),
         ).last_hidden_state[0]
 
     def _in_rows_of_one_length(self, texts: Packed) -> Tensor:
@@ -91,6 +104,23 @@ class Encoder(nn.Module):
         if wanted != self.backbone.config._attn_implementation:
             register()
             self.backbone.set_attn_implementation(wanted)
+
+    def why_no_kernel(self, device: torch.device, dtype: torch.dtype) -> str | None:
+        """What stands against torch's CUDA kernel for packed texts; None where it can be used, and
+        where it is not needed."""
+        if self.padded_because is not None:
+            return None
+        config = self.backbone.config
+        head_width = getattr(config, "head_dim", None) or self.width // config.num_attention_heads
+        return kernel_refusal(head_width, dtype, device)
+
+    def attend_on(self, device: torch.device, why_no_kernel: str | None) -> None:
+        """Choose how the texts of a packed row are kept apart."""
+        self.attention_padded_because = why_no_kernel
+        if why_no_kernel is not None:
+            self.attends = Attends.PADDED
+        else:
+            self.attends = Attends.KERNEL if device.type == "cuda" else Attends.BY_SIZE
 
 
 def _wide(numbers: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from hybrid_dist.data.token_cache import tokenizer_hash
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.encoder import Encoder
 from hybrid_dist.model.loading import build, positions, read_config
-from hybrid_dist.model.packing import Packed
+from hybrid_dist.model.packing import OLDEST_CARD, Packed
 from hybrid_dist.model.settings import Settings
 from hybrid_dist.model.tokens import TextTokens
 
@@ -35,6 +35,8 @@ class Retriever:
     ) -> None:
         self.name, self._trust_remote_code = name, trust_remote_code
         self._encoder, self._tokens, self._device = encoder.to(device).eval(), tokens, device
+        self._dtype = _fastest_dtype(device)
+        encoder.attend_on(device, encoder.why_no_kernel(device, self._dtype))
 
     @classmethod
     def load(cls, name: str, device: torch.device, trust_remote_code: bool = False) -> "Retriever":
@@ -59,7 +61,7 @@ class Retriever:
         told = {
             key.replace("_", " "): value for key, value in asdict(self._tokens.settings).items()
         }
-        arithmetic = "bf16" if self._device.type == "cuda" else "fp32"
+        arithmetic = "bf16" if self._dtype is torch.bfloat16 else "fp32"
         return told | {
             "arithmetic": arithmetic,
             "encoding": self._encoder.told,
@@ -107,10 +109,16 @@ class Retriever:
             )
 
     def _arithmetic(self) -> torch.autocast:
-        """bf16 on GPUs, whose fp32 is many times slower; fp32 elsewhere."""
-        return torch.autocast(
-            self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"
-        )
+        bf16 = self._dtype is torch.bfloat16
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=bf16)
+
+
+def _fastest_dtype(device: torch.device) -> torch.dtype:
+    """bf16 on GPUs, whose fp32 is many times slower; fp32 on CPUs, and on cards before Ampere,
+    which only emulate bf16."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < OLDEST_CARD:
+        return torch.float32
+    return torch.bfloat16
 
 
 def _portions(sizes: Sequence[int]) -> Iterable[list[int]]:

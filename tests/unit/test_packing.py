@@ -1,5 +1,6 @@
 """Packed encoding: the same vectors and gradients as padded rows give, or padding with a reason."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.config import Model
 from hybrid_dist.model.encoder import BiEncoder, Chunk, Encoder
 from hybrid_dist.model.loading import build, read_config
-from hybrid_dist.model.packing import Packed
+from hybrid_dist.model.packing import Attends, Packed
+from hybrid_dist.run import choose_attention
+from tests.unit import varlen_on_cpu
 
+varlen_on_cpu.register()
+CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 SIZES = [[3], [4, 5, 6, 7, 8, 9, 10, 11, 12], [5, 4], [6] * 30, [7, 9, 3]]
 KINDS = {
     "xlm-roberta": {"pad_token_id": 1},
@@ -29,7 +35,9 @@ PADDED = {
 }
 
 
-def encoder_of(kind: str, folder: Path, **changes: Any) -> Encoder:
+def encoder_of(
+    kind: str, folder: Path, sizes: dict[str, int] | None = None, **changes: Any
+) -> Encoder:
     """A small model of some type with random weights."""
     from transformers import AutoConfig
 
@@ -40,7 +48,7 @@ def encoder_of(kind: str, folder: Path, **changes: Any) -> Encoder:
         "num_attention_heads": 4,
         "intermediate_size": 48,
         "max_position_embeddings": 40,
-    }
+    } | (sizes or {})
     if kind == "modernbert":
         sizes |= {"bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
     if kind == "qwen3":
@@ -66,11 +74,15 @@ def vectors_and_gradients(encoder: Encoder, texts: Packed) -> tuple[Tensor, dict
     return vectors.detach(), gradients
 
 
+@pytest.mark.parametrize("attends", Attends, ids=lambda attends: attends.name)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_packed_rows_give_what_padded_rows_give(kind: str, pooling: Any, tmp_path: Path) -> None:
+def test_packed_rows_give_what_padded_rows_give(
+    kind: str, pooling: Any, attends: Attends, tmp_path: Path
+) -> None:
     encoder = encoder_of(kind, tmp_path, pooling=pooling).eval()
     assert encoder.padded_because is None
+    encoder.attends = attends
     packed, packed_gradients = vectors_and_gradients(encoder, Packed.of(SIZES))
     encoder.pack("a test")
     padded, padded_gradients = vectors_and_gradients(encoder, Packed.of(SIZES))
@@ -148,3 +160,90 @@ def test_words_of_several_chunks_are_looked_up_once(tmp_path: Path) -> None:
     chunks = [Chunk(Packed.of([[3, 4], [4]]), Packed.of([[5, 3], [9]])) for _ in range(3)]
     module(chunks)[0].sum().backward()
     assert [ids.tolist() for ids in looked_up] == [[3, 4, 5, 9]]
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, int], None]:
+    """Makes torch describe a GPU."""
+
+    def make(name: str, major: int, minor: int) -> None:
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (major, minor))
+
+    return make
+
+
+Card = Callable[[str, int, int], None]
+
+
+@pytest.mark.parametrize("heads", [{"hidden_size": 104}, {"hidden_size": 1056}])
+def test_heads_that_the_kernel_does_not_take_are_named(
+    heads: dict[str, int], card: Card, tmp_path: Path
+) -> None:
+    """4 heads of 26, as TinyBERT's with 312 numbers, and of 264."""
+    card("NVIDIA H100", 9, 0)
+    encoder = encoder_of("bert", tmp_path, sizes=heads)
+    refusal = encoder.why_no_kernel(CUDA, torch.bfloat16)
+    width = heads["hidden_size"] // 4
+    assert refusal is not None and refusal.endswith(f"and this model's is {width}")
+    encoder.attend_on(CUDA, refusal)
+    assert encoder.attends is Attends.PADDED
+    assert encoder.told.startswith(f"packed but for attention ({refusal})")
+
+
+@pytest.mark.parametrize(
+    ("name", "major", "minor", "dtype", "refused"),
+    [
+        ("Tesla V100-SXM2-32GB", 7, 0, torch.float16, "Tesla V100-SXM2-32GB has 7.0"),
+        ("Tesla T4", 7, 5, torch.float16, "Tesla T4 has 7.5"),
+        ("NVIDIA A100-SXM4-80GB", 8, 0, torch.float16, None),
+        ("NVIDIA A100-SXM4-80GB", 8, 0, torch.float32, "bf16 and fp16 only"),
+        ("NVIDIA H100 80GB HBM3", 9, 0, torch.bfloat16, None),
+    ],
+)
+def test_the_kernel_is_used_by_card_and_precision(
+    name: str,
+    major: int,
+    minor: int,
+    dtype: torch.dtype,
+    refused: str | None,
+    card: Card,
+    tmp_path: Path,
+) -> None:
+    card(name, major, minor)
+    encoder = encoder_of("bert", tmp_path)
+    refusal = encoder.why_no_kernel(CUDA, dtype)
+    assert refused is refusal is None or (refusal is not None and refused in refusal)
+    encoder.attend_on(CUDA, refusal)
+    assert encoder.attends is (Attends.KERNEL if refused is None else Attends.PADDED)
+    encoder.pack("a test")
+    assert encoder.why_no_kernel(CUDA, dtype) is None, "it needs no kernel"
+
+
+def test_ranks_with_other_cards_attend_alike(
+    card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A T4 on rank 1: rank 0, with an H100, leaves the kernel out too, for the same reason."""
+    encoder = encoder_of("bert", tmp_path)
+    card("Tesla T4", 7, 5)
+    refusal = encoder.why_no_kernel(CUDA, torch.bfloat16)
+    card("NVIDIA H100", 9, 0)
+    monkeypatch.setattr(Ranks, "gather", lambda ranks, own: [own, refusal])
+    choose_attention(encoder, torch.bfloat16, Ranks(0, 2, CUDA))
+    assert encoder.attends is Attends.PADDED
+    assert "Tesla T4 has 7.5" in encoder.told
+
+
+def test_on_cpus_texts_of_one_length_attend_together(tmp_path: Path) -> None:
+    encoder = encoder_of("bert", tmp_path)
+    choose_attention(encoder, torch.bfloat16, Ranks())
+    assert encoder.attends is Attends.BY_SIZE
+    assert encoder.told.startswith("packed: no padding")
+
+
+def test_padding_for_attention_holds_a_place_for_each_token() -> None:
+    texts = Packed.of([[5, 6], [7], [8] * 9])
+    inputs = texts.for_attention(Attends.PADDED)
+    assert inputs["real"].shape == (3, 16), "lengths are rounded up to 8"
+    assert inputs["real"].flatten().nonzero().flatten().tolist() == inputs["at"].tolist()
+    assert texts.for_attention(Attends.KERNEL)["longest"] == 64

@@ -16,6 +16,7 @@ from torch.nn import functional
 from hybrid_dist.cluster.ranks import leave
 from hybrid_dist.cluster.start import start
 from hybrid_dist.model.flops import Flops
+from hybrid_dist.run import choose_attention
 from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.update import Updater
 
@@ -107,6 +108,7 @@ def main() -> None:
         case = Case(toy, name, pairs, ranks.world)
         still = replace(case.config, optim=replace(case.config.optim, lr=1e-12))
         model = case.model()
+        choose_attention(model.encoder, torch.float32, ranks)
         meters = Meters(ranks, case.plan, Flops.of(model.encoder.backbone), first=0)
         meters._peak = PEAK  # as if this were a card of the table
         updater = Updater(still, accelerator, ranks, model, Sgd(model.parameters(), 0.1))

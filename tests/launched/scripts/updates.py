@@ -31,6 +31,7 @@ from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.packing import Packed
 from hybrid_dist.model.settings import Settings
 from hybrid_dist.model.tokens import TextTokens
+from hybrid_dist.run import choose_attention
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.update import Updater
 
@@ -242,6 +243,7 @@ def counted(calls: Counter[str]) -> Iterator[None]:
 
 def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None:
     model = case.model()
+    choose_attention(model.encoder, torch.float32, ranks)
     initial = {key: value.clone() for key, value in model.state_dict().items()}
     updater = Updater(case.config, accelerator, ranks, model, Sgd(model.parameters(), 0.1))
     losses, weights, masked, calls = [], [], 0, Counter[str]()
