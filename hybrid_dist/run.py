@@ -20,6 +20,7 @@ from hybrid_dist.config import DEV_LOSS, Config, flatten
 from hybrid_dist.data.store import Store, check_sources, open_sources
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluate import HIGHER_IS_BETTER, TRAINED, Evaluation
+from hybrid_dist.model.compiling import compile_layers
 from hybrid_dist.model.encoder import BiEncoder, Encoder, recompute_layers
 from hybrid_dist.model.flops import Flops
 from hybrid_dist.model.loading import build, check_lengths, read_config
@@ -111,6 +112,8 @@ def run(config: Config, interruption: Interruption) -> None:
     torch.manual_seed(config.seed)  # the same initial weights on every rank
     model = _model(config, materials.model_config)
     choose_attention(model.encoder, DTYPES[config.train.precision], ranks)
+    if config.train.compile:
+        compile_layers(model.encoder)
     ranks.agree({"how texts are encoded": model.encoder.told} | _shapes(model))
     if ranks.is_first:
         materials.folder.hold()
@@ -290,8 +293,6 @@ def _model(config: Config, model_config: Any) -> BiEncoder:
     encoder = build(config.model, model_config)
     if config.train.gradient_checkpointing:
         recompute_layers(encoder)
-    if config.train.compile:
-        encoder.backbone.compile(dynamic=True)
     return BiEncoder(encoder, config.loss.temperature, config.loss.learn_temperature)
 
 
