@@ -42,7 +42,8 @@ def start(
         warnings.filterwarnings("ignore", message=f".*{old_name}.*", category=FutureWarning)
     if device_type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed searches, and warns
-    handlers: list[Any] = [DistributedDataParallelKwargs(broadcast_buffers=False)]
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    handlers: list[Any] = [ddp]
     if launched:
         name_interface(os.environ.get("MASTER_ADDR", ""))
         limit = timedelta(minutes=2 * hang_minutes, seconds=60)
