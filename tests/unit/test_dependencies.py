@@ -16,7 +16,8 @@ def requirements() -> list[Requirement]:
     """Of the package and of the tests."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    return [Requirement(line) for line in [*project["dependencies"], *extras["cpu"], *extras["dev"]]]
+    lines = [*project["dependencies"], *extras["cpu"], *extras["dev"]]
+    return [Requirement(line) for line in lines]
 
 
 def pinned(file: str) -> dict[str, Version]:
