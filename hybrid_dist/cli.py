@@ -10,7 +10,7 @@ import tyro
 
 import hybrid_dist
 from hybrid_dist.data.toy import ToyOptions
-from hybrid_dist.errors import UserError, nearest, reported
+from hybrid_dist.errors import ENDING, UserError, nearest, reported
 from hybrid_dist.runtime.text import printable
 
 PROGRAM = "hybrid-dist"
@@ -64,7 +64,8 @@ def toy(args: Sequence[str]) -> None:
     options = {key: value for key, value in asdict(asked).items() if key != "out"}
     made = generate(asked.out, ToyOptions(**options))
     pairs = sum(made["pairs"]["train"].values())
-    print(f"{asked.out}: {pairs:,} training pairs in {len(made['pairs']['train'])} languages")
+    languages = len(made["pairs"]["train"])
+    print(printable(f"{asked.out}: {pairs:,} training pairs in {languages} languages"))
 
 
 def train(args: Sequence[str]) -> None:
@@ -137,10 +138,10 @@ def init(args: Sequence[str]) -> None:
 
     asked = tyro.cli(Init, args=args, prog=f"{PROGRAM} init", use_underscores=True)
     for line in lay_out(asked.dir):
-        print(line)
+        print(printable(line))
     print(
-        f"Next: cd {asked.dir} && {PROGRAM} toy --out runs/demo/toy && {PROGRAM} plan --config "
-        "configs/demo.yaml"
+        f"Next: cd {printable(asked.dir)} && {PROGRAM} toy --out runs/demo/toy && "
+        f"{PROGRAM} plan --config configs/demo.yaml"
     )
 
 
@@ -165,20 +166,15 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
 def main() -> None:
     """Entry point of `hybrid-dist`."""
     word, *args = sys.argv[1:] or ["--help"]
-    if word in ("-h", "--help"):
-        print(usage())
-    elif word == "--version":
-        print(f"{PROGRAM} {hybrid_dist.__version__}")
-    else:
-        with reported(PROGRAM):
-            if word not in COMMANDS:
-                raise UserError(f"unknown command {word!r}{nearest(word, COMMANDS)}\n\n{usage()}")
-            try:
-                COMMANDS[word][0](args)
-            except OSError as error:
-                if error.filename is None:
-                    raise
-                raise UserError(f"{error.filename}: {error.strerror}") from None
+    with reported(PROGRAM, () if word == "train" else ENDING):
+        if word in ("-h", "--help"):
+            print(usage())
+        elif word == "--version":
+            print(f"{PROGRAM} {hybrid_dist.__version__}")
+        elif word in COMMANDS:
+            COMMANDS[word][0](args)
+        else:
+            raise UserError(f"unknown command {word!r}{nearest(word, COMMANDS)}\n\n{usage()}")
 
 
 def usage() -> str:

@@ -1,13 +1,19 @@
 """How the program refuses: one message that says what was given, where, and what to do."""
 
 import difflib
+import errno
 import os
+import re
+import select
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from reprlib import Repr
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from hybrid_dist.runtime.text import printable
 
@@ -49,22 +55,128 @@ def problem_of(error: Any) -> str:
 
 
 SECONDS_FOR_FIRST_RANK = 10
+SECONDS_OF_ONE_SIGNAL = 1.0
+"""Launchers pass on a signal that may have reached the process already."""
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+_FILE_ERRORS = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "ENAMETOOLONG", "EIO"),
+        *("ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENOTEMPTY", "ELOOP", "EBUSY"),
+        *("EMFILE", "ENFILE", "ESTALE", "ENODEV", "ENXIO", "ETXTBSY", "EXDEV", "ENOLCK"),
+    )
+)
+_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
+_IN_RUST = re.compile(r"\(os error (\d+)\)")
+_IN_ARROW = re.compile(r"Failed to open local file '(.*)'\.")
+
+
+def file_error(error: BaseException) -> int | None:
+    """The system's number of an error about a file; None for errors of other kinds.
+
+    NumPy reports a short write without a number, and tokenizers and safetensors raise types of
+    their own with the number in the text.
+    """
+    if isinstance(error, OSError):
+        number = error.errno
+        if number is None and _SHORT_WRITE.fullmatch(str(error)):
+            return errno.ENOSPC
+    else:
+        found = _IN_RUST.search(str(error))
+        number = int(found[1]) if found else None
+    return number if number in _FILE_ERRORS else None
+
+
+def file_of(error: BaseException) -> str | None:
+    """The file that such an error names; writes into an open file name none."""
+    name = getattr(error, "filename", None)
+    if name is not None:
+        return os.fsdecode(name) if isinstance(name, str | bytes) else str(name)
+    found = _IN_ARROW.match(str(getattr(error, "strerror", "") or ""))
+    return found[1] if found else None
 
 
 @contextmanager
-def reported(program: str) -> Iterator[None]:
-    """Turn a UserError into a message on stderr and exit code 2.
+def reported(program: str, signals: Sequence[signal.Signals] = ENDING) -> Iterator[None]:
+    """Turn what the user can mend into a message on stderr and exit code 2.
 
-    Most mistakes are found by every rank: the first one speaks, and its end takes the others down.
-    A rank that outlives it found something of its own, and says so.
+    That is a UserError, and an error of the system about a file. Most mistakes are found by every
+    rank: the first one speaks, and its end takes the others down. A rank that outlives it found
+    something of its own, and says so.
+
+    `signals`: those that end the program as an exception does, so that half-made files are removed;
+    the exit code is the shell's, 128 + the signal's number.
     """
     try:
-        yield
+        with _ended_by(signals):
+            try:
+                yield
+            except SystemExit:
+                sys.stdout.flush()
+                raise
+            sys.stdout.flush()
     except UserError as error:
-        rank = int(os.environ.get("RANK", "0"))
-        if rank:
-            time.sleep(SECONDS_FOR_FIRST_RANK)
-        who = f"{program} (rank {rank})" if rank else program
-        message = printable(error, lines=True)  # it may quote ids and names of files
-        print(f"{who}: error: {message}", file=sys.stderr, flush=True)
-        raise SystemExit(2) from None
+        _refuse(program, str(error))
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
+    except BrokenPipeError:
+        if not _stdout_fails():
+            raise
+        raise SystemExit(128 + signal.SIGPIPE) from None  # a reader such as head has seen enough
+    except Exception as error:
+        number = file_error(error)
+        if number is None:
+            raise
+        place = file_of(error) or ("standard output" if _stdout_fails() else "an open file")
+        _refuse(program, f"{place}: {os.strerror(number)}")
+
+
+def _refuse(program: str, problem: str) -> NoReturn:
+    rank = int(os.environ.get("RANK", "0"))
+    if rank:
+        time.sleep(SECONDS_FOR_FIRST_RANK)
+    who = f"{program} (rank {rank})" if rank else program
+    message = printable(problem, lines=True)  # it may quote ids and names of files
+    print(f"{who}: error: {message}", file=sys.stderr, flush=True)
+    raise SystemExit(2) from None
+
+
+def _stdout_fails() -> bool:
+    """Whether what is printed does not get out; then it goes nowhere, so that Python can end."""
+    try:
+        sys.stdout.flush()
+        handle = sys.stdout.fileno()
+        poll = select.poll()
+        poll.register(handle, 0)
+        if not any(event & select.POLLERR for _, event in poll.poll(0)):
+            os.write(handle, b"")  # what is not buffered is lost by now
+            return False
+    except OSError:
+        pass
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
+@contextmanager
+def _ended_by(signals: Sequence[signal.Signals]) -> Iterator[None]:
+    """Let these signals raise SystemExit where they would kill; nohup's SIGHUP stays ignored."""
+    last = -SECONDS_OF_ONE_SIGNAL
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        before, last = last, time.monotonic()
+        if last - before >= SECONDS_OF_ONE_SIGNAL:  # else it would interrupt the cleaning up
+            raise SystemExit(128 + number)
+
+    here = threading.current_thread() is threading.main_thread()
+    taken = [one for one in signals if here and signal.getsignal(one) is signal.SIG_DFL]
+    for one in taken:
+        signal.signal(one, end)
+    try:
+        yield
+    finally:
+        for one in taken:
+            if signal.getsignal(one) is end:
+                signal.signal(one, signal.SIG_DFL)

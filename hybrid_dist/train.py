@@ -18,7 +18,7 @@ def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.train") 
     from hybrid_dist import config_file
     from hybrid_dist.run import run
 
-    with reported(program):
+    with reported(program, signals=()):
         run(config_file.load(sys.argv[1:] if args is None else args, program), interruption)
 
 

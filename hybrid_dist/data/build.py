@@ -6,16 +6,18 @@ of their texts; then each language is sorted by uid, in parts that fit in memory
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from hybrid_dist.data import layout
-from hybrid_dist.data.columns import ArrayWriter, TextColumn, TextWriter
+from hybrid_dist.data.columns import ArrayWriter, TextColumn, TextWriter, save
 from hybrid_dist.data.hashing import hashes
 from hybrid_dist.data.numbering import Numbering, groups, numbered, rows_of_uids, runs
 from hybrid_dist.data.reading import PAIRS, Reading
@@ -216,11 +218,15 @@ class _Writers:
     """The files that grow language by language."""
 
     def __init__(self, folder: Path) -> None:
-        self.queries = TextWriter(folder / layout.QUERIES)
-        self.passages = TextWriter(folder / layout.PASSAGES, hashed=True)
-        self._arrays = {
-            name: ArrayWriter(folder / f"{name}.npy", dtype) for name, dtype in ARRAYS.items()
-        }
+        with ExitStack() as files:  # all are closed, also if one cannot be opened or closed
+            enter = files.enter_context
+            self.queries = enter(TextWriter(folder / layout.QUERIES))
+            self.passages = enter(TextWriter(folder / layout.PASSAGES, hashed=True))
+            self._arrays = {
+                name: enter(ArrayWriter(folder / f"{name}.npy", dtype))
+                for name, dtype in ARRAYS.items()
+            }
+            self._files = files.pop_all()
         self._language, self._first, self._numbering = "", 0, Numbering(0)
 
     @property
@@ -251,14 +257,16 @@ class _Writers:
         for name, array in self._arrays.items():
             array.append(values[name])
 
-    def __enter__(self) -> "_Writers":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for texts in (self.queries, self.passages):
-            texts.close()
-        for array in self._arrays.values():
-            array.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._files.__exit__(kind, error, at)
 
 
 def finish_index(folder: Path, counts: Mapping[str, Mapping[str, int]], uids: int) -> None:
@@ -268,7 +276,7 @@ def finish_index(folder: Path, counts: Mapping[str, Mapping[str, int]], uids: in
         return np.load(folder / f"{name}.npy")
 
     def write(name: str, values: np.ndarray) -> None:
-        np.save(folder / f"{name}.npy", values)
+        save(folder / f"{name}.npy", values)
 
     sizes = [count["pairs"] for count in counts.values()]
     language_starts = np.concatenate([[0], np.cumsum(sizes)])

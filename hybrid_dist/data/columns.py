@@ -4,7 +4,7 @@ they are read."""
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -48,11 +48,6 @@ class TextWriter:
             self._writer.write_batch(batch)
         self._held = []
 
-    def close(self) -> None:
-        self._write_held()
-        self._writer.close()
-        self._sink.close()
-
     def __enter__(self) -> Self:
         return self
 
@@ -62,7 +57,13 @@ class TextWriter:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self.close()
+        """Write what is held and the footer, unless an error has made the file worthless."""
+        try:
+            if error is None:
+                self._write_held()
+                self._writer.close()
+        finally:
+            self._sink.close()
 
 
 class TextColumn:
@@ -93,6 +94,23 @@ class TextColumn:
         texts = pa.Array.from_buffers(pa.large_string(), max(0, len(ends) - 1), buffers)
         return texts.take(pa.array(2 * number)).to_pylist()
 
+    def check(self) -> None:
+        """Raise a ValueError if `take` could read anything but the texts of this file."""
+        last = self._reader.num_record_batches - 1
+        for number, batch in enumerate(self._batches()):
+            texts = batch.column("text")
+            if texts.type != pa.large_string() or texts.null_count:
+                raise ValueError("its texts are of another type")
+            if len(batch) != ROWS and not (number == last and 0 < len(batch) < ROWS):
+                raise ValueError(f"batch {number} has {len(batch):,} rows, and not {ROWS:,}")
+            batch.validate(full=True)
+            start, data, size = self._offsets[number], self._data[number], len(self._content)
+            end = start + 8 * (len(batch) + 1)
+            if start % 8 or not (0 <= start < end <= size and 0 <= data <= size):
+                raise ValueError(f"batch {number} is not mapped from the file")
+            if data + self._words[end // 8 - 1] > size:
+                raise ValueError(f"batch {number} is cut short")
+
     def arrays(self) -> Iterator[pa.Array]:
         """All texts, batch after batch."""
         for batch in self._batches():
@@ -111,7 +129,7 @@ class TextColumn:
 class ArrayWriter:
     """Writes a one-dimensional .npy file piece by piece."""
 
-    def __init__(self, file: Path, dtype: type[np.generic]) -> None:
+    def __init__(self, file: Path, dtype: type[np.generic] | np.dtype[Any]) -> None:
         self.dtype = np.dtype(dtype)
         self.length = 0
         self._file = file.open("wb")
@@ -121,17 +139,36 @@ class ArrayWriter:
         self._file.write(np.ascontiguousarray(values, self.dtype).data)
         self.length += len(values)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         """Write the header, now that the length is known."""
+        with self._file:
+            if error is None:
+                self._file.seek(0)
+                self._file.write(self._header())
+
+    def _header(self) -> bytes:
         described = (
             f"{{'descr': '{self.dtype.str}', 'fortran_order': False, 'shape': ({self.length},), }}"
         )
         magic = np.lib.format.magic(1, 0)
         room = HEADER - len(magic) - 2
-        self._file.seek(0)
-        self._file.write(magic + room.to_bytes(2, "little"))
-        self._file.write(described.ljust(room - 1).encode("latin-1") + b"\n")
-        self._file.close()
+        padded = described.ljust(room - 1).encode("latin-1") + b"\n"
+        return magic + room.to_bytes(2, "little") + padded
+
+
+def save(file: Path, values: np.ndarray) -> None:
+    """Write a one-dimensional array as `np.save` does, which says nothing of a full disk if what is
+    missing is its last 4 kB."""
+    with ArrayWriter(file, values.dtype) as out:
+        out.append(values)
 
 
 def mapped(file: Path) -> np.ndarray:

@@ -1,6 +1,5 @@
 """Texts by number, however many: in memory while they are few, else mapped from a file."""
 
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hybrid_dist.data.reading import Text
+from hybrid_dist.runtime.files import writing
 
 SCHEMA = pa.schema([("id", pa.string()), ("lang", pa.string()), ("text", pa.string())])
 BLOCK = 4096
@@ -118,15 +118,15 @@ def _blocks(texts: Iterator[Text]) -> Iterator[pa.RecordBatch]:
 
 def _mapped(held: Sequence[pa.RecordBatch], more: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
     """The same blocks, mapped from a file that is gone when the process is."""
-    handle, name = tempfile.mkstemp(prefix="hybrid_dist-texts-", suffix=".arrow")
-    os.close(handle)
-    try:
-        with pa.OSFile(name, "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+    cure = "make room there, or set TMPDIR to a folder on another disk"
+    with (
+        tempfile.NamedTemporaryFile(prefix="hybrid_dist-texts-", suffix=".arrow") as made,
+        writing(Path(made.name).parent, Path(made.name), cure=cure),
+    ):
+        with pa.OSFile(made.name, "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             for batch in held:
                 writer.write_batch(batch)
             for batch in more:
                 writer.write_batch(batch)
-        file = pa.ipc.open_file(pa.memory_map(name))
+        file = pa.ipc.open_file(pa.memory_map(made.name))
         return [file.get_batch(number) for number in range(file.num_record_batches)]
-    finally:
-        Path(name).unlink()

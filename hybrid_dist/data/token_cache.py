@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_dist.data import layout
-from hybrid_dist.data.columns import ArrayWriter, TextColumn, mapped
+from hybrid_dist.data.columns import ArrayWriter, TextColumn, mapped, save
 from hybrid_dist.errors import UserError
 
 LONGEST = 512
@@ -29,7 +29,7 @@ class TokenCache:
         self.longest: int = told["longest"]
         """Tokens of a text that are kept at most."""
         self.passage_prefix_length: int = told["passage_prefix_length"]
-        self._kinds = {
+        self.kinds = {
             kind: [mapped(folder / f"{kind}_{part}.npy") for part in ("tokens", "token_starts")]
             for kind in ("query", "passage")
         }
@@ -44,7 +44,7 @@ class TokenCache:
 
     def passage_counts(self) -> np.ndarray:
         """Of each passage: its tokens, the prefix's included and special ones not."""
-        return np.diff(self._kinds["passage"][1])
+        return np.diff(self.kinds["passage"][1])
 
     def unfit(self, tokenizer: Any, query_prefix: str, passage_prefix: str, most: int) -> str:
         """Why these are not the ids that a tokenizer would give; nothing if they are."""
@@ -60,7 +60,7 @@ class TokenCache:
 
     def _ids(self, kind: str, at: np.ndarray, most: int) -> list[list[int]]:
         before, after = self._told["before"], self._told["after"]
-        tokens, starts = self._kinds[kind]
+        tokens, starts = self.kinds[kind]
         first = starts[at]
         last = np.minimum(starts[at + 1], first + most - len(before) - len(after))
         return [
@@ -79,7 +79,7 @@ def write_tokens(
         _write(folder, kind, tokenizer, TextColumn(folder / name), prefix)
         counts = np.diff(mapped(folder / f"{kind}_token_starts.npy")) + len(before) + len(after)
         length = {"query": "query_length", "passage": "text_length"}[kind]
-        np.save(folder / f"{length}.npy", counts.astype(np.uint16))
+        save(folder / f"{length}.npy", counts.astype(np.uint16))
     told = {
         "model": model,
         "tokenizer": tokenizer_hash(tokenizer),
@@ -119,22 +119,22 @@ def tokenizer_hash(tokenizer: Any) -> str:
 
 def _write(folder: Path, kind: str, tokenizer: Any, texts: TextColumn, prefix: str) -> None:
     dtype = np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32
-    flat = ArrayWriter(folder / f"{kind}_tokens.npy", dtype)
-    starts = ArrayWriter(folder / f"{kind}_token_starts.npy", np.int64)
-    starts.append(np.zeros(1, np.int64))
-    for some in _some(texts):
-        ids = tokenizer(
-            [prefix + text for text in some],
-            add_special_tokens=False,
-            truncation=True,
-            max_length=LONGEST,
-            return_token_type_ids=False,
-            return_attention_mask=False,
-        )["input_ids"]
-        starts.append(flat.length + np.cumsum([len(one) for one in ids]))
-        flat.append(np.array([token for one in ids for token in one], dtype))
-    flat.close()
-    starts.close()
+    with (
+        ArrayWriter(folder / f"{kind}_tokens.npy", dtype) as flat,
+        ArrayWriter(folder / f"{kind}_token_starts.npy", np.int64) as starts,
+    ):
+        starts.append(np.zeros(1, np.int64))
+        for some in _some(texts):
+            ids = tokenizer(
+                [prefix + text for text in some],
+                add_special_tokens=False,
+                truncation=True,
+                max_length=LONGEST,
+                return_token_type_ids=False,
+                return_attention_mask=False,
+            )["input_ids"]
+            starts.append(flat.length + np.cumsum([len(one) for one in ids]))
+            flat.append(np.array([token for one in ids for token in one], dtype))
 
 
 def _some(texts: TextColumn) -> Iterator[list[str]]:

@@ -2,14 +2,13 @@
 
 import json
 import random
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from hybrid_dist.data.toy_world import LANGUAGES, facts, lexicons, say
 from hybrid_dist.errors import UserError
+from hybrid_dist.runtime.files import atomic_folder, read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +48,9 @@ SPECIAL_TOKENS = {
 }
 """XLM-R's, by their ids' order but for the mask, which is last there."""
 
+BYTES_OF_A_PAIR = 220
+BYTES_OF_A_VOCABULARY = 40_000
+"""Of one language in the tokenizer's files."""
 LIMITS = {
     "languages": (2, len(LANGUAGES)),
     "cognates": (0, 1),
@@ -69,18 +71,19 @@ def generate(out: Path, options: ToyOptions) -> dict[str, Any]:
     out = out.resolve()
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         return _existing(out, options)
-    half_made = out.with_name(f".{out.name}.{uuid4().hex}.tmp")
-    half_made.mkdir(parents=True)
     try:
-        manifest = _write(half_made, options)
-        half_made.rename(out)
+        with atomic_folder(out, _size(options), replace=False) as folder:
+            return _write(folder, options)
     except OSError:
         if not (out / "manifest.json").is_file():
             raise
         return _existing(out, options)  # another process was faster
-    finally:
-        shutil.rmtree(half_made, ignore_errors=True)
-    return manifest
+
+
+def _size(options: ToyOptions) -> int:
+    """About how many bytes a world takes."""
+    uids = options.train_uids + options.dev_uids + options.test_uids
+    return options.languages * (BYTES_OF_A_PAIR * uids + BYTES_OF_A_VOCABULARY)
 
 
 def _check(options: ToyOptions) -> None:
@@ -98,9 +101,9 @@ def _check(options: ToyOptions) -> None:
 def _existing(out: Path, options: ToyOptions) -> dict[str, Any]:
     """The manifest of a world made earlier, if it is this one."""
     try:
-        manifest: dict[str, Any] = json.loads((out / "manifest.json").read_text("utf-8"))
+        manifest: dict[str, Any] = read_json(out / "manifest.json")
         made_with = dict(manifest["options"])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (UserError, ValueError, TypeError, KeyError):
         raise UserError(f"--out {out} holds other things: name a new or empty folder") from None
     differing = [name for name, value in asdict(options).items() if made_with.get(name) != value]
     if differing:

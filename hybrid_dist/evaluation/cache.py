@@ -4,10 +4,14 @@ A folder for each model and task holds two arrays, of questions and of passages.
 blocks of texts; a block counts once a file of its own says which bytes belong there. Ranks share
 the missing blocks out by the amount of text, and read what others wrote: the folder has to be on a
 disk that all of them see. What is read is mapped, so that a corpus may be larger than memory.
+Blocks are written by `pwrite`: a write into a mapping has no way to say that the disk is full.
 """
 
 import hashlib
+import io
+import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +21,15 @@ from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.evaluate import Embedder
 from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.runtime.files import (
+    allocated,
+    atomic_file,
+    check_room,
+    write_atomically,
+    writing,
+)
 
+CURE = "make room there, or name another --cache; blocks that are written stay"
 BLOCK = 8192
 """Texts that are embedded, and then safe, at a time."""
 Embed = Callable[[Sequence[str]], np.ndarray]
@@ -47,8 +59,19 @@ class Cached:
             key.update(_digest(texts).encode())
         self._folder, self._ranks = folder / f"{task.name}-{key.hexdigest()[:16]}", ranks
         self._say = lambda told: say(f"{task.name}: {told}")
-        self._questions = self._filled("questions", task.question_texts, embedder.embed_questions)
-        self._passages = self._filled("passages", task.passage_texts, embedder.embed_passages)
+        embed = embedder.embed_questions
+        dimension = embed([]).shape[1]
+        parts = [
+            _Part("questions", task.question_texts, embed, self._folder, dimension),
+            _Part("passages", task.passage_texts, embedder.embed_passages, self._folder, dimension),
+        ]
+        self._make(parts)
+        missing = [self._missing(part) for part in parts]
+        if self._ranks.is_first:  # before any text is embedded whose vector would have no room
+            left = sum(part.left for part, blocks in zip(parts, missing, strict=True) if blocks)
+            check_room(folder, left, CURE)
+        self._ranks.barrier()
+        self._questions, self._passages = map(self._filled, parts, missing)
 
     def questions(self, rows: slice) -> np.ndarray:
         return self._questions[rows]
@@ -56,61 +79,105 @@ class Cached:
     def passages(self, rows: slice) -> np.ndarray:
         return self._passages[rows]
 
-    def _filled(self, what: str, texts: Sequence[str], embed: Embed) -> np.ndarray:
-        file, marks = self._folder / f"{what}.npy", self._folder / f"{what}.blocks"
-        shape = (len(texts), embed([]).shape[1])
+    def _make(self, parts: Sequence["_Part"]) -> None:
         if self._ranks.is_first:
-            _make(file, marks, shape)
+            for part in parts:
+                part.make()
         self._ranks.barrier()
-        if not file.exists():
+        if not all(part.file.exists() for part in parts):
             raise UserError(
                 f"--cache {self._folder.parent}: rank {self._ranks.rank} does not see what rank 0 "
                 "made there; name a folder on a disk that all nodes share"
             )
-        array = np.load(file, mmap_mode="r+")
-        blocks = [slice(n, min(n + BLOCK, len(texts))) for n in range(0, len(texts), BLOCK)]
-        missing = self._missing(array, blocks, marks)
-        there = sum(b.stop - b.start for n, b in enumerate(blocks) if n not in missing)
-        self._say(f"{there:,} of {len(texts):,} {what} are in {self._folder}")
-        sizes = {n: sum(map(len, texts[blocks[n]])) for n in missing}
-        for n in _share(sizes, self._ranks):
-            array[blocks[n]] = embed(texts[blocks[n]])
-            array.flush()
-            _write(marks / str(n), _checksum(array[blocks[n]]))
-        self._ranks.barrier()
-        return np.load(file, mmap_mode="c")
 
-    def _missing(self, array: np.ndarray, blocks: Sequence[slice], marks: Path) -> list[int]:
+    def _missing(self, part: "_Part") -> list[int]:
         """The blocks that are not there, or not as they were written; ranks look at some each."""
-        found = []
-        for n in range(self._ranks.rank, len(blocks), self._ranks.world):
+        mine = range(self._ranks.rank, len(part.blocks), self._ranks.world)
+        found = [n for n in mine if not part.is_written(n)]
+        missing = sorted(n for some in self._ranks.gather(found) for n in some)
+        count = len(part.texts)
+        there = count - sum(part.blocks[n].stop - part.blocks[n].start for n in missing)
+        self._say(f"{there:,} of {count:,} {part.what} are in {self._folder}")
+        return missing
+
+    def _filled(self, part: "_Part", missing: Sequence[int]) -> np.ndarray:
+        sizes = {n: sum(map(len, part.texts[part.blocks[n]])) for n in missing}
+        for n in _share(sizes, self._ranks):
+            part.write(n, part.embed(part.texts[part.blocks[n]]))
+        self._ranks.barrier()
+        return np.load(part.file, mmap_mode="c")
+
+
+class _Part:
+    """The questions or the passages: an array in a file, written in blocks, and beside it of every
+    block its checksum."""
+
+    def __init__(
+        self, what: str, texts: Sequence[str], embed: Embed, folder: Path, dimension: int
+    ) -> None:
+        self.what, self.texts, self.embed = what, texts, embed
+        self.blocks = [slice(n, min(n + BLOCK, len(texts))) for n in range(0, len(texts), BLOCK)]
+        self.file, self._marks = folder / f"{what}.npy", folder / f"{what}.blocks"
+        header = io.BytesIO()
+        described = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), dimension)}
+        np.lib.format.write_array_header_1_0(header, described)
+        self._header, self._row = header.getvalue(), 4 * dimension
+        self._size = len(self._header) + len(texts) * self._row
+
+    @property
+    def left(self) -> int:
+        """Bytes that the file does not take yet."""
+        return self._size - allocated(self.file)
+
+    def make(self) -> None:
+        """A file of this shape, unless it is there; its bytes take room as they are written."""
+        with self._writing():
+            self._marks.mkdir(parents=True, exist_ok=True)
+            if not self._is_made():
+                with atomic_file(self.file) as out:
+                    out.write(self._header)
+                    out.truncate(self._size)
+
+    def _is_made(self) -> bool:
+        try:
+            with self.file.open("rb") as content:
+                same = content.read(len(self._header)) == self._header
+                return same and os.fstat(content.fileno()).st_size == self._size
+        except FileNotFoundError:
+            return False
+
+    def write(self, number: int, rows: np.ndarray) -> None:
+        """Write a block of rows; it counts once its checksum is written."""
+        content = np.ascontiguousarray(rows, "<f4").data.cast("B")
+        digest = hashlib.sha256(content).hexdigest()
+        with self._writing():
+            handle = os.open(self.file, os.O_WRONLY)
             try:
-                whole = (marks / str(n)).read_text() == _checksum(array[blocks[n]])
-            except OSError:
-                whole = False
-            if not whole:
-                found.append(n)
-        return sorted(n for some in self._ranks.gather(found) for n in some)
+                at = self._start(number)
+                while content:
+                    written = os.pwrite(handle, content, at)
+                    content, at = content[written:], at + written
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            write_atomically(self._marks / str(number), digest)
 
+    def is_written(self, number: int) -> bool:
+        rows = self.blocks[number]
+        try:
+            digest = (self._marks / str(number)).read_text("ascii")
+            with self.file.open("rb") as content:
+                content.seek(self._start(number))
+                found = content.read((rows.stop - rows.start) * self._row)
+        except (OSError, ValueError):
+            return False
+        return digest == hashlib.sha256(found).hexdigest()
 
-def _make(file: Path, marks: Path, shape: tuple[int, int]) -> None:
-    """Room for vectors, unless it is there."""
-    try:
-        marks.mkdir(parents=True, exist_ok=True)
-        if _shape(file) != shape:
-            draft = file.with_name(f".{file.name}")
-            np.lib.format.open_memmap(draft, "w+", np.float32, shape).flush()
-            draft.replace(file)
-    except OSError as error:
-        raise UserError(f"--cache {file.parent.parent}: cannot be written ({error})") from None
+    def _start(self, number: int) -> int:
+        return len(self._header) + self.blocks[number].start * self._row
 
-
-def _shape(file: Path) -> tuple[int, ...]:
-    """None of vectors where the file is missing or cut short."""
-    try:
-        return np.load(file, mmap_mode="r").shape
-    except (OSError, ValueError):
-        return ()
+    def _writing(self) -> AbstractContextManager[None]:
+        return writing(self.file.parent.parent, needed=self._size, cure=CURE)
 
 
 def _share(sizes: dict[int, int], ranks: Ranks) -> list[int]:
@@ -123,16 +190,6 @@ def _share(sizes: dict[int, int], ranks: Ranks) -> list[int]:
         if rank == ranks.rank:
             mine.append(n)
     return sorted(mine)
-
-
-def _write(file: Path, text: str) -> None:
-    draft = file.with_name(f".{file.name}")
-    draft.write_text(text)
-    draft.replace(file)
-
-
-def _checksum(vectors: np.ndarray) -> str:
-    return hashlib.sha256(vectors.data).hexdigest()
 
 
 def _digest(texts: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -12,35 +13,132 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
-from hybrid_dist.errors import UserError
+from hybrid_dist.errors import UserError, file_error, file_of
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class DiskError(UserError, OSError):
+    """What could not be written, why, and what room it needs. `errno` is the system's."""
+
+    def __init__(self, message: str, number: int, place: Path) -> None:
+        super().__init__(message)
+        self.errno, self.strerror, self.filename = number, os.strerror(number), str(place)
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 @contextmanager
-def atomic_file(file: Path, durable: bool = True) -> Iterator[IO[bytes]]:
+def writing(
+    place: Path, draft: Path | None = None, needed: int | None = None, cure: str = ""
+) -> Iterator[None]:
+    """Turn what a disk refuses in this block into one DiskError about `place`.
+
+    `draft`: what is written until it is whole, and goes when it fails. `needed`: bytes that are
+    needed in all, if they are known or can be estimated. `cure`: what to do about a full disk.
+    Of blocks in blocks the outermost one around the file speaks: it knows what the user named.
+    """
+    try:
+        yield
+    except Exception as error:
+        number, file = file_error(error), file_of(error)
+        is_told = isinstance(error, DiskError) and file == str(place)
+        elsewhere = file is not None and not _belongs(Path(file), place, draft)
+        if number is None or is_told or elsewhere:  # such as an input that cannot be read
+            raise
+        problem = f"{place}: cannot be written: {os.strerror(number)}"
+        if number in DISK_IS_FULL:
+            problem += f" ({_room(number, place, draft, needed)})"
+            problem += f"; {cure or 'make room there, or name a place on another disk'}"
+        raise DiskError(problem, number, place) from None
+
+
+def _belongs(file: Path, place: Path, draft: Path | None) -> bool:
+    """Whether a file is what is written, in it, or a folder above it."""
+    file, place = file.absolute(), place.absolute()
+    drafted = draft is not None and file.is_relative_to(draft.absolute())
+    return drafted or file.is_relative_to(place) or place.is_relative_to(file)
+
+
+def _room(number: int, place: Path, draft: Path | None, needed: int | None) -> str:
+    """What is needed and what is there. What the draft takes is free as soon as it is removed."""
+    drafted = 0 if draft is None else allocated(draft)
+    if needed is None or needed <= drafted:
+        told = f"more than {bytes_of(drafted)} needed"
+    else:
+        told = f"about {bytes_of(needed)} needed"
+    if number == errno.EFBIG:
+        return f"{told}; see ulimit -f and the largest file of this file system"
+    if number == errno.EDQUOT:
+        return f"{told}; your quota there is used up"
+    disk = _disk(place)
+    if disk.f_files and not disk.f_favail:
+        return f"{told}; no more files can be made there, as its inodes are used up"
+    return f"{told}, {bytes_of(disk.f_bavail * disk.f_frsize + drafted)} free"
+
+
+def check_room(place: Path, needed: int, cure: str = "") -> None:
+    """Refuse before anything is written where the disk has less room than is sure to be needed."""
+    disk = _disk(place)
+    if disk.f_blocks and needed > disk.f_bavail * disk.f_frsize:  # 0: it does not say
+        with writing(place, needed=needed, cure=cure):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _disk(place: Path) -> os.statvfs_result:
+    there = place.absolute()
+    while not there.exists():
+        there = there.parent
+    return os.statvfs(there)
+
+
+def allocated(path: Path) -> int:
+    """Bytes that a file, or all of a folder, takes on its disk."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    total = 0
+    for file in files:
+        with contextlib.suppress(OSError):
+            total += 512 * file.lstat().st_blocks
+    return total
+
+
+def bytes_of(number: int) -> str:
+    """A number of bytes for people, rounded up."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if number >= size:
+            return f"{-(-number * 10 // size) / 10:,.1f} {unit}"
+    return f"{number} bytes"
+
+
+@contextmanager
+def atomic_file(file: Path, durable: bool = True, needed: int | None = None) -> Iterator[IO[bytes]]:
     """A handle whose content becomes `file` when the block ends; an error leaves nothing behind.
 
-    `durable`: wait until the content and its new name are on the disk.
+    `durable`: wait until the content and its new name are on the disk. `needed`: its size, where it
+    is known, for the message when the disk is full.
     """
     draft = file.with_name(f".{file.name}.{uuid4().hex[:8]}.part")
     try:
-        with draft.open("wb") as out:
-            yield out
-            out.flush()
+        with writing(file, draft, needed):
+            with draft.open("wb") as out:
+                yield out
+                out.flush()
+                if durable:
+                    os.fsync(out.fileno())
+            draft.replace(file)
             if durable:
-                os.fsync(out.fileno())
-        draft.replace(file)
-        if durable:
-            sync_folder(file.parent)
+                sync_folder(file.parent)
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def write_atomically(file: Path, content: str | bytes, durable: bool = True) -> None:
     """Write a whole file: a kill or a full disk leaves the old content, and no draft."""
-    with atomic_file(file, durable) as out:
-        out.write(content.encode("utf-8") if isinstance(content, str) else content)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with atomic_file(file, durable, len(data)) as out:
+        out.write(data)
 
 
 def write_together(folder: Path, files: Mapping[str, str | bytes | None]) -> None:
@@ -49,45 +147,68 @@ def write_together(folder: Path, files: Mapping[str, str | bytes | None]) -> Non
     None as the content removes a file.
     """
     drafts = {name: folder / f".{name}.{uuid4().hex[:8]}.part" for name in files}
+    data = {
+        name: content.encode("utf-8") if isinstance(content, str) else content
+        for name, content in files.items()
+    }
     try:
-        for name, content in files.items():
-            if content is not None:
-                data = content.encode("utf-8") if isinstance(content, str) else content
-                drafts[name].write_bytes(data)
-                sync_file(drafts[name])
-        for name, content in files.items():
-            if content is None:
-                (folder / name).unlink(missing_ok=True)
-            else:
-                drafts[name].replace(folder / name)
-        sync_folder(folder)
+        with writing(folder, needed=sum(len(content or b"") for content in data.values())):
+            for name, content in data.items():
+                if content is not None:
+                    drafts[name].write_bytes(content)
+                    sync_file(drafts[name])
+            for name, content in data.items():
+                if content is None:
+                    (folder / name).unlink(missing_ok=True)
+                else:
+                    drafts[name].replace(folder / name)
+            sync_folder(folder)
     finally:
         for draft in drafts.values():
             draft.unlink(missing_ok=True)
 
 
 @contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path, needed: int | None = None, replace: bool = True) -> Iterator[Path]:
     """An empty folder to fill, which takes the place of `folder` when the block ends.
 
     An error leaves the old folder as it was. A kill between the two renames of the swap leaves the
     old one as `.NAME.before` and the new one whole; the next call puts the old one back first.
+    `needed`: bytes of the new folder, where they are known or estimated. `replace`: if not, an
+    OSError is raised where the folder is there by now and not empty.
     """
     folder = folder.resolve()
-    before = restore_folder(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.part")
-    draft.mkdir()
+    with made_parents(folder):
+        try:
+            with writing(folder, draft, needed):
+                before = restore_folder(folder)
+                draft.mkdir()
+                yield draft
+                if replace:
+                    shutil.rmtree(before, ignore_errors=True)
+                    if folder.exists():
+                        folder.rename(before)
+                draft.rename(folder)
+                sync_folder(folder.parent)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(restore_folder(folder), ignore_errors=True)
+
+
+@contextmanager
+def made_parents(path: Path) -> Iterator[None]:
+    """Make the folders above a path; those made here go again where the block fails."""
+    missing = [parent for parent in path.parents if not parent.exists()]
     try:
-        yield draft
-        shutil.rmtree(before, ignore_errors=True)
-        if folder.exists():
-            folder.rename(before)
-        draft.rename(folder)
-        sync_folder(folder.parent)
-        shutil.rmtree(before, ignore_errors=True)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for parent in missing:  # the innermost first
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
 
 
 def restore_folder(folder: Path) -> Path:
@@ -97,6 +218,39 @@ def restore_folder(folder: Path) -> Path:
     if before.exists() and not folder.exists():
         before.rename(folder)
     return before
+
+
+@contextmanager
+def locked(file: Path, wait: bool = False) -> Iterator[bool]:
+    """Hold a lock file for the block: it goes with the block, and its lock with the process.
+
+    A BlockingIOError says that another process holds it, unless this one is to `wait` for it. Gives
+    whether there is a lock at all: some file systems have none.
+    """
+    handle = _locked(file, wait)
+    try:
+        yield handle is not None
+    finally:
+        if handle is not None:
+            file.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def _locked(file: Path, wait: bool) -> int | None:
+    while True:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), file.stat()):
+                    return handle  # and not the file that its last holder has removed
+        except BaseException as error:
+            os.close(handle)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSYS, errno.ENOTSUP):
+                file.unlink(missing_ok=True)
+                return None
+            raise
+        os.close(handle)
 
 
 def sync_file(file: Path) -> None:

@@ -1,33 +1,14 @@
 """Disks that are full or cannot be written, files that are harmed: what is good outlasts it."""
 
 import os
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from hybrid_dist.training.manifest import latest_step
+from tests.disks import disk
 from tests.launched.launch import train
 from tests.launched.test_training import column, options, succeed
-
-
-@contextmanager
-def disk(folder: Path, *choices: str) -> Iterator[Path]:
-    """A small disk of its own; only root may have one."""
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", ",".join(choices), "tmpfs", str(folder)],
-        capture_output=True,
-        text=True,
-    )
-    if mounted.returncode:
-        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("on_failure", ["stop", pytest.param("go_on", marks=pytest.mark.long)])

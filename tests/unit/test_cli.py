@@ -98,6 +98,18 @@ def test_a_mistake_is_one_message_on_standard_error(
     assert re.fullmatch(r"hybrid-dist train: error: .*no such file\.yaml: cannot be read.*\n", err)
 
 
+def test_names_do_not_act_on_the_terminal(command: Callable[..., Ended], tmp_path: Path) -> None:
+    odd = tmp_path / "a\x1b[31m\x9b2J\u202eb\udcff"
+    code, out, err = command("prepare", "pairs", str(odd), "--out", str(tmp_path / "store"))
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        f"hybrid-dist prepare: error: {tmp_path}/a\\x1b[31m\\x9b2J\\u202eb\\udcff: no such file"
+    )
+    code, out, _ = command("init", str(odd))
+    assert code == 0
+    assert all(line.isprintable() for line in out.splitlines())
+
+
 def shipped() -> set[str]:
     """The files that `init` is to lay out, by their place in the checkout."""
     parts = ((ROOT / part).rglob("*") for part in ("configs", "launchers", "slurm"))

@@ -1,6 +1,8 @@
 """Vectors on disk: embedded once, safe block by block, and never another model's."""
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation import cache
 from hybrid_dist.evaluation.cache import Cached
+from tests.disks import disk
 from tests.unit.evaluation_problems import parallel_task, unit_vectors
 
 TASK = parallel_task(languages=2, per_language=35)
@@ -96,5 +99,49 @@ def test_damage_is_noticed_and_made_anew(tmp_path: Path, harm: str) -> None:
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"--cache .*file: cannot be written"):
+    with pytest.raises(UserError, match=r"/file: cannot be written: Not a directory"):
         cached(tmp_path / "file", Embedder())
+
+
+def test_a_disk_that_is_full_at_the_start_is_told_before_texts_are_embedded(tmp_path: Path) -> None:
+    embedder = Embedder()
+    with (
+        disk(tmp_path / "disk", "size=20k") as folder,
+        pytest.raises(UserError, match=r"disk: .*No space left .* needed, .* free\); .* --cache"),
+    ):
+        cached(folder, embedder)
+    assert embedder.embedded == 0
+
+
+def test_a_disk_that_fills_up_is_told_and_whole_blocks_stay(tmp_path: Path) -> None:
+    """Another program takes the room that was there; when it is free again the rest is embedded."""
+
+    class Filling(Embedder):
+        def _embed(self, all_texts: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+            if self.embedded > 90:
+                with (folder / "other").open("ab", 0) as other, suppress(OSError):
+                    while other.write(bytes(4096)):
+                        pass
+            return super()._embed(all_texts, texts)
+
+    first, rest = Filling(), Embedder()
+    first._vectors = rest._vectors = unit_vectors(np.random.default_rng(3), 70, 1024)
+    with disk(tmp_path / "disk", "size=2m") as folder:
+        with pytest.raises(UserError, match=r"disk: cannot be written: No space left .* free"):
+            cached(folder, first)
+        assert not [*folder.rglob("*.part")]
+        (folder / "other").unlink()
+        found = cached(folder, rest)
+        assert (found.questions(ALL) == rest._vectors).all()
+        assert (found.passages(ALL) == -rest._vectors).all()
+        assert 0 < rest.embedded < 70
+
+
+def test_nothing_is_written_through_a_mapping() -> None:
+    """A full disk would end the process by a signal, without a message."""
+    writes = re.compile(
+        r"""mmap_mode=["'](r\+|w\+)|open_memmap|ACCESS_(WRITE|DEFAULT)|PROT_WRITE"""
+    )
+    files = [*Path(cache.__file__).parents[1].rglob("*.py")]
+    assert len(files) > 100
+    assert [file for file in files if writes.search(file.read_text("utf-8"))] == []

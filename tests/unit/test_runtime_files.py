@@ -1,18 +1,29 @@
 """Files and folders are replaced whole or not at all, and JSON is refused with its place."""
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from hybrid_dist.data.columns import save
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import (
+    DiskError,
     apply_umask,
     atomic_file,
     atomic_folder,
+    check_room,
+    locked,
+    made_parents,
     read_json,
     write_atomically,
+    writing,
 )
+from tests.disks import disk
 
 
 def test_an_error_keeps_the_old_file_and_leaves_no_draft(tmp_path: Path) -> None:
@@ -92,3 +103,176 @@ def test_files_of_a_library_get_the_mode_of_any_new_file(
         os.umask(before)
     assert [file.stat().st_mode & 0o777 for file in files] == [mode, mode]
     assert sorted(tmp_path.iterdir()) == files
+
+
+def fill(folder: Path, left: int) -> None:
+    """Leave so many bytes of a disk."""
+    with (folder / "filling").open("wb", 0) as out:
+        try:
+            while out.write(bytes(4096)):
+                pass
+        except OSError:
+            out.truncate(out.tell() - left)
+
+
+def numpy_saves(folder: Path) -> None:
+    np.save(folder / "array.npy", np.zeros(100_000))
+
+
+def arrow_writes(folder: Path) -> None:
+    table = pa.table({"number": np.zeros(100_000)})
+    with (
+        pa.OSFile(str(folder / "table"), "wb") as out,
+        pa.ipc.new_file(out, table.schema) as writer,
+    ):
+        writer.write_table(table)
+
+
+def tokenizers_saves(folder: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    vocabulary = {str(number): number for number in range(50_000)}
+    Tokenizer(models.BPE(vocab=vocabulary, merges=[])).save(str(folder / "tokenizer.json"))
+
+
+def safetensors_saves(folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"weights": np.zeros(100_000)}, str(folder / "weights"))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [numpy_saves, arrow_writes, tokenizers_saves, safetensors_saves],
+    ids=lambda w: w.__name__,
+)
+def test_full_disks_are_told_alike_whatever_library_writes(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    with disk(tmp_path / "disk", "size=64k") as place:
+        with (
+            pytest.raises(DiskError) as refused,
+            atomic_folder(place / "made/new", 700_000) as made,
+        ):
+            write(made)
+        assert list(place.iterdir()) == []
+    assert refused.value.errno == errno.ENOSPC
+    assert str(refused.value) == (
+        f"{place}/made/new: cannot be written: No space left on device (about 700.0 kB needed, "
+        "65.6 kB free); make room there, or name a place on another disk"
+    )
+
+
+def test_a_lost_end_of_an_array_is_an_error(tmp_path: Path) -> None:
+    """np.save says nothing when the last 4 kB of an array do not fit."""
+    with disk(tmp_path / "disk", "size=64k") as place:
+        fill(place, left=4096)
+        with pytest.raises(OSError, match="No space left"):
+            save(place / "array.npy", np.arange(600))
+
+
+def test_the_block_that_knows_what_the_user_named_speaks(tmp_path: Path) -> None:
+    with disk(tmp_path / "disk", "size=16k") as place:
+        (place / "temporary").mkdir()
+        with (
+            pytest.raises(DiskError, match=rf"{place}/store: .* \(about 9\.0 MB needed"),
+            writing(place / "store", place, 9_000_000),
+        ):
+            write_atomically(place / "small", bytes(100_000))
+        with (
+            pytest.raises(DiskError, match=rf"{place}/temporary: .*; set TMPDIR"),
+            writing(place / "store", needed=9_000_000),
+            writing(place / "temporary", cure="set TMPDIR"),
+        ):
+            write_atomically(place / "temporary/small", bytes(100_000))
+
+
+def test_what_is_not_written_is_not_blamed(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as missing, atomic_folder(tmp_path / "folder"):
+        (tmp_path / "input").read_bytes()
+    assert missing.value.filename == str(tmp_path / "input")
+    with pytest.raises(ConnectionError), writing(tmp_path):
+        raise ConnectionError(errno.ECONNREFUSED, "refused")
+
+
+def test_bytes_needed_are_told_as_more_than_were_written(tmp_path: Path) -> None:
+    with disk(tmp_path / "disk", "size=64k") as place:
+        with (
+            pytest.raises(DiskError, match=r"more than 65\.6 kB needed, 65\.6 kB free"),
+            atomic_file(place / "file", needed=1000) as out,
+        ):
+            out.write(bytes(100_000))
+        with pytest.raises(DiskError, match=r"about 65\.6 kB needed, 65\.6 kB free"):
+            check_room(place / "new", 65_537)
+        check_room(place / "new", 65_536)
+
+
+def test_folders_above_go_with_what_failed(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(RuntimeError), made_parents(tmp_path / "mine/new/newer/file"):
+        raise RuntimeError
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_a_swap_that_fails_puts_the_old_folder_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with atomic_folder(tmp_path / "folder") as made:
+        (made / "a").write_text("old")
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if path.name.endswith(".part"):
+            raise SystemExit(143)  # as a signal between the two renames
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(SystemExit), atomic_folder(tmp_path / "folder") as made:
+        (made / "a").write_text("new")
+    assert (tmp_path / "folder/a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_that_another_process_has_made_is_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(OSError), atomic_folder(tmp_path / "folder", replace=False) as made:
+        (made / "a").write_text("mine")
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder/a").write_text("another's")
+    assert (tmp_path / "folder/a").read_text() == "another's"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_lock_is_one_process_at_a_time_and_leaves_no_file(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with locked(lock) as held:
+        assert held
+        with pytest.raises(BlockingIOError), locked(lock):
+            pass
+        assert lock.exists()
+    assert not lock.exists()
+    lock.touch()  # as a process leaves it that was killed
+    with locked(lock, wait=True):
+        pass
+    assert not lock.exists()
+
+
+def test_a_lock_file_that_its_holder_has_removed_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    lock, flock = tmp_path / "lock", fcntl.flock
+
+    def late(handle: int, how: int) -> None:
+        """Between opening and locking, the holder before removes the file and another makes one."""
+        monkeypatch.setattr(fcntl, "flock", flock)
+        lock.unlink()
+        lock.touch()
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with locked(lock):
+        handle = os.open(lock, os.O_RDWR)
+        with pytest.raises(BlockingIOError):
+            flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(handle)
