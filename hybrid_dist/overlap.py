@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,7 @@ from hybrid_dist.data.reading import PAIRS, Reading
 from hybrid_dist.data.store import Store
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.tasks import Task, load_task
+from hybrid_dist.runtime.files import atomic_file, made_parents
 from hybrid_dist.runtime.text import cell, json_text, printable
 
 BLOCK = 4096
@@ -73,13 +74,15 @@ def main(args: Sequence[str], program: str = "hybrid-dist overlap") -> None:
     if options.drop is not None:
         pairs = without(blocks(store), found.uids)
         is_file = options.drop.name.endswith((".jsonl", ".jsonl.gz"))
+        size = sum(told["bytes"] for told in store.manifest["files"].values())
         kept = (
-            write_file(pairs, options.drop)
+            write_file(pairs, options.drop, size)
             if is_file
-            else write_store(pairs, options.drop, options)
+            else write_store(pairs, options.drop, options, size)
         )
         if not options.json:
-            print(f"{options.drop}: {kept:,} of {store.index.rows:,} pairs are left")
+            told = f"{options.drop}: {kept:,} of {store.index.rows:,} pairs are left"
+            print(printable(told))
     elif found.best:
         raise SystemExit(1)
 
@@ -132,10 +135,9 @@ def without(pairs: Iterable[pa.RecordBatch], uids: set[str]) -> Iterator[pa.Reco
         yield block.filter(pc.invert(pc.is_in(block.column("uid"), value_set=left_out)))
 
 
-def write_store(pairs: Iterable[pa.RecordBatch], out: Path, options: Options) -> int:
-    """Write pairs as a store; how many there were."""
-    with layout.replaced(out) as folder:
-        checksums = layout.Checksums()
+def write_store(pairs: Iterable[pa.RecordBatch], out: Path, options: Options, size: int) -> int:
+    """Write pairs as a store; how many there were. `size`: bytes of all pairs, about."""
+    with layout.replaced(out, size) as folder, layout.Checksums() as checksums:
         try:
             languages = build(pairs, Reading(), folder, checksums)
         except NoPairs:
@@ -145,19 +147,24 @@ def write_store(pairs: Iterable[pa.RecordBatch], out: Path, options: Options) ->
     return sum(counts["pairs"] for counts in languages.values())
 
 
-def write_file(pairs: Iterable[pa.RecordBatch], out: Path) -> int:
-    """Write pairs as a pair file; how many there were."""
+def write_file(pairs: Iterable[pa.RecordBatch], out: Path, size: int) -> int:
+    """Write pairs as a pair file; how many there were. `size`: bytes of all pairs, about."""
     if out.exists():
         raise UserError(f"--drop {out}: exists already; name a new file")
+    packed = out.suffix == ".gz"
+    with made_parents(out), atomic_file(out, needed=size // 4 if packed else size) as file:
+        if packed:
+            with gzip.GzipFile(out.stem, "wb", 6, file) as lines:
+                return _write_lines(pairs, lines)
+        return _write_lines(pairs, file)
+
+
+def _write_lines(pairs: Iterable[pa.RecordBatch], lines: IO[bytes] | gzip.GzipFile) -> int:
     count = 0
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f"{out.name}.part")
-    with gzip.open(part, "wb", 6) if out.suffix == ".gz" else part.open("wb") as lines:
-        for block in pairs:
-            for row in block.drop_columns(["place"]).to_pylist():
-                lines.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-                count += 1
-    part.replace(out)
+    for block in pairs:
+        for row in block.drop_columns(["place"]).to_pylist():
+            lines.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            count += 1
     return count
 
 

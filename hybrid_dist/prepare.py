@@ -13,7 +13,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 import hybrid_dist
 from hybrid_dist.config import Model
-from hybrid_dist.data import layout
+from hybrid_dist.data import layout, space
 from hybrid_dist.data.build import NoPairs, build
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
@@ -21,12 +21,14 @@ from hybrid_dist.data.sources.source import Source
 from hybrid_dist.data.store import Store
 from hybrid_dist.data.token_cache import LONGEST, write_tokens
 from hybrid_dist.errors import UserError, nearest, reported
+from hybrid_dist.runtime.files import bytes_of, write_atomically
 from hybrid_dist.runtime.text import json_text, printable
 
 PICTURE = "description.png"
 EXAMPLES = """Examples:
   hybrid-dist prepare pairs 'data/*.jsonl.gz' --out stores/mine --tokenize xlm-roberta-base
   hybrid-dist prepare --describe stores/mine
+  hybrid-dist prepare --verify stores/mine
   hybrid-dist train --config configs/demo.yaml --data.train stores/mine"""
 
 
@@ -34,6 +36,9 @@ def main(args: Sequence[str], program: str = "hybrid-dist prepare") -> None:
     parser = _parser(program)
     asked = parser.parse_args(args)
     with reported(program):
+        if asked.verify:
+            _verify(asked.verify)
+            return
         if asked.describe:
             _describe(asked.describe, asked.json, asked.plot)
             return
@@ -63,7 +68,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     parser = argparse.ArgumentParser(
         prog=program,
-        description="Make a store of training pairs, or describe one.",
+        description="Make a store of training pairs, describe one, or verify one.",
         epilog=f"Sources:\n{sources}\n{f'Options:{chr(10)}{options}{chr(10)}' if options else ''}"
         f"\n{EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -96,6 +101,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
             help=f"put before what is tokenized, as in model.{kind}_prefix (default: {default!r})",
         )
     parser.add_argument("--describe", type=Path, metavar="STORE", help="tell what is in a store")
+    parser.add_argument(
+        "--verify", type=Path, metavar="STORE", help="read all of a store and compare checksums"
+    )
     parser.add_argument("--json", action="store_true", help="describe as one JSON object")
     parser.add_argument("--plot", type=Path, help=f"where the picture goes (STORE/{PICTURE})")
     return parser
@@ -117,12 +125,15 @@ def prepare(
             f"--eval.tasks {source.name}:{paths[0]}"
         )
     source.check(reading.options)
-    # a wrong name is told before all
+    # a wrong name is refused before anything is read
     tokens = _tokens(tokenize, prefixes, trust_remote_code) if tokenize else None
-    with layout.replaced(out) as folder:
-        checksums = layout.Checksums()
+    with (
+        layout.replaced(out, space.estimated(paths, tokens is not None)) as folder,
+        layout.Checksums() as checksums,
+        _progress() as progress,
+    ):
         try:
-            blocks = _watched(source.pairs(paths, reading))
+            blocks = _watched(source.pairs(paths, reading), progress)
             languages = build(blocks, reading, folder, checksums)
         except NoPairs as error:
             raise UserError(f"{', '.join(paths)}: {error}") from None
@@ -172,14 +183,19 @@ def _tokens(model: str, prefixes: tuple[str, str], trust_remote_code: bool) -> A
         return TextTokens.load(model, settings, trust_remote_code).tokenizer
 
 
-def _watched(blocks: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The blocks, with a line on the terminal that says how far they are."""
+def _progress() -> Progress:
+    """A line on the terminal that says how far reading is."""
     columns = (TextColumn("{task.completed:,} pairs read"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("read", total=None)
-        for block in blocks:
-            yield block
-            progress.advance(task, len(block))
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _watched(blocks: Iterator[pa.RecordBatch], progress: Progress) -> Iterator[pa.RecordBatch]:
+    task = progress.add_task("read", total=None)
+    for block in blocks:
+        yield block
+        progress.advance(task, len(block))
+    progress.stop()
 
 
 def _evaluation(
@@ -205,10 +221,11 @@ def _evaluation(
 def _tell(out: Path, told: Mapping[str, Any]) -> None:
     counts = told["languages"].values()
     trained = [count for count in counts if count["pairs"]]
-    print(
+    made = (
         f"{out}: {sum(count['pairs'] for count in counts):,} pairs in {len(trained)} languages, "
         f"{sum(count['passages'] for count in counts):,} distinct passages"
     )
+    print(printable(made))
     if told["renamed"]:
         renamed = ", ".join(f"{given} is {name}" for given, name in told["renamed"].items())
         print(printable(f"languages by their one name here: {renamed}"))
@@ -218,6 +235,16 @@ def _tell(out: Path, told: Mapping[str, Any]) -> None:
         print(f"passed over {len(told['bad'])} bad lines:", file=sys.stderr)
         for line in told["bad"]:
             print(printable(f"  {line}"), file=sys.stderr)
+
+
+def _verify(folder: Path) -> None:
+    store = Store(folder, check="now")
+    sizes = [told["bytes"] for told in store.manifest["files"].values()]
+    whole = (
+        f"{folder}: whole: {len(sizes)} files of {bytes_of(sum(sizes))} are as they were prepared; "
+        f"{store.index.rows:,} pairs in {len(store.index.languages)} languages"
+    )
+    print(printable(whole))
 
 
 def _describe(folder: Path, as_json: bool, picture: Path | None) -> None:
@@ -232,6 +259,6 @@ def _describe(folder: Path, as_json: bool, picture: Path | None) -> None:
             console.print(table)
     if picture or not as_json:
         picture = picture or folder / PICTURE
-        picture.write_bytes(plot(told))
+        write_atomically(picture, plot(told), durable=False)
         if not as_json:
-            print(picture)
+            print(printable(picture))

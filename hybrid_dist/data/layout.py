@@ -8,7 +8,7 @@ uids.arrow       every uid, sorted
 *_tokens.npy     token ids, where they were asked for: see `data.token_cache`
 """
 
-import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -17,83 +17,61 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from hybrid_dist.data.threads import CORES
 from hybrid_dist.errors import UserError
+from hybrid_dist.runtime.files import (
+    atomic_folder,
+    locked,
+    made_parents,
+    read_json,
+    write_atomically,
+    writing,
+)
+from hybrid_dist.runtime.text import json_text
 
-VERSION = 2
+VERSION = 3
+READABLE = (2, VERSION)
+"""Version 2 has no checksum of the manifest: its fingerprint covers the counts and the files."""
 MANIFEST = "manifest.json"
 KIND = "hybrid_dist_store"
 QUERIES, PASSAGES, UIDS = "queries.arrow", "passages.arrow", "uids.arrow"
 Manifest = dict[str, Any]
+CURE = "copy the store again, or prepare it again"
 
 
 def is_store(path: Path) -> bool:
-    """Whether a folder says that it is one: other folders have a manifest too."""
+    """Whether a folder is one, perhaps a damaged one: other folders have a manifest too."""
     try:
-        told = json.loads((path / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(told, dict) and KIND in told
+        if f'"{KIND}"' in (path / MANIFEST).read_text("utf-8", "replace"):
+            return True
+    except OSError:  # it is missing, or another user's
+        pass
+    return all((path / name).is_file() for name in (QUERIES, PASSAGES, UIDS))
 
 
 @contextmanager
-def replaced(store: Path) -> Iterator[Path]:
-    """A folder to make a store in: it takes the store's place when it is whole, or goes."""
+def replaced(store: Path, needed: int | None = None) -> Iterator[Path]:
+    """A folder to make a store in: it takes the store's place when it is whole, or goes.
+
+    `needed`: about how many bytes its disk must have free.
+    """
     if store.exists() and not is_store(store) and not (store.is_dir() and not any(store.iterdir())):
         raise UserError(f"--out {store}: holds other things; name a new folder, or a store")
-    made = store.resolve().with_name(f".{store.resolve().name}.half-made")
-    missing = [parent for parent in made.parents if not parent.exists()]
-    made.mkdir(parents=True, exist_ok=True)
-    holder = os.open(made, os.O_RDONLY)
-    try:
-        _hold(holder, store)
-        if _before(made).exists() and not store.exists():
-            _before(made).rename(store.resolve())  # killed between the two renames of `_put`
-        _clear(made)  # what a killed process left
+    store = store.resolve()
+    lock = store.with_name(f".{store.name}.lock")
+    with made_parents(store):
         try:
-            yield made
-        except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
-            for parent in missing:
-                parent.rmdir()
-            raise
-        _put(made, store.resolve())
-    finally:
-        os.close(holder)
-
-
-def _hold(folder: int, store: Path) -> None:
-    """One process at a time; the lock goes with the process, however it ends."""
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise UserError(f"--out {store}: another process is preparing it; wait for it") from None
-
-
-def _clear(folder: Path) -> None:
-    for left in folder.iterdir():
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink()
-
-
-def _before(made: Path) -> Path:
-    """Where the store that is replaced stands for a moment."""
-    return made.with_name(f"{made.name}.before")
-
-
-def _put(made: Path, store: Path) -> None:
-    """Rename a whole store to its place; the store before goes only when the new one stands."""
-    before = _before(made)
-    shutil.rmtree(before, ignore_errors=True)
-    if store.exists():
-        store.rename(before)
-    made.rename(store)
-    _sync(store.parent)
-    shutil.rmtree(before, ignore_errors=True)
+            with writing(store, lock), locked(lock) as alone:
+                if alone:  # what a killed process left
+                    for left in store.parent.glob(f".{glob.escape(store.name)}.*.part"):
+                        shutil.rmtree(left, ignore_errors=True)
+                with atomic_folder(store, needed) as folder:
+                    yield folder
+        except BlockingIOError:
+            problem = f"--out {store}: another process is preparing it; wait for it"
+            raise UserError(problem) from None
 
 
 class Checksums:
@@ -105,6 +83,12 @@ class Checksums:
         self._pool = ThreadPoolExecutor(CORES, thread_name_prefix="checksums")
         self._taken: dict[Path, Future[dict[str, Any]]] = {}
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
     def take(self, *files: Path) -> None:
         """Begin with files that do not change from here on."""
         for file in files:
@@ -114,68 +98,68 @@ class Checksums:
         """Those of all files of the folder, by name."""
         files = sorted(file for file in folder.iterdir() if file.name != MANIFEST)
         self.take(*(file for file in files if file not in self._taken))
-        told = {file.name: self._taken[file].result() for file in files}
-        self._pool.shutdown()
-        return told
+        return {file.name: self._taken[file].result() for file in files}
 
     def _of(self, file: Path) -> dict[str, Any]:
-        with file.open("rb") as content:
+        with writing(file), file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
             if self.durable:
                 os.fsync(content.fileno())
-        return {"bytes": file.stat().st_size, "sha256": digest}
+            return {"bytes": os.fstat(content.fileno()).st_size, "sha256": digest}
 
 
 def write_manifest(folder: Path, about: Mapping[str, Any], checksums: Checksums) -> None:
-    """Say what the store is, with the checksums of its files."""
-    told = checksums.of(folder)
-    content = json.dumps([about["languages"], told], sort_keys=True)
-    fingerprint = hashlib.sha256(content.encode()).hexdigest()
-    manifest = {KIND: VERSION, "fingerprint": fingerprint, **about, "files": told}
-    with (folder / MANIFEST).open("w", encoding="utf-8") as out:
-        json.dump(manifest, out, indent=1, ensure_ascii=False)
-        out.write("\n")
-        out.flush()
-        if checksums.durable:
-            os.fsync(out.fileno())
-    if checksums.durable:
-        _sync(folder)
+    """Say what the store is, with the checksums of its files and of the manifest itself."""
+    files = checksums.of(folder)
+    fingerprint = _fingerprint(about["languages"], files)
+    manifest = {KIND: VERSION, "fingerprint": fingerprint, **about, "files": files}
+    manifest["checksum"] = _checksum(manifest)
+    write_atomically(folder / MANIFEST, f"{json_text(manifest, 1)}\n", checksums.durable)
+
+
+def _fingerprint(languages: Any, files: Any) -> str:
+    content = json.dumps([languages, files], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    """Of all that the manifest says, however it is laid out."""
+    content = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(folder: Path) -> Manifest:
     """What a store says of itself, if all its files are there and as long as they were."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-        version, files = manifest[KIND], manifest["files"]
-        sizes = {name: described["bytes"] for name, described in files.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    if not is_store(folder):
         raise UserError(
             f"{folder}: is no store; make one with `hybrid-dist prepare SOURCE PATH --out {folder}`"
-        ) from None
-    if version != VERSION:
+        )
+    file = folder / MANIFEST
+    if not file.exists():
+        raise UserError(f"{file}: is missing; {CURE}")
+    try:
+        manifest = read_json(file, "a store's manifest")
+    except UserError as error:
+        raise UserError(f"{error}; {CURE}") from None
+    version = manifest.get(KIND) if isinstance(manifest, dict) else None
+    if type(version) is int and version not in READABLE:
         raise UserError(
             f"{folder}: is a store of version {version}, this program reads version {VERSION}; "
             "prepare it again"
         )
-    for name, size in sizes.items():
+    if type(version) is not int or not _is_whole(manifest):
+        raise UserError(f"{file}: is damaged: it is not what was written; {CURE}")
+    for name, told in manifest["files"].items():
         file = folder / name
-        if not file.is_file() or file.stat().st_size != size:
+        if not file.is_file() or file.stat().st_size != told["bytes"]:
             what = "is cut short or changed" if file.is_file() else "is missing"
-            raise UserError(f"{file}: {what}; copy the store again, or prepare it again")
+            raise UserError(f"{file}: {what}; {CURE}")
     return dict(manifest)
 
 
-def verify(folder: Path) -> None:
-    """Refuse a store any byte of whose files has changed."""
-    for name, told in read_manifest(folder)["files"].items():
-        with (folder / name).open("rb") as content:
-            if hashlib.file_digest(content, "sha256").hexdigest() != told["sha256"]:
-                raise UserError(f"{folder / name}: has changed since the store was prepared")
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _is_whole(manifest: Mapping[str, Any]) -> bool:
+    """Whether a manifest is as it was written."""
+    if manifest[KIND] == VERSION or "checksum" in manifest:
+        return manifest.get("checksum") == _checksum(manifest)
+    languages, files = manifest.get("languages"), manifest.get("files")
+    return manifest.get("fingerprint") == _fingerprint(languages, files)

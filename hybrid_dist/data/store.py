@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
-from hybrid_dist.data import layout
+from hybrid_dist.data import bounds, layout, space, verified
 from hybrid_dist.data.blocks import expand
 from hybrid_dist.data.build import NoPairs, build
 from hybrid_dist.data.columns import TextColumn, mapped
@@ -17,8 +18,10 @@ from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources.pairs import pairs
 from hybrid_dist.data.token_cache import TokenCache
 from hybrid_dist.errors import UserError
+from hybrid_dist.runtime.files import writing
 
 Ints = np.ndarray
+Check = Literal["once", "now", "never"]
 UNCUT = (1 << 16, 1 << 16)
 """More than any length that is kept."""
 CHARACTERS_OF_A_TOKEN = 4
@@ -100,20 +103,42 @@ class Source:
 class Store:
     """Texts by number and their index, mapped from a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, check: Check = "once") -> None:
+        """`check`: whether the files are verified once on this machine, now in any case, or not."""
         self.manifest = layout.read_manifest(folder)
         self.folder = folder
+        if check == "never":
+            self._map()
+            return
+        with verified.first_time(folder, self.manifest, again=check == "now") as is_first:
+            try:
+                self._map()
+                if is_first:
+                    bounds.check(self)
+            except (ValueError, KeyError, TypeError, IndexError, OSError, pa.ArrowException) as bad:
+                raise UserError(f"{folder}: is damaged: {bad}; {layout.CURE}") from None
+
+    def _map(self) -> None:
         arrays = {
-            field.name: mapped(folder / f"{field.name}.npy")
+            field.name: mapped(self.folder / f"{field.name}.npy")
             for field in fields(Index)
             if field.name != "languages"
         }
         self.index = Index(languages=tuple(self.manifest["languages"]), **arrays)
-        self.query_column = TextColumn(folder / layout.QUERIES)
-        self.passage_column = TextColumn(folder / layout.PASSAGES)
-        self._uids = TextColumn(folder / layout.UIDS)
+        self.query_column = TextColumn(self.folder / layout.QUERIES)
+        self.passage_column = TextColumn(self.folder / layout.PASSAGES)
+        self._uids = TextColumn(self.folder / layout.UIDS)
         told = self.manifest.get("tokens")
-        self.tokens = TokenCache(folder, told) if told else None
+        self.tokens = TokenCache(self.folder, told) if told else None
+
+    @property
+    def columns(self) -> dict[str, TextColumn]:
+        """All texts, by what they are."""
+        return {
+            "queries": self.query_column,
+            "passages": self.passage_column,
+            "uids": self._uids,
+        }
 
     @classmethod
     def open(cls, patterns: Sequence[str]) -> "Store":
@@ -122,20 +147,27 @@ class Store:
             return cls(Path(patterns[0]))
         reading = Reading()
         try:
-            return cls.of(pairs(patterns, reading), reading)
+            return cls.of(pairs(patterns, reading), reading, space.estimated(patterns))
         except NoPairs as error:
             raise UserError(f"{', '.join(patterns)}: {error}") from None
 
     @classmethod
-    def of(cls, blocks: Iterable[pa.RecordBatch], reading: Reading) -> "Store":
+    def of(
+        cls, blocks: Iterable[pa.RecordBatch], reading: Reading, needed: int | None = None
+    ) -> "Store":
         """The store of pairs that are not on disk as one: it is, for a moment, made as it would be
-        by `hybrid-dist prepare`. What is mapped stays when its folder goes."""
-        with tempfile.TemporaryDirectory(prefix="hybrid_dist-") as made:
+        by `hybrid-dist prepare`. What is mapped stays when its folder goes.
+
+        `needed`: about how many bytes that takes.
+        """
+        cure = "make room there, or set TMPDIR to a folder on another disk"
+        with tempfile.TemporaryDirectory(prefix="hybrid_dist-", ignore_cleanup_errors=True) as made:
             folder = Path(made)
-            checksums = layout.Checksums(durable=False)
-            counts = build(blocks, reading, folder, checksums)
-            layout.write_manifest(folder, {"languages": counts}, checksums)
-            return cls(folder)
+            with writing(folder.parent, folder, needed, cure):
+                with layout.Checksums(durable=False) as checksums:
+                    counts = build(blocks, reading, folder, checksums)
+                    layout.write_manifest(folder, {"languages": counts}, checksums)
+                return cls(folder, check="never")
 
     @property
     def fingerprint(self) -> str:
