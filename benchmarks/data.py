@@ -2,8 +2,9 @@
 
 Every side runs in a process of its own, on the same file and the same cores. Told are the time from
 the file to the folder that training opens, the most memory the process took, the time and memory
-of opening that folder beyond imports, and the time to draw a million random rows as text. The
-sides take turns; medians are compared.
+of opening that folder beyond imports, and the time to draw a million random rows as text. Of our
+side also the time of the first opening, which reads everything and compares checksums, and that of
+`--verify`. The sides take turns; medians are compared.
 
     python benchmarks/data.py --pairs 2000000 --peer-python PYTHON
 
@@ -100,6 +101,23 @@ def ours_open(folder: str) -> object:
     return lambda: Store(Path(folder))
 
 
+def ours_verified(folder: str) -> dict[str, float]:
+    from hybrid_dist.data.store import Store
+
+    figures = {}
+    for name, check in (("first_open_s", "once"), ("verify_s", "now")):
+        begin = time.perf_counter()
+        Store(Path(folder), check)  # type: ignore[arg-type]
+        figures[name] = time.perf_counter() - begin
+    size = sum(file.stat().st_size for file in Path(folder).iterdir())
+    print(
+        f"ours: {size / 1e9:.2f} GB opened the first time in {figures['first_open_s']:.2f} s, "
+        f"verified again in {figures['verify_s']:.2f} s",
+        file=sys.stderr,
+    )
+    return figures
+
+
 def ours_draw(store: object, rows: np.ndarray) -> tuple[list[str], list[str]]:
     return store.queries(rows), store.passages(rows)  # type: ignore[attr-defined]
 
@@ -145,6 +163,8 @@ def run_side(side: str, what: str, file: str, folder: str) -> dict[str, float]:
             "prepare_cpu_s": time.process_time(),
             "peak_mib": resident(peak=True),
         }
+    if what == "verify":
+        return ours_verified(folder) if side == "ours" else {}
     open_folder = opening(folder)  # imported by now
     before, begin = resident(), time.perf_counter()
     store = open_folder()  # type: ignore[operator]
@@ -162,13 +182,14 @@ def run_side(side: str, what: str, file: str, folder: str) -> dict[str, float]:
 def measured(python: str, side: str, file: Path, folder: Path) -> dict[str, float] | None:
     """The figures of a side, each part in a new process; nothing if it does not run."""
     figures: dict[str, float] = {}
-    for what in ("prepare", "open"):
+    for what in ("prepare", "verify", "open"):
         command = [python, __file__, "--side", side, "--what", what, str(file), str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             told = (done.stderr.strip() or "no message").splitlines()[-1]
             print(f"{side}: did not run: {told}")
             return None
+        print(done.stderr if what == "verify" else "", end="")
         figures |= json.loads(done.stdout.splitlines()[-1])
     print(
         f"{side}: prepared in {figures['prepare_s']:.1f} s ({figures['prepare_cpu_s']:.1f} s of "

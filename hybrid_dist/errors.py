@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import io
 import os
 import re
 import select
@@ -152,6 +153,8 @@ def _stdout_fails() -> bool:
         if not any(event & select.POLLERR for _, event in poll.poll(0)):
             os.write(handle, b"")  # what is not buffered is lost by now
             return False
+    except io.UnsupportedOperation:  # it is no file at all
+        return False
     except OSError:
         pass
     with suppress(OSError):

@@ -18,7 +18,7 @@ from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources.pairs import pairs
 from hybrid_dist.data.token_cache import TokenCache
 from hybrid_dist.errors import UserError
-from hybrid_dist.runtime.files import writing
+from hybrid_dist.runtime.files import OTHER_TMPDIR, writing
 
 Ints = np.ndarray
 Check = Literal["once", "now", "never"]
@@ -160,10 +160,9 @@ class Store:
 
         `needed`: about how many bytes that takes.
         """
-        cure = "make room there, or set TMPDIR to a folder on another disk"
         with tempfile.TemporaryDirectory(prefix="hybrid_dist-", ignore_cleanup_errors=True) as made:
             folder = Path(made)
-            with writing(folder.parent, folder, needed, cure):
+            with writing(folder.parent, folder, needed, OTHER_TMPDIR):
                 with layout.Checksums(durable=False) as checksums:
                     counts = build(blocks, reading, folder, checksums)
                     layout.write_manifest(folder, {"languages": counts}, checksums)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hybrid_dist.data.reading import Text
-from hybrid_dist.runtime.files import writing
+from hybrid_dist.runtime.files import OTHER_TMPDIR, writing
 
 SCHEMA = pa.schema([("id", pa.string()), ("lang", pa.string()), ("text", pa.string())])
 BLOCK = 4096
@@ -118,10 +118,9 @@ def _blocks(texts: Iterator[Text]) -> Iterator[pa.RecordBatch]:
 
 def _mapped(held: Sequence[pa.RecordBatch], more: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
     """The same blocks, mapped from a file that is gone when the process is."""
-    cure = "make room there, or set TMPDIR to a folder on another disk"
     with (
         tempfile.NamedTemporaryFile(prefix="hybrid_dist-texts-", suffix=".arrow") as made,
-        writing(Path(made.name).parent, Path(made.name), cure=cure),
+        writing(Path(made.name).parent, Path(made.name), cure=OTHER_TMPDIR),
     ):
         with pa.OSFile(made.name, "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
             for batch in held:

@@ -16,6 +16,8 @@ from uuid import uuid4
 from hybrid_dist.errors import UserError, file_error, file_of
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OTHER_TMPDIR = "make room there, or set TMPDIR to a folder on another disk"
+"""What to do where temporary files have no room."""
 
 
 class DiskError(UserError, OSError):

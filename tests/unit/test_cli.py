@@ -102,7 +102,7 @@ def test_names_do_not_act_on_the_terminal(command: Callable[..., Ended], tmp_pat
     odd = tmp_path / "a\x1b[31m\x9b2J\u202eb\udcff"
     code, out, err = command("prepare", "pairs", str(odd), "--out", str(tmp_path / "store"))
     assert (code, out) == (2, "")
-    assert err.startswith(
+    assert err.strip().startswith(
         f"hybrid-dist prepare: error: {tmp_path}/a\\x1b[31m\\x9b2J\\u202eb\\udcff: no such file"
     )
     code, out, _ = command("init", str(odd))
