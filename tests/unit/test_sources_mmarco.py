@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hybrid_dist.errors import UserError
+from tests.disks import disk
 from tests.unit.published_files import collection, read, rows, told, tsv, write
 
 
@@ -108,6 +109,19 @@ def test_files_of_mmarco_that_are_cut_short_or_empty_are_named(tmp_path: Path) -
     write(folder / "collections" / "german_collection.tsv", "")
     with pytest.raises(UserError, match=r"german_collection.tsv:1: is empty"):
         rows("mmarco", folder, languages="de")
+
+
+def test_a_full_temporary_folder_is_not_taken_for_a_broken_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = mmarco(tmp_path)
+    (folder / "collections" / "german_collection.tsv").unlink()
+    texts = "".join(f"{n}\tpassage {n * 7919}\n" for n in range(5000))
+    write(folder / "collections" / "german_collection.tsv.gz", texts)
+    with disk(tmp_path / "disk", "size=64k") as place:
+        monkeypatch.setattr("tempfile.tempdir", str(place))
+        with pytest.raises(UserError, match=rf"^{place}: .*No space left.*; .* set TMPDIR"):
+            rows("mmarco", folder, languages="de")
 
 
 def test_an_unknown_language_of_mmarco_is_refused(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from hybrid_dist.data.sources.files import Found, bare, find, local, search
 from hybrid_dist.data.sources.judged import Corpus, Named, Part, the_split
 from hybrid_dist.data.sources.lines import Bad, column, columns, normal
 from hybrid_dist.data.sources.source import Source, check_languages, wanted_languages
-from hybrid_dist.errors import UserError, nearest
+from hybrid_dist.errors import UserError, file_error, nearest
+from hybrid_dist.runtime.files import DISK_IS_FULL, OTHER_TMPDIR, writing
 
 COLLECTIONS = r"(?:.*/)?(?P<name>[a-z]+)_collection\.tsv"
 QUERIES = r"(?:.*/)?(?P<name>[a-z]+)_queries\.(?P<split>[a-z.]+)\.tsv"
@@ -220,14 +221,17 @@ class TextFile:
 def _uncompressed(file: Path) -> BinaryIO:
     copy = tempfile.TemporaryFile(prefix="hybrid_dist-")  # noqa: SIM115 - its TextFile closes it
     line = 1
-    try:
-        with opened(file) as stream:
-            while piece := stream.read(1 << 20):
-                line += piece.count(b"\n")
-                copy.write(piece)
-    except (*BROKEN, OSError) as error:
-        raise UserError(f"{file}:{line}: broken file ({error}); copy it again") from None
-    copy.flush()
+    with writing(Path(tempfile.gettempdir()), cure=OTHER_TMPDIR):
+        try:
+            with opened(file) as stream:
+                while piece := stream.read(1 << 20):
+                    line += piece.count(b"\n")
+                    copy.write(piece)
+            copy.flush()
+        except (*BROKEN, OSError) as error:
+            if file_error(error) in DISK_IS_FULL:
+                raise
+            raise UserError(f"{file}:{line}: broken file ({error}); copy it again") from None
     return cast(BinaryIO, copy)
 
 
