@@ -185,6 +185,12 @@ def test_the_block_that_knows_what_the_user_named_speaks(tmp_path: Path) -> None
             writing(place / "temporary", cure="set TMPDIR"),
         ):
             write_atomically(place / "temporary/small", bytes(100_000))
+        with (
+            pytest.raises(DiskError, match=r"\(about 9\.0 MB needed"),
+            writing(place / "store"),
+            atomic_folder(place / "store", 9_000_000) as made,
+        ):
+            (made / "large").write_bytes(bytes(100_000))
 
 
 def test_what_is_not_written_is_not_blamed(tmp_path: Path) -> None:

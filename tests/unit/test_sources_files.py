@@ -12,6 +12,7 @@ from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.texts import Texts
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.tasks import check_task, load_task
+from tests.disks import disk
 from tests.unit.published_files import collection, json_lines, rows, write
 
 UNIT = {"unit": "a", "lang": "en", "query": "who?", "passage": "Ada did."}
@@ -155,3 +156,14 @@ def test_many_texts_are_mapped_from_a_file_that_is_gone(
         assert again.column("id").to_pylist() == ["1", "5"]
         assert some.column("id").to_pylist() == [text.id for text in texts]
     assert Texts.of([]).column("id").to_pylist() == []
+
+
+def test_a_temporary_folder_without_room_for_texts_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("hybrid_dist.data.texts.IN_MEMORY", 100_000)
+    with disk(tmp_path / "disk", "size=200k") as place:
+        monkeypatch.setattr("tempfile.tempdir", str(place))
+        with pytest.raises(UserError, match=rf"^{place}: .*No space left.*; .* set TMPDIR"):
+            Texts.of(Text(str(n), "en", f"text {n}") for n in range(20_000))
+        assert not list(place.iterdir())
