@@ -169,6 +169,8 @@ def _options(given: Sequence[str]) -> dict[str, str]:
         key, equals, value = option.partition("=")
         if not equals or not key:
             raise UserError(f"--option: {option!r} is not KEY=VALUE")
+        if key in options:
+            raise UserError(f"--option: {key!r} is given twice; give it once")
         options[key] = value
     return options
 

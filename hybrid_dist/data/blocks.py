@@ -30,14 +30,19 @@ class Block(NamedTuple):
     content: bytes
 
 
+def is_there(path: str) -> bool:
+    """Whether a path names a file or folder; one that cannot be a path does not."""
+    try:
+        return bool(path) and Path(path).exists()
+    except (OSError, ValueError):  # a name that is too long, a NUL in it
+        return False
+
+
 def expand(patterns: Sequence[str]) -> list[Path]:
     """The files that paths and globs name, each once, in a fixed order."""
     files: dict[Path, None] = {}
     for pattern in patterns:
-        if pattern and Path(pattern).exists():
-            found = [pattern]  # also where its name has brackets
-        else:
-            found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute ones too
+        found = [pattern] if is_there(pattern) else _matches(pattern)  # a name may have brackets
         if not found:
             what = pattern or "an empty path"
             raise UserError(f"{what}: no such file; a pair file has one JSON object a line")
@@ -46,6 +51,10 @@ def expand(patterns: Sequence[str]) -> list[Path]:
                 raise UserError(f"{name}: is a folder; name its pair files, as in {name}/*.jsonl")
             files[Path(name)] = None
     return list(files)
+
+
+def _matches(pattern: str) -> list[str]:
+    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute ones too
 
 
 def opened(file: Path) -> BinaryIO:

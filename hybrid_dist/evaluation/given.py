@@ -145,7 +145,8 @@ NO_LENGTH = -(1 << 20)
 
 def _exponents(rows: np.ndarray, low: int, ids: list[str], file: Path) -> np.ndarray:
     """Of some rows: the smallest powers of two that are no less than their lengths."""
-    some = rows[low : low + AT_ONCE].astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told below
+        some = rows[low : low + AT_ONCE].astype(np.float64)
     largest = np.abs(some).max(axis=1)
     broken = np.flatnonzero(~np.isfinite(largest))
     if len(broken):

@@ -11,6 +11,9 @@ import numpy as np
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.tasks import Task
 
+SHOWN = 80
+"""Letters of a name in messages."""
+
 
 def question_names(task: Task) -> list[str]:
     if len(task.languages) == 1:
@@ -28,7 +31,7 @@ def passage_names(task: Task) -> list[str]:
 
 def first_of(names: Iterable[str]) -> str:
     """The first three, for messages."""
-    shown = [name for _, name in zip(range(3), names, strict=False)]
+    shown = [name[:SHOWN] for _, name in zip(range(3), names, strict=False)]
     return f"first: {', '.join(shown)}"
 
 
@@ -58,7 +61,7 @@ def positions(
         raise UserError(
             f"{where}: {len(missing):,} of the {len(wanted):,} ids of task {task.name} are not "
             f"there ({told}{_whole(task, codes, missing)}); it begins with "
-            f"{', '.join(given[:3]) or 'nothing'}"
+            f"{', '.join(name[:SHOWN] for name in given[:3]) or 'nothing'}"
         )
     if len(given) > len(wanted):
         known = set(wanted)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hybrid_dist.data.blocks import is_there
 from hybrid_dist.data.pairs import expand, read_pairs
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources import SOURCES
@@ -246,9 +247,9 @@ def from_pairs(name: str, path: str, table: pa.Table) -> Task:
 def _toy_file(path: str) -> str:
     """The test split of a folder made by `hybrid-dist toy`, or the file itself."""
     place = Path(path)
-    if place.is_file():
+    if is_there(path) and place.is_file():
         return path
-    if not (place / "test.jsonl").is_file():
+    if not is_there(str(place / "test.jsonl")):
         raise UserError(
             f"task toy:{path}: no file {place / 'test.jsonl'}; "
             f"make it with `hybrid-dist toy --out {path}`, or name another folder"
@@ -269,6 +270,8 @@ TASKS = {
 
 SKIP_BAD = "skip_bad"
 """The option that all of them have."""
+MOST_DIGITS = 18
+"""Of a number of lines."""
 
 
 def _split(spec: str) -> tuple[str, str, dict[str, str]]:
@@ -289,9 +292,12 @@ def _split(spec: str) -> tuple[str, str, dict[str, str]]:
     path, _, written = path.partition("?")
     options = {}
     for part in written.split("&") if written else ():
-        option, equals, options[option] = part.partition("=")
+        option, equals, value = part.partition("=")
         if not equals:
             raise UserError(f"task {spec!r}: {part!r} is no option; expected NAME:PATH?name=value")
+        if option in options:
+            raise UserError(f"task {spec!r}: option {option!r} is given twice; give it once")
+        options[option] = value
     _skip_bad(spec, options)
     TASKS[name].check({key: value for key, value in options.items() if key != SKIP_BAD})
     return name, path, options
@@ -300,7 +306,7 @@ def _split(spec: str) -> tuple[str, str, dict[str, str]]:
 def _skip_bad(spec: str, options: Mapping[str, str]) -> int:
     """How many bad lines to pass over."""
     given = options.get(SKIP_BAD, "0")
-    if not given.isdecimal():
+    if not given.isdecimal() or len(given) > MOST_DIGITS:
         raise UserError(f"task {spec!r}: {SKIP_BAD}={given}: give a whole number of lines")
     return int(given)
 

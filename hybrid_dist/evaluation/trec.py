@@ -23,6 +23,8 @@ from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.runtime.text import printable
 
 LARGEST = float(np.finfo(np.float32).max)
+SHOWN = 40
+"""Letters of a score that is refused."""
 COLUMNS = "six columns: question, Q0, passage, place, score, name"
 
 
@@ -114,10 +116,11 @@ def _score(text: str, where: str) -> float:
     except ValueError:
         value = np.nan
     if np.isnan(value):
-        raise UserError(f"{where}: {text!r} is no score; expected {COLUMNS}")
+        raise UserError(f"{where}: {text[:SHOWN]!r} is no score; expected {COLUMNS}")
     if LARGEST < abs(value) < np.inf:
         raise UserError(
-            f"{where}: the score {text} is infinite as float32, the type of scores; scale them"
+            f"{where}: the score {text[:SHOWN]} is infinite as float32, in which scores are kept; "
+            "scale them"
         )
     return value
 

@@ -107,6 +107,10 @@ def test_bad_lines_may_be_passed_over_and_are_told(tmp_path: Path) -> None:
         ("units:.?field=text", r"unknown option 'field'; did you mean 'fields'"),
         ("units:.?fields", r"'fields' is no option; expected NAME:PATH\?name=value"),
         ("units:.?skip_bad=all", r"skip_bad=all: give a whole number"),
+        (f"units:.?skip_bad={'9' * 5000}", r"skip_bad=9+: give a whole number"),
+        ("units:.?languages=de&languages=fr", r"option 'languages' is given twice; give it once"),
+        ("units:a\0b", r"a\0b: no such file or folder"),
+        (f"units:{'a' * 300}", r"a{300}: no such file or folder"),
         ("xquad_r:no/where", r"no/where: no such file or folder"),
     ],
 )
@@ -125,6 +129,9 @@ def test_wrong_options_are_refused(spec: str, message: str) -> None:
         ("toy:", r"expected NAME:PATH"),
         ("toy:no/where", r"no file no/where/test.jsonl; make it with `hybrid-dist toy"),
         ("pairs:no/where.jsonl", r"no/where.jsonl: no such file"),
+        ("pairs:a\0b.jsonl", r"a\0b.jsonl: no such file"),
+        (f"pairs:{'a' * 300}", r"a{300}: no such file"),
+        (f"toy:{'a' * 300}", r"no file a{300}/test.jsonl; make it"),
     ],
 )
 def test_wrong_specs_are_refused(act: object, spec: str, message: str) -> None:

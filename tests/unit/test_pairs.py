@@ -216,6 +216,14 @@ def test_values_that_python_cannot_hold_are_named(tmp_path: Path, bad: str, told
     assert len(str(refusal.value)) < 400
 
 
+@pytest.mark.parametrize("first", ["null", "null null", "true", "[]", '"a"', " null"])
+def test_a_first_line_that_is_no_object_is_named(tmp_path: Path, first: str) -> None:
+    """Arrow's JSON reader ends the process on a null there."""
+    file = write(tmp_path / "a.jsonl", first, line())
+    with pytest.raises(UserError, match=r"a.jsonl:1: (expected an object|not JSON)"):
+        read_pairs([file])
+
+
 @pytest.mark.parametrize("pattern", ["missing.jsonl", "no-*.jsonl", ""])
 def test_a_path_or_glob_that_names_nothing_is_refused(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(UserError, match="no such file"):

@@ -257,6 +257,24 @@ def test_a_language_that_is_not_there_is_refused(
         )
 
 
+@pytest.mark.parametrize(
+    ("source", "gone", "note"),
+    [
+        ("beir", "sw/qrels/test.tsv", "sw: there are queries, but no qrels of test"),
+        ("miracl", "qrels/qrels.miracl-v1.0-sw-dev.tsv", "sw: there are queries, but no qrels of "),
+        ("mmarco", "collections/vietnamese_collection.tsv", "vi: there are queries, but no coll"),
+    ],
+)
+def test_a_language_that_nothing_judges_is_noted(
+    tmp_path: Path, source: str, gone: str, note: str
+) -> None:
+    """Not refused: splits differ from language to language, and topics of test sets are secret."""
+    (some(tmp_path, source) / gone).unlink()
+    (found,) = load_task(f"{source}:{tmp_path}").notes
+    assert found.startswith(note)
+    assert load_task(f"{source}:{tmp_path}?languages=de").notes == ()
+
+
 @pytest.mark.parametrize("content", ["", "\n"])
 def test_units_files_without_units_are_refused(tmp_path: Path, content: str) -> None:
     write(tmp_path / "u.jsonl", content)

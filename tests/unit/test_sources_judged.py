@@ -117,6 +117,12 @@ BAD_LINES = {
     "qrels: no document": ("qrels/test.tsv", "1\td9\t1\n", "1 of 4 judged passages in en are not"),
     "qrels: no query id": ("qrels/test.tsv", "\td1\t1\n", "expected query-id, corpus-id and score"),
     "qrels: a grade of 30 digits": ("qrels/test.tsv", f"1\td1\t{'9' * 30}\n", "expected query-id"),
+    "qrels: a grade with an underscore": ("qrels/test.tsv", "1\td1\t1_0\n", "expected query-id"),
+    "corpus: a list as title": (
+        "corpus.jsonl",
+        '{"_id": "d4", "title": ["a"], "text": "x"}\n',
+        "title and text, both of them text",
+    ),
     "qrels: two grades": ("qrels/test.tsv", "2\td2\t0\n", "judged 0 for query 2, but 1 at "),
     "corpus: nested too deeply": (
         "corpus.jsonl",

@@ -70,6 +70,17 @@ MMARCO_BAD = {
     "id twice": ("collections/german_collection.tsv", "2\tother\n", "other text than in line 3"),
     "Latin-1": ("queries/train/german_queries.train.tsv", b"9\tcaf\xe9\n", "not UTF-8"),
     "unknown passage": ("../triples.train.ids.small.tsv", "10\t77\t1\n", "77 is no id in"),
+    "an underscore": (
+        "../triples.train.ids.small.tsv",
+        "1_0\t2\t1\n",
+        "expected ids of a question",
+    ),
+    "id of 30 digits": ("collections/german_collection.tsv", f"{'9' * 30}\ty\n", "an id, a tab"),
+    "passage of 30 digits": (
+        "../triples.train.ids.small.tsv",
+        f"10\t{'9' * 30}\t1\n",
+        "is no id in",
+    ),
     "two ids": ("../triples.train.ids.small.tsv", "10\t2\n", "expected ids of a question"),
 }
 

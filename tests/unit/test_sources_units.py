@@ -101,6 +101,9 @@ def test_mkqa_asks_in_all_its_languages(tmp_path: Path) -> None:
         ("563260143484355911", "zh-HK", "誰寫的", "Ada"),
     ]
     assert "without an answer that is text" in reading.notes[0]
+    json_lines(file, record, {**record, "answers": {"en": [{"text": 5}]}})
+    with pytest.raises(UserError, match=rf"{file}:2: expected answers with a text in 'en', found"):
+        rows("units", file)
     json_lines(file, record, {**record, "queries": {"xx": "?"}})
     with pytest.raises(UserError, match=rf"{file}:2: 'xx' is no known language code"):
         rows("units", file)
@@ -122,6 +125,20 @@ def test_a_bad_unit_is_named(units: Path, record: dict[str, object], message: st
     assert str(refusal.value).startswith(f"{file}:4: ")
     assert message in str(refusal.value)
     assert len(read("units", units, skip_bad=1)[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"code": [1]}, "expected a text or a list of texts as 'code', found [1]"),
+        ({"text": [], "code": [""]}, "expected a passage in text, code, found empty lists"),
+    ],
+)
+def test_a_bad_passage_is_named(units: Path, change: dict[str, object], told: str) -> None:
+    file = json_lines(units / "passages.jsonl.gz", {**TABLE[0], **change}, *TABLE[1:])
+    with pytest.raises(UserError) as refusal:
+        rows("units", units, fields="text,code")
+    assert str(refusal.value) == f"{file}:1: {told}"
 
 
 def test_a_table_that_contradicts_itself_is_refused(units: Path) -> None:

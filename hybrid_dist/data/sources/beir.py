@@ -21,6 +21,7 @@ from hybrid_dist.data.sources.source import (
     Source,
     check_languages,
     language_of,
+    note_unjudged,
     wanted_languages,
 )
 from hybrid_dist.errors import UserError
@@ -78,7 +79,15 @@ def _parts(paths: Sequence[str], reading: Reading, usual: str) -> tuple[list[Par
             raise UserError(f"{file}: {what} is missing beside it; expected {EXPECTED}")
         parts.append(Part(lang, _all_of(asked, _question), file, tuple(held)))
     check_languages(reading, judged, paths[0])
+    note_unjudged(reading, _asked(reading, root, queries, split), judged, f"qrels of {split}")
     return parts, _parallel(reading, parts)
+
+
+def _asked(reading: Reading, root: Path, queries: Sequence[Found], split: str) -> set[str]:
+    """The languages that have queries of a split."""
+    of_split = [found for found in queries if found.match["split"] in (None, split)]
+    folders = {found.match["folder"] or "" for found in of_split}
+    return {_language(reading, root, folder, None) for folder in folders}
 
 
 def _files(root: Path, pattern: str) -> list[Found]:

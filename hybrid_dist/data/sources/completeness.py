@@ -13,6 +13,8 @@ INCOMPLETE = "incomplete"
 ALLOW = "allow"
 MEANING = f"{ALLOW}, to go on without judged queries and passages that are missing"
 SHOWN = 3
+LETTERS = 80
+"""Of an id, in messages."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Missing:
     """Where they should be."""
 
     def __str__(self) -> str:
-        first = ", ".join(self.ids[:SHOWN])
+        first = ", ".join(name[:LETTERS] for name in self.ids[:SHOWN])
         return (
             f"{self.where}: {len(self.ids):,} of {self.named:,} {self.what} in {self.lang} are not "
             f"in {self.holder} (first: {first})"

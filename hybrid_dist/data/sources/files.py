@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from hybrid_dist.data.blocks import is_there
 from hybrid_dist.errors import UserError
 
 HUB = re.compile(r"hf://(datasets/)?(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?(/(?P<path>.+))?")
@@ -57,7 +58,7 @@ def local(path: str) -> Path:
     """A folder or file on this machine; what is on the hub is fetched first."""
     if path.startswith("hf://"):
         return _fetched(path)
-    if not path or not Path(path).exists():
+    if not is_there(path):
         raise UserError(f"{path or 'an empty path'}: no such file or folder")
     return Path(path)
 

@@ -3,6 +3,7 @@
 What BEIR's folders, MIRACL and mMARCO have in common, whatever their files are called.
 """
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -37,8 +38,7 @@ class Part:
     corpora: tuple[Corpus, ...]
 
 
-MOST_DIGITS = 9
-"""Of a grade."""
+GRADE = re.compile("-?[0-9]{1,9}")
 Judgements = dict[str, dict[str, Answer]]
 """By question and document."""
 
@@ -67,7 +67,7 @@ def _judgement(cells: list[str]) -> tuple[str, str, int | None]:
         return "", "", None
     try:
         question, document, grade = cells
-        if len(grade) > MOST_DIGITS or not question.strip() or not document.strip():
+        if not GRADE.fullmatch(grade) or not question.strip() or not document.strip():
             raise ValueError
         return normal(question), normal(document), int(grade)
     except ValueError:
@@ -88,9 +88,11 @@ def titled(name: str) -> Callable[[Record], tuple[str, str]]:
 
 def with_title(record: Record) -> str:
     """A document's text, behind its title where it has one."""
-    parts = [record.get("title") or "", record.get("text")]
-    given = [part for part in parts if isinstance(part, str) and part.strip()]
-    if not isinstance(parts[1], str) or not given:
+    title, body = record.get("title"), record.get("text")
+    if not isinstance(title, str | None) or not isinstance(body, str):
+        raise Bad("expected a document with title and text, both of them text")
+    given = [part for part in (title, body) if part and part.strip()]
+    if not given:
         raise Bad("expected a document with title and text, one not empty")
     return normal(" ".join(given))
 

@@ -134,6 +134,13 @@ def column(cells: list[str], number: int, what: str) -> str:
     return normal(cells[number])
 
 
+def whole(cell: str) -> int:
+    """A whole number in ASCII digits: `int` takes `1_0` and other scripts' digits as well."""
+    if not (cell.isascii() and cell.isdigit()):
+        raise ValueError(f"{cell[:80]!r} is no whole number")
+    return int(cell)
+
+
 def normal(raw: str) -> str:
     """A text with one form for every letter, otherwise as it is."""
     if raw.isascii():

@@ -27,6 +27,7 @@ from hybrid_dist.data.sources.source import (
     Source,
     check_languages,
     language_of,
+    note_unjudged,
     wanted_languages,
 )
 from hybrid_dist.errors import UserError
@@ -81,6 +82,10 @@ def _parts(paths: Sequence[str], reading: Reading, usual: str) -> list[Part]:
     judged_in = [found for found in qrels if found.match["split"] == split]
     languages = [language_of(reading, found.match["lang"], found.file) for found in judged_in]
     check_languages(reading, languages, where)
+    asked = {
+        language_of(reading, lang, file) for (lang, part), file in topics.items() if part == split
+    }
+    note_unjudged(reading, asked, languages, f"qrels of {split}")
     for lang, found in zip(languages, judged_in, strict=True):
         if only is not None and lang not in only:
             continue

@@ -23,8 +23,8 @@ from hybrid_dist.data.sources.collecting import Pair, blocks
 from hybrid_dist.data.sources.completeness import is_allowed
 from hybrid_dist.data.sources.files import Found, bare, find, local, search
 from hybrid_dist.data.sources.judged import Corpus, Named, Part, the_split
-from hybrid_dist.data.sources.lines import Bad, column, columns, normal
-from hybrid_dist.data.sources.source import Source, check_languages, wanted_languages
+from hybrid_dist.data.sources.lines import Bad, column, columns, normal, whole
+from hybrid_dist.data.sources.source import Source, check_languages, note_unjudged, wanted_languages
 from hybrid_dist.errors import UserError, file_error, nearest
 from hybrid_dist.runtime.files import DISK_IS_FULL, OTHER_TMPDIR, writing
 
@@ -69,7 +69,9 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
     split = the_split(reading, list(qrels), "dev.small", where)
     queries = _by_language(paths, reading, QUERIES, (split, split.partition(".")[0]))
     parts = []
-    for lang, file in _by_language(paths, reading, COLLECTIONS).items():
+    collections = _by_language(paths, reading, COLLECTIONS)
+    note_unjudged(reading, queries, collections, "collection")
+    for lang, file in collections.items():
         if lang not in queries:
             raise UserError(f"{file}: the questions of {split} are missing; expected {EXPECTED}")
         corpora = (Corpus(lang, _named(file)),)
@@ -126,7 +128,7 @@ def _line(cells: list[str]) -> tuple[str, str]:
 
 def _triple(cells: list[str]) -> Triple:
     try:
-        question, right, wrong = map(int, cells)
+        question, right, wrong = map(whole, cells)
     except ValueError:
         raise Bad("expected ids of a question, a right and a wrong passage") from None
     return question, right, wrong
@@ -134,7 +136,7 @@ def _triple(cells: list[str]) -> Triple:
 
 def _qrel(cells: list[str]) -> Triple | None:
     try:
-        question, _, passage, grade = map(int, cells)
+        question, _, passage, grade = map(whole, cells)
     except ValueError:
         raise Bad("expected the id of a question, 0, that of a passage, and a grade") from None
     return (question, passage, None) if grade > 0 else None
@@ -182,7 +184,7 @@ class TextFile:
         for number, line in enumerate(iter(self._bytes.readline, b""), 1):
             try:
                 name, _, text = line.decode().partition("\t")
-                ids.append(int(name if text.strip() else ""))
+                ids.append(whole(name if text.strip() else ""))
                 starts.append(start + len(name) + 1)
                 numbers.append(number)
             except UnicodeDecodeError as error:

@@ -89,6 +89,8 @@ def _parsed(block: Block) -> Columns | None:
     """All rows of a block of lines; nothing unless every line is one good pair."""
     content = pa.py_buffer(block.content)
     lines = _lines_with_objects(block.content)
+    if not lines:  # of a first line that is null, Arrow's reader dies
+        return None
     for uid in (pa.string(), pa.int64()):
         schema = pa.schema({name: pa.string() for name in FIELDS} | {"uid": uid})
         schema = schema.append(PAIRS.field(NEGATIVES))

@@ -72,3 +72,11 @@ def check_languages(reading: Reading, there: Iterable[str], where: str) -> None:
             f"option languages={reading.options['languages']}: {where} has no "
             f"{', '.join(absent)}; its languages are {', '.join(known) or 'none'}"
         )
+
+
+def note_unjudged(reading: Reading, asked: Iterable[str], judged: Iterable[str], what: str) -> None:
+    """Note languages that have queries and nothing to judge them by: they are not evaluated on."""
+    only = wanted_languages(reading)
+    left = sorted(lang for lang in set(asked) - set(judged) if only is None or lang in only)
+    if left:
+        reading.notes.append(f"{', '.join(left)}: there are queries, but no {what}")

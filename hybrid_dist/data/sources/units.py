@@ -18,7 +18,7 @@ from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
 from hybrid_dist.data.sources.completeness import Missing, check_complete
 from hybrid_dist.data.sources.files import bare, find, search
-from hybrid_dist.data.sources.lines import Bad, key, normal, records, text
+from hybrid_dist.data.sources.lines import Bad, key, normal, records, short, text
 from hybrid_dist.data.sources.source import Source, check_languages, wanted_languages
 from hybrid_dist.errors import UserError
 
@@ -143,7 +143,9 @@ class _Line:
             given = answers.get(code)
             if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
                 raise Bad(f"expected a list of answers in {code!r}, as MKQA has")
-            texts = [one["text"] for one in given if isinstance(one.get("text"), str)]
+            texts = [one["text"] for one in given if one.get("text") is not None]
+            if not all(isinstance(told, str) for told in texts):
+                raise Bad(f"expected answers with a text in {code!r}, found {short(given)}")
             if texts and texts[0].strip():
                 told = Text("", lang, normal(texts[0]))
                 units.append(Unit(name, lang, text(queries, code), told, 0))
@@ -177,12 +179,20 @@ class _Line:
 
     def _passage(self, record: Mapping[str, Any]) -> Text:
         lang = self.reading.language(text(record, "lang"))
-        parts = [
-            normal("\n".join(value)) if isinstance(value, list) else text(record, field)
-            for field in self.fields
-            for value in [record.get(field)]
-        ]
-        return Text(key(record, "_id"), lang, "\n".join(parts))
+        told = "\n".join(_lines(record, field) for field in self.fields)
+        if not told.strip():
+            raise Bad(f"expected a passage in {', '.join(self.fields)}, found empty lists")
+        return Text(key(record, "_id"), lang, told)
+
+
+def _lines(record: Mapping[str, Any], field: str) -> str:
+    """A text, or a list of texts as lines."""
+    value = record.get(field)
+    if not isinstance(value, list):
+        return text(record, field)
+    if not all(isinstance(line, str) for line in value):
+        raise Bad(f"expected a text or a list of texts as {field!r}, found {short(value)}")
+    return normal("\n".join(value))
 
 
 MKQA_NOTE = "MKQA's questions without an answer that is text (long, or none) are left out"
