@@ -17,7 +17,7 @@ from hybrid_dist.data import layout, space
 from hybrid_dist.data.build import NoPairs, build
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
-from hybrid_dist.data.sources.source import Source
+from hybrid_dist.data.sources.source import COMMON, Source
 from hybrid_dist.data.store import Store
 from hybrid_dist.data.token_cache import LONGEST, write_tokens
 from hybrid_dist.errors import UserError, nearest, reported
@@ -66,6 +66,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         for source in SOURCES.values()
         for name, told in source.options.items()
     )
+    options += "".join(f"\n  all but pairs: {name}={told}" for name, told in COMMON.items())
     parser = argparse.ArgumentParser(
         prog=program,
         description="Make a store of training pairs, describe one, or verify one.",

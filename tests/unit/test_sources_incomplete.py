@@ -284,3 +284,9 @@ def test_units_files_without_units_are_refused(tmp_path: Path, content: str) -> 
     (tmp_path / "u.jsonl").unlink()
     with pytest.raises(UserError, match=r"no units beside passages.jsonl.gz; expected JSON lines"):
         load_task(f"units:{tmp_path}")
+
+
+def test_the_help_lists_the_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        prepare(["--help"])
+    assert "all but pairs: incomplete=allow" in capsys.readouterr().out

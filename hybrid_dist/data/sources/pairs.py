@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from hybrid_dist.data.blocks import Block, expand, line_blocks
+from hybrid_dist.data.blocks import Block, check_columns, expand, line_blocks
 from hybrid_dist.data.languages import canonical
 from hybrid_dist.data.normal import normal
 from hybrid_dist.data.reading import PAIRS, Reading
+from hybrid_dist.data.sources.lines import short as _short
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.data.threads import ahead
 from hybrid_dist.errors import UserError
@@ -225,14 +226,10 @@ def _is_text(value: object) -> bool:
     return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
-def _short(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:76]} ..."
-
-
 def _fields(file: Path, parquet: pq.ParquetFile) -> list[str]:
     """The columns to read, if all are there and hold text."""
     schema = parquet.schema_arrow
+    check_columns(file, schema.names)
     for name in FIELDS:
         if name not in schema.names:
             raise UserError(
