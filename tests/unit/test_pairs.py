@@ -111,6 +111,13 @@ BAD_LINES = {
 }
 
 
+@pytest.mark.parametrize("first", ["null", "[]", "1"])
+def test_a_first_line_without_an_object_is_named(tmp_path: Path, first: str) -> None:
+    file = write(tmp_path / "a.jsonl", first, line())
+    with pytest.raises(UserError, match=r"a\.jsonl:1: expected an object with uid"):
+        read_pairs([file])
+
+
 @pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gz"])
 @pytest.mark.parametrize(("bad", "told"), BAD_LINES.values(), ids=BAD_LINES)
 def test_a_bad_line_is_named_by_file_and_line(

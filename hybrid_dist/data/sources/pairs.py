@@ -90,8 +90,8 @@ def _parsed(block: Block) -> Columns | None:
     """All rows of a block of lines; nothing unless every line is one good pair."""
     content = pa.py_buffer(block.content)
     lines = _lines_with_objects(block.content)
-    if not lines:  # of a first line that is null, Arrow's reader dies
-        return None
+    if not lines:
+        return None  # pyarrow's parser crashes on a first line `null`
     for uid in (pa.string(), pa.int64()):
         schema = pa.schema({name: pa.string() for name in FIELDS} | {"uid": uid})
         schema = schema.append(PAIRS.field(NEGATIVES))
