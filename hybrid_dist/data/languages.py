@@ -9,7 +9,7 @@ import re
 from functools import cache
 
 from hybrid_dist.data import language_codes as codes
-from hybrid_dist.errors import nearest
+from hybrid_dist.errors import nearest, short
 
 VARIANTS = re.compile(r"(-([a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*(-x(-[a-z0-9]{1,8})+)?")
 """What may end a tag: registered variants, and a name of one's own after `-x-`."""
@@ -34,7 +34,7 @@ def canonical(code: str) -> str:
     elif rest and re.fullmatch(r"[0-9]{3}", rest[0]):
         region = rest.pop(0)
     if not VARIANTS.fullmatch("-".join(["", *rest] if rest else [])):
-        raise ValueError(f"{code!r} is no language code{EXPECTED}")
+        raise ValueError(f"{short(code)} is no language code{EXPECTED}")
     if name == "zh":
         script, region = _chinese(script, region)
     elif script == _table(codes.USUAL_SCRIPTS).get(name, "Latn"):
@@ -64,7 +64,7 @@ def _language(language: str, code: str) -> str:
         close = f"; did you mean '{english_names()[language]}'?"
     elif language.isalpha():
         close = nearest(language, _table(codes.TWO_LETTERS))
-    raise ValueError(f"{code!r} is no known language code{close or EXPECTED}")
+    raise ValueError(f"{short(code)} is no known language code{close or EXPECTED}")
 
 
 @cache
@@ -88,7 +88,9 @@ def _table(entries: str) -> dict[str, str]:
 
 def _known(part: str, known: str, code: str, what: str) -> str:
     if part not in known.split():
-        raise ValueError(f"{code!r}: {part!r} is no known {what}{nearest(part, known.split())}")
+        raise ValueError(
+            f"{short(code)}: {short(part)} is no known {what}{nearest(part, known.split())}"
+        )
     return part
 
 

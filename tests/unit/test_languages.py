@@ -58,6 +58,13 @@ def test_a_wrong_code_is_told(code: str, message: str) -> None:
         canonical(code)
 
 
+def test_a_code_of_any_length_makes_a_short_message() -> None:
+    for code in ("a" * 70_000, "en-" + "x" * 70_000, "en-Latn-" + "9" * 70_000):
+        with pytest.raises(ValueError, match="language code") as refusal:
+            canonical(code)
+        assert len(str(refusal.value)) < 300
+
+
 def test_invented_languages_use_the_codes_that_iso_leaves_free() -> None:
     assert [canonical(language.code) for language in LANGUAGES] == [x.code for x in LANGUAGES]
 

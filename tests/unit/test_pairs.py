@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hybrid_dist.data.pairs import expand, read_pairs
@@ -129,6 +131,14 @@ def test_a_bad_line_is_named_by_file_and_line(
         read_pairs([file])
     assert str(refusal.value).startswith(f"{file}:3: ")
     assert told in str(refusal.value)
+
+
+def test_a_parquet_column_whose_name_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist([GOOD | {"extra": "x"}]), tmp_path / "a.parquet")
+    content = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(content.replace(b"extra", b"e\xfftra"))
+    with pytest.raises(UserError, match=r"a\.parquet: no Parquet file that can be read"):
+        read_pairs([str(tmp_path / "a.parquet")])
 
 
 def test_other_text_for_a_uid_names_both_places(tmp_path: Path) -> None:

@@ -53,6 +53,18 @@ def test_a_file_beside_its_compressed_self_is_refused(tmp_path: Path) -> None:
         rows("units", tmp_path)
 
 
+def test_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
+    """Passed over it would be a language less, as in a hub's cache that lost its blobs."""
+    json_lines(tmp_path / "a.jsonl", UNIT)
+    for target in ("gone.jsonl", "b.jsonl"):
+        (tmp_path / "b.jsonl").symlink_to(target)
+        with pytest.raises(UserError, match=r"b\.jsonl: is a link to nothing"):
+            rows("units", tmp_path)
+        (tmp_path / "b.jsonl").unlink()
+    (tmp_path / "b.jsonl").symlink_to("a.jsonl")
+    assert len(rows("units", tmp_path)) == 2
+
+
 def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     for path in (tmp_path / "no", ""):
         with pytest.raises(UserError, match="no such file or folder"):

@@ -57,6 +57,20 @@ def test_fields_make_the_passage(units: Path) -> None:
         rows("units", units, fields="text,cod")
 
 
+@pytest.mark.parametrize("value", [["a", 1], [None], [["a"]]])
+def test_lists_of_other_things_than_texts_are_refused(units: Path, value: object) -> None:
+    file = json_lines(units / "passages.jsonl.gz", {**TABLE[0], "code": value}, *TABLE[1:])
+    with pytest.raises(UserError, match=rf"{file}:1: expected a text or a list of texts as 'code'"):
+        rows("units", units, fields="text,code")
+
+
+def test_a_passage_of_empty_lists_is_none(units: Path) -> None:
+    file = json_lines(units / "passages.jsonl.gz", {**TABLE[0], "code": []}, *TABLE[1:])
+    assert rows("units", units, fields="text,code")[0]["passage"] == "mill: grinds.\n"
+    with pytest.raises(UserError, match=rf"{file}:1: expected a passage in code, found none"):
+        rows("units", units, fields="code")
+
+
 def test_tables_by_language_belong_to_their_units(tmp_path: Path) -> None:
     for lang in ("ar", "he"):
         unit = {"unit": f"{lang}:1", "lang": lang, "query": f"{lang}?", "passage_id": "p0"}

@@ -39,6 +39,10 @@ def search(paths: Iterable[str], pattern: str) -> Iterator[Found]:
         for file in files:
             name = bare(file.name if place.is_file() else file.relative_to(place).as_posix())
             match = re.fullmatch(pattern, name)
+            if match is not None and file.is_symlink() and not file.exists():
+                raise UserError(
+                    f"{file}: is a link to nothing; copy the data again, links followed"
+                )
             if match is None or not file.is_file():
                 continue
             if name in names:

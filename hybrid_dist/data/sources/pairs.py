@@ -81,8 +81,8 @@ def _of_parquet(file: Path, reading: Reading) -> Read:
                 else:
                     yield _row_by_row(batch, first, reading)
                 first += len(batch)
-    except (pa.ArrowException, OSError) as error:
-        told = str(error).splitlines()[0]
+    except (pa.ArrowException, OSError, ValueError) as error:
+        told = (str(error).splitlines() or [""])[0]
         raise UserError(f"{file}: no Parquet file that can be read ({told})") from None
 
 
