@@ -1,6 +1,7 @@
 """Questions with judged documents: BEIR's folders, MIRACL's files."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,18 @@ def test_only_the_user_knows_whether_ids_with_other_documents_are_parallel(tmp_p
     assert apart["en", "en:1"] == {("en", "d1"): 2, ("en", "d3"): 1}
     together = told(collection("beir", tmp_path, parallel="yes"))
     assert together["de", "1"] == {("de", "d2"): 1, ("en", "d1"): 2, ("en", "d3"): 1}
+
+
+@pytest.mark.parametrize("lines", [(HEADER,), (HEADER, ("1", "d1", 0), ("2", "d2", 0))])
+def test_judgements_without_a_right_answer_are_refused(tmp_path: Path, lines: Any) -> None:
+    """Passed over they would be a language less."""
+    for lang in ("en", "de"):
+        beir(tmp_path / lang, lang)
+    file = tsv(tmp_path / "de" / "qrels" / "test.tsv", *lines)
+    for read_some in (collection, rows):
+        with pytest.raises(UserError, match=rf"{file}: judges no document as right"):
+            read_some("beir", tmp_path, split="test")
+    assert len(collection("beir", tmp_path, languages="en").questions) == 2
 
 
 def test_languages_ask_a_corpus_that_is_in_another(tmp_path: Path) -> None:

@@ -56,6 +56,11 @@ def judgements(reading: Reading, file: Path) -> Judgements:
                 f"{document} is judged {grade} for query {question}, but {first.grade} at "
                 f"{reading.where(first.place)}; keep one of the two lines",
             )
+    if not any(answer.grade > 0 for answers in found.values() for answer in answers.values()):
+        raise UserError(
+            f"{file}: judges no document as right (no grade above 0); copy it again, or leave its "
+            "queries out"
+        )
     return found
 
 
