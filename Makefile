@@ -14,7 +14,7 @@ DEMO := runs/demo
 # DeepSpeed compiles its CPU operators at first use: keep them with the environment
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 
-.PHONY: demo test test-all test-oldest test-slurm slurm-packages lint bench venv clean
+.PHONY: demo test test-all test-oldest test-slurm slurm-packages lint fuzz bench venv clean
 
 venv: $(READY)
 
@@ -77,6 +77,12 @@ slurm-packages:
 	  echo "== SLURM, from the system's packages"; \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qq -y \
 	    --no-install-recommends slurm-wlm munge iproute2 shellcheck >/dev/null; } || true; fi
+
+# FUZZ_SECONDS=60 SEED=1 ONLY=pairs,stores: a shorter one, that one again, some classes
+FUZZ_SECONDS ?= 600
+fuzz: $(READY)
+	@$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) --jobs $$(nproc) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/engine.py

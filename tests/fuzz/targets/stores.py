@@ -1,0 +1,47 @@
+"""A prepared store: what has checksums gives what was stored, or is refused."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from hybrid_dist.data import layout
+from hybrid_dist.data.build import build
+from hybrid_dist.data.reading import Reading
+from hybrid_dist.data.sources import SOURCES
+from hybrid_dist.data.store import Store
+from hybrid_dist.describe import describe
+from tests.fuzz.target import Target, Variants
+from tests.fuzz.targets.pairs import ROWS, json_lines, rows_of
+
+
+def _store(folder: Path) -> None:
+    """Through the product, without the token ids that need a tokenizer."""
+    more = [{"uid": f"v{n}", "lang": "en", "query": f"q{n}?", "passage": f"p{n}"} for n in range(7)]
+    source = folder / "a.jsonl"
+    source.write_bytes(json_lines(*ROWS, *more))
+    reading, store = Reading(), folder / "store"
+    pairs = SOURCES["pairs"].pairs
+    assert pairs is not None
+    with layout.replaced(store) as made:
+        checksums = layout.Checksums()
+        counts = build(pairs([str(source)], reading), reading, made, checksums)
+        about = {"source": "pairs", "paths": ["a.jsonl"], "options": {}, "languages": counts}
+        about |= {"evaluation": {}, "renamed": reading.named, "bad": [], "notes": []}
+        layout.write_manifest(made, about, checksums)
+    source.unlink()
+
+
+class Stores(Target):
+    name = "stores"
+    variants: ClassVar[Variants] = {"store": _store}
+
+    def act(self, variant: str, folder: Path, out: Path) -> Any:
+        store = Store.open([str(folder / "store")])
+        arrays = {name: np.asarray(value).tolist() for name, value in vars(store.index).items()}
+        return rows_of(store), arrays, store.fingerprint, describe(store)
+
+    def accepted(self, variant: str, folder: Path, value: Any, good: Any) -> str | None:
+        if repr(value) == repr(good):
+            return None
+        return f"a change went unnoticed\n{value!r}\nwas {good!r}"
