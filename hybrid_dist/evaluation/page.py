@@ -169,7 +169,7 @@ def _example(example: Mapping[str, Any]) -> str:
 
 def _found(passage: Mapping[str, Any]) -> str:
     tag = _tag(passage["language"], passage["right"])
-    score = f'<span class="note">{passage["score"]:.3f}</span>'
+    score = f'<span class="note">{tables.show(passage["score"])}</span>'
     return f'<li dir="auto">{tag}{html.escape(passage["text"])} {score}</li>'
 
 

@@ -127,6 +127,16 @@ def test_a_run_of_the_first_passages_has_no_rank_distance(tmp_path: Path) -> Non
     assert "rank distance -" in said[-2]
 
 
+def test_infinite_scores_rank_and_are_shown_as_none(tmp_path: Path) -> None:
+    task = task_of(1, 2)
+    asked, told = question_names(task), passage_names(task)
+    run = {name: {told[0]: np.inf, told[1]: -np.inf} for name in asked}
+    found = read_run(write_lines(tmp_path / "run", run), task)
+    report = evaluate_run(task, found, Ranks(), tmp_path / "out")
+    assert report["examples"]["best"][0]["found"][0]["score"] is None
+    assert '<span class="note">-</span>' in (tmp_path / "out" / "report.html").read_text("utf-8")
+
+
 def test_scores_that_vanish_are_told(tmp_path: Path) -> None:
     task = task_of(1)
     names = passage_names(task)
