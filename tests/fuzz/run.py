@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -132,14 +133,13 @@ def _all(asked: argparse.Namespace, names: Sequence[str], work: Path) -> int:
     end = time.time() + (asked.seconds or FOREVER)
     count = asked.count or FOREVER
     parts = shares(names, asked.jobs)
-    threads = [
-        threading.Thread(target=session.fuzz, args=(part, work / str(n), end, count))
-        for n, part in enumerate(parts)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(parts)) as pool:
+        begun = [
+            pool.submit(session.fuzz, part, work / str(n), end, count)
+            for n, part in enumerate(parts)
+        ]
+    for done in begun:
+        done.result()  # inputs that cannot be made end the run
     ran = ", ".join(f"{name} {session.cases[name]:,}" for name in names)
     print(f"{sum(session.cases.values()):,} cases: {ran}")
     for why, times in session.expected.most_common():
