@@ -14,6 +14,7 @@ from hybrid_dist.config import Model
 from hybrid_dist.data.token_cache import tokenizer_hash
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.encoder import Encoder
+from hybrid_dist.model.files import is_folder
 from hybrid_dist.model.loading import build, positions, read_config
 from hybrid_dist.model.packing import OLDEST_CARD, Packed
 from hybrid_dist.model.settings import Settings
@@ -42,11 +43,11 @@ class Retriever:
     def load(cls, name: str, device: torch.device, trust_remote_code: bool = False) -> "Retriever":
         """From a run folder, a saved model, or any folder or name that transformers loads."""
         folder = Path(name)
-        if (folder / "config.yaml").is_file():
+        if is_folder(name) and (folder / "config.yaml").is_file():
             if not (folder / "model").is_dir():
                 raise UserError(f"{name}: this run has no model/ yet; name one of its checkpoints/")
             folder = folder / "model"
-        where = str(folder) if folder.is_dir() else name
+        where = str(folder) if is_folder(str(folder)) else name
         model = Model(name_or_path=where, trust_remote_code=trust_remote_code)
         config = read_config(model)
         settings = Settings.load(where).within(positions(config))

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from hybrid_dist.config_file import from_yaml
 from hybrid_dist.errors import UserError
+from hybrid_dist.model.files import is_folder
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.retriever import Retriever
 from hybrid_dist.model.settings import Settings
@@ -20,7 +21,7 @@ from hybrid_dist.training.tensors import UnfitError, check, names_in, whole_shap
 
 
 def is_checkpoint(folder: Path) -> bool:
-    return (folder / MANIFEST).is_file()
+    return is_folder(str(folder)) and (folder / MANIFEST).is_file()
 
 
 def run_of(model: Path) -> Path:

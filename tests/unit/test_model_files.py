@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast, XLMRobertaConfig
 
 from hybrid_dist.config import Model
 from hybrid_dist.errors import UserError
+from hybrid_dist.evaluate import load_model
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.retriever import Retriever
 from hybrid_dist.model.saving import save
@@ -262,6 +263,12 @@ def test_the_folder_that_was_damaged_is_otherwise_whole(folder: Path) -> None:
     kept = load(folder).settings
     sentence_transformers()(folder)
     assert load(folder).settings["pooling"] == kept["pooling"] == "labse"
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "\udcff", "/dev/null", "no/such/folder/here"])
+def test_a_name_of_nothing_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=r"--model: .* is no folder or reachable model"):
+        load_model(name, torch.device("cpu"))
 
 
 class Thief:
