@@ -111,7 +111,7 @@ def own_code(name: str, trusted: bool) -> str:
             continue
     if not references:
         return ""
-    files = sorted(map(_code_file, references))
+    files = sorted(set(map(_code_file, references)))
     return (
         f"; it brings Python code of its own ({', '.join(files)}), which was not run: read it, and "
         f"if you trust it, {TRUST}"

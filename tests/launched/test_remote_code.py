@@ -101,7 +101,7 @@ def test_code_that_is_not_allowed_is_not_run_and_nobody_is_asked(evil: Case, com
     cure = "give --trust-remote-code" if flag else "set model.trust_remote_code: true"
     (line,) = [line for line in done.stderr.splitlines() if "error: " in line]
     assert f"error: {key}: {evil.model} is " in line
-    assert "evil.py" in line and line.endswith(f"if you trust it, {cure}")
+    assert line.count("evil.py") == 1 and line.endswith(f"if you trust it, {cure}")
 
 
 def test_code_of_a_type_that_transformers_knows_is_passed_over(case: Case) -> None:
