@@ -1,5 +1,6 @@
 """Vectors on disk: embedded once, safe block by block, and never another model's."""
 
+import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -135,6 +136,14 @@ def test_a_disk_that_fills_up_is_told_and_whole_blocks_stay(tmp_path: Path) -> N
         assert (found.questions(ALL) == rest._vectors).all()
         assert (found.passages(ALL) == -rest._vectors).all()
         assert 0 < rest.embedded < 70
+
+
+def test_writes_that_are_cut_short_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a signal, or Linux's limit of 2 GB a write, cuts them."""
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: pwrite(file, data[:1000], at))
+    embedder = Embedder()
+    right(cached(tmp_path, embedder), embedder)
 
 
 def test_nothing_is_written_through_a_mapping() -> None:
