@@ -1,6 +1,5 @@
 """What an evaluation found: its figures, its plots, and the value of every question."""
 
-import difflib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation import bias, certainty, examples, groups, metrics
 from hybrid_dist.evaluation.certainty import Resampled, interval
 from hybrid_dist.evaluation.metrics import METRICS, Scores
@@ -131,27 +129,6 @@ def _plots(task: Task, precision: Scores, measured: bias.Bias, top: TopK) -> Plo
 def figures(report: Mapping[str, Any]) -> dict[str, float | None]:
     """All figures of a report by their dotted names; None where the task has none."""
     return dict(_figures(report))
-
-
-def figure(report: Mapping[str, Any], name: str) -> float:
-    """The figure with a dotted name, as in `map.multilingual`."""
-    known = figures(report)
-    if name in known:
-        value = known[name]
-        if value is None:
-            why = _why(report, name)
-            raise UserError(f"figure {name!r}: task {report.get('task')} has none: {why}")
-        return value
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]!r}?" if close else "as in 'map.multilingual'"
-    raise UserError(f"figure {name!r}: the report of task {report.get('task')} has none; {hint}")
-
-
-def _why(report: Mapping[str, Any], name: str) -> str:
-    """Why a task has no such figure."""
-    reasons = report.get("left_out", {}).items()
-    told = (why for setting, why in reasons if setting in name.split("."))
-    return next(told, "it has one language only")
 
 
 def _counts(task: Task, pairs: np.ndarray) -> dict[str, Any]:
