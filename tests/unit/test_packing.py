@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.config import Model
@@ -247,3 +248,20 @@ def test_padding_for_attention_holds_a_place_for_each_token() -> None:
     assert inputs["real"].shape == (3, 16), "lengths are rounded up to 8"
     assert inputs["real"].flatten().nonzero().flatten().tolist() == inputs["at"].tolist()
     assert texts.for_attention(Attends.KERNEL)["longest"] == 64
+
+
+def test_padded_attention_is_one_call_a_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In fp32 on a GPU a call for each text would be mostly waiting for kernels to start."""
+    encoder, calls = encoder_of("bert", tmp_path), list[Tensor]()
+    attend = functional.scaled_dot_product_attention
+
+    def counted(query: Tensor, *more: Any, **options: Any) -> Tensor:
+        calls.append(query)
+        return attend(query, *more, **options)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
+    encoder.attends = Attends.PADDED
+    encoder(Packed.of(SIZES))
+    assert [tuple(query.shape[:3]) for query in calls] == [(len(SIZES), 4, 32)] * 2
