@@ -144,10 +144,8 @@ class _Contrastive(torch.autograd.Function):
             made = _walk_all(*given, rows, symmetric, with_gradients, seconds)
         found, gradients = made[0], made[1:]
         if with_gradients:
-            kinds = [part.dtype for part in given]
-            ctx.save_for_backward(
-                *(part.to(kind) for part, kind in zip(gradients, kinds, strict=True))
-            )
+            ctx.kinds = [part.dtype for part in given]
+            ctx.save_for_backward(*gradients)
         value = found.losses.sum() / rows.size
         similarities = torch.stack([found.right, found.wrong]) * temperature.to(value.dtype)
         told = (value, found.correct, found.losses, similarities, found.masked)
@@ -156,8 +154,10 @@ class _Contrastive(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        # fp16 takes the gradients only once they are scaled: before, small ones would be zero
         scaled = (part * upstream[0].to(part.dtype) for part in ctx.saved_tensors)
-        return (*scaled, None, None, None, None)
+        cast = (part.to(kind) for part, kind in zip(scaled, ctx.kinds, strict=True))
+        return (*cast, None, None, None, None)
 
 
 def _walk_all(

@@ -261,6 +261,21 @@ def test_half_precision_vectors_are_multiplied_in_fp32(dtype: torch.dtype) -> No
     assert gradients["queries"].dtype == dtype
 
 
+@pytest.mark.parametrize("scale", [2.0**16, 2.0**12])
+def test_gradients_of_fp16_vectors_are_scaled_before_they_are_fp16(scale: float) -> None:
+    """2**16, where loss scaling starts, is no fp16 number; most gradients are too small for one."""
+    given = [part.half().requires_grad_() for part in vectors(2000)[:2]]
+    exact = [part.detach().double().requires_grad_() for part in given]
+    for queries, passages in (given, exact):
+        temperature = torch.tensor([0.05], dtype=queries.dtype)
+        rows = Rows(0, (len(queries),), None)
+        (contrastive_loss(queries, passages, temperature, rows, False).loss * scale).backward()
+    for part, true in zip(given, exact, strict=True):
+        assert part.grad is not None
+        assert true.grad is not None
+        assert float((part.grad.double() - true.grad).norm() / true.grad.norm()) < 1e-3
+
+
 def as_rank(rank: int, meeting: str, results: str) -> None:
     """One process of a real group: every case in turn."""
     torch.set_num_threads(1)
