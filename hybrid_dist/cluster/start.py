@@ -14,6 +14,8 @@ from hybrid_dist.errors import LaunchError, UserError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from accelerate.utils import FullyShardedDataParallelPlugin
+    from torch.distributed.fsdp import MixedPrecisionPolicy
 
 PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -28,6 +30,7 @@ def start(
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
     use_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
     zero = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
+    sharded = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
     device_type = "cuda" if torch.cuda.is_available() and not use_cpu else "cpu"
     _check_device(precision, device_type)
     _check_launcher(device_type, gpus_wanted=launched and not (use_cpu or zero))
@@ -51,6 +54,7 @@ def start(
     accelerator = Accelerator(
         cpu=device_type == "cpu" and not zero,  # with it Accelerate would drop DeepSpeed
         mixed_precision=PRECISION[precision],
+        fsdp_plugin=fsdp2_plugin(precision) if sharded else None,
         kwargs_handlers=handlers,
     )
     check_launch(os.environ, accelerator.num_processes)
@@ -72,6 +76,39 @@ def strategy(accelerator: "Accelerator") -> str:
         stage = accelerator.state.deepspeed_plugin.zero_stage
         return f"zero{stage}"
     return {"NO": "single", "FSDP": "fsdp"}.get(kind, "ddp")
+
+
+def fsdp2_plugin(precision: str) -> "FullyShardedDataParallelPlugin":
+    """FSDP2 as the launcher file has it, but for what would make its updates wrong."""
+    if os.environ.get("FSDP_VERSION", "1") != "2":
+        raise LaunchError(
+            "this launcher file asks for the first version of FSDP, whose weights are not kept by "
+            "parameter; write `fsdp_version: 2` in its fsdp_config, or use launchers/fsdp2.yaml"
+        )
+    if os.environ.get("FSDP_ACTIVATION_CHECKPOINTING", "false").lower() == "true":
+        raise LaunchError(
+            "fsdp_activation_checkpointing in this launcher file: accelerate would recompute "
+            "layers with other dropout masks, and gradients would be wrong; remove it and set "
+            "train.gradient_checkpointing"
+        )
+    from accelerate.utils import FullyShardedDataParallelPlugin
+
+    return FullyShardedDataParallelPlugin(
+        mixed_precision_policy=fsdp2_precision(precision),
+        cpu_ram_efficient_loading=False,  # every rank has built the whole model already
+    )
+
+
+def fsdp2_precision(precision: str) -> "MixedPrecisionPolicy":
+    """Low precision for weights and layers only.
+
+    Accelerate's own policy also casts gradients before they are summed over ranks, and the vectors
+    and the temperature before they reach the loss.
+    """
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    low = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    return MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
 
 
 def _check_device(precision: str, device_type: str) -> None:

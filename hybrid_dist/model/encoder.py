@@ -1,6 +1,7 @@
 """A bi-encoder with shared weights: a Hugging Face encoder, pooled and normalised."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,10 @@ class Chunk:
 
     def to(self, device: torch.device) -> "Chunk":
         return Chunk(self.queries.to(device), self.candidates.to(device))
+
+
+Encoded = tuple[Tensor, Tensor]
+"""Vectors of a chunk: of its queries and of its candidates."""
 
 
 class Encoder(nn.Module):
@@ -128,18 +133,29 @@ def _wide(numbers: Tensor) -> Tensor:
     return numbers if numbers.dtype == torch.float64 else numbers.float()
 
 
-class BiEncoder(nn.Module):
-    """The trained module: all chunks of a rank's rows go through one forward."""
+class Temperature(nn.Module):
+    """A learned temperature: a module, so that FSDP2 can keep it in fp32 beside bf16 weights."""
 
     LOWEST, HIGHEST = LEARNED_TEMPERATURE
 
+    def __init__(self, start: float) -> None:
+        super().__init__()
+        self.log = nn.Parameter(torch.tensor([start]).log())
+
+    def forward(self) -> Tensor:
+        free = _wide(self.log).exp()
+        bounded = free.clamp(self.LOWEST, self.HIGHEST)
+        return free + (bounded - free).detach()  # a bound holds the value, not the gradient
+
+
+class BiEncoder(nn.Module):
+    """The trained module: all chunks of a rank's rows go through one forward."""
+
     def __init__(self, encoder: Encoder, temperature: float, learn_temperature: bool) -> None:
         super().__init__()
-        self.encoder, self._temperature = encoder, temperature
+        self.encoder, self._fixed_temperature = encoder, temperature
         self._no_split_modules = _layers(encoder.backbone)  # what FSDP2 shards by
-        self.log_temperature = (
-            nn.Parameter(torch.tensor([temperature]).log()) if learn_temperature else None
-        )
+        self.temperature = Temperature(temperature) if learn_temperature else None
 
     def forward(self, chunks: Sequence[Chunk]) -> tuple[Tensor, Tensor, Tensor]:
         """Vectors of questions, of candidates (all passages, then all hard negatives), in the order
@@ -148,47 +164,72 @@ class BiEncoder(nn.Module):
         Several chunks are encoded under activation checkpointing, one after the other in this one
         forward: memory of one chunk, and to DDP, FSDP and ZeRO an ordinary step.
         """
-        if len(chunks) == 1:
-            encoded = [self._encode(chunks[0])]
-        elif self.encoder.padded_because is not None:
-            encoded = [checkpoint(self._encode, chunk, use_reentrant=False) for chunk in chunks]
-        else:
-            encoded = self._encode_all(chunks)
+        with _no_autocast_cache():
+            if len(chunks) == 1:
+                encoded = [self._encode(chunks[0])]
+            elif self.encoder.padded_because is not None:
+                encoded = [_checkpointed(self._encode, chunk) for chunk in chunks]
+            else:
+                encoded = self._encode_all(chunks)
         queries = torch.cat([part for part, _ in encoded])
-        return queries, _candidates(encoded), self._temperature_of(queries)
+        if self.temperature is not None:
+            return queries, _candidates(encoded), self.temperature()
+        return queries, _candidates(encoded), queries.new_full((1,), self._fixed_temperature)
 
-    def _encode_all(self, chunks: Sequence[Chunk]) -> list[tuple[Tensor, Tensor]]:
+    def _encode_all(self, chunks: Sequence[Chunk]) -> list[Encoded]:
         """Look words up once for all chunks: the gradient of the table is as large as the
         vocabulary, and would else be made anew for each."""
         parts = [part.ids for chunk in chunks for part in (chunk.queries, chunk.candidates)]
         used, places = torch.cat(parts).unique(return_inverse=True)
-        table = self.encoder.embed_words(used)
+        found = self.encoder.embed_words(used)
+        kind = found.dtype
+
+        def encode(chunk: Chunk, table: Tensor, at: Tensor) -> Encoded:
+            return self._encode(chunk, table.index_select(0, at).to(kind))
+
+        table = _wide(found)  # a frequent word's gradients are summed in it: never in bf16
         sizes = [len(chunk.queries.ids) + len(chunk.candidates.ids) for chunk in chunks]
         return [
-            checkpoint(self._encode, chunk, table, at, use_reentrant=False)
+            _checkpointed(encode, chunk, table, at)
             for chunk, at in zip(chunks, places.split(sizes), strict=True)
         ]
 
-    def _encode(
-        self, chunk: Chunk, table: Tensor | None = None, at: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Vectors of a chunk; its words stand at `at` in `table`, where that was looked up."""
-        if self.encoder.padded_because is not None:  # questions are shorter: they pad less alone
+    def _encode(self, chunk: Chunk, words: Tensor | None = None) -> Encoded:
+        """Vectors of a chunk; `words` are its word embeddings, where they were looked up."""
+        if self.encoder.padded_because is not None:  # queries are shorter: they pad less alone
             return self.encoder(chunk.queries), self.encoder(chunk.candidates)
-        words = None if table is None or at is None else table.index_select(0, at)
         vectors = self.encoder(chunk.queries.joined(chunk.candidates), words)
         queries = len(chunk.queries.sizes)
         return vectors[:queries], vectors[queries:]
 
-    def _temperature_of(self, queries: Tensor) -> Tensor:
-        if self.log_temperature is None:
-            return queries.new_full((1,), self._temperature)
-        free = self.log_temperature.float().exp()
-        held = free.clamp(self.LOWEST, self.HIGHEST)
-        return free + (held - free).detach()  # a bound stops the value, not the way back
+
+def _checkpointed(encode: Callable[..., Encoded], chunk: Chunk, *tensors: Tensor) -> Encoded:
+    """`encode(chunk, *tensors)` without its activations, which the backward pass computes again.
+
+    torch saves the random state only of devices that a tensor among the arguments is on, and does
+    not look into a Chunk: without the ids, dropout on a GPU would draw other masks the second time.
+    """
+    return checkpoint(
+        lambda _, *given: encode(chunk, *given), chunk.queries.ids, *tensors, use_reentrant=False
+    )
 
 
-def _candidates(encoded: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+@contextmanager
+def _no_autocast_cache() -> Iterator[None]:
+    """Have autocast cast a weight at each use, in checkpoints' recomputation too.
+
+    Its cache would give all chunks one bf16 copy of each weight, and autograd would sum the
+    gradients of the chunks in bf16 before it casts them to fp32.
+    """
+    cached = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(cached)
+
+
+def _candidates(encoded: Sequence[Encoded]) -> Tensor:
     """The passages of all chunks, as many as their questions, then their hard negatives."""
     passages = [candidates[: len(queries)] for queries, candidates in encoded]
     negatives = [candidates[len(queries) :] for queries, candidates in encoded]

@@ -6,14 +6,26 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.config import Config
 from hybrid_dist.loss.contrastive import LossParts, contrastive_loss
+from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.training.feed import Feed, Work
 from hybrid_dist.training.optimizer import learning_rate
+
+
+def keep_temperature_exact(model: BiEncoder, optimizer: torch.optim.Optimizer) -> None:
+    """Have FSDP2 keep a learned temperature in fp32: sharded by itself, before the rest of the
+    model is with a policy of mixed precision."""
+    if model.temperature is None:
+        return
+    plain = model.temperature.log
+    fully_shard(model.temperature)
+    for group in optimizer.param_groups:
+        group["params"] = [model.temperature.log if p is plain else p for p in group["params"]]
 
 
 def keep_gathered(model: nn.Module) -> list[FSDPModule]:
@@ -23,6 +35,13 @@ def keep_gathered(model: nn.Module) -> list[FSDPModule]:
         module.set_reshard_after_forward(False, recurse=False)
         module.set_reshard_after_backward(False, recurse=False)
     return sharded
+
+
+def sum_gradients_in_fp32(model: nn.Module) -> None:
+    """Have autograd sum the gradients that chunks give to a bf16 or fp16 weight in fp32."""
+    for weights in model.parameters():
+        if weights.dtype in (torch.bfloat16, torch.float16):
+            weights.grad_dtype = torch.float32
 
 
 @dataclass(frozen=True)
@@ -47,9 +66,11 @@ class Updater:
         config: Config,
         accelerator: Any,
         ranks: Ranks,
-        model: nn.Module,
+        model: BiEncoder,
         optimizer: torch.optim.Optimizer,
     ) -> None:
+        if accelerator.is_fsdp2:
+            keep_temperature_exact(model, optimizer)
         self._config, self._accelerator, self._ranks = config, accelerator, ranks
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self._sharded = keep_gathered(self.model)
@@ -61,6 +82,8 @@ class Updater:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         parts, temperature = self._loss(work)
+        if self._sharded:  # its weights are whole, and in low precision, from the forward pass on
+            sum_gradients_in_fp32(self.model)
         self._accelerator.backward(parts.loss)  # DeepSpeed clips and updates, or skips, here too
         self._reshard()
         norm = self._accelerator.clip_grad_norm_(

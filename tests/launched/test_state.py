@@ -17,7 +17,6 @@ SHARDED = str(Path(__file__).with_name("scripts") / "sharded_state.py")
 
 
 def test_fsdp2s_state_goes_on_sharded_and_whole(tmp_path: Path) -> None:
-    """PyTorch's own fully_shard: Accelerate offers it on GPUs only."""
     (tmp_path / "state").mkdir()
     done = succeed(run([*TORCHRUN, "2", SHARDED, str(tmp_path / "state")]))
     found = re.findall(r"RESULT (\w+) (\S+) on rank", done.output)

@@ -43,19 +43,22 @@ def assert_equal_updates(found: dict[str, dict[str, Any]], names: tuple[str, ...
         assert result["masked"] > 0, "the batches held no false negatives to mask"
 
 
-def assert_collectives(found: dict[str, dict[str, Any]], for_temperature: int = 0) -> None:
+def assert_collectives(
+    found: dict[str, dict[str, Any]], gathers_temperature: int = 0, scatters_temperature: int = 0
+) -> None:
     """One gather and one reduce-scatter a direction of the loss; none more for chunks.
 
-    `for_temperature`: gathers of the strategy's own for a parameter that stands alone.
+    A learned temperature is a parameter that stands alone: some strategies gather it and scatter
+    its gradient by itself.
     """
     plain = found["plain"]["collectives"]
     gathers, scatters = plain["allgather_base"], plain["reduce_scatter_base"]
     for name, result in found.items():
         symmetric = 1 if name in ("symmetric", "all") else 0
-        learned = for_temperature if "temperature_error" in result else 0
+        learned = "temperature_error" in result
         assert result["collectives"] == plain | {
-            "allgather_base": gathers + symmetric + learned,
-            "reduce_scatter_base": scatters + symmetric,
+            "allgather_base": gathers + symmetric + learned * gathers_temperature,
+            "reduce_scatter_base": scatters + symmetric + learned * scatters_temperature,
         }, name
     chunks = {name: result["chunks"] for name, result in found.items()}
     assert chunks["plain"] == 1
@@ -90,12 +93,11 @@ def test_ddp_updates_equal_one_process(processes: int, names: tuple[str, ...], t
 def test_zero_updates_equal_one_process(launcher: str, names: tuple[str, ...], toy: Path) -> None:
     found = results(launch(launcher, 2, [SCRIPT, str(toy), *names]))
     assert_equal_updates(found, names)
-    assert_collectives(found, for_temperature=1 if launcher == "zero3" else 0)
+    assert_collectives(found, gathers_temperature=1 if launcher == "zero3" else 0)
 
 
 @pytest.mark.parametrize("names", [FEW, pytest.param(NAMES, marks=pytest.mark.long)])
 def test_fsdp2_updates_equal_one_process(names: tuple[str, ...], toy: Path) -> None:
-    """PyTorch's own fully_shard: Accelerate offers it on GPUs only (tests/gpu)."""
     found = results(run([*TORCHRUN, "2", SCRIPT, str(toy), *names]))
     assert_equal_updates(found, names)
-    assert_collectives(found)
+    assert_collectives(found, gathers_temperature=1, scatters_temperature=1)

@@ -230,11 +230,12 @@ def test_a_tokenizer_larger_than_the_models_vocabulary_is_refused(folder: Path) 
 @pytest.mark.parametrize("start", [-9.0, 0.5])  # exp of them is below and above the bounds
 def test_a_learned_temperature_comes_back_from_its_bounds(folder: Path, start: float) -> None:
     module = BiEncoder(built(model(folder)), 0.05, learn_temperature=True)
-    assert module.log_temperature is not None
+    learned = module.temperature
+    assert learned is not None
     with torch.no_grad():
-        module.log_temperature.fill_(start)
+        learned.log.fill_(start)
     temperature = module(in_chunks(tokens(model(folder)), []))[2]
-    assert module.LOWEST <= temperature.item() <= module.HIGHEST
+    assert learned.LOWEST <= temperature.item() <= learned.HIGHEST
     temperature.sum().backward()
-    assert module.log_temperature.grad is not None
-    assert module.log_temperature.grad.item() > 0
+    assert learned.log.grad is not None
+    assert learned.log.grad.item() > 0

@@ -1,53 +1,41 @@
-"""FSDP2 on CPUs: PyTorch's fully_shard itself, where Accelerate's way to it is closed."""
+"""FSDP2 on CPUs, through Accelerate's own code.
+
+Accelerate picks FSDP2 for GPUs only; told that it has, it shards a model on gloo just as well.
+"""
 
 import os
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
 
 from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.cluster.start import PRECISION, fsdp2_plugin
+
+LAUNCHER = {  # what accelerate launch makes of launchers/fsdp2.yaml
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_RESHARD_AFTER_FORWARD": "false",
+    "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
+}
 
 
-class FullySharded:
-    """What the updater asks of an accelerator, with a model sharded as Accelerate shards it."""
+def start_fsdp2(precision: str = "fp32") -> tuple[Any, Ranks]:
+    """An Accelerator that shards by the plugin of the product, under torchrun."""
+    from accelerate import Accelerator
+    from accelerate.state import PartialState
+    from accelerate.utils import DistributedType
 
-    scaler = None
-
-    @classmethod
-    def start(cls) -> tuple["FullySharded", Ranks]:
-        torch.set_num_threads(1)
-        dist.init_process_group("gloo")
-        return cls(), Ranks(int(os.environ["RANK"]), dist.get_world_size())
-
-    def prepare(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Any, Any]:
-        mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-        old = dict(model.named_parameters())
-        for module in model.modules():
-            if type(module).__name__ in model._no_split_modules:  # type: ignore[operator]
-                fully_shard(module, mesh=mesh)
-        fully_shard(model, mesh=mesh)
-        new = {old[name]: parameter for name, parameter in model.named_parameters()}
-        for group in optimizer.param_groups:
-            group["params"] = [new[parameter] for parameter in group["params"]]
-        return model, optimizer
-
-    def backward(self, loss: Tensor) -> None:
-        loss.backward()
-
-    def clip_grad_norm_(self, parameters: Any, most: float) -> Tensor:
-        return torch.nn.utils.clip_grad_norm_(parameters, most)
-
-    def unwrap_model(self, model: nn.Module) -> nn.Module:
-        return model
-
-    def free_memory(self) -> None:
-        """Nothing is kept from one model to the next."""
-
-    def get_state_dict(self, model: nn.Module) -> dict[str, Any]:
-        whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        return get_model_state_dict(model, options=whole)
+    torch.set_num_threads(1)
+    os.environ |= LAUNCHER
+    dist.init_process_group("gloo")
+    plugin = fsdp2_plugin(precision)
+    accelerator = Accelerator(cpu=True, mixed_precision=PRECISION[precision], fsdp_plugin=plugin)
+    if precision != "fp32":
+        plugin.set_mixed_precision(PRECISION[precision])  # as on a GPU
+    PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+    accelerator.state.distributed_type = DistributedType.FSDP
+    accelerator.state.fsdp_plugin = plugin
+    if precision == "fp16":
+        accelerator.scaler = torch.amp.GradScaler("cpu")
+    return accelerator, Ranks(int(os.environ["RANK"]), dist.get_world_size())

@@ -16,7 +16,7 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.training.state import TrainingState
 
 sys.path.append(str(Path(__file__).parent))
-from fully_sharded import FullySharded
+from fully_sharded import start_fsdp2
 
 
 class Block(nn.Module):
@@ -60,7 +60,7 @@ def trained(model: Any, optimizer: Any, steps: range) -> dict[str, Tensor]:
 
 
 def main(folder: Path) -> None:
-    accelerator, ranks = FullySharded.start()
+    accelerator, ranks = start_fsdp2()
     sharded = made(1, accelerator)
     trained(*sharded, range(3))
     state = TrainingState(accelerator, ranks, *sharded, "fsdp")

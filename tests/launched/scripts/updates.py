@@ -36,7 +36,7 @@ from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.update import Updater
 
 sys.path.append(str(Path(__file__).parent))
-from fully_sharded import FullySharded
+from fully_sharded import start_fsdp2
 
 SIZE, STEPS = 25, 3  # 25 rows: ranks differ by one
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -151,8 +151,8 @@ class Case:
             encode = self._replayed if self.dropout else self._together
             vectors = encode(model, step, world)
             temperature = torch.tensor(self.config.loss.temperature)
-            if model.log_temperature is not None:
-                temperature = model.log_temperature.exp()
+            if model.temperature is not None:
+                temperature = model.temperature.log.exp()
             loss = self.loss(vectors, temperature, step)
             loss.backward()
             optimizer.step()
@@ -270,7 +270,7 @@ def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None
         "collectives": dict(calls),
     }
     if case.config.loss.learn_temperature:
-        of = [{"log_temperature": part["log_temperature"]} for part in (weights[0], wanted[0])]
+        of = [{"temperature.log": part["temperature.log"]} for part in (weights[0], wanted[0])]
         told["temperature_error"] = apart(*of, initial)
     return told
 
@@ -303,8 +303,8 @@ def main() -> None:
         if strategy(accelerator) == "zero3":  # else so small a model is not dealt at all
             terms = accelerator.state.deepspeed_plugin.deepspeed_config
             terms["zero_optimization"]["stage3_param_persistence_threshold"] = 0
-    else:  # torchrun: FSDP2, which Accelerate does not offer on CPUs
-        accelerator, ranks = FullySharded.start()
+    else:  # torchrun: FSDP2
+        accelerator, ranks = start_fsdp2()
     if ranks.world != int(os.environ["WORLD_SIZE"]):
         raise SystemExit(f"{ranks.world} ranks")
     pairs = ranks.from_first(str(pairs_with_shared_passages(toy)))

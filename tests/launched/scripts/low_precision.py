@@ -1,0 +1,103 @@
+"""What low precision costs under a strategy: one process in float64 is the judge.
+
+A step of SGD on the fp32 weights tells the gradient. Prints one line of JSON for each number of
+chunks, from the first rank. Under accelerate the strategy is the launcher file's, under torchrun it
+is FSDP2.
+
+  low_precision.py TOY PRECISION NAMES...
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+sys.path.append(str(Path(__file__).parent))
+import updates
+from fully_sharded import start_fsdp2
+
+from hybrid_dist.cluster.ranks import Ranks, leave
+from hybrid_dist.cluster.start import start, strategy
+from hybrid_dist.model.encoder import BiEncoder
+from hybrid_dist.training.state import WEIGHTS, TrainingState
+from hybrid_dist.training.update import Updater
+
+updates.SIZE = 60
+updates.OPTIONS["a row a chunk"] = {"chunks": updates.SIZE}
+LARGE = 0.15
+"""Standard deviation of weights, so that vectors of texts are far apart."""
+
+
+class Case(updates.Case):
+    def model(self) -> BiEncoder:
+        model = super().model()
+        torch.manual_seed(1)
+        for name, weights in model.named_parameters():
+            if name.endswith("weight") and weights.ndim == 2:
+                torch.nn.init.normal_(weights, std=LARGE)
+        return model
+
+
+def measure(case: Case, accelerator: Any, ranks: Ranks, kind: str) -> dict[str, Any] | None:
+    model = case.model()
+    initial = {name: part.detach().clone() for name, part in model.named_parameters()}
+    updater = Updater(
+        case.config, accelerator, ranks, model, torch.optim.SGD(model.parameters(), 0.1)
+    )
+    dtypes: list[str] = []
+
+    def note(module: Any, args: Any, outputs: tuple[Tensor, ...]) -> None:
+        dtypes.extend(str(part.dtype).removeprefix("torch.") for part in outputs)
+
+    updater.model.register_forward_hook(note)
+    work = next(case.feed(ranks).steps(0, 1))
+    result = updater.update(work)
+    state = TrainingState(accelerator, ranks, updater.model, updater.optimizer, kind)
+    weights = {}
+    for name, part in state._parameters.items():
+        whole = state._keeper.get(WEIGHTS, part)
+        assert whole is not None
+        weights[name] = whole.detach().float().cpu()
+    if not ranks.is_first:
+        return None
+    _, wanted = case.judged(ranks.world)
+    matrices = {
+        name: wanted[0][name]
+        for name, part in initial.items()
+        if ".layer." in name and part.ndim == 2
+    }
+    return {
+        "options": case.name,
+        "chunks": len(work.chunks),
+        "gradient_error": updates.apart(weights, wanted[0], initial),
+        "matrix_error": updates.apart(weights, matrices, initial),
+        "temperature": result.temperature.item(),
+        "dtypes": dtypes,
+    }
+
+
+def main() -> None:
+    toy, precision, *names = sys.argv[1:]
+    accelerator: Any
+    if "ACCELERATE_MIXED_PRECISION" in os.environ:
+        accelerator, ranks = start(precision)
+        kind = strategy(accelerator)
+    else:
+        accelerator, ranks = start_fsdp2(precision)
+        kind = "fsdp"
+    pairs = ranks.from_first(str(updates.pairs_with_shared_passages(Path(toy))))
+    updates.STEPS = 1
+    for name in names:
+        found = measure(Case(Path(toy), name, pairs, ranks.world), accelerator, ranks, kind)
+        accelerator.free_memory()
+        if found is not None:
+            print("RESULT " + json.dumps(found), flush=True)
+    leave()
+
+
+if __name__ == "__main__":
+    main()

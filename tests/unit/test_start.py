@@ -1,0 +1,82 @@
+"""How processes come together: what FSDP2 is told, whatever the launcher file says."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from hybrid_dist.cluster.start import fsdp2_plugin, start
+from hybrid_dist.errors import LaunchError
+
+LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
+FSDP2 = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
+LAUNCHERS = {
+    "ours": {
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_RESHARD_AFTER_FORWARD": "false",
+    },
+    "accelerate's defaults": {"FSDP_CPU_RAM_EFFICIENT_LOADING": "true"},
+    "with a precision of its own": {"ACCELERATE_MIXED_PRECISION": "fp16"},
+}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name, value in FSDP2.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FSDP_CPU_RAM_EFFICIENT_LOADING", "false")  # the plugin sets it
+    return monkeypatch
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_fsdp2_sums_gradients_in_fp32_and_leaves_outputs_alone(
+    precision: str, launcher: str, environment: pytest.MonkeyPatch
+) -> None:
+    for name, value in LAUNCHERS[launcher].items():
+        environment.setenv(name, value)
+    plugin: Any = fsdp2_plugin(precision)
+    if precision != "fp32":
+        plugin.set_mixed_precision(precision)  # as Accelerate does when it starts
+    policy = plugin.mixed_precision_policy
+    assert policy.param_dtype == LOW.get(precision)
+    assert policy.reduce_dtype == torch.float32
+    assert policy.output_dtype is None
+    assert plugin.fsdp_version == 2
+    assert not plugin.cpu_ram_efficient_loading
+
+
+def test_start_hands_the_plugin_to_accelerate(environment: pytest.MonkeyPatch) -> None:
+    class Given(Exception):
+        """What Accelerate was asked for."""
+
+    def accelerator(**given: Any) -> None:
+        raise Given(given)
+
+    environment.setattr("accelerate.Accelerator", accelerator)
+    environment.setattr(torch.cuda, "is_available", lambda: True)
+    environment.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(Given) as given:
+        start("bf16")
+    policy = given.value.args[0]["fsdp_plugin"].mixed_precision_policy
+    assert (policy.param_dtype, policy.reduce_dtype) == (torch.bfloat16, torch.float32)
+    environment.delenv("ACCELERATE_USE_FSDP")
+    with pytest.raises(Given) as given:
+        start("bf16")
+    assert given.value.args[0]["fsdp_plugin"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("FSDP_VERSION", "1", "fsdp_version: 2"),
+        ("FSDP_VERSION", "", "fsdp_version: 2"),
+        ("FSDP_ACTIVATION_CHECKPOINTING", "True", "train.gradient_checkpointing"),
+    ],
+)
+def test_launcher_files_whose_updates_would_be_wrong_are_refused(
+    name: str, value: str, message: str, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv(name, value)
+    with pytest.raises(LaunchError, match=message):
+        fsdp2_plugin("bf16")
