@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from hybrid_dist.data.blocks import is_there
 from hybrid_dist.data.threads import CORES
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import (
@@ -43,6 +44,8 @@ CURE = "copy the store again, or prepare it again"
 
 def is_store(path: Path) -> bool:
     """Whether a folder is one, perhaps a damaged one: other folders have a manifest too."""
+    if not is_there(str(path)):
+        return False
     try:
         if f'"{KIND}"' in (path / MANIFEST).read_text("utf-8", "replace"):
             return True

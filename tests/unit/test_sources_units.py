@@ -145,7 +145,7 @@ def test_a_bad_unit_is_named(units: Path, record: dict[str, object], message: st
     ("change", "told"),
     [
         ({"code": [1]}, "expected a text or a list of texts as 'code', found [1]"),
-        ({"text": [], "code": [""]}, "expected a passage in text, code, found empty lists"),
+        ({"text": [], "code": [""]}, "expected a passage in text, code, found none"),
     ],
 )
 def test_a_bad_passage_is_named(units: Path, change: dict[str, object], told: str) -> None:

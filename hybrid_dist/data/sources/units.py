@@ -181,7 +181,7 @@ class _Line:
         lang = self.reading.language(text(record, "lang"))
         told = "\n".join(_lines(record, field) for field in self.fields)
         if not told.strip():
-            raise Bad(f"expected a passage in {', '.join(self.fields)}, found empty lists")
+            raise Bad(f"expected a passage in {', '.join(self.fields)}, found none")
         return Text(key(record, "_id"), lang, told)
 
 
