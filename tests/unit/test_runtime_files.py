@@ -213,6 +213,12 @@ def test_bytes_needed_are_told_as_more_than_were_written(tmp_path: Path) -> None
         check_room(place / "new", 65_536)
 
 
+def test_a_used_up_quota_is_told(tmp_path: Path) -> None:
+    told = r"\(about 9 bytes needed; your quota there is used up\)"
+    with pytest.raises(DiskError, match=told), writing(tmp_path, needed=9):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+
 def test_folders_above_go_with_what_failed(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     with pytest.raises(RuntimeError), made_parents(tmp_path / "mine/new/newer/file"):

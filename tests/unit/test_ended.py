@@ -80,7 +80,7 @@ def test_an_evaluation_that_is_ended_keeps_whole_blocks_and_no_draft(
     program = (
         "import sys, time; from hybrid_dist import cli; from hybrid_dist.evaluation import cache\n"
         "cache.BLOCK = 8; write = cache._Part.write\n"
-        "def slowly(*words): write(*words); print('block', flush=True); time.sleep(0.1)\n"
+        "def slowly(*words): write(*words); print('block', flush=True); time.sleep(0.05)\n"
         "cache._Part.write = slowly; cli.main()"
     )
     from transformers import AutoConfig, AutoModel
@@ -104,7 +104,7 @@ def test_an_evaluation_that_is_ended_keeps_whole_blocks_and_no_draft(
     assert [*tmp_path.rglob("*.part")] == []
     assert [*(tmp_path / "cache").rglob("*.blocks/*")] != []
     assert not (tmp_path / "results").exists()
-    again = run([*COMMAND, *words])
+    again = run([sys.executable, "-c", program, *words])
     assert again.code == 0, again.output
     assert "toy: 0 of 160 questions" not in again.output
 
