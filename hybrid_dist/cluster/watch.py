@@ -22,6 +22,8 @@ from hybrid_dist.cluster.ranks import Ranks
 
 SECONDS_BETWEEN_LOOKS = 0.25
 LOOKS_BETWEEN_WORDS = 20
+SILENCE = 10.0
+"""Seconds without a report that a busy machine may cause."""
 UNREACHABLE = "rank 0 cannot be reached: its process or its node is gone or frozen"
 PACKAGE, TORCH = Path(__file__).parents[1], Path(torch.__file__).parent
 COLLECTIVES = (PACKAGE / "cluster" / "ranks.py",)
@@ -170,7 +172,7 @@ class Watch:
 def at_fault(found: Mapping[int, Standing], own: int, seconds: float) -> tuple[list[int], str]:
     """The ranks for which rank `own` waits in vain; none where the one it waits for is at work."""
     others = {rank: said for rank, said in found.items() if rank != own}
-    frozen = [rank for rank, said in others.items() if said.silent > seconds / 3]
+    frozen = [rank for rank, said in others.items() if said.silent > max(SILENCE, seconds / 3)]
     if frozen:
         return frozen, "does not answer"
     busy = {rank: said for rank, said in others.items() if not said.waits}

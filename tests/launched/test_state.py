@@ -67,7 +67,8 @@ def test_a_crafted_checkpoint_is_refused_by_all_ranks(
 
 @pytest.mark.long
 def test_another_metric_starts_the_selection_anew(toy: Path, tmp_path: Path) -> None:
-    changed = {"optim__schedule": "constant", "eval__every": "2", "eval__tasks": f"toy:{toy}"}
+    changed = {"optim__schedule": "constant", "checkpoint__every": "2"}
+    changed |= {"eval__every": "2", "eval__tasks": f"toy:{toy}"}
     succeed(train(options(toy, tmp_path, "run", **changed, train__steps="4")))
     changed["eval__metric"] = "bias.rank_distance.mean"
     done = succeed(train(options(toy, tmp_path, "run", **changed, train__steps="6")))
