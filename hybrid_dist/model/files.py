@@ -12,6 +12,9 @@ from hybrid_dist.runtime.files import read_json as read_json_file
 KEY, TRUST = "model.name_or_path", "set model.trust_remote_code: true"
 """Where messages say a model was named, and how its code is allowed: those of a run's config."""
 
+LONGEST = 300
+"""Letters of a library's own message that are shown."""
+
 
 @contextmanager
 def in_words_of(flag: str) -> Iterator[None]:
@@ -77,6 +80,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, UnpicklingError):  # its own text would have people load it unsafely
         return "damaged, or a pickle that holds more than weights"
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    line = line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."  # it may quote the file
     if line and isinstance(error, UserError | OSError | ValueError | RuntimeError):
         return line
     return f"{type(error).__name__}: {line}" if line else type(error).__name__

@@ -100,12 +100,14 @@ class Retriever:
         return vectors
 
     def _check(self, texts: Sequence[str], vectors: np.ndarray) -> None:
-        broken = np.flatnonzero(~np.isfinite(vectors).all(1))
+        """Refuse vectors that are not of length 1: NaN, or zero where their norm overflowed."""
+        lengths = np.linalg.norm(vectors, axis=1)
+        broken = np.flatnonzero(~(np.abs(lengths - 1) < 0.1))
         if len(broken):
             first = "; ".join(repr(texts[i][:60]) for i in broken[:3])
             raise UserError(
                 f"{self.name}: its vectors of {len(broken)} of {len(texts)} texts are not finite "
-                f"numbers (first: {first}); its weights are broken, or overflow in "
+                f"numbers of length 1 (first: {first}); its weights are broken, or overflow in "
                 f"{self.settings['arithmetic']}"
             )
 

@@ -5,7 +5,7 @@ import re
 CONTROL = r"letters that steer a terminal"
 NUMPY = r"(TokenError|EOFError|AttributeError|OverflowError|TypeError|BadZipFile|ValueError) in "
 
-EXPECTED: tuple[tuple[str, str, str], ...] = (("models", r"", "damaged model folders"),)
+EXPECTED: tuple[tuple[str, str, str], ...] = ()
 """Class, pattern of what happened, and what it is."""
 
 

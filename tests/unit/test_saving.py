@@ -202,10 +202,14 @@ def test_other_pooling_is_refused(
         Retriever.load(str(tmp_path / "model"), CPU)
 
 
-def test_vectors_that_are_not_finite_are_refused(config_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [float("nan"), 1e30], ids=["nan", "a norm that overflows"])
+def test_vectors_without_a_length_of_1_are_refused(
+    value: float, config_folder: Path, tmp_path: Path
+) -> None:
     encoder, _ = saved(config_folder, tmp_path / "model", "mean")
     state = encoder.backbone.state_dict()
-    state["encoder.layer.0.output.dense.bias"][0] = float("nan")
+    last = max(name for name in state if name.endswith("output.LayerNorm.bias"))
+    state[last][0] = value
     encoder.backbone.save_pretrained(tmp_path / "model", state_dict=state)
     retriever = Retriever.load(str(tmp_path / "model"), CPU)
     with pytest.raises(UserError, match=r"vectors of 2 of 2 texts are not finite.*first: 'bo'; "):
