@@ -38,7 +38,8 @@ def keep_gathered(model: nn.Module) -> list[FSDPModule]:
 
 
 def sum_gradients_in_fp32(model: nn.Module) -> None:
-    """Have autograd sum the gradients that chunks give to a bf16 or fp16 weight in fp32."""
+    """Have autograd sum in fp32 what chunks give to the gradient of a weight that is bf16 or fp16,
+    as all are under FSDP2 and ZeRO."""
     for weights in model.parameters():
         if weights.dtype in (torch.bfloat16, torch.float16):
             weights.grad_dtype = torch.float32
@@ -74,6 +75,7 @@ class Updater:
         self._config, self._accelerator, self._ranks = config, accelerator, ranks
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self._sharded = keep_gathered(self.model)
+        self._sums_in_fp32 = False
         self.model.train()
 
     def update(self, work: Work) -> Result:
@@ -82,8 +84,9 @@ class Updater:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         parts, temperature = self._loss(work)
-        if self._sharded:  # its weights are whole, and in low precision, from the forward pass on
+        if not self._sums_in_fp32:  # after a forward pass FSDP2's weights are whole, and bf16
             sum_gradients_in_fp32(self.model)
+            self._sums_in_fp32 = True
         self._accelerator.backward(parts.loss)  # DeepSpeed clips and updates, or skips, here too
         self._reshard()
         norm = self._accelerator.clip_grad_norm_(

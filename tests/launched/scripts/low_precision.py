@@ -45,23 +45,25 @@ class Case(updates.Case):
 def measure(case: Case, accelerator: Any, ranks: Ranks, kind: str) -> dict[str, Any] | None:
     model = case.model()
     initial = {name: part.detach().clone() for name, part in model.named_parameters()}
-    updater = Updater(
-        case.config, accelerator, ranks, model, torch.optim.SGD(model.parameters(), 0.1)
-    )
+    updater = Updater(case.config, accelerator, ranks, model, updates.Sgd(model.parameters(), 0.1))
     dtypes: list[str] = []
 
     def note(module: Any, args: Any, outputs: tuple[Tensor, ...]) -> None:
         dtypes.extend(str(part.dtype).removeprefix("torch.") for part in outputs)
 
     updater.model.register_forward_hook(note)
+    state = TrainingState(accelerator, ranks, updater.model, updater.optimizer, kind)
+
+    def whole_weights() -> dict[str, Tensor]:
+        found = {n: state._keeper.get(WEIGHTS, part) for n, part in state._parameters.items()}
+        return {
+            n: part.detach().float().cpu().clone() for n, part in found.items() if part is not None
+        }
+
+    before = whole_weights()  # DeepSpeed has rounded them
     work = next(case.feed(ranks).steps(0, 1))
     result = updater.update(work)
-    state = TrainingState(accelerator, ranks, updater.model, updater.optimizer, kind)
-    weights = {}
-    for name, part in state._parameters.items():
-        whole = state._keeper.get(WEIGHTS, part)
-        assert whole is not None
-        weights[name] = whole.detach().float().cpu()
+    weights = {n: initial[n] + part - before[n] for n, part in whole_weights().items()}
     if not ranks.is_first:
         return None
     _, wanted = case.judged(ranks.world)
