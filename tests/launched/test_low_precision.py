@@ -44,3 +44,11 @@ def test_gradients_under_fsdp2_do_not_depend_on_chunks(
     found = results(run([*TORCHRUN, "2", SCRIPT, str(toy), precision, *NAMES]))
     assert_chunks_cost_memory_only(found, "matrix_error", worst)
     assert_the_loss_is_given_fp32(found)
+
+
+@pytest.mark.parametrize("launcher", ["zero2", pytest.param("zero3", marks=pytest.mark.long)])
+def test_bf16_gradients_under_zero_do_not_depend_on_chunks(launcher: str, toy: Path) -> None:
+    found = results(launch(launcher, 2, [SCRIPT, str(toy), "bf16", *CHUNKS]))
+    assert_chunks_cost_memory_only(found, "matrix_error", worst=0.02)
+    for result in found.values():
+        assert result["dtypes"] == ["float32"] * 3, result
