@@ -70,6 +70,7 @@ class TextColumn:
     """The texts of such a file, by number, straight from the mapped bytes."""
 
     def __init__(self, file: Path) -> None:
+        self._file = file
         mapped = pa.memory_map(str(file))
         self._reader = pa.ipc.open_file(mapped)
         self._content = content = mapped.read_buffer(mapped.size())
@@ -97,19 +98,25 @@ class TextColumn:
     def check(self) -> None:
         """Raise a ValueError if `take` could read anything but the texts of this file."""
         last = self._reader.num_record_batches - 1
-        for number, batch in enumerate(self._batches()):
-            texts = batch.column("text")
-            if texts.type != pa.large_string() or texts.null_count:
-                raise ValueError("its texts are of another type")
-            if len(batch) != ROWS and not (number == last and 0 < len(batch) < ROWS):
-                raise ValueError(f"batch {number} has {len(batch):,} rows, and not {ROWS:,}")
-            batch.validate(full=True)
-            start, data, size = self._offsets[number], self._data[number], len(self._content)
-            end = start + 8 * (len(batch) + 1)
-            if start % 8 or not (0 <= start < end <= size and 0 <= data <= size):
-                raise ValueError(f"batch {number} is not mapped from the file")
-            if data + self._words[end // 8 - 1] > size:
-                raise ValueError(f"batch {number} is cut short")
+        with pa.OSFile(str(self._file)) as content:  # read: mapped pages would count as memory
+            reader = pa.ipc.open_file(content)
+            batches = (reader.get_batch(number) for number in range(last + 1))
+            for number, batch in enumerate(batches):
+                self._check(number, batch, number == last)
+
+    def _check(self, number: int, batch: pa.RecordBatch, is_last: bool) -> None:
+        texts = batch.column("text")
+        if texts.type != pa.large_string() or texts.null_count:
+            raise ValueError("its texts are of another type")
+        if len(batch) != ROWS and not (is_last and 0 < len(batch) < ROWS):
+            raise ValueError(f"batch {number} has {len(batch):,} rows, and not {ROWS:,}")
+        batch.validate(full=True)
+        start, data, size = self._offsets[number], self._data[number], len(self._content)
+        end = start + 8 * (len(batch) + 1)
+        if start % 8 or not (0 <= start < end <= size and 0 <= data <= size):
+            raise ValueError(f"batch {number} is not mapped from the file")
+        if data + self._words[end // 8 - 1] > size:
+            raise ValueError(f"batch {number} is cut short")
 
     def arrays(self) -> Iterator[pa.Array]:
         """All texts, batch after batch."""
