@@ -62,7 +62,10 @@ def measure(case: Case, accelerator: Any, ranks: Ranks, kind: str) -> dict[str, 
 
     before = whole_weights()  # DeepSpeed has rounded them
     work = next(case.feed(ranks).steps(0, 1))
-    result = updater.update(work)
+    for _ in range(8):  # fp16's first loss scales are too large, and their updates are skipped
+        result = updater.update(work)
+        if not result.skipped:
+            break
     weights = {n: initial[n] + part - before[n] for n, part in whole_weights().items()}
     if not ranks.is_first:
         return None

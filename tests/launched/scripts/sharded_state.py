@@ -72,7 +72,7 @@ def main(folder: Path) -> None:
         TrainingState(accelerator, ranks, *other, "fsdp").load(folder)
         found = trained(*other, range(3, 6))
         worst = max(float((found[n] - wanted[n]).abs().max()) for n in wanted)
-        print(f"RESULT {name} {worst:.1e} on rank {ranks.rank}", flush=True)
+        say(f"RESULT {name} {worst:.1e} on rank {ranks.rank}")
     refused_together(folder, accelerator, ranks)
     leave()
 
@@ -93,7 +93,12 @@ def refused_together(folder: Path, accelerator: Any, ranks: Any) -> None:
     except UserError as error:
         after = trained(*other, range(0))
         same = all(torch.equal(before[name], after[name]) for name in before)
-        print(f"REFUSED on rank {ranks.rank}, unchanged {same}: {error}", flush=True)
+        say(f"REFUSED on rank {ranks.rank}, unchanged {same}: {error}")
+
+
+def say(line: str) -> None:
+    """In one write: torchrun's processes are unbuffered, and print would write the end apart."""
+    print(line + "\n", end="", flush=True)
 
 
 if __name__ == "__main__":
