@@ -29,6 +29,8 @@ WEIGHTS, STEP = "weights", "step"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 PARTS = (WEIGHTS, *MOMENTS, STEP)
 RANDOM, SCALER = "random.json", "scaler.json"
+OLD_NAMES = {"temperature.log": "log_temperature"}
+"""Of parameters, in checkpoints of layout 2."""
 SCALES = ("scale", "cur_scale")
 """What PyTorch's and DeepSpeed's scalers call the factor itself."""
 
@@ -83,11 +85,11 @@ class TrainingState:
 
         All of it is checked before anything is changed; what one rank cannot take none takes.
         """
-        random, scale = self._checked(folder)
+        parameters, random, scale = self._checked(folder)
         for part in PARTS:
             with safe_open(tensors_file(folder, part), framework="pt") as tensors:
                 names = set(tensors.keys())
-                for name, parameter in self._parameters.items():
+                for name, parameter in parameters.items():
                     if name in names:
                         value = tensors.get_tensor(name).to(self._ranks.device)
                         self._keeper.put(part, parameter, value)
@@ -95,14 +97,22 @@ class TrainingState:
             set_random_state(random, self._ranks.device)
         set_numbers(self._keeper.scaler(), scale)
 
-    def _checked(self, folder: Path) -> tuple[dict[str, Any] | None, dict[str, float]]:
-        """This rank's random state, where the file has one, and the loss scale."""
+    def _checked(
+        self, folder: Path
+    ) -> tuple[dict[str, nn.Parameter], dict[str, Any] | None, dict[str, float]]:
+        """Parameters by their names in the files, this rank's random state, where the file has one,
+        and the loss scale."""
+        parameters: dict[str, nn.Parameter] = {}
         random: dict[str, Any] | None = None
         scale: dict[str, float] = {}
         file, problem = folder, None
         try:
-            shapes = {name: whole_shape(p) for name, p in self._parameters.items()}
-            check(file := tensors_file(folder, WEIGHTS), shapes)
+            stored = names_in(file := tensors_file(folder, WEIGHTS))
+            for name, parameter in self._parameters.items():
+                old = OLD_NAMES.get(name)
+                parameters[old if old in stored else name] = parameter
+            shapes = {name: whole_shape(parameter) for name, parameter in parameters.items()}
+            check(file, shapes)
             met = names_in(file := tensors_file(folder, STEP)) & shapes.keys()
             for part in MOMENTS:  # AdamW has none of parameters that never had a gradient
                 check(file := tensors_file(folder, part), {name: shapes[name] for name in met})
@@ -115,7 +125,7 @@ class TrainingState:
         except UserError as error:
             problem = str(error)
         self._ranks.refuse_together(problem)
-        return random, scale
+        return parameters, random, scale
 
 
 class TorchKeeper:

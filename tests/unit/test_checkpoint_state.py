@@ -173,6 +173,26 @@ def test_what_fits_is_taken_up(tmp_path: Path) -> None:
     assert everything(*other) == wanted
 
 
+def test_a_temperature_is_found_under_its_old_name(tmp_path: Path) -> None:
+    def with_temperature(name: str, value: float) -> tuple[nn.Module, torch.optim.AdamW]:
+        model: Any = nn.Module()
+        holder, _, last = name.rpartition(".")
+        if holder:
+            setattr(model, holder, nn.Module())
+        owner = getattr(model, holder) if holder else model
+        setattr(owner, last, nn.Parameter(torch.tensor([value])))
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+        next(model.parameters()).square().sum().backward()
+        optimizer.step()
+        return model, optimizer
+
+    old, new = with_temperature("log_temperature", 3.0), with_temperature("temperature.log", 5.0)
+    state_of(*old).save(tmp_path, lambda action: action())
+    assert everything(*new)[:4] != everything(*old)[:4]
+    state_of(*new).load(tmp_path)
+    assert everything(*new)[:4] == everything(*old)[:4]
+
+
 def test_what_scalers_have_learned_is_read_again(tmp_path: Path) -> None:
     """fp16 itself needs a GPU. Of DeepSpeed's numbers some are switches, and zero."""
     from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler
