@@ -155,17 +155,21 @@ class Device:
         return rows * kept / (1 - p) if training else rows
 
 
+KIND = "privateuseone"
+"""A type of device that torch knows, and that has nothing here."""
+
+
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     device = Device()
-    monkeypatch.setattr(torch, "standin", device, raising=False)
+    monkeypatch.setattr(torch, KIND, device, raising=False)
     monkeypatch.setattr(torch, "get_device_module", lambda kind: device)
-    monkeypatch.setattr(torch_checkpoint, "_infer_device_type", lambda *args: "standin")
+    monkeypatch.setattr(torch_checkpoint, "_infer_device_type", lambda *args: KIND)
     monkeypatch.setattr(torch_checkpoint, "get_device_states", device.states)
     monkeypatch.setattr(functional, "dropout", device.dropout)
     is_available = torch.amp.is_autocast_available
     monkeypatch.setattr(
-        torch.amp, "is_autocast_available", lambda kind: kind != "standin" and is_available(kind)
+        torch.amp, "is_autocast_available", lambda kind: kind != KIND and is_available(kind)
     )
     yield device
 
