@@ -136,6 +136,12 @@ class Device:
     def device(self, number: int) -> Any:
         return nullcontext()
 
+    def _is_in_bad_fork(self) -> bool:
+        return False
+
+    def manual_seed_all(self, seed: int) -> None:
+        self.generator.manual_seed(seed)
+
     def get_rng_state(self, number: int = 0) -> Tensor:
         return self.generator.get_state()
 
