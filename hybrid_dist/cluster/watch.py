@@ -22,6 +22,8 @@ from hybrid_dist.cluster.ranks import Ranks
 
 SECONDS_BETWEEN_LOOKS = 0.25
 LOOKS_BETWEEN_WORDS = 20
+AT_WORK = 0.1
+"""So much of a CPU core is used by a process that computes; one that hangs uses next to none."""
 SILENCE = 10.0
 """Seconds without a report that a busy machine may cause."""
 UNREACHABLE = "rank 0 cannot be reached: its process or its node is gone or frozen"
@@ -39,7 +41,7 @@ class Standing:
     step: int
     where: str
     still: float
-    """Seconds that the main thread has been at this place."""
+    """Seconds that the main thread has been at this place, without work for the CPU."""
     waits: bool
     """Inside a call that may wait for other ranks or for the device."""
     silent: float = 0.0
@@ -49,10 +51,11 @@ class Standing:
 class Watch:
     """A thread in each rank that looks where the main thread is.
 
-    A main thread that works is not long in one place at one step, whether it trains, evaluates or
-    saves. A single call may take long all the same (FAISS on a CPU), so standing still ends nothing
-    by itself. A rank that has waited for `minutes` ends the run, and only if another has stood
-    still as long or answers no more. A lone process waits for none and is not watched.
+    A rank at work is not long in one place at one step, or else computes there: a call of FAISS may
+    take long, and a loop is always seen where it lets other threads run. So a rank stands still
+    that is in one place and uses no CPU, or that waits. A rank that has waited for `minutes` ends
+    the run, and only if another has stood still as long or answers no more. A lone process waits
+    for none and is not watched.
 
     The ranks report to each other through a store of rank 0's own: the process group is what hangs.
     """
@@ -92,14 +95,18 @@ class Watch:
 
     def _watch(self) -> None:
         place, since, looks = None, time.monotonic(), 0
+        load = Load()
         while not self._done.wait(self._look):
             frames = _stack(sys._current_frames().get(self._main))
             here = (self._step, [(frame.f_code, frame.f_lasti) for frame in frames])
             now = time.monotonic()
             if here != place or self._was_suspended(now):
                 place, since = here, now
-            own = self._standing(frames, now - since)
             if looks % LOOKS_BETWEEN_WORDS == 0:
+                waits = may_wait(frames, self._ranks.device.type)
+                if load.share() > AT_WORK and not waits:  # who waits may well spin
+                    since = now
+                own = Standing(self._words, self._step, _where(frames), now - since, waits)
                 self._report(own)
                 self._check(own)
             looks += 1
@@ -108,10 +115,6 @@ class Watch:
         """Whether this process did not run for a while: then its main thread did not either."""
         before, self._looked = self._looked, now
         return now - before > self._look * LOOKS_BETWEEN_WORDS
-
-    def _standing(self, frames: list[FrameType], still: float) -> Standing:
-        waits = may_wait(frames, self._ranks.device.type)
-        return Standing(self._words, self._step, _where(frames), still, waits)
 
     def _report(self, own: Standing) -> None:
         self._words += 1
@@ -167,6 +170,18 @@ class Watch:
                 f"hybrid_dist (rank {self._ranks.rank}): error: {why}", file=sys.stderr, flush=True
             )
             os._exit(1)
+
+
+class Load:
+    """How much of a CPU core this process uses."""
+
+    def __init__(self) -> None:
+        self._now = time.monotonic(), time.process_time()
+
+    def share(self) -> float:
+        """Since the last call."""
+        before, self._now = self._now, (time.monotonic(), time.process_time())
+        return (self._now[1] - before[1]) / max(self._now[0] - before[0], 1e-3)
 
 
 def at_fault(found: Mapping[int, Standing], own: int, seconds: float) -> tuple[list[int], str]:

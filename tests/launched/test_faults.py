@@ -237,6 +237,18 @@ def test_many_such_updates_end_the_run_with_the_uids(toy: Path, tmp_path: Path) 
     assert not (tmp_path / "run/model").exists()
 
 
+def test_a_run_that_was_never_finite_ends_at_its_last_step_and_keeps_nothing(
+    toy: Path, tmp_path: Path
+) -> None:
+    changed = {"train__steps": "6", "checkpoint__every": "3", "log__every": "0"}
+    args = options(toy, tmp_path, "run", **changed)
+    done = run(faulty("nan 0 1,2,3,4,5,6", args, processes=1))
+    assert done.code == 2
+    assert "train/loss is not finite at step 6" in done.output and "Traceback" not in done.output
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (tmp_path / "run" / "model").exists()
+
+
 def test_out_of_memory_says_a_chunk_size_that_is_worth_a_try(toy: Path, tmp_path: Path) -> None:
     args = options(toy, tmp_path, "run")
     done = run(faulty("memory 0 3", args, processes=1))

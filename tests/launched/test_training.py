@@ -268,17 +268,6 @@ def test_what_cannot_run_is_refused_in_one_message(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_before_anything_is_kept(
-    toy: Path, tmp_path: Path
-) -> None:
-    changed = {"optim__lr": "1e30", "optim__max_grad_norm": "0", "log__every": "0"}
-    done = train(options(toy, tmp_path, "run", **changed, train__steps="6", checkpoint__every="3"))
-    assert done.code == 2
-    assert "train/loss is not finite" in done.output and "Traceback" not in done.output
-    assert not (tmp_path / "run" / "checkpoints").exists()
-    assert not (tmp_path / "run" / "model").exists()
-
-
 def test_a_launcher_for_gpus_is_refused_where_there_is_none(toy: Path, tmp_path: Path) -> None:
     done = train(options(toy, tmp_path, "run"), "ddp", 2, CUDA_VISIBLE_DEVICES="")
     assert done.code != 0

@@ -33,7 +33,7 @@ from hybrid_dist.training.requests import Requests
 from hybrid_dist.training.state import MOMENTS, STEP, WEIGHTS, TrainingState
 
 sys.path.append(str(Path(__file__).parent))
-from fully_sharded import FullySharded
+from fully_sharded import start_fsdp2
 from updates import Case, pairs_with_shared_passages
 
 STEPS, SKIPPED = 6, (0, 3)
@@ -69,7 +69,7 @@ def main(toy: Path) -> None:
         accelerator, ranks = start("fp32")
         kept = strategy(accelerator)
     else:  # torchrun: FSDP2, which Accelerate does not offer on CPUs
-        accelerator, ranks = FullySharded.start()
+        accelerator, ranks = start_fsdp2()
         kept = "fsdp"
     pairs = ranks.from_first(str(pairs_with_shared_passages(toy)))
     case = Case(toy, "no masks", pairs, ranks.world)
