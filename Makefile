@@ -49,7 +49,8 @@ lint: $(READY)
 	  else echo "shellcheck is not here: the batch files are not checked"; fi
 
 test: $(READY)
-	@$(BIN)/pytest
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=20 tests/unit
+	@$(BIN)/pytest --durations=20 tests/launched tests/gpu tests/fuzz
 
 test-all: $(READY) slurm-packages
 	@$(BIN)/pytest -m "" -rs

@@ -37,7 +37,7 @@ def test_the_packages_are_absent(packages: Path) -> None:
     assert without(packages, "-c", code).output.strip() == "[None, None, None]"
 
 
-@pytest.mark.parametrize("mode", ["disabled", "offline"])
+@pytest.mark.parametrize("mode", ["disabled", pytest.param("offline", marks=pytest.mark.long)])
 def test_a_run_trains_and_evaluates(mode: str, packages: Path, toy: Path, tmp_path: Path) -> None:
     few = {"train__steps": "3", "eval__tasks": f"toy:{toy}", "log__wandb": mode}
     done = without(packages, "-m", "hybrid_dist.train", *options(toy, tmp_path, "run", **few))

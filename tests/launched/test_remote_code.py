@@ -87,7 +87,15 @@ def commands(case: Case) -> dict[str, list[str]]:
     }
 
 
-@pytest.mark.parametrize("command", ["evaluate", "prepare", "prefetch", "plan", "train"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "evaluate",
+        "prepare",
+        "train",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("prefetch", "plan")),
+    ],
+)
 def test_code_that_is_not_allowed_is_not_run_and_nobody_is_asked(evil: Case, command: str) -> None:
     if command in ("prepare", "plan"):  # they load the tokenizer alone, whose class is not known
         tokenizer = {"AutoTokenizer": ["evil.OwnTokenizer", None]}
