@@ -3,6 +3,7 @@
 import difflib
 import errno
 import io
+import math
 import os
 import re
 import select
@@ -165,7 +166,7 @@ def _stdout_fails() -> bool:
 @contextmanager
 def _ended_by(signals: Sequence[signal.Signals]) -> Iterator[None]:
     """Let these signals raise SystemExit where they would kill; nohup's SIGHUP stays ignored."""
-    last = -SECONDS_OF_ONE_SIGNAL
+    last = -math.inf
 
     def end(number: int, frame: FrameType | None) -> None:
         nonlocal last
@@ -181,5 +182,6 @@ def _ended_by(signals: Sequence[signal.Signals]) -> Iterator[None]:
         yield
     finally:
         for one in taken:
-            if signal.getsignal(one) is end:
+            # once ended, keep the handler: a repeated signal must not kill the rest of the exit
+            if signal.getsignal(one) is end and last == -math.inf:
                 signal.signal(one, signal.SIG_DFL)

@@ -109,6 +109,22 @@ def test_an_evaluation_that_is_ended_keeps_whole_blocks_and_no_draft(
     assert "toy: 0 of 160 questions" not in again.output
 
 
+def test_a_repeated_signal_does_not_kill_what_is_ending() -> None:
+    program = (
+        "import atexit, time\n"
+        "from hybrid_dist.errors import reported\n"
+        "atexit.register(time.sleep, 0.5)\n"
+        "with reported('program'): print('ready', flush=True); time.sleep(60)"
+    )
+    with running([sys.executable, "-c", program]) as started:
+        out = started.process.stdout
+        assert out is not None and out.readline() == "ready\n"
+        for _ in range(2):
+            started.process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+        assert started.end().code == 128 + signal.SIGTERM
+
+
 def test_a_hangup_that_is_ignored_stays_ignored(pairs: Path, tmp_path: Path) -> None:
     """As `nohup` starts a command."""
     words = [*COMMAND, "prepare", "pairs", str(pairs), "--out", str(tmp_path / "store")]
