@@ -101,6 +101,10 @@ BAD_LINES = {
     "a language of one letter": (line(lang="e"), "language code"),
     "a language with a newline": (line(lang="en\n"), "language code"),
     "a path for a language": (line(lang="../en"), "language code"),
+    "an encoded surrogate": (
+        b'{"uid": "a", "lang": "en", "query": "q", "passage": "p", "\xed\xa0\x80": 1}',
+        "not UTF-8",
+    ),
     "Latin-1": (b'{"uid": "a", "lang": "en", "query": "caf\xe9", "passage": "p"}', "not UTF-8"),
     "an empty text for negatives": (line(negatives=""), "texts as 'negatives', found ''"),
     "zero for negatives": (line(negatives=0), "texts as 'negatives', found 0"),

@@ -177,6 +177,7 @@ def _object(line: bytes) -> dict[str, Any]:
     """The JSON object of a line; a ValueError says why there is none."""
     expected = f"a pair file has one object a line, with {', '.join(FIELDS)}"
     try:
+        line.decode()  # strictly: json itself lets encoded surrogates pass
         record = json.loads(line)
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 ({error.reason} at byte {error.start})") from None
