@@ -105,7 +105,7 @@ def _rows(file: Path) -> np.ndarray:
         raise UserError(f"{file.parent}: no {file.name} in it; expected {LAYOUT}") from None
     except (
         *(OSError, ValueError, EOFError, TypeError, OverflowError, SyntaxError, RecursionError),
-        *(MemoryError, KeyError, tokenize.TokenError, zipfile.BadZipFile),
+        *(MemoryError, KeyError, NotImplementedError, tokenize.TokenError, zipfile.BadZipFile),
     ) as error:  # of a header that is none, NumPy raises whatever its parts do
         problem = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{file}: is no array that can be read ({problem}); {expected}") from None
