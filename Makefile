@@ -14,7 +14,7 @@ DEMO := runs/demo
 # DeepSpeed compiles its CPU operators at first use: keep them with the environment
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 
-.PHONY: demo test test-all test-oldest test-slurm slurm-packages lint fuzz bench venv clean
+.PHONY: demo test test-all test-oldest test-slurm slurm-packages lint fuzz bench gpu venv clean
 
 venv: $(READY)
 
@@ -89,6 +89,10 @@ bench: $(READY)
 	@$(BIN)/python benchmarks/engine.py
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/batching.py
 	@$(BIN)/python benchmarks/loop.py
+
+# What needs a GPU; DRY_RUN=1 runs the same programs with tiny sizes on a CPU
+gpu: $(READY)
+	@PYTHON=$(BIN)/python benchmarks/gpu/run.sh
 
 clean:
 	rm -rf $(VENV) $(OLDEST) $(DEMO)

@@ -161,14 +161,17 @@ class BiEncoder(nn.Module):
         """Vectors of questions, of candidates (all passages, then all hard negatives), in the order
         of the rows, and the temperature.
 
-        Several chunks are encoded under activation checkpointing, one after the other in this one
-        forward: memory of one chunk, and to DDP, FSDP and ZeRO an ordinary step.
+        Several chunks are encoded one after the other in this one forward, all but the last under
+        activation checkpointing: memory of one chunk, and to DDP, FSDP and ZeRO an ordinary step.
+        The backward pass begins with the last chunk, which frees its activations before the others
+        are computed again.
         """
         with _no_autocast_cache():
             if len(chunks) == 1:
                 encoded = [self._encode(chunks[0])]
             elif self.encoder.padded_because is not None:
-                encoded = [_checkpointed(self._encode, chunk) for chunk in chunks]
+                encoded = [_checkpointed(self._encode, chunk) for chunk in chunks[:-1]]
+                encoded.append(self._encode(chunks[-1]))
             else:
                 encoded = self._encode_all(chunks)
         queries = torch.cat([part for part, _ in encoded])
@@ -189,10 +192,9 @@ class BiEncoder(nn.Module):
 
         table = _wide(found)  # a frequent word's gradients are summed in it: never in bf16
         sizes = [len(chunk.queries.ids) + len(chunk.candidates.ids) for chunk in chunks]
-        return [
-            _checkpointed(encode, chunk, table, at)
-            for chunk, at in zip(chunks, places.split(sizes), strict=True)
-        ]
+        *others, last = zip(chunks, places.split(sizes), strict=True)
+        encoded = [_checkpointed(encode, chunk, table, at) for chunk, at in others]
+        return [*encoded, encode(last[0], table, last[1])]
 
     def _encode(self, chunk: Chunk, words: Tensor | None = None) -> Encoded:
         """Vectors of a chunk; `words` are its word embeddings, where they were looked up."""

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import hybrid_dist
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.model.compiling import compile_layers
 from hybrid_dist.model.encoder import BiEncoder, Encoder
-from hybrid_dist.model.packing import Attends, Packed
+from hybrid_dist.model.packing import Attends, Packed, attention
 from hybrid_dist.run import choose_attention
 from tests.launched.launch import train
 from tests.launched.test_training import column, options, succeed
@@ -63,6 +64,28 @@ def test_any_head_width_and_precision_trains(
     wanted, true = vectors_and_gradient(encoder, torch.float32)
     assert apart(found, wanted) < most
     assert apart(gradient, true) < 3 * most
+
+
+@pytest.mark.skipif(not AMPERE, reason="the kernel needs compute capability 8.0")
+@pytest.mark.parametrize("scaling", [None, 0.2])
+def test_the_kernel_and_its_gradients_equal_float64(scaling: float | None) -> None:
+    """Texts of 1 to 256 tokens, at and beside the edges of the kernel's blocks."""
+    heads, width = 16, 64
+    torch.manual_seed(0)
+    sizes = (1, 2, 3, 127, 128, 129, 255, 256, *torch.randint(1, 257, (40,)).tolist())
+    bounds = torch.tensor([0, *accumulate(sizes)], dtype=torch.int32, device=CUDA)
+    shape = (1, heads, sum(sizes), width)
+    inputs = [torch.randn(shape, device=CUDA).bfloat16().requires_grad_() for _ in range(3)]
+    output, _ = attention(None, *inputs, None, scaling, bounds=bounds, longest=256)
+    exact = [part.detach().double().requires_grad_() for part in inputs]
+    wanted, _ = attention(None, *exact, None, scaling, sizes=sizes)
+    gradient = torch.randn_like(wanted)
+    output.backward(gradient.bfloat16())
+    wanted.backward(gradient.bfloat16().double())
+    assert apart(output.double(), wanted) < 1e-2
+    for part, true in zip(inputs, exact, strict=True):
+        assert part.grad is not None and true.grad is not None
+        assert apart(part.grad.double(), true.grad) < 1e-2
 
 
 @pytest.mark.timeout(900)

@@ -21,7 +21,7 @@ def assert_chunks_cost_memory_only(
     assert 1e-4 < one < worst, found
     assert [found[name]["chunks"] for name in CHUNKS] == [1, 3, 60 // processes]
     for name in CHUNKS:
-        assert abs(found[name][error] - one) < 1e-3, found
+        assert found[name][error] - one < 1e-3, found  # more chunks may happen to be more exact
 
 
 def assert_the_loss_is_given_fp32(found: Found) -> None:

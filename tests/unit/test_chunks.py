@@ -110,6 +110,22 @@ def assert_bf16_gradients_do_not_depend_on_chunks(how: str, folder: Path, device
     assert abs(many - one) < 1e-3, f"{one:.2%} in one chunk, {many:.2%} in {PAIRS}"
 
 
+@pytest.mark.parametrize("how", ["packed", "padded"])
+def test_every_chunk_but_the_last_is_encoded_again(how: str, tmp_path: Path) -> None:
+    """The backward pass begins with the last chunk: to keep its activations costs no memory."""
+    model = bi_encoder(tmp_path)
+    if how == "padded":
+        model.encoder.pack("a test of padding")
+    events: list[str] = []
+    layer = model.encoder.backbone.encoder.layer[-1]
+    layer.register_forward_hook(lambda *_: events.append("forward"))
+    layer.register_full_backward_hook(lambda *_: events.append("backward"))
+    gradient(model, chunks_of(PAIRS // 4))
+    calls = 1 if how == "packed" else 2  # padded: queries and passages apart
+    again = (["forward"] * calls + ["backward"] * calls) * 3
+    assert events == ["forward"] * 4 * calls + ["backward"] * calls + again
+
+
 def test_the_autocast_cache_is_as_before_after_a_forward(tmp_path: Path) -> None:
     model = bi_encoder(tmp_path)
     for enabled in (True, False):
