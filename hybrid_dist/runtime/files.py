@@ -171,26 +171,26 @@ def write_together(folder: Path, files: Mapping[str, str | bytes | None]) -> Non
 
 
 @contextmanager
-def atomic_folder(folder: Path, needed: int | None = None, replace: bool = True) -> Iterator[Path]:
+def atomic_folder(
+    folder: Path, needed: int | None = None, replace: bool = True, cure: str = ""
+) -> Iterator[Path]:
     """An empty folder to fill, which takes the place of `folder` when the block ends.
 
     An error leaves the old folder as it was. A kill between the two renames of the swap leaves the
     old one as `.NAME.before` and the new one whole; the next call puts the old one back first.
     `needed`: bytes of the new folder, where they are known or estimated. `replace`: if not, an
-    OSError is raised where the folder is there by now and not empty.
+    OSError is raised if the folder exists by then and is not empty. `cure`: see `writing`.
     """
     folder = folder.resolve()
     draft = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.part")
     with made_parents(folder):
         try:
-            with writing(folder, draft, needed):
-                before = restore_folder(folder)
+            with writing(folder, draft, needed, cure):
+                restore_folder(folder)
                 draft.mkdir()
                 yield draft
                 if replace:
-                    shutil.rmtree(before, ignore_errors=True)
-                    if folder.exists():
-                        folder.rename(before)
+                    _set_aside(folder)
                 draft.rename(folder)
                 sync_folder(folder.parent)
         finally:
@@ -211,6 +211,25 @@ def made_parents(path: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 parent.rmdir()
         raise
+
+
+def replace_folder(draft: Path, folder: Path) -> None:
+    """Put a finished folder in the place of another one, as `atomic_folder` does."""
+    folder = folder.resolve()
+    try:
+        restore_folder(folder)
+        _set_aside(folder)
+        draft.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(restore_folder(folder), ignore_errors=True)
+
+
+def _set_aside(folder: Path) -> None:
+    before = restore_folder(folder)
+    shutil.rmtree(before, ignore_errors=True)
+    if folder.exists():
+        folder.rename(before)
 
 
 def restore_folder(folder: Path) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 
 from hybrid_dist.config import Log
 from hybrid_dist.errors import UserError
-from hybrid_dist.tracking.files import write_whole
+from hybrid_dist.runtime.files import write_atomically
 from hybrid_dist.tracking.metrics_log import Record, finite
 from hybrid_dist.tracking.report_file import REPORT, read_report
 
@@ -165,7 +165,8 @@ class WandbRun:
     def _send(self, run: Any, record: Record) -> None:
         step, sent = record.pop("step"), self._folder / SENT_FILE
         if step > _last_sent(sent):
-            write_whole(sent, f"{step}\n")  # first: what is lost is lost, but nothing comes twice
+            # before sending: a record may get lost here, but none is sent twice
+            write_atomically(sent, f"{step}\n", durable=False)
             run.log(record | self._media | {STEP: step}, step=step, commit=True)
             self._media = {}
 
@@ -199,7 +200,7 @@ def _heatmaps(folder: Path, section: str) -> Record:
 
 
 def _last_sent(file: Path) -> int:
-    """0 where none was sent, or where a loss of power took the number."""
+    """0 if no step was sent, or if a power failure lost the number."""
     try:
         return int(file.read_text())
     except (OSError, ValueError):
@@ -210,5 +211,5 @@ def _run_id(folder: Path) -> str:
     file = folder / ID_FILE
     if not file.exists():
         letters = string.ascii_lowercase + string.digits
-        write_whole(file, "".join(secrets.choice(letters) for _ in range(8)) + "\n")
+        write_atomically(file, "".join(secrets.choice(letters) for _ in range(8)) + "\n")
     return file.read_text().strip()
