@@ -359,7 +359,9 @@ def test_empty_columns_and_full_batches_fit(tmp_path: Path) -> None:
     for count in (0, 1, ROWS, ROWS + 1):
         with TextWriter(tmp_path / "texts") as out:
             out.append(pa.array([str(n) for n in range(count)], pa.large_string()))
-        TextColumn(tmp_path / "texts").check()
+        column = TextColumn(tmp_path / "texts")
+        column.check()
+        assert column.take(np.arange(count)) == [str(n) for n in range(count)]
 
 
 def test_arrays_are_saved_as_numpy_saves_them(tmp_path: Path) -> None:
