@@ -25,7 +25,6 @@ from hybrid_dist.evaluation.evaluate import (
     evaluate_run,
     evaluate_task,
     evaluate_vectors,
-    on_first,
 )
 from hybrid_dist.evaluation.given import GivenVectors
 from hybrid_dist.evaluation.groups import GroupsAsked
@@ -263,7 +262,7 @@ def check_places(
             made_from.append(made)
         return made_from
 
-    return on_first(ranks, check)
+    return ranks.first_decides(check)
 
 
 def _subject(options: Options, retriever: Retriever | None) -> dict[str, Any]:

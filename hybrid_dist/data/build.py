@@ -9,7 +9,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -260,13 +259,8 @@ class _Writers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._files.__exit__(kind, error, at)
+    def __exit__(self, *error: Any) -> None:
+        self._files.__exit__(*error)
 
 
 def finish_index(folder: Path, counts: Mapping[str, Mapping[str, int]], uids: int) -> None:

@@ -3,7 +3,6 @@ they are read."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -51,15 +50,10 @@ class TextWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Write what is held and the footer, unless an error has made the file worthless."""
         try:
-            if error is None:
+            if kind is None:
                 self._write_held()
                 self._writer.close()
         finally:
@@ -149,15 +143,10 @@ class ArrayWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Write the header, now that the length is known."""
         with self._file:
-            if error is None:
+            if kind is None:
                 self._file.seek(0)
                 self._file.write(self._header())
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,7 +24,6 @@ from hybrid_dist.evaluation.tasks import TIES, Task
 from hybrid_dist.evaluation.tiles import PASSAGES, QUESTIONS, Shard, check_vectors, shard_bounds
 from hybrid_dist.evaluation.trec import Run, check_names, write_run
 
-T = TypeVar("T")
 WriteRun = Callable[[Path, str], None]
 SHOWN_NOTES = 10
 """Lines that were passed over, and other things left out, that are told one by one."""
@@ -131,20 +130,6 @@ def evaluate_vectors(
     )
 
 
-def on_first(ranks: Ranks, work: Callable[[], T]) -> T:
-    """What the first rank's work gives, on every rank; where it refuses, all ranks do."""
-    result, problem = None, None
-    if ranks.is_first:
-        try:
-            result = work()
-        except UserError as error:
-            problem = str(error)
-    result, problem = ranks.from_first((result, problem))
-    if problem is not None:
-        raise UserError(problem)
-    return cast(T, result)
-
-
 def evaluate_run(
     task: Task,
     run: Run,
@@ -219,7 +204,7 @@ def _report(
         tell(f"{task.name}: report in {out}")
         return report.found
 
-    return on_first(ranks, write)
+    return ranks.first_decides(write)
 
 
 def _run_writer(task: Task, scored: _Scored, depth: int) -> WriteRun | None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Any
 
 from hybrid_dist.config import Log
@@ -45,12 +44,7 @@ class WandbRun:
     def __enter__(self) -> "WandbRun":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.finish(exit_code=0 if kind is None else 1)
 
     def write(self, record: Record) -> None:
