@@ -217,7 +217,7 @@ class _Writers:
     """The files that grow language by language."""
 
     def __init__(self, folder: Path) -> None:
-        with ExitStack() as files:  # all are closed, also if one cannot be opened or closed
+        with ExitStack() as files:  # closes all of them, even if one cannot be opened or closed
             enter = files.enter_context
             self.queries = enter(TextWriter(folder / layout.QUERIES))
             self.passages = enter(TextWriter(folder / layout.PASSAGES, hashed=True))

@@ -51,7 +51,7 @@ class TextWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Write what is held and the footer, unless an error has made the file worthless."""
+        """Write the held rows and the footer, unless an error has made the file useless."""
         try:
             if kind is None:
                 self._write_held()
@@ -90,9 +90,9 @@ class TextColumn:
         return texts.take(pa.array(2 * number)).to_pylist()
 
     def check(self) -> None:
-        """Raise a ValueError if `take` could read anything but the texts of this file."""
+        """Raise a ValueError if `take` could read outside the texts of this file."""
         last = self._reader.num_record_batches - 1
-        with pa.OSFile(str(self._file)) as content:  # read: mapped pages would count as memory
+        with pa.OSFile(str(self._file)) as content:  # mapped pages would count as memory
             reader = pa.ipc.open_file(content)
             batches = (reader.get_batch(number) for number in range(last + 1))
             for number, batch in enumerate(batches):
@@ -103,7 +103,7 @@ class TextColumn:
         if texts.type != pa.large_string() or texts.null_count:
             raise ValueError("its texts are of another type")
         if len(batch) != ROWS and not (is_last and 0 < len(batch) < ROWS):
-            raise ValueError(f"batch {number} has {len(batch):,} rows, and not {ROWS:,}")
+            raise ValueError(f"batch {number} has {len(batch):,} rows instead of {ROWS:,}")
         batch.validate(full=True)
         start, data, size = self._offsets[number], self._data[number], len(self._content)
         end = start + 8 * (len(batch) + 1)
@@ -161,8 +161,8 @@ class ArrayWriter:
 
 
 def save(file: Path, values: np.ndarray) -> None:
-    """Write a one-dimensional array as `np.save` does, which says nothing of a full disk if what is
-    missing is its last 4 kB."""
+    """Write a one-dimensional array in the format of `np.save`, which does not notice a full disk
+    if only the last 4 kB are missing."""
     with ArrayWriter(file, values.dtype) as out:
         out.append(values)
 

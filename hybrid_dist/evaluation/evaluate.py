@@ -26,11 +26,11 @@ from hybrid_dist.evaluation.trec import Run, check_names, write_run
 
 WriteRun = Callable[[Path, str], None]
 SHOWN_NOTES = 10
-"""Lines that were passed over, and other things left out, that are told one by one."""
+"""How many skipped lines and other omissions are listed individually."""
 HALVED = 1 << 16
 """Passages that are made in fp32 at once where they are kept in fp16."""
 MOST_LISTED = 1 << 28
-"""Lines of a run that is saved: 12 bytes each while it is made."""
+"""The most lines of a saved run: each takes 12 bytes of memory while the run is built."""
 
 
 class Embedder(Protocol):
@@ -76,7 +76,7 @@ class Wanted:
     half: bool = False
     """Keep passages in fp16; questions and scores stay fp32."""
     made_from: Mapping[str, Any] = field(default_factory=dict)
-    """What tells this evaluation from others, where a command may replace its report."""
+    """Identifies this evaluation, for commands that may replace its report."""
 
 
 def evaluate_task(
@@ -148,7 +148,7 @@ def evaluate_run(
 
 
 def check_run_is_possible(task: Task, depth: int) -> None:
-    """Refuse to list what stands in pools that stay apart, and more than fits in memory."""
+    """Refuse runs of tasks whose pools are separate, and runs that do not fit in memory."""
     lines = len(task.question_ids) * min(depth, len(task.passage_ids))
     if lines > MOST_LISTED:
         raise UserError(
@@ -208,7 +208,7 @@ def _report(
 
 
 def _run_writer(task: Task, scored: _Scored, depth: int) -> WriteRun | None:
-    """Writes the first passages of every query as a TREC run; its tag has the report's id."""
+    """Writes the top passages of every query as a TREC run whose tag contains the report's id."""
     if not depth:
         return None
     listed = scored.top.first(depth)

@@ -15,7 +15,7 @@ from hybrid_dist.runtime.files import apply_umask, atomic_folder
 def save(
     folder: Path, backbone: Any, state: Mapping[str, Tensor], tokenizer: Any, settings: Settings
 ) -> None:
-    """Write the whole folder, or leave what was there.
+    """Write the folder completely, or leave the old one untouched.
 
     `state` holds the backbone's weights, gathered from wherever the strategy keeps them.
     """
@@ -25,7 +25,7 @@ def save(
         _save_tokenizer(draft, tokenizer)
         _write(draft / FILE, asdict(settings))
         _save_sentence_transformers(draft, backbone.config.hidden_size, state, settings)
-        apply_umask(draft.rglob("*.safetensors"))  # safetensors makes them readable for us alone
+        apply_umask(draft.rglob("*.safetensors"))  # safetensors makes them private
 
 
 def _save_tokenizer(folder: Path, tokenizer: Any) -> None:

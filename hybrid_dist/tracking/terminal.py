@@ -81,7 +81,7 @@ class Terminal:
 
 
 def _figure(value: float | None, form: str = ".4g") -> str:
-    """A dash where there is no finite number."""
+    """A dash in place of a missing or infinite number."""
     return format(value, form) if value is not None and math.isfinite(value) else "-"
 
 

@@ -49,7 +49,7 @@ class WandbRun:
 
     def write(self, record: Record) -> None:
         """Send a record; what was sent before a crash is not sent again: W&B cannot rewind."""
-        told = finite(record)  # a null of metrics.jsonl is no point of a curve
+        told = finite(record)  # W&B would not take the nulls of metrics.jsonl as points
         self._ask(lambda run: self._send(run, told))
 
     def summarize(self, figures: Record) -> None:
@@ -62,8 +62,8 @@ class WandbRun:
         def add(_: Any) -> None:
             try:
                 self._media.update(_heatmaps(folder, section))
-            except (UserError, OSError) as error:  # records are worth sending without a heatmap
-                self._say(f"W&B: no heatmap is sent: {error}")
+            except (UserError, OSError) as error:  # still send the record
+                self._say(f"W&B: cannot send heatmaps: {error}")
 
         self._ask(add)
 
@@ -159,7 +159,7 @@ class WandbRun:
     def _send(self, run: Any, record: Record) -> None:
         step, sent = record.pop("step"), self._folder / SENT_FILE
         if step > _last_sent(sent):
-            # before sending: a record may get lost here, but none is sent twice
+            # first, so that after a crash a record may be missing but is never sent twice
             write_atomically(sent, f"{step}\n", durable=False)
             run.log(record | self._media | {STEP: step}, step=step, commit=True)
             self._media = {}

@@ -24,7 +24,7 @@ DRAFT = re.compile(
     r"\.(config\.yaml|environment\.json|interrupted|metrics\.jsonl|model|model\.candidate)"
     r"\.\w{8}\.part"
 )
-"""What a process leaves behind that was killed while it wrote a file of its run, or the model."""
+"""Drafts of the run's files or of its model, left by a process that was killed while writing."""
 
 
 class RunFolder:
@@ -130,7 +130,7 @@ class RunFolder:
                 draft.unlink(missing_ok=True)
 
     def mark_interrupted(self, reason: str) -> None:
-        """Leave word that the run stopped before its end, and why."""
+        """Record that the run stopped early, and why."""
         told = {"step": self._steps_trained(), "reason": reason}
         write_atomically(self.interrupted, json.dumps(told) + "\n")
 
@@ -139,7 +139,7 @@ class RunFolder:
 
     @contextmanager
     def written_to(self) -> Iterator[None]:
-        """While training writes here: a disk that is full ends the run in one message."""
+        """For the time in which training writes here: a full disk ends the run with one message."""
         try:
             yield
         except OSError as error:

@@ -322,7 +322,7 @@ def test_texts_that_are_not_as_they_are_mapped_are_refused(store: Path) -> None:
         w.write_batch(half)
         w.write_batch(half)
     rewritten(store)
-    with pytest.raises(UserError, match=f"batch 0 has 9 rows, and not {ROWS:,}"):
+    with pytest.raises(UserError, match=f"batch 0 has 9 rows instead of {ROWS:,}"):
         Store(store)
     for old, new in ((texts[0].encode(), b"\xff" * len(texts[0].encode())), (b"ARROW1", b"ARROW2")):
         file.write_bytes(content.replace(old, new))
