@@ -25,7 +25,6 @@ from hybrid_dist.evaluation.evaluate import (
     evaluate_run,
     evaluate_task,
     evaluate_vectors,
-    on_first,
 )
 from hybrid_dist.evaluation.given import GivenVectors
 from hybrid_dist.evaluation.groups import GroupsAsked
@@ -71,10 +70,10 @@ class Options:
     task: tuple[str, ...]
     """Tasks, each NAME:PATH, or NAME:PATH?option=value; docs/evaluation.md lists them."""
     out: Path
-    """Reports go to OUT/NAME/report.json, .md and .html. One of another model, or made with other
-    options, is not replaced; the same evaluation, started again, replaces its own."""
+    """Reports go to OUT/NAME/report.json, .md and .html. A report of another model or of other
+    options is not replaced; repeating the same evaluation replaces its own report."""
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Replace reports in OUT, whatever they are of."""
+    """Replace reports in OUT even if they belong to other evaluations."""
     groups: tuple[str, ...] = ()
     """Groups of question languages to tell of, each NAME=LANGUAGE,LANGUAGE. `seen` and `unseen`
     come by themselves with the model of a run folder."""
@@ -90,8 +89,8 @@ class Options:
     ties: Literal["number", "trec_eval"] = "number"
     """Equal scores: the smaller passage number first, or trec_eval's order, the larger id first."""
     trust_remote_code: bool = False
-    """Run the Python code that --model brings along; otherwise it is not run, and a model that
-    needs it is refused. Such code can do all that you can: read it first."""
+    """Run the Python code that comes with --model; without this option a model that needs such code
+    is refused. The code can do anything that you can do: read it first."""
     save_run: Annotated[int, tyro.conf.arg(metavar="K")] = 0
     """Also write OUT/NAME/run.trec with the first K passages of every question; 0: none."""
 
@@ -109,7 +108,7 @@ class Options:
             raise UserError(f"--cache: --{given[0]} has nothing to embed; leave --cache out")
         if self.trust_remote_code and self.model is None:
             raise UserError(
-                f"--trust-remote-code: --{given[0]} brings no code; leave --trust-remote-code out"
+                f"--trust-remote-code: --{given[0]} comes without code; leave this option out"
             )
         if self.index != EXACT and self.run is not None:
             raise UserError("--index: --run is not searched; leave --index out")
@@ -243,9 +242,9 @@ def run(options: Options) -> None:
 def check_places(
     options: Options, tasks: Sequence[Task], ranks: Ranks, retriever: Retriever | None = None
 ) -> list[Mapping[str, Any]]:
-    """Refuse, before hours of work, to replace reports of other evaluations.
+    """Refuse to replace reports of other evaluations before hours of work are spent.
 
-    What each task's report is made from, as the first rank sees it.
+    Returns what each task's report is made from, as seen by the first rank.
     """
 
     def check() -> list[Mapping[str, Any]]:
@@ -263,11 +262,11 @@ def check_places(
             made_from.append(made)
         return made_from
 
-    return on_first(ranks, check)
+    return ranks.first_decides(check)
 
 
 def _subject(options: Options, retriever: Retriever | None) -> dict[str, Any]:
-    """What says which model, vectors or run is scored, whatever its path is written like."""
+    """Identifies the scored model, vectors or run independently of how its path is written."""
     if retriever is not None and options.model is not None:
         path = Path(options.model)
         name = str(path.resolve()) if path.exists() else options.model
@@ -277,7 +276,7 @@ def _subject(options: Options, retriever: Retriever | None) -> dict[str, Any]:
 
 
 def _ways(options: Options) -> dict[str, Any]:
-    """The options that change what a report says."""
+    """The options that change the content of a report."""
     return {
         "groups": list(options.groups),
         "index": options.index,
@@ -304,7 +303,7 @@ def trained_languages(run: Path) -> list[str] | None:
     if languages is None:
         return None
     if not isinstance(languages, list) or not all(isinstance(name, str) for name in languages):
-        raise UserError(f"{file}: {TRAINED} is no list of languages; mend it, or remove the file")
+        raise UserError(f"{file}: {TRAINED} is not a list of languages; fix it or remove the file")
     return languages
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hybrid_dist.cluster.environment import versions
 from hybrid_dist.errors import LaunchError, UserError, reported
-from hybrid_dist.tracking.files import write_whole
+from hybrid_dist.runtime.files import write_atomically
 
 SECONDS_TO_MEET = 90.0
 """File servers may tell of another node's file a minute late."""
@@ -56,7 +56,7 @@ def meet(
     """What every node tells of itself, in their order: each writes a file and waits for all."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / str(number), json.dumps(told))
+        write_atomically(folder / str(number), json.dumps(told))
     except OSError as error:
         raise UserError(
             f"{folder.parent}: cannot be written here ({error.strerror}); give a run.dir on a disk "

@@ -1,4 +1,4 @@
-"""Ends a run in which one rank waits for another that stands still, and names the one at fault."""
+"""Ends a run in which one rank waits for another that hangs, and names the hanging one."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from queue import SimpleQueue
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 import torch
@@ -23,9 +23,9 @@ from hybrid_dist.cluster.ranks import Ranks
 SECONDS_BETWEEN_LOOKS = 0.25
 LOOKS_BETWEEN_WORDS = 20
 AT_WORK = 0.1
-"""So much of a CPU core is used by a process that computes; one that hangs uses next to none."""
+"""Share of a CPU core above which a process counts as computing; a hanging one uses almost none."""
 SILENCE = 10.0
-"""Seconds without a report that a busy machine may cause."""
+"""Seconds for which a busy machine may delay a report."""
 UNREACHABLE = "rank 0 cannot be reached: its process or its node is gone or frozen"
 PACKAGE, TORCH = Path(__file__).parents[1], Path(torch.__file__).parent
 COLLECTIVES = (PACKAGE / "cluster" / "ranks.py",)
@@ -37,7 +37,7 @@ class Standing:
     """Where a rank's main thread is."""
 
     words: int
-    """How often the rank has reported; a count that stays means a process that is frozen."""
+    """How often the rank has reported; a count that stops growing means a frozen process."""
     step: int
     where: str
     still: float
@@ -68,7 +68,7 @@ class Watch:
         self._main = threading.main_thread().ident or 0
         self._looked = time.monotonic()
         self._heard: dict[int, tuple[int, float]] = {}
-        """Of each rank its count of reports, and since when it is that."""
+        """For each rank: its count of reports, and the time at which that count was first seen."""
         self._thread: threading.Thread | None = None
         if ranks.world > 1:
             self._board = board(ranks, patience=max(10.0, self._seconds / 10))
@@ -79,12 +79,7 @@ class Watch:
             self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._done.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
@@ -104,7 +99,7 @@ class Watch:
                 place, since = here, now
             if looks % LOOKS_BETWEEN_WORDS == 0:
                 waits = may_wait(frames, self._ranks.device.type)
-                if load.share() > AT_WORK and not waits:  # who waits may well spin
+                if load.share() > AT_WORK and not waits:  # a waiting process may spin
                     since = now
                 own = Standing(self._words, self._step, _where(frames), now - since, waits)
                 self._report(own)
@@ -118,11 +113,11 @@ class Watch:
 
     def _report(self, own: Standing) -> None:
         self._words += 1
-        with suppress(RuntimeError):  # that rank 0 is gone counts once this rank waits
+        with suppress(RuntimeError):  # losing rank 0 matters only once this rank waits
             self._board.write(str(self._ranks.rank), json.dumps(asdict(own)))
 
     def _check(self, own: Standing) -> None:
-        """End the run if this rank has waited for long, in vain."""
+        """End the run if this rank has waited too long for nothing."""
         if not own.waits or own.still < self._seconds / 2:
             self._heard.clear()
             return
@@ -145,7 +140,7 @@ class Watch:
         )
 
     def _ask_all(self) -> "dict[int, Standing] | None":
-        """What every rank reported last, and which do so no more; none where rank 0 is gone."""
+        """The last report of every rank, with its age; None if rank 0 is gone."""
         keys = [str(rank) for rank in range(self._ranks.world)]
         try:
             found = [Standing(**json.loads(word)) for word in self._board.read(keys)]
@@ -162,7 +157,7 @@ class Watch:
         }
 
     def _leave(self, why: str) -> None:
-        """End this process, whose main thread cannot; the first rank reports first."""
+        """End this process in place of its blocked main thread; the first rank reports first."""
         if self._ranks.rank:
             self._done.wait(self._look * LOOKS_BETWEEN_WORDS)
         if not self._done.is_set():
@@ -185,7 +180,7 @@ class Load:
 
 
 def at_fault(found: Mapping[int, Standing], own: int, seconds: float) -> tuple[list[int], str]:
-    """The ranks for which rank `own` waits in vain; none where the one it waits for is at work."""
+    """The ranks that rank `own` waits for in vain; none if the awaited rank is working."""
     others = {rank: said for rank, said in found.items() if rank != own}
     frozen = [rank for rank, said in others.items() if said.silent > max(SILENCE, seconds / 3)]
     if frozen:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -218,7 +217,7 @@ class _Writers:
     """The files that grow language by language."""
 
     def __init__(self, folder: Path) -> None:
-        with ExitStack() as files:  # all are closed, also if one cannot be opened or closed
+        with ExitStack() as files:  # closes all of them, even if one cannot be opened or closed
             enter = files.enter_context
             self.queries = enter(TextWriter(folder / layout.QUERIES))
             self.passages = enter(TextWriter(folder / layout.PASSAGES, hashed=True))
@@ -260,13 +259,8 @@ class _Writers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._files.__exit__(kind, error, at)
+    def __exit__(self, *error: Any) -> None:
+        self._files.__exit__(*error)
 
 
 def finish_index(folder: Path, counts: Mapping[str, Mapping[str, int]], uids: int) -> None:

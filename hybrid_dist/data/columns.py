@@ -3,7 +3,6 @@ they are read."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -51,15 +50,10 @@ class TextWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        """Write what is held and the footer, unless an error has made the file worthless."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Write the held rows and the footer, unless an error has made the file useless."""
         try:
-            if error is None:
+            if kind is None:
                 self._write_held()
                 self._writer.close()
         finally:
@@ -96,9 +90,9 @@ class TextColumn:
         return texts.take(pa.array(2 * number)).to_pylist()
 
     def check(self) -> None:
-        """Raise a ValueError if `take` could read anything but the texts of this file."""
+        """Raise a ValueError if `take` could read outside the texts of this file."""
         last = self._reader.num_record_batches - 1
-        with pa.OSFile(str(self._file)) as content:  # read: mapped pages would count as memory
+        with pa.OSFile(str(self._file)) as content:  # mapped pages would count as memory
             reader = pa.ipc.open_file(content)
             batches = (reader.get_batch(number) for number in range(last + 1))
             for number, batch in enumerate(batches):
@@ -109,7 +103,7 @@ class TextColumn:
         if texts.type != pa.large_string() or texts.null_count:
             raise ValueError("its texts are of another type")
         if len(batch) != ROWS and not (is_last and 0 < len(batch) < ROWS):
-            raise ValueError(f"batch {number} has {len(batch):,} rows, and not {ROWS:,}")
+            raise ValueError(f"batch {number} has {len(batch):,} rows instead of {ROWS:,}")
         batch.validate(full=True)
         start, data, size = self._offsets[number], self._data[number], len(self._content)
         end = start + 8 * (len(batch) + 1)
@@ -149,15 +143,10 @@ class ArrayWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Write the header, now that the length is known."""
         with self._file:
-            if error is None:
+            if kind is None:
                 self._file.seek(0)
                 self._file.write(self._header())
 
@@ -172,8 +161,8 @@ class ArrayWriter:
 
 
 def save(file: Path, values: np.ndarray) -> None:
-    """Write a one-dimensional array as `np.save` does, which says nothing of a full disk if what is
-    missing is its last 4 kB."""
+    """Write a one-dimensional array in the format of `np.save`, which does not notice a full disk
+    if only the last 4 kB are missing."""
     with ArrayWriter(file, values.dtype) as out:
         out.append(values)
 

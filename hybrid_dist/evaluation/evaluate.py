@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,14 +24,13 @@ from hybrid_dist.evaluation.tasks import TIES, Task
 from hybrid_dist.evaluation.tiles import PASSAGES, QUESTIONS, Shard, check_vectors, shard_bounds
 from hybrid_dist.evaluation.trec import Run, check_names, write_run
 
-T = TypeVar("T")
 WriteRun = Callable[[Path, str], None]
 SHOWN_NOTES = 10
-"""Lines that were passed over, and other things left out, that are told one by one."""
+"""How many skipped lines and other omissions are listed individually."""
 HALVED = 1 << 16
 """Passages that are made in fp32 at once where they are kept in fp16."""
 MOST_LISTED = 1 << 28
-"""Lines of a run that is saved: 12 bytes each while it is made."""
+"""The most lines of a saved run: each takes 12 bytes of memory while the run is built."""
 
 
 class Embedder(Protocol):
@@ -77,7 +76,7 @@ class Wanted:
     half: bool = False
     """Keep passages in fp16; questions and scores stay fp32."""
     made_from: Mapping[str, Any] = field(default_factory=dict)
-    """What tells this evaluation from others, where a command may replace its report."""
+    """Identifies this evaluation, for commands that may replace its report."""
 
 
 def evaluate_task(
@@ -131,20 +130,6 @@ def evaluate_vectors(
     )
 
 
-def on_first(ranks: Ranks, work: Callable[[], T]) -> T:
-    """What the first rank's work gives, on every rank; where it refuses, all ranks do."""
-    result, problem = None, None
-    if ranks.is_first:
-        try:
-            result = work()
-        except UserError as error:
-            problem = str(error)
-    result, problem = ranks.from_first((result, problem))
-    if problem is not None:
-        raise UserError(problem)
-    return cast(T, result)
-
-
 def evaluate_run(
     task: Task,
     run: Run,
@@ -163,7 +148,7 @@ def evaluate_run(
 
 
 def check_run_is_possible(task: Task, depth: int) -> None:
-    """Refuse to list what stands in pools that stay apart, and more than fits in memory."""
+    """Refuse runs of tasks whose pools are separate, and runs that do not fit in memory."""
     lines = len(task.question_ids) * min(depth, len(task.passage_ids))
     if lines > MOST_LISTED:
         raise UserError(
@@ -219,11 +204,11 @@ def _report(
         tell(f"{task.name}: report in {out}")
         return report.found
 
-    return on_first(ranks, write)
+    return ranks.first_decides(write)
 
 
 def _run_writer(task: Task, scored: _Scored, depth: int) -> WriteRun | None:
-    """Writes the first passages of every query as a TREC run; its tag has the report's id."""
+    """Writes the top passages of every query as a TREC run whose tag contains the report's id."""
     if not depth:
         return None
     listed = scored.top.first(depth)

@@ -1,7 +1,6 @@
 """A trained encoder as a folder that transformers, sentence-transformers and we ourselves load."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,26 +9,23 @@ from typing import Any
 from torch import Tensor
 
 from hybrid_dist.model.settings import ACTIVATION, FILE, Settings
-from hybrid_dist.runtime.files import apply_umask
+from hybrid_dist.runtime.files import apply_umask, atomic_folder
 
 
 def save(
     folder: Path, backbone: Any, state: Mapping[str, Tensor], tokenizer: Any, settings: Settings
 ) -> None:
-    """Write the folder whole or not at all: beside it first, then in its place.
+    """Write the folder completely, or leave the old one untouched.
 
     `state` holds the backbone's weights, gathered from wherever the strategy keeps them.
     """
-    draft = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
     state = {name: tensor.contiguous() for name, tensor in state.items()}
-    backbone.save_pretrained(draft, state_dict=dict(state))
-    _save_tokenizer(draft, tokenizer)
-    _write(draft / FILE, asdict(settings))
-    _save_sentence_transformers(draft, backbone.config.hidden_size, state, settings)
-    apply_umask(draft.rglob("*.safetensors"))  # safetensors writes files that only we can read
-    replace(draft, folder)
+    with atomic_folder(folder, cure="make room there and start the same command again") as draft:
+        backbone.save_pretrained(draft, state_dict=dict(state))
+        _save_tokenizer(draft, tokenizer)
+        _write(draft / FILE, asdict(settings))
+        _save_sentence_transformers(draft, backbone.config.hidden_size, state, settings)
+        apply_umask(draft.rglob("*.safetensors"))  # safetensors makes them private
 
 
 def _save_tokenizer(folder: Path, tokenizer: Any) -> None:
@@ -39,16 +35,6 @@ def _save_tokenizer(folder: Path, tokenizer: Any) -> None:
         if "os error" not in str(error):
             raise
         raise OSError(str(error)) from None  # Rust's tokenizers raise no kind of their own
-
-
-def replace(draft: Path, folder: Path) -> None:
-    """Put a finished folder in the place of another."""
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    draft.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _save_sentence_transformers(

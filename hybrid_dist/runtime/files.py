@@ -1,4 +1,4 @@
-"""Atomic writes and guarded reads: a reader finds the old content or the new, never half of it."""
+"""Atomic writes and checked reads: a reader sees either the old content or the new content."""
 
 import contextlib
 import errno
@@ -17,11 +17,11 @@ from hybrid_dist.errors import UserError, file_error, file_of
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 OTHER_TMPDIR = "make room there, or set TMPDIR to a folder on another disk"
-"""What to do where temporary files have no room."""
+"""Advice for when temporary files do not fit on the disk."""
 
 
 class DiskError(UserError, OSError):
-    """What could not be written, why, and what room it needs. `errno` is the system's."""
+    """A path that could not be written, the reason, and the space it needs."""
 
     def __init__(self, message: str, number: int, place: Path) -> None:
         super().__init__(message)
@@ -35,11 +35,11 @@ class DiskError(UserError, OSError):
 def writing(
     place: Path, draft: Path | None = None, needed: int | None = None, cure: str = ""
 ) -> Iterator[None]:
-    """Turn what a disk refuses in this block into one DiskError about `place`.
+    """Turn file system errors of this block into one DiskError about `place`.
 
-    `draft`: what is written until it is whole, and goes when it fails. `needed`: bytes that are
-    needed in all, if they are known or can be estimated. `cure`: what to do about a full disk.
-    Of blocks in blocks the outermost one around the file speaks: it knows what the user named.
+    `draft`: a temporary file or folder that is removed on failure. `needed`: total bytes needed, if
+    known or estimated. `cure`: advice for a full disk. Of nested blocks, the outermost one around
+    the file reports the error: it knows the path that the user gave.
     """
     try:
         yield
@@ -57,33 +57,33 @@ def writing(
 
 
 def _belongs(file: Path, place: Path, draft: Path | None) -> bool:
-    """Whether a file is what is written, in it, or a folder above it."""
+    """Whether a file is the place or the draft, lies inside one, or is a folder above the place."""
     file, place = file.absolute(), place.absolute()
     drafted = draft is not None and file.is_relative_to(draft.absolute())
     return drafted or file.is_relative_to(place) or place.is_relative_to(file)
 
 
 def _room(number: int, place: Path, draft: Path | None, needed: int | None) -> str:
-    """What is needed and what is there. What the draft takes is free as soon as it is removed."""
+    """Space needed and space available; the draft's share becomes free when it is removed."""
     drafted = 0 if draft is None else allocated(draft)
     if needed is None or needed <= drafted:
         told = f"more than {bytes_of(drafted)} needed"
     else:
         told = f"about {bytes_of(needed)} needed"
     if number == errno.EFBIG:
-        return f"{told}; see ulimit -f and the largest file of this file system"
+        return f"{told}; see ulimit -f and the file size limit of this file system"
     if number == errno.EDQUOT:
         return f"{told}; your quota there is used up"
     disk = _disk(place)
     if disk.f_files and not disk.f_favail:
-        return f"{told}; no more files can be made there, as its inodes are used up"
+        return f"{told}; no more files can be created there because its inodes are used up"
     return f"{told}, {bytes_of(disk.f_bavail * disk.f_frsize + drafted)} free"
 
 
 def check_room(place: Path, needed: int, cure: str = "") -> None:
-    """Refuse before anything is written where the disk has less room than is sure to be needed."""
+    """Refuse before writing if the disk has less space than is certainly needed."""
     disk = _disk(place)
-    if disk.f_blocks and needed > disk.f_bavail * disk.f_frsize:  # 0: it does not say
+    if disk.f_blocks and needed > disk.f_bavail * disk.f_frsize:  # 0: unknown
         with writing(place, needed=needed, cure=cure):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -96,7 +96,7 @@ def _disk(place: Path) -> os.statvfs_result:
 
 
 def allocated(path: Path) -> int:
-    """Bytes that a file, or all of a folder, takes on its disk."""
+    """Bytes that a file or a whole folder occupies on disk."""
     files = path.rglob("*") if path.is_dir() else [path]
     total = 0
     for file in files:
@@ -106,7 +106,7 @@ def allocated(path: Path) -> int:
 
 
 def bytes_of(number: int) -> str:
-    """A number of bytes for people, rounded up."""
+    """A human-readable number of bytes, rounded up."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if number >= size:
             return f"{-(-number * 10 // size) / 10:,.1f} {unit}"
@@ -117,8 +117,8 @@ def bytes_of(number: int) -> str:
 def atomic_file(file: Path, durable: bool = True, needed: int | None = None) -> Iterator[IO[bytes]]:
     """A handle whose content becomes `file` when the block ends; an error leaves nothing behind.
 
-    `durable`: wait until the content and its new name are on the disk. `needed`: its size, where it
-    is known, for the message when the disk is full.
+    `durable`: wait until the content and the new name are on disk. `needed`: the size, if known,
+    for the message about a full disk.
     """
     draft = file.with_name(f".{file.name}.{uuid4().hex[:8]}.part")
     try:
@@ -137,16 +137,16 @@ def atomic_file(file: Path, durable: bool = True, needed: int | None = None) -> 
 
 
 def write_atomically(file: Path, content: str | bytes, durable: bool = True) -> None:
-    """Write a whole file: a kill or a full disk leaves the old content, and no draft."""
+    """Write a file at once: a kill or a full disk leaves the old content in place."""
     data = content.encode("utf-8") if isinstance(content, str) else content
     with atomic_file(file, durable, len(data)) as out:
         out.write(data)
 
 
 def write_together(folder: Path, files: Mapping[str, str | bytes | None]) -> None:
-    """Replace several files of a folder: none is touched before all are on the disk.
+    """Replace several files of a folder; none is replaced before all new ones are on disk.
 
-    None as the content removes a file.
+    A content of None removes the file.
     """
     drafts = {name: folder / f".{name}.{uuid4().hex[:8]}.part" for name in files}
     data = {
@@ -171,26 +171,26 @@ def write_together(folder: Path, files: Mapping[str, str | bytes | None]) -> Non
 
 
 @contextmanager
-def atomic_folder(folder: Path, needed: int | None = None, replace: bool = True) -> Iterator[Path]:
-    """An empty folder to fill, which takes the place of `folder` when the block ends.
+def atomic_folder(
+    folder: Path, needed: int | None = None, replace: bool = True, cure: str = ""
+) -> Iterator[Path]:
+    """An empty folder to fill; it replaces `folder` when the block ends.
 
-    An error leaves the old folder as it was. A kill between the two renames of the swap leaves the
-    old one as `.NAME.before` and the new one whole; the next call puts the old one back first.
-    `needed`: bytes of the new folder, where they are known or estimated. `replace`: if not, an
-    OSError is raised where the folder is there by now and not empty.
+    An error leaves the old folder untouched. A kill between the two renames of the swap leaves the
+    old folder as `.NAME.before` beside the complete new one; the next call restores the old one.
+    `needed`: bytes of the new folder, if known or estimated. `replace`: if False, raise an OSError
+    when the folder exists by then and is not empty. `cure`: see `writing`.
     """
     folder = folder.resolve()
     draft = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.part")
     with made_parents(folder):
         try:
-            with writing(folder, draft, needed):
-                before = restore_folder(folder)
+            with writing(folder, draft, needed, cure):
+                restore_folder(folder)
                 draft.mkdir()
                 yield draft
                 if replace:
-                    shutil.rmtree(before, ignore_errors=True)
-                    if folder.exists():
-                        folder.rename(before)
+                    _set_aside(folder)
                 draft.rename(folder)
                 sync_folder(folder.parent)
         finally:
@@ -200,7 +200,7 @@ def atomic_folder(folder: Path, needed: int | None = None, replace: bool = True)
 
 @contextmanager
 def made_parents(path: Path) -> Iterator[None]:
-    """Make the folders above a path; those made here go again where the block fails."""
+    """Create the parent folders of a path; if the block fails, the new ones are removed."""
     missing = [parent for parent in path.parents if not parent.exists()]
     try:
         with writing(path):
@@ -213,8 +213,27 @@ def made_parents(path: Path) -> Iterator[None]:
         raise
 
 
+def replace_folder(draft: Path, folder: Path) -> None:
+    """Replace a folder by a finished one, with the same guarantees as `atomic_folder`."""
+    folder = folder.resolve()
+    try:
+        restore_folder(folder)
+        _set_aside(folder)
+        draft.rename(folder)
+        sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(restore_folder(folder), ignore_errors=True)
+
+
+def _set_aside(folder: Path) -> None:
+    before = restore_folder(folder)
+    shutil.rmtree(before, ignore_errors=True)
+    if folder.exists():
+        folder.rename(before)
+
+
 def restore_folder(folder: Path) -> Path:
-    """Put back the old folder where a kill stopped a swap; where a swap keeps the old one."""
+    """Restore the old folder if a kill interrupted a swap; returns where a swap keeps it."""
     folder = folder.resolve()
     before = folder.with_name(f".{folder.name}.before")
     if before.exists() and not folder.exists():
@@ -224,10 +243,10 @@ def restore_folder(folder: Path) -> Path:
 
 @contextmanager
 def locked(file: Path, wait: bool = False) -> Iterator[bool]:
-    """Hold a lock file for the block: it goes with the block, and its lock with the process.
+    """Hold a lock file during the block, then remove it; if the process dies, the lock is released.
 
-    A BlockingIOError says that another process holds it, unless this one is to `wait` for it. Gives
-    whether there is a lock at all: some file systems have none.
+    If another process holds it, `wait` for it or raise a BlockingIOError. Yields whether a lock was
+    taken at all: some file systems do not support locks.
     """
     handle = _locked(file, wait)
     try:
@@ -245,7 +264,7 @@ def _locked(file: Path, wait: bool) -> int | None:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(handle), file.stat()):
-                    return handle  # and not the file that its last holder has removed
+                    return handle  # not a file that the last holder has removed meanwhile
         except BaseException as error:
             os.close(handle)
             if isinstance(error, OSError) and error.errno in (errno.ENOSYS, errno.ENOTSUP):
@@ -256,16 +275,16 @@ def _locked(file: Path, wait: bool) -> int | None:
 
 
 def sync_file(file: Path) -> None:
-    """Wait until the content of a file is on the disk."""
+    """Wait until the content of a file is on disk."""
     with file.open("rb") as handle:
         os.fsync(handle.fileno())
 
 
 def apply_umask(files: Iterable[Path]) -> None:
-    """Give files that a library wrote for their owner alone the mode of any new file there.
+    """Give files that a library made private the mode that any new file there would have.
 
-    A new file beside the first one shows that mode: asking for the umask means setting it, for all
-    threads, and a folder's default ACL takes its place.
+    The mode is read from a new file beside the first one: reading the umask would require setting
+    it for all threads, and a folder's default ACL overrides it.
     """
     mode = None
     for file in files:
@@ -278,7 +297,7 @@ def apply_umask(files: Iterable[Path]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
+    """Wait until the file names in a folder are on disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # some network file systems refuse it
@@ -288,7 +307,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def read_json(file: Path, what: str = "a JSON file") -> Any:
-    """The content of a JSON file; refuses what cannot be read, naming the file and the place.
+    """The content of a JSON file. A UserError names the file and the position of a problem.
 
     `what`: what the file should be, for the message.
     """

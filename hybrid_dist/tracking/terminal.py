@@ -4,7 +4,6 @@ import math
 import sys
 import time
 from datetime import timedelta
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -40,12 +39,7 @@ class Terminal:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def say(self, message: str) -> None:
@@ -87,7 +81,7 @@ class Terminal:
 
 
 def _figure(value: float | None, form: str = ".4g") -> str:
-    """A dash where there is no finite number."""
+    """A dash in place of a missing or infinite number."""
     return format(value, form) if value is not None and math.isfinite(value) else "-"
 
 

@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Any
 
 from hybrid_dist.config import Log
 from hybrid_dist.errors import UserError
-from hybrid_dist.tracking.files import write_whole
+from hybrid_dist.runtime.files import write_atomically
 from hybrid_dist.tracking.metrics_log import Record, finite
 from hybrid_dist.tracking.report_file import REPORT, read_report
 
@@ -45,17 +44,12 @@ class WandbRun:
     def __enter__(self) -> "WandbRun":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.finish(exit_code=0 if kind is None else 1)
 
     def write(self, record: Record) -> None:
         """Send a record; what was sent before a crash is not sent again: W&B cannot rewind."""
-        told = finite(record)  # a null of metrics.jsonl is no point of a curve
+        told = finite(record)  # W&B would not take the nulls of metrics.jsonl as points
         self._ask(lambda run: self._send(run, told))
 
     def summarize(self, figures: Record) -> None:
@@ -68,8 +62,8 @@ class WandbRun:
         def add(_: Any) -> None:
             try:
                 self._media.update(_heatmaps(folder, section))
-            except (UserError, OSError) as error:  # records are worth sending without a heatmap
-                self._say(f"W&B: no heatmap is sent: {error}")
+            except (UserError, OSError) as error:  # still send the record
+                self._say(f"W&B: cannot send heatmaps: {error}")
 
         self._ask(add)
 
@@ -165,7 +159,8 @@ class WandbRun:
     def _send(self, run: Any, record: Record) -> None:
         step, sent = record.pop("step"), self._folder / SENT_FILE
         if step > _last_sent(sent):
-            write_whole(sent, f"{step}\n")  # first: what is lost is lost, but nothing comes twice
+            # first, so that after a crash a record may be missing but is never sent twice
+            write_atomically(sent, f"{step}\n", durable=False)
             run.log(record | self._media | {STEP: step}, step=step, commit=True)
             self._media = {}
 
@@ -199,7 +194,7 @@ def _heatmaps(folder: Path, section: str) -> Record:
 
 
 def _last_sent(file: Path) -> int:
-    """0 where none was sent, or where a loss of power took the number."""
+    """0 if no step was sent, or if a power failure lost the number."""
     try:
         return int(file.read_text())
     except (OSError, ValueError):
@@ -210,5 +205,5 @@ def _run_id(folder: Path) -> str:
     file = folder / ID_FILE
     if not file.exists():
         letters = string.ascii_lowercase + string.digits
-        write_whole(file, "".join(secrets.choice(letters) for _ in range(8)) + "\n")
+        write_atomically(file, "".join(secrets.choice(letters) for _ in range(8)) + "\n")
     return file.read_text().strip()

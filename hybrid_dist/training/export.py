@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
-from hybrid_dist.model.saving import replace, save
+from hybrid_dist.model.saving import save
 from hybrid_dist.model.settings import Settings
+from hybrid_dist.runtime.files import replace_folder
 from hybrid_dist.training.checkpoint import Attempt
 from hybrid_dist.training.run_folder import RunFolder
 
@@ -39,10 +40,7 @@ class Exporter:
         attempt.write(lambda: self._write(folder, state))
         problem = self._ranks.from_first(attempt.problem)
         if problem is not None:
-            raise UserError(
-                f"{folder}: the model could not be written ({problem}); make room and start the "
-                "same command again"
-            )
+            raise UserError(f"the model could not be written: {problem}")
 
     def _write(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         weights = {
@@ -55,7 +53,7 @@ class Exporter:
     def keep(self, draft: Path) -> None:
         """Make a written model the run's model."""
         if self._ranks.is_first:
-            replace(draft, self.folder.model)
+            replace_folder(draft, self.folder.model)
         self._ranks.barrier()
 
     def discard(self, draft: Path) -> None:

@@ -4,6 +4,8 @@ import errno
 import fcntl
 import json
 import os
+import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +15,16 @@ from typing import IO, Any
 from hybrid_dist.config import Config, other_run
 from hybrid_dist.config_file import from_yaml, to_yaml
 from hybrid_dist.errors import UserError
-from hybrid_dist.tracking.files import write_whole
+from hybrid_dist.runtime.files import write_atomically
 from hybrid_dist.training.checkpoint import check_path
 from hybrid_dist.training.manifest import latest_step
 
 SECONDS_FOR_LOST_NODES = 150
-BEFORE_A_RUN = {".lock", "config.yaml.tmp"}
-"""What a process leaves that was killed before it had described its run."""
+DRAFT = re.compile(
+    r"\.(config\.yaml|environment\.json|interrupted|metrics\.jsonl|model|model\.candidate)"
+    r"\.\w{8}\.part"
+)
+"""Drafts of the run's files or of its model, left by a process that was killed while writing."""
 
 
 class RunFolder:
@@ -73,7 +78,8 @@ class RunFolder:
         if recorded.exists() and not self.metrics.exists() and not self.checkpoints.exists():
             return  # it was described and never begun
         if not recorded.exists():
-            if self.path.exists() and {f.name for f in self.path.iterdir()} - BEFORE_A_RUN:
+            found = self.path.iterdir() if self.path.exists() else ()
+            if any(file.name != ".lock" and not DRAFT.fullmatch(file.name) for file in found):
                 raise UserError(f"{self.path}: holds files but no run; choose another run.name")
             return
         if resume == "never":
@@ -114,18 +120,26 @@ class RunFolder:
                     "another run.name"
                 )
             time.sleep(1)
+        self._remove_drafts()
+
+    def _remove_drafts(self) -> None:
+        for draft in self.path.iterdir():
+            if DRAFT.fullmatch(draft.name) and draft.is_dir():
+                shutil.rmtree(draft, ignore_errors=True)
+            elif DRAFT.fullmatch(draft.name):
+                draft.unlink(missing_ok=True)
 
     def mark_interrupted(self, reason: str) -> None:
-        """Leave word that the run stopped before its end, and why."""
+        """Record that the run stopped early, and why."""
         told = {"step": self._steps_trained(), "reason": reason}
-        write_whole(self.interrupted, json.dumps(told) + "\n")
+        write_atomically(self.interrupted, json.dumps(told) + "\n")
 
     def _steps_trained(self) -> int:
         return latest_step(self.checkpoints) or 0
 
     @contextmanager
     def written_to(self) -> Iterator[None]:
-        """While training writes here: a disk that is full ends the run in one message."""
+        """For the time in which training writes here: a full disk ends the run with one message."""
         try:
             yield
         except OSError as error:
@@ -143,10 +157,10 @@ class RunFolder:
         """config.yaml and environment.json."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_whole(self.path / "config.yaml", to_yaml(self._config))
+            write_atomically(self.path / "config.yaml", to_yaml(self._config))
             self.interrupted.unlink(missing_ok=True)  # it goes on now
             text = json.dumps(environment, indent=2, ensure_ascii=False) + "\n"
-            write_whole(self.path / "environment.json", text)
+            write_atomically(self.path / "environment.json", text)
         except OSError as error:
             raise self._unwritable(error) from None
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hybrid_dist import evaluate, prefetch
+
 CODE = """
 from pathlib import Path
 Path({marker!r}).touch()  # all that a thief needs
@@ -112,15 +114,19 @@ def test_code_that_is_not_allowed_is_not_run_and_nobody_is_asked(evil: Case, com
     assert line.count("evil.py") == 1 and line.endswith(f"if you trust it, {cure}")
 
 
-def test_code_of_a_type_that_transformers_knows_is_passed_over(case: Case) -> None:
+def test_code_of_a_type_that_transformers_knows_is_passed_over(
+    case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
     case.change("config.json", auto_map=AUTO)
     case.change("tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.OwnTokenizer", None]})
-    done = case.run("prefetch", *commands(case)["prefetch"][1:])
-    assert done.returncode == 0, done.stderr
+    prefetch.main(commands(case)["prefetch"][1:])
+    assert "sizes and tokenizer in " in capsys.readouterr().out
     assert not case.marker.exists()
 
 
-def test_code_that_is_allowed_runs_and_the_run_and_the_report_say_so(evil: Case) -> None:
+def test_code_that_is_allowed_runs_and_the_run_and_the_report_say_so(
+    evil: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
     allowed = "--model.trust_remote_code=true"
     evaluated = ["--eval.tasks", f"toy:{evil.toy}", "--log.wandb=disabled"]
     done = evil.run("train", *evil.of_run(allowed, *evaluated))
@@ -132,11 +138,13 @@ def test_code_that_is_allowed_runs_and_the_run_and_the_report_say_so(evil: Case)
     assert report["settings"]["trust remote code"] is True
     evil.marker.unlink()
     for model in (run, run / "checkpoints" / "step-000001"):
-        words = ["evaluate", "--model", str(model), "--task", f"toy:{evil.toy}", "--out", "out"]
-        done = evil.run(*words)  # a run folder may be another's: its config.yaml allows nothing
-        assert (done.returncode, evil.marker.exists()) == (2, False), done.stderr
-        assert "give --trust-remote-code" in done.stderr
-    done = evil.run(*words, "--trust-remote-code")
+        out = str(evil.root / "out")
+        words = ["--model", str(model), "--task", f"toy:{evil.toy}", "--out", out]
+        with pytest.raises(SystemExit) as ended:
+            evaluate.main(words)  # a run folder may be another's: its config.yaml allows nothing
+        assert (ended.value.code, evil.marker.exists()) == (2, False)
+        assert "give --trust-remote-code" in capsys.readouterr().err
+    done = evil.run("evaluate", *words, "--trust-remote-code")
     assert done.returncode == 0, done.stderr
     again = json.loads((evil.root / "out/toy/report.json").read_text())
     assert again["map"] == report["map"]

@@ -11,6 +11,9 @@ import pyarrow as pa
 from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources import SOURCES
 
+HEADER = ("query-id", "corpus-id", "score")
+"""Of BEIR's qrels."""
+
 
 def write(file: Path, content: str | bytes) -> Path:
     """A file, compressed where its name says so."""
@@ -30,6 +33,26 @@ def json_lines(file: Path, *records: Any) -> Path:
 
 def tsv(file: Path, *rows: Sequence[object]) -> Path:
     return write(file, "".join("\t".join(map(str, row)) + "\n" for row in rows))
+
+
+def afriqa(folder: Path) -> None:
+    """Languages that ask a corpus in another one, in AfriQA's layout."""
+    json_lines(folder / "corpus.en.jsonl.gz", {"_id": "en_0", "title": "T", "text": "Told."})
+    json_lines(folder / "corpus.fr.jsonl.gz", {"_id": "fr_0", "title": "T", "text": "Dit."})
+    for lang, document in (("bem", "en_0"), ("fon", "fr_0")):
+        query = {"_id": f"{lang}_0", "text": f"{lang}?", "metadata": {"pivot": "en"}}
+        json_lines(folder / lang / "queries.dev.jsonl.gz", query)
+        tsv(folder / lang / "qrels.dev.tsv.gz", HEADER, (f"{lang}_0", document, 1))
+
+
+def units_with_passages(file: Path) -> None:
+    """Units whose passages stand in their own lines."""
+    json_lines(
+        file,
+        {"unit": "a", "lang": "en", "query": "About", "passage": "Told."},
+        {"unit": "b", "lang": "en", "query": "More", "passage": "Told."},
+        {"unit": "a", "lang": "zh_CN", "query": "关于", "passage": "说。"},
+    )
 
 
 def squad_json(paragraphs: Sequence[Mapping[str, Any]], indent: int | None = None) -> str:

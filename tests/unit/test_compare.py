@@ -205,7 +205,7 @@ def test_a_table_for_a_paper(tmp_path: Path) -> None:
     table = (tmp_path / "out" / "report.tex").read_text()
     assert r"a\_1 & " in table and r"50\% & \textbf{" in table
     body = table[table.index(r"\midrule") : table.index(r"\bottomrule")].splitlines()[1:]
-    assert all(line.endswith(r"\\") and line.count(" & ") == 4 for line in body)
+    assert body and all(line.endswith(r"\\") and line.count(" & ") == 4 for line in body)
     assert table.splitlines()[0].startswith("% toy: ")
 
 

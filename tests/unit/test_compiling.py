@@ -19,7 +19,8 @@ from tests.unit import varlen_on_cpu
 from tests.unit.test_packing import encoder_of
 
 varlen_on_cpu.register()
-STEPS = 50
+STEPS = 21
+"""Every number of texts with every number of chunks."""
 LONGEST = 140
 
 
@@ -66,13 +67,16 @@ def step(model: BiEncoder, number: int) -> dict[str, torch.Tensor]:
     return {name: part.grad.clone() for name, part in named if part.grad is not None}
 
 
-HOW = [Attends.KERNEL, Attends.PADDED, "a test"]
+HOW = {"kernel": Attends.KERNEL, "padded attention": Attends.PADDED, "padded": "a test"}
 
 
 @pytest.mark.parametrize(
     ("how", "recomputed"),
-    [*((how, False) for how in HOW), (Attends.KERNEL, True)],
-    ids=["kernel", "padded attention", "padded", "kernel, layers recomputed"],
+    [
+        pytest.param(Attends.KERNEL, True, id="kernel, layers recomputed"),
+        # the next test has these, with fewer steps
+        *(pytest.param(how, False, id=name, marks=pytest.mark.long) for name, how in HOW.items()),
+    ],
 )
 def test_texts_of_any_number_and_length_have_one_graph(
     how: Attends | str, recomputed: bool, tmp_path: Path
@@ -83,12 +87,19 @@ def test_texts_of_any_number_and_length_have_one_graph(
     compile_layers(model.encoder, "aot_eager")
     for number in range(STEPS):
         assert step(model, number)
+    assert_one_graph()
+
+
+def assert_one_graph() -> None:
     assert counters["stats"]["unique_graphs"] == 1
     assert not counters["graph_break"]
 
 
-@pytest.mark.parametrize("how", HOW, ids=["kernel", "padded attention", "padded"])
-def test_compiled_layers_have_the_same_gradients(how: Attends | str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", HOW.values(), ids=HOW)
+def test_compiled_layers_have_the_same_gradients_and_one_graph(
+    how: Attends | str, tmp_path: Path
+) -> None:
+    """Three steps with other numbers of chunks and texts, and texts of other lengths."""
     plain, compiled = (module(tmp_path, how, dropout=0.0).train() for _ in range(2))
     compile_layers(compiled.encoder, "aot_eager")
     for number in range(3):
@@ -98,6 +109,7 @@ def test_compiled_layers_have_the_same_gradients(how: Attends | str, tmp_path: P
         for name, part in wanted.items():
             close = {"rtol": 0, "atol": 1e-2 * largest}
             torch.testing.assert_close(found[name], part, msg=name, **close)
+    assert_one_graph()
 
 
 def test_on_cpus_attention_is_padded_where_layers_are_compiled(tmp_path: Path) -> None:

@@ -412,5 +412,9 @@ def test_names_that_no_disk_takes_and_texts_that_nothing_encodes(
 
 
 def test_the_longest_name_that_a_disk_takes_is_taken(tmp_path: Path) -> None:
-    config = load([*TRAIN, "--run.dir", str(tmp_path), "--run.name", "é" * 127], "program")
+    name = "é" * 127 + "a"  # 255 bytes
+    config = load([*TRAIN, "--run.dir", str(tmp_path), "--run.name", name], "program")
     config.run.folder.mkdir()
+    assert [folder.name for folder in tmp_path.iterdir()] == [name]
+    with pytest.raises(OSError, match="File name too long"):
+        (tmp_path / f"{name}a").mkdir()

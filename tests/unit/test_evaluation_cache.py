@@ -140,10 +140,17 @@ def test_a_disk_that_fills_up_is_told_and_whole_blocks_stay(tmp_path: Path) -> N
 
 def test_writes_that_are_cut_short_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a signal, or Linux's limit of 2 GB a write, cuts them."""
-    pwrite = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda file, data, at: pwrite(file, data[:1000], at))
+    pwrite, left = os.pwrite, list[int]()
+
+    def cut(file: int, data: bytes, at: int) -> int:
+        written = pwrite(file, data[:1000], at)
+        left.append(len(data) - written)
+        return written
+
+    monkeypatch.setattr(os, "pwrite", cut)
     embedder = Embedder()
     right(cached(tmp_path, embedder), embedder)
+    assert sum(map(bool, left)) >= 16, "every full block takes more than one write"
 
 
 def test_nothing_is_written_through_a_mapping() -> None:

@@ -101,7 +101,7 @@ def test_used_up_inodes_are_named(model: Path, tmp_path: Path) -> None:
     with disk(tmp_path / "disk", "size=9m,nr_inodes=6") as folder:
         done = command(*words_of("prepare", model, folder / "out"))
         refused(done, folder / "out", "No space left on device (about ")
-        assert "no more files can be made there, as its inodes are used up" in done.output
+        assert "no more files can be created there because its inodes are used up" in done.output
 
 
 def test_the_largest_file_that_a_shell_allows_is_named(model: Path, tmp_path: Path) -> None:

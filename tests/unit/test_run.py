@@ -93,6 +93,22 @@ def test_an_empty_folder_is_as_good_as_none(tmp_path: Path) -> None:
     RunFolder(config(tmp_path)).check()
 
 
+def test_drafts_of_a_killed_process_are_no_run_and_are_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "a run"
+    (folder / ".model.0123abcd.part").mkdir(parents=True)
+    for name in (".config.yaml.0123abcd.part", ".model.0123abcd.part/config.json"):
+        (folder / name).touch()
+    run = RunFolder(config(tmp_path))
+    run.check()
+    run.hold()
+    assert [file.name for file in folder.iterdir()] == [".lock"]
+    (folder / ".toy.0123abcd.part").mkdir()  # an evaluation that writes its report here
+    run._remove_drafts()
+    assert (folder / ".toy.0123abcd.part").exists()
+    with pytest.raises(UserError, match=r"holds files but no run"):
+        run.check()
+
+
 @pytest.mark.parametrize(
     "changes",
     [

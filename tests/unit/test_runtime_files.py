@@ -20,6 +20,7 @@ from hybrid_dist.runtime.files import (
     locked,
     made_parents,
     read_json,
+    replace_folder,
     write_atomically,
     writing,
 )
@@ -243,6 +244,28 @@ def test_a_swap_that_fails_puts_the_old_folder_back(
         (made / "a").write_text("new")
     assert (tmp_path / "folder/a").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_finished_folder_takes_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text(name)
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise OSError
+        return rename(path, target)
+
+    with monkeypatch.context() as patched, pytest.raises(OSError):
+        patched.setattr(Path, "rename", failing)
+        replace_folder(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old/a").read_text() == "old"
+    replace_folder(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old/a").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
 def test_a_folder_that_another_process_has_made_is_not_replaced(tmp_path: Path) -> None:

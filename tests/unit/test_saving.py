@@ -20,6 +20,7 @@ from hybrid_dist.model.retriever import Retriever
 from hybrid_dist.model.saving import save
 from hybrid_dist.model.settings import Settings
 from hybrid_dist.model.tokens import TextTokens
+from tests.disks import disk
 
 TEXTS = ["bo du fo ka?", "ka", "", "ra ti mo " * 9, "żółw β 漢字", "lo"]
 CPU = torch.device("cpu")
@@ -145,6 +146,16 @@ def test_saving_again_takes_the_place_of_what_was_there(
     saved(config_folder, tmp_path / "model", "mean")
     assert not (tmp_path / "model" / "2_Dense").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_full_disk_is_told_with_room_and_leaves_nothing(
+    config_folder: Path, tmp_path: Path
+) -> None:
+    with disk(tmp_path / "disk", "size=100k") as folder:
+        told = r"disk/model: cannot be written: No space .* needed, .* free\); make room there and"
+        with pytest.raises(UserError, match=told):
+            saved(config_folder, folder / "model", "mean")
+        assert list(folder.iterdir()) == []
 
 
 def test_every_file_of_a_saved_model_has_the_mode_of_any_new_file(

@@ -7,9 +7,7 @@ import pytest
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.tasks import load_task
-from tests.unit.published_files import collection, json_lines, read, rows, told, tsv
-
-HEADER = ("query-id", "corpus-id", "score")
+from tests.unit.published_files import HEADER, afriqa, collection, json_lines, read, rows, told, tsv
 
 
 def beir(folder: Path, lang: str = "en") -> Path:
@@ -93,13 +91,7 @@ def test_judgements_without_a_right_answer_are_refused(tmp_path: Path, lines: An
 
 
 def test_languages_ask_a_corpus_that_is_in_another(tmp_path: Path) -> None:
-    """AfriQA's layout."""
-    json_lines(tmp_path / "corpus.en.jsonl.gz", {"_id": "en_0", "title": "T", "text": "Told."})
-    json_lines(tmp_path / "corpus.fr.jsonl.gz", {"_id": "fr_0", "title": "T", "text": "Dit."})
-    for lang, document in (("bem", "en_0"), ("fon", "fr_0")):
-        query = {"_id": f"{lang}_0", "text": f"{lang}?", "metadata": {"pivot": "en"}}
-        json_lines(tmp_path / lang / "queries.dev.jsonl.gz", query)
-        tsv(tmp_path / lang / "qrels.dev.tsv.gz", HEADER, (f"{lang}_0", document, 1))
+    afriqa(tmp_path)
     task = load_task(f"beir:{tmp_path}")
     assert task.languages == ("bem", "en", "fon", "fr")
     assert told(collection("beir", tmp_path)) == {

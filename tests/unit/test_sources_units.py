@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hybrid_dist.errors import UserError
-from tests.unit.published_files import collection, json_lines, read, rows, told
+from tests.unit.published_files import collection, json_lines, read, rows, told, units_with_passages
 
 UNITS = [
     {"unit": "mill#0", "lang": "en", "query": "grind", "passage_id": "en:mill", "n_langs": 2},
@@ -82,12 +82,7 @@ def test_tables_by_language_belong_to_their_units(tmp_path: Path) -> None:
 
 
 def test_passages_may_stand_in_the_units_lines(tmp_path: Path) -> None:
-    json_lines(
-        tmp_path / "sections.jsonl.gz",
-        {"unit": "a", "lang": "en", "query": "About", "passage": "Told."},
-        {"unit": "b", "lang": "en", "query": "More", "passage": "Told."},
-        {"unit": "a", "lang": "zh_CN", "query": "关于", "passage": "说。"},
-    )
+    units_with_passages(tmp_path / "sections.jsonl.gz")
     found = collection("units", tmp_path)
     assert [(p.lang, p.id) for p in found.passages] == [("en", "a"), ("zh", "a")]
     assert told(found)["en", "b"] == {("en", "a"): 1}

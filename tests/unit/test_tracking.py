@@ -218,7 +218,7 @@ def test_a_report_that_cannot_be_read_costs_its_heatmap_alone(tmp_path: Path, ha
         run.write(record(10))
     (told,) = offline_runs(tmp_path)
     assert [row["train/step"] for row in told.history] == [10]
-    assert len(said) == 2 and said[0].startswith("W&B: no heatmap is sent: ")
+    assert len(said) == 2 and said[0].startswith("W&B: cannot send heatmaps: ")
     assert str(file if "image" not in harm else file.parent) in said[0]
 
 

@@ -20,36 +20,13 @@ from hybrid_dist.config_file import to_yaml
 from hybrid_dist.errors import UserError
 from hybrid_dist.tracking.curves import curve
 from hybrid_dist.training.run_folder import RunFolder
-
-
-def record(step: int, **more: Any) -> dict[str, Any]:
-    told = {
-        "step": step,
-        "train/loss": 4.0 / step,
-        "train/loss/monolingual": 0.5,
-        "train/kind": "monolingual",
-        "train/batches/monolingual": 3 * step // 4,
-        "train/batches/cross_lingual": step // 4,
-        "system/pairs_per_s": 1234.5,
-        "system/tokens_per_s": 99999.0,
-        "system/step_ms": 500.0,
-        "system/data_wait_pct": 0.5,
-        "system/memory_gib": 2.5,
-    }
-    return told | more
+from tests.watched_run import record, run_config
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     """A run of 100 steps that has come to step 40, a while ago."""
-    made = RunFolder(
-        Config(
-            run=Run(dir=str(tmp_path), name="a run"),
-            data=Data(train=("a",)),
-            train=Train(steps=100),
-            eval=Eval(tasks=("toy:somewhere",), metric="map.multilingual"),
-        )
-    )
+    made = RunFolder(run_config(str(tmp_path)))
     made.write_description({})
     records = [record(4), record(20, **{"eval/toy/map.multilingual": 0.25}), record(40)]
     made.metrics.write_text("".join(json.dumps(r) + "\n" for r in records))

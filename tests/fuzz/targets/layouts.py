@@ -18,9 +18,16 @@ from tests.fuzz import reference
 from tests.fuzz.edits import Tree
 from tests.fuzz.target import Target, Variants
 from tests.fuzz.targets.pairs import held_to, rows_of
-from tests.unit.published_files import json_lines, paragraph, squad_json, tsv, write
-
-HEADER = ("query-id", "corpus-id", "score")
+from tests.unit.published_files import (
+    HEADER,
+    afriqa,
+    json_lines,
+    paragraph,
+    squad_json,
+    tsv,
+    units_with_passages,
+    write,
+)
 
 
 def squad(folder: Path) -> None:
@@ -75,15 +82,6 @@ def beir(folder: Path) -> None:
         json_lines(folder / lang / "queries.jsonl", *asked)
         judged = [("1", "d1", 2), ("1", "d3", 1), ("2", "d2", 1), ("2", "d1", 0), ("3", "d3", 1)]
         tsv(folder / lang / "qrels" / "test.tsv", HEADER, *judged)
-
-
-def afriqa(folder: Path) -> None:
-    json_lines(folder / "corpus.en.jsonl.gz", {"_id": "en_0", "title": "T", "text": "Told."})
-    json_lines(folder / "corpus.fr.jsonl.gz", {"_id": "fr_0", "title": "T", "text": "Dit."})
-    for lang, document in (("bem", "en_0"), ("fon", "fr_0")):
-        query = {"_id": f"{lang}_0", "text": f"{lang}?", "metadata": {"pivot": "en"}}
-        json_lines(folder / lang / "queries.dev.jsonl.gz", query)
-        tsv(folder / lang / "qrels.dev.tsv.gz", HEADER, (f"{lang}_0", document, 1))
 
 
 def miracl(folder: Path) -> None:
@@ -158,12 +156,7 @@ def units(folder: Path) -> None:
 
 
 def sections(folder: Path) -> None:
-    json_lines(
-        folder / "sections.jsonl",
-        {"unit": "a", "lang": "en", "query": "About", "passage": "Told."},
-        {"unit": "b", "lang": "en", "query": "More", "passage": "Told."},
-        {"unit": "a", "lang": "zh_CN", "query": "关于", "passage": "说。"},
-    )
+    units_with_passages(folder / "sections.jsonl")
 
 
 def mkqa(folder: Path) -> None:
