@@ -25,7 +25,8 @@ import numpy as np
 import torch
 
 from hybrid_dist.config import Model, Optim
-from hybrid_dist.loss.contrastive import Rows, contrastive_loss
+from hybrid_dist.losses.batch_layout import BatchLayout
+from hybrid_dist.losses.infonce import info_nce
 from hybrid_dist.model.encoder import BiEncoder, Chunk
 from hybrid_dist.model.flops import Flops, peak
 from hybrid_dist.model.loading import build, read_config
@@ -159,8 +160,8 @@ class Bench:
         with clock("encode"), torch.autocast(self.device.type, torch.bfloat16):
             vectors = self.model(chunks)
         with clock("loss and its gradients"):
-            rows = Rows(0, (len(order),), None)
-            loss = contrastive_loss(*vectors, rows, symmetric=False).loss
+            layout = BatchLayout(0, (len(order),), None)
+            loss = info_nce(*vectors, layout, symmetric=False).loss
         with clock("backward"):
             loss.backward()
         with clock("clip and update"):
