@@ -29,7 +29,9 @@ from hybrid_dist.config import Batching, Config, Loss, Mix, Model, Optim, Train
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store import Source, Store
-from hybrid_dist.loss.contrastive import Rows, contrastive_loss
+from hybrid_dist.losses.batch_layout import BatchLayout
+from hybrid_dist.losses.infonce import info_nce
+from hybrid_dist.losses.reference import reference_info_nce
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.settings import Settings
@@ -67,19 +69,15 @@ def main() -> None:
 def losses(options: argparse.Namespace) -> None:
     print("loss: 8,192 x 1,024, forward and backward, against dense cross_entropy")
     queries, passages, temperature = vectors(8192)
-    targets = torch.arange(8192)
     for symmetric in (False, True):
 
         def ours(first: int, last: int, symmetric: bool = symmetric) -> None:
-            rows = Rows(0, (8192,), None)
-            contrastive_loss(queries, passages, temperature, rows, symmetric).loss.backward()
+            layout = BatchLayout(0, (8192,), None)
+            info_nce(queries, passages, temperature, layout, symmetric).loss.backward()
 
         def dense(first: int, last: int, symmetric: bool = symmetric) -> None:
-            logits = queries @ passages.T / temperature
-            loss = functional.cross_entropy(logits, targets)
-            if symmetric:
-                loss = (loss + functional.cross_entropy(logits.T, targets)) / 2
-            loss.backward()
+            losses = reference_info_nce(queries, passages, temperature, symmetric=symmetric)
+            losses.mean().backward()
 
         compare(
             {"ours": ours, "dense": dense},
@@ -105,8 +103,8 @@ def memory_of_loss() -> dict[str, float]:
     forget_peak()
     inputs = peak_gib()
     begin = time.perf_counter()
-    rows = Rows(0, (65_536,), None)
-    contrastive_loss(queries, passages, temperature, rows, False).loss.backward()
+    layout = BatchLayout(0, (65_536,), None)
+    info_nce(queries, passages, temperature, layout, False).loss.backward()
     gradients = 2 * 65_536 * 1024 * 4 / 2**30
     return {
         "beyond_gib": peak_gib() - inputs - gradients,

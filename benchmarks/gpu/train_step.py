@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hybrid_dist.config import Model, Optim
-from hybrid_dist.loss.contrastive import Rows, contrastive_loss
+from hybrid_dist.losses.batch_layout import BatchLayout
+from hybrid_dist.losses.infonce import info_nce
 from hybrid_dist.model.compiling import compile_layers
 from hybrid_dist.model.encoder import BiEncoder, Chunk
 from hybrid_dist.model.flops import Flops, peak
@@ -114,7 +115,7 @@ class Engine:
             vectors = self.model(chunks)
         lap("encode")
         rows = sum(len(chunk.queries.sizes) for chunk in chunks)
-        loss = contrastive_loss(*vectors, Rows(0, (rows,), None), symmetric=False).loss
+        loss = info_nce(*vectors, BatchLayout(0, (rows,), None), symmetric=False).loss
         lap("loss")
         loss.backward()
         lap("backward")
@@ -239,7 +240,7 @@ def loss_alone(rows: int, symmetric: bool) -> None:
     temperature = torch.tensor([0.05], device=CARD.device)
 
     def streamed() -> None:
-        contrastive_loss(q, p, temperature, Rows(0, (rows,), None), symmetric).loss.backward()
+        info_nce(q, p, temperature, BatchLayout(0, (rows,), None), symmetric).loss.backward()
 
     def dense() -> None:
         logits, labels = q @ p.T / temperature, torch.arange(rows, device=CARD.device)
@@ -326,8 +327,8 @@ def gradient_error(engine: Engine) -> None:
         encoder.attend_on(CARD.device, encoder.why_no_kernel(CARD.device, dtype))
         with torch.autocast(CARD.device.type, torch.bfloat16, enabled=enabled):
             vectors = engine.model(chunks)
-        rows = Rows(0, (len(vectors[0]),), None)
-        contrastive_loss(*vectors, rows, symmetric=False).loss.backward()
+        layout = BatchLayout(0, (len(vectors[0]),), None)
+        info_nce(*vectors, layout, symmetric=False).loss.backward()
         parts = engine.model.encoder.backbone.encoder.parameters()
         return torch.cat([part.grad.flatten() for part in parts if part.grad is not None])
 

@@ -11,7 +11,7 @@ from hybrid_dist.batching import GlobalBatch, Plan, Share, deal
 from hybrid_dist.batching.language_pairs import LanguagePairs
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.data.store import Store
-from hybrid_dist.loss.contrastive import Rows
+from hybrid_dist.losses.batch_layout import NO_ID, BatchLayout
 from hybrid_dist.model.encoder import Chunk
 from hybrid_dist.model.packing import Packed
 from hybrid_dist.model.tokens import TextTokens
@@ -27,7 +27,7 @@ class Work:
     share: Share
     """Which rows of the batch are this rank's."""
     chunks: list[Chunk]
-    rows: Rows
+    layout: BatchLayout
     pairs: torch.Tensor
     """Of each of this rank's rows: the number of its pair of languages."""
 
@@ -89,7 +89,7 @@ class Feed:
             batch,
             share,
             [self._chunk(batch, share, cut) for cut in share.chunks],
-            self._rows(batch, share),
+            self._layout(batch, share),
             torch.from_numpy(self._pairs.of(batch, share.rows)),
         )
 
@@ -104,19 +104,24 @@ class Feed:
             Packed.of(tokens.passages(candidates)),
         )
 
-    def _rows(self, batch: GlobalBatch, share: Share) -> Rows:
-        groups = torch.from_numpy(batch.groups[share.order]) if self._mask else None
+    def _layout(self, batch: GlobalBatch, share: Share) -> BatchLayout:
+        ids = torch.from_numpy(batch.groups[share.order]) if self._mask else None
         if batch.negatives is None:
-            return Rows(self._ranks.rank, share.counts, groups)
+            return BatchLayout(self._ranks.rank, share.counts, ids)
         ends = np.cumsum(share.counts)[:-1]
         drawn = np.split(batch.negatives.counts[share.order], ends)
-        of = batch.negatives.groups[batch.negatives.of(share.order)]
-        return Rows(
+        negative_ids = None
+        if self._mask:
+            of = batch.negatives.groups[batch.negatives.of(share.order)]
+            passages = torch.from_numpy(of.astype(np.int64))
+            # A hard negative has no query.
+            negative_ids = torch.stack([passages, torch.full_like(passages, NO_ID)], dim=1)
+        return BatchLayout(
             self._ranks.rank,
             share.counts,
-            groups,
-            negatives=tuple(int(counts.sum()) for counts in drawn),
-            negative_groups=torch.from_numpy(of.astype(np.int64)) if self._mask else None,
+            ids,
+            negative_counts=tuple(int(counts.sum()) for counts in drawn),
+            negative_ids=negative_ids,
         )
 
     def _on_device(self, work: Work) -> Work:
@@ -124,10 +129,10 @@ class Feed:
         if device.type == "cpu":
             return work
         chunks = [chunk.to(device) for chunk in work.chunks]
-        groups, negative_groups = (
+        ids, negative_ids = (
             None if part is None else part.pin_memory().to(device, non_blocking=True)
-            for part in (work.rows.groups, work.rows.negative_groups)
+            for part in (work.layout.ids, work.layout.negative_ids)
         )
-        rows = replace(work.rows, groups=groups, negative_groups=negative_groups)
+        layout = replace(work.layout, ids=ids, negative_ids=negative_ids)
         pairs = work.pairs.pin_memory().to(device, non_blocking=True)
-        return replace(work, chunks=chunks, rows=rows, pairs=pairs)
+        return replace(work, chunks=chunks, layout=layout, pairs=pairs)

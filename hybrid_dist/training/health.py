@@ -49,7 +49,7 @@ class Health:
     def note(self, step: int, work: Work, result: Result) -> None:
         """Remember an update; the device is not waited for."""
         flag = HostCopy(result.skipped)
-        self._unread.append(Update(step, work.batch, result.parts.broken, flag))
+        self._unread.append(Update(step, work.batch, result.loss.num_nonfinite, flag))
 
     def counted(self, progress: Progress, now: bool) -> Progress:
         """Count all updates but the last, whose flag may be on its way; `now`: that one too.

@@ -55,24 +55,24 @@ class Meters:
         sizes = list(chain(*((*c.queries.sizes, *c.candidates.sizes) for c in work.chunks)))
         self._tokens += sum(sizes)
         self._computed += self._flops(sizes) if self._flops is not None else 0.0
-        self._timing.append(result.parts.seconds)
+        self._timing.append(result.loss.stopwatch)
         while self._timing and self._timing[0].ready:
             self._seconds.update(self._timing.popleft().seconds())
         self._add(work, result)
 
     def _add(self, work: Work, result: Result) -> None:
         """Add what an update learned; of one that was skipped, whose loss is no number, nothing."""
-        parts, kind = result.parts, KINDS.index(work.batch.kind)
+        loss, kind = result.loss, KINDS.index(work.batch.kind)
         made = ~result.skipped
-        negatives = work.rows.size * (sum(work.rows.candidate_counts) - 1)
+        negatives = work.layout.global_batch_size * (sum(work.layout.candidate_counts) - 1)
         self._made[kind] += made
-        self._made[-2] += made.double() * work.rows.size
+        self._made[-2] += made.double() * work.layout.global_batch_size
         self._made[-1] += made.double() * negatives
-        self._losses[kind] += torch.where(made, parts.value, 0.0)
-        counted = torch.stack([parts.correct, parts.masked]).double()
-        told = torch.cat([counted[:1], parts.similarities.double(), counted[1:]])
+        self._losses[kind] += torch.where(made, loss.share, 0.0)
+        counted = torch.stack([loss.num_correct, loss.num_false_negatives]).double()
+        told = torch.cat([counted[:1], loss.similarity_sums.double(), counted[1:]])
         self._sums[:4] += torch.where(made, told, 0.0)
-        losses = parts.of_rows.double()
+        losses = loss.query_losses.double()
         of_rows = torch.stack([losses, torch.ones_like(losses)], dim=1)
         self._sums[4:].view(-1, 2).index_add_(0, work.pairs, torch.where(made, of_rows, 0.0))
 

@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 
 from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.config import Config
-from hybrid_dist.loss.contrastive import LossParts, contrastive_loss
+from hybrid_dist.losses.infonce import LossOutput, info_nce
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.training.feed import Feed, Work
 from hybrid_dist.training.optimizer import learning_rate
@@ -49,7 +49,7 @@ def sum_gradients_in_fp32(model: nn.Module) -> None:
 class Result:
     """What an update tells of itself; figures of this rank's rows are summed when logged."""
 
-    parts: LossParts
+    loss: LossOutput
     temperature: Tensor
     grad_norm: float | Tensor
     """Of the global batch, before clipping."""
@@ -83,11 +83,11 @@ class Updater:
         rate = learning_rate(work.batch.step, self._config.train.steps, optim)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        parts, temperature = self._loss(work)
+        output, temperature = self._loss(work)
         if not self._sums_in_fp32:  # after a forward pass FSDP2's weights are whole, and bf16
             sum_gradients_in_fp32(self.model)
             self._sums_in_fp32 = True
-        self._accelerator.backward(parts.loss)  # DeepSpeed clips and updates, or skips, here too
+        self._accelerator.backward(output.loss)  # DeepSpeed clips and updates, or skips, here too
         self._reshard()
         norm = self._accelerator.clip_grad_norm_(
             self.model.parameters(), optim.max_grad_norm or math.inf
@@ -98,7 +98,7 @@ class Updater:
         skipped = ~torch.isfinite(torch.as_tensor(norm, device=self._ranks.device))
         self._step(skipped)
         self.optimizer.zero_grad()
-        return Result(parts, temperature.detach(), norm, rate, skipped)
+        return Result(output, temperature.detach(), norm, rate, skipped)
 
     def _step(self, skipped: Tensor) -> None:
         """Let AdamW update unless the flag on the device forbids it: the host does not wait.
@@ -115,7 +115,7 @@ class Updater:
         """The loss over the first steps of a feed, without dropout and without updates."""
         self.model.eval()
         with torch.no_grad():
-            values = [self._loss(work)[0].value for work in feed.steps(0, steps)]
+            values = [self._loss(work)[0].share for work in feed.steps(0, steps)]
         self._reshard()
         self.model.train()
         return float(self._ranks.sum(torch.stack(values).mean(0, keepdim=True).cpu().numpy())[0])
@@ -124,9 +124,9 @@ class Updater:
         for module in self._sharded:
             module.reshard()
 
-    def _loss(self, work: Work) -> tuple[LossParts, Tensor]:
-        queries, passages, temperature = self.model(work.chunks)
-        parts = contrastive_loss(
-            queries, passages, temperature, work.rows, self._config.loss.symmetric
+    def _loss(self, work: Work) -> tuple[LossOutput, Tensor]:
+        queries, candidates, temperature = self.model(work.chunks)
+        output = info_nce(
+            queries, candidates, temperature, work.layout, self._config.loss.symmetric
         )
-        return parts, temperature
+        return output, temperature

@@ -15,7 +15,8 @@ from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
 from hybrid_dist.config import Model
-from hybrid_dist.loss.contrastive import Rows, contrastive_loss
+from hybrid_dist.losses.batch_layout import BatchLayout
+from hybrid_dist.losses.infonce import info_nce
 from hybrid_dist.model.encoder import BiEncoder, Chunk, recompute_layers
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.packing import Packed
@@ -68,12 +69,12 @@ def chunks_of(size: int) -> list[Chunk]:
 
 
 def gradient(model: BiEncoder, chunks: list[Chunk], bf16: bool = False) -> Tensor:
-    """Of the contrastive loss, all parameters in one vector; on the model's device."""
+    """Of InfoNCE, all parameters in one vector; on the model's device."""
     model.zero_grad()
     device = next(model.parameters()).device
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         vectors = model([chunk.to(device) for chunk in chunks])
-    contrastive_loss(*vectors, Rows(0, (PAIRS,), None), symmetric=False).loss.backward()
+    info_nce(*vectors, BatchLayout(0, (PAIRS,), None), symmetric=False).loss.backward()
     return torch.cat([weights.grad.flatten() for weights in model.parameters()])  # type: ignore[union-attr]
 
 

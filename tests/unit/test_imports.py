@@ -15,7 +15,7 @@ NAME = PACKAGE.name
 FLOORS = {
     **dict.fromkeys(("config", "config_file", "errors", "strict_yaml", "runtime"), 0),
     **dict.fromkeys(("data", "tracking", "cluster"), 1),
-    **dict.fromkeys(("batching", "model", "loss"), 2),
+    **dict.fromkeys(("batching", "model", "losses"), 2),
     **dict.fromkeys(("training", "evaluation", "studies"), 3),
     **dict.fromkeys(("__main__", "cli", "train", "run", "evaluate", "plan", "scaffold"), 4),
     **dict.fromkeys(("prepare", "describe", "overlap", "doctor", "watch", "nodes"), 4),

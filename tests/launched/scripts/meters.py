@@ -116,8 +116,8 @@ def main() -> None:
             meters.wait(0.25)
             result = updater.update(work)
             if work.batch.step == LEFT_OUT.get(name):
-                parts = replace(result.parts, value=result.parts.value * torch.nan)
-                result = replace(result, parts=parts, skipped=torch.ones_like(result.skipped))
+                loss = replace(result.loss, share=result.loss.share * torch.nan)
+                result = replace(result, loss=loss, skipped=torch.ones_like(result.skipped))
             meters.note(work, result)
         found = meters.read(SECONDS, SIZE)
         accelerator.free_memory()

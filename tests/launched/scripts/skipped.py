@@ -82,12 +82,12 @@ def main(toy: Path) -> None:
     health = Health(folder / "not_finite.json", [case.store], ranks, STEPS)
     requests = Requests(folder, ranks, Interruption())
     progress, waits = Progress(), Waits()
-    whole_loss, broken = update.contrastive_loss, {"now": False}
+    whole_loss, broken = update.info_nce, {"now": False}
 
     def loss(queries: torch.Tensor, *rest: Any) -> Any:
         return whole_loss(queries * torch.nan if broken["now"] else queries, *rest)
 
-    update.contrastive_loss = loss
+    update.info_nce = loss
     told: dict[str, Any] = {"changed": [], "counted": []}
     before = parts_of(state, folder, ranks)
     for work in case.feed(ranks).steps(0, STEPS):

@@ -250,7 +250,7 @@ def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None
     for step, work in enumerate(case.feed(ranks).steps(0, STEPS)):
         torch.manual_seed(seed_of(ranks.rank, step))
         with counted(calls if step == STEPS - 1 else Counter()):  # buckets have settled by then
-            value = updater.update(work).parts.value
+            value = updater.update(work).loss.share
         losses.append(float(ranks.sum(value.double().reshape(1).cpu().numpy())[0]))
         masked += work.batch.false_negatives()
         if 0 < step < STEPS - 1:

@@ -1,1 +1,0 @@
-"""The contrastive loss over the negatives of all ranks."""

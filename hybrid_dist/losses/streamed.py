@@ -1,0 +1,168 @@
+"""Exact softmax cross-entropy and its gradients, streamed over blocks of rows.
+
+No more than one block of logits [BLOCK_ROWS, N] is held at a time. Loss and gradients are computed
+in the same pass, so that nothing is kept for a backward pass but the gradients themselves.
+
+Shapes:
+    W  ranks
+    B  rows on this rank: its queries (or its positive passages, in the passage-to-query direction)
+    N  columns of all ranks, each rank padded to the largest count
+    D  width of a vector
+    K  columns of ids
+    R  rows of a block, at most BLOCK_ROWS
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn import functional
+
+from hybrid_dist.losses.batch_layout import ColumnLayout
+
+BLOCK_ROWS = 512
+"""Rows whose logits against all columns are held at once."""
+
+# PyTorch 2.13 renamed these two; older versions only have the old names.
+_all_gather = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)
+_reduce_scatter = getattr(dist, "reduce_scatter_single", dist.reduce_scatter_tensor)
+
+
+def all_gather_rows(
+    local: Tensor, counts: tuple[int, ...], group: dist.ProcessGroup | None = None
+) -> Tensor:
+    """The rows of all ranks [N, D], in rank order, from each rank's own [counts[rank], D].
+
+    Each rank's rows are followed by zeros up to the largest count: N = W * max(counts).
+    """
+    if len(counts) == 1:
+        return local
+    largest = max(counts)
+    gathered = local.new_empty(largest * len(counts), local.shape[1])
+    padded = functional.pad(local, (0, 0, 0, largest - len(local))).contiguous()
+    _all_gather(gathered, padded, group=group)
+    return gathered
+
+
+def reduce_scatter_rows(
+    rows: Tensor, counts: tuple[int, ...], rank: int, group: dist.ProcessGroup | None = None
+) -> Tensor:
+    """This rank's rows [counts[rank], D] of the sum over ranks of `rows` [N, D].
+
+    The transpose of `all_gather_rows`: it takes gradients of gathered rows to the ranks that own
+    the rows. An empty `rows`, where no gradients were computed, is returned as it is.
+    """
+    if len(counts) == 1 or not len(rows):
+        return rows
+    local = rows.new_empty(max(counts), rows.shape[1])
+    _reduce_scatter(local, rows, group=group)
+    return local[: counts[rank]]
+
+
+class CrossEntropy(NamedTuple):
+    """Cross-entropy of this rank's rows. Gradients are empty if none were asked for."""
+
+    losses: Tensor
+    """Loss of each row [B]."""
+    num_correct: Tensor
+    """Rows whose target has the highest logit."""
+    positive_sum: Tensor
+    """Sum of the targets' logits."""
+    negative_sum: Tensor
+    """Sum of the logits of all negatives: without targets, padding and false negatives."""
+    num_false_negatives: Tensor
+    """Logits that were masked as false negatives."""
+    grad_rows: Tensor
+    """[B, D]"""
+    grad_columns: Tensor
+    """[N, D]: what this rank's rows contribute to the gradient of every rank's columns."""
+    grad_scale: Tensor
+    """[1]"""
+
+
+def streamed_cross_entropy(
+    rows: Tensor,
+    all_columns: Tensor,
+    scale: Tensor,
+    layout: ColumnLayout,
+    grad_weight: float | None,
+) -> CrossEntropy:
+    """Cross-entropy of the logits `scale * rows @ all_columns.T`.
+
+    Takes rows [B, D], all_columns [N, D] and scale [1]. The gradients are those of `grad_weight`
+    times the sum of the losses; with None, no gradients are computed.
+    """
+    losses, positives = rows.new_empty(len(rows)), rows.new_empty(len(rows))
+    num_correct, num_masked = (rows.new_zeros((), dtype=torch.long) for _ in range(2))
+    # Logits are linear in the rows, so their sum needs no second pass. Padding columns are zero.
+    logits_sum = (scale * (rows.sum(0) @ all_columns.sum(0))).squeeze()
+    grad_rows, grad_columns = (
+        (rows.new_empty(0), rows.new_empty(0))
+        if grad_weight is None
+        else (torch.empty_like(rows), torch.zeros_like(all_columns))
+    )
+    buffer = rows.new_empty(min(BLOCK_ROWS, len(rows)), len(all_columns))
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = rows[start : start + BLOCK_ROWS]
+        index = torch.arange(len(block), device=rows.device)
+        targets = index + layout.first_target + start
+        logits = torch.mm(block * scale, all_columns.T, out=buffer[: len(block)])
+        masked, masked_sum = mask_padding_and_false_negatives(logits, layout, start, targets)
+        num_masked, logits_sum = num_masked + masked, logits_sum - masked_sum
+        target_logits, highest = logits[index, targets], logits.amax(1)
+        exponentials = logits.sub_(highest[:, None]).exp_()
+        total = exponentials.sum(1)
+        positives[start : start + BLOCK_ROWS] = target_logits
+        losses[start : start + BLOCK_ROWS] = total.log() + highest - target_logits
+        num_correct += (target_logits >= highest).sum()
+        if grad_weight is None:
+            continue
+        # Now (softmax - one_hot(target)) * total; dividing by the total is left to row_weights,
+        # which has R elements, not R * N.
+        exponentials[index, targets] -= total
+        row_weights = grad_weight * scale / total[:, None]
+        torch.mm(exponentials, all_columns, out=grad_rows[start : start + BLOCK_ROWS])
+        grad_rows[start : start + BLOCK_ROWS] *= row_weights
+        grad_columns.addmm_(exponentials.T, block * row_weights)
+    # scale * d loss / d scale = sum(rows * d loss / d rows), as logits are bilinear in the two
+    grad_scale = (
+        (rows * grad_rows).sum().reshape(1) / scale if grad_weight is not None else grad_rows
+    )
+    positive_sum = positives.sum()
+    return CrossEntropy(
+        losses,
+        num_correct,
+        positive_sum,
+        logits_sum - positive_sum,
+        num_masked,
+        grad_rows,
+        grad_columns,
+        grad_scale,
+    )
+
+
+def mask_padding_and_false_negatives(
+    logits: Tensor, layout: ColumnLayout, start: int, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Set the logits [R, N] of padding and of false negatives to -inf, in place.
+
+    `start` is the block's first row, `targets` are the target columns of its rows [R]. Returns how
+    many logits were masked as false negatives, and their sum. Only the rows that have false
+    negatives are compared with the columns.
+    """
+    zero = logits.new_zeros(())
+    if layout.is_padding is not None:
+        logits.masked_fill_(layout.is_padding.to(logits.device), float("-inf"))
+    if layout.ids is None or layout.row_ids is None or layout.has_false_negatives is None:
+        return zero.long(), zero
+    block = slice(start, start + len(logits))
+    affected = layout.has_false_negatives[block].nonzero().flatten()
+    row_ids = layout.row_ids[block][affected]
+    masked = row_ids[:, :1] == layout.ids[:, 0]
+    for column in range(1, row_ids.shape[1]):
+        masked |= row_ids[:, column, None] == layout.ids[:, column]
+    masked[torch.arange(len(affected), device=logits.device), targets[affected]] = False
+    values = logits[affected]
+    logits[affected] = values.masked_fill(masked, float("-inf"))
+    return masked.sum(), values.masked_fill_(~masked, 0).sum()
