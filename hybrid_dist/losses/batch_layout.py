@@ -6,8 +6,7 @@ Shapes:
     G  queries on all ranks: the global batch size
     H  hard negatives on all ranks
     C  candidates on all ranks: G + H
-    N  columns of the logits: candidates (or queries, in the passage-to-query direction) of all
-       ranks, each rank padded to the largest count
+    N  columns of the logits: candidates of all ranks, each rank padded to the largest count
     K  columns of ids
 """
 
@@ -77,9 +76,10 @@ class BatchLayout:
             self.rank, self.candidate_counts, self._local_ids(), self.candidate_ids()
         )
 
-    def query_columns(self) -> "ColumnLayout":
-        """The columns of this rank's passage-to-query logits."""
-        return ColumnLayout.of(self.rank, self.query_counts, self._local_ids(), self.ids)
+    def passage_columns(self) -> Tensor:
+        """Which columns of the logits [N] are positive passages."""
+        position = torch.arange(max(self.candidate_counts))
+        return (position < torch.tensor(self.query_counts)[:, None]).flatten()
 
     def _local_ids(self) -> Tensor | None:
         return None if self.ids is None else self.ids[self.local_slice]

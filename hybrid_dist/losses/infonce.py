@@ -28,6 +28,7 @@ from hybrid_dist.losses.streamed import (
     all_gather_rows,
     reduce_scatter_rows,
     streamed_cross_entropy,
+    symmetric_cross_entropy,
 )
 from hybrid_dist.tracking.stopwatch import Stopwatch
 
@@ -219,39 +220,27 @@ def _loss_and_gradients(
     """
     dtype = _dtype(queries, candidates)
     queries, candidates = queries.to(dtype), candidates.to(dtype)
-    size, world = len(queries), len(layout.query_counts)
+    world = len(layout.query_counts)
     directions = 2 if symmetric else 1
     grad_weight = world / layout.global_batch_size / directions if with_gradients else None
     scale = 1 / temperature.to(dtype)
-
-    def gather(local: Tensor, counts: tuple[int, ...]) -> Tensor:
-        with stopwatch("gather"):
-            return all_gather_rows(local, counts, group)
-
-    def scatter(rows: Tensor, counts: tuple[int, ...]) -> Tensor:
-        with stopwatch("gather"):
-            return reduce_scatter_rows(rows, counts, layout.rank, group)
-
-    all_candidates = gather(candidates, layout.candidate_counts)
+    with stopwatch("gather"):
+        all_candidates = all_gather_rows(candidates, layout.candidate_counts, group)
     with stopwatch("loss"):
-        columns = layout.candidate_columns()
-        result = streamed_cross_entropy(queries, all_candidates, scale, columns, grad_weight)
-    grad_queries, grad_scale = result.grad_rows, result.grad_scale
-    grad_candidates = scatter(result.grad_columns, layout.candidate_counts)
-    if symmetric:
-        all_queries = gather(queries, layout.query_counts)
-        with stopwatch("loss"):
-            columns = layout.query_columns()
-            other = streamed_cross_entropy(
-                candidates[:size], all_queries, scale, columns, grad_weight
-            )
-        result = result._replace(losses=(result.losses + other.losses) / 2)
-        if with_gradients:
-            grad_queries += scatter(other.grad_columns, layout.query_counts)
-            grad_candidates[:size] += other.grad_rows
-            grad_scale = grad_scale + other.grad_scale
+        inputs = queries, all_candidates, scale, layout.candidate_columns()
+        if symmetric:
+            is_passage = layout.passage_columns().to(queries.device)
+            result = symmetric_cross_entropy(*inputs, is_passage, grad_weight, world, group)
+            result = result._replace(losses=result.losses / 2)
+        else:
+            result = streamed_cross_entropy(*inputs, grad_weight)
+    with stopwatch("gather"):
+        grad_candidates = reduce_scatter_rows(
+            result.grad_columns, layout.candidate_counts, layout.rank, group
+        )
     # d loss / d temperature = d loss / d scale * -scale^2
-    return result, grad_queries, grad_candidates, -grad_scale * scale * scale
+    grad_temperature = -result.grad_scale * scale * scale
+    return result, result.grad_rows, grad_candidates, grad_temperature
 
 
 def _dtype(*vectors: Tensor) -> torch.dtype:

@@ -1,17 +1,20 @@
 """Exact softmax cross-entropy and its gradients, streamed over blocks of rows.
 
-No more than one block of logits [BLOCK_ROWS, N] is held at a time. Loss and gradients are computed
-in the same pass, so that nothing is kept for a backward pass but the gradients themselves.
+No more than BLOCK_ROWS rows of logits are held at a time. Loss and gradients are computed together,
+so that nothing is kept for a backward pass but the gradients themselves: in one pass over the rows,
+which takes three matrix products, or in two passes and four products in the symmetric case, where
+the sums over columns have to be known before the gradients.
 
 Shapes:
     W  ranks
-    B  rows on this rank: its queries (or its positive passages, in the passage-to-query direction)
+    B  rows on this rank: its queries
     N  columns of all ranks, each rank padded to the largest count
     D  width of a vector
     K  columns of ids
     R  rows of a block, at most BLOCK_ROWS
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -140,6 +143,88 @@ def streamed_cross_entropy(
         grad_columns,
         grad_scale,
     )
+
+
+def symmetric_cross_entropy(
+    rows: Tensor,
+    all_columns: Tensor,
+    scale: Tensor,
+    layout: ColumnLayout,
+    is_passage: Tensor,
+    grad_weight: float | None,
+    world: int,
+    group: dist.ProcessGroup | None = None,
+) -> CrossEntropy:
+    """The sum of the cross-entropies over the rows and over the columns of the same logits.
+
+    As `streamed_cross_entropy`, and the columns in `is_passage` [N] are also scored against the
+    rows of all ranks. The loss of a row is its own plus that of its target's column. Two passes:
+    the first finds the log-sum-exp of rows and columns, the second computes the gradients. Ranks
+    reduce two numbers for each column.
+    """
+    block_rows = BLOCK_ROWS // 2  # two blocks are held
+    losses, positives, row_lse = (rows.new_empty(len(rows)) for _ in range(3))
+    num_correct, num_masked = (rows.new_zeros((), dtype=torch.long) for _ in range(2))
+    logits_sum = (scale * (rows.sum(0) @ all_columns.sum(0))).squeeze()
+    lowest = torch.finfo(rows.dtype).min
+    column_max = rows.new_full((len(all_columns),), lowest)
+    column_sum = rows.new_zeros(len(all_columns))
+    buffers = rows.new_empty(2, min(block_rows, len(rows)), len(all_columns))
+
+    def blocks() -> Iterator[tuple[slice, Tensor, Tensor, Tensor, Tensor, Tensor]]:
+        for start in range(0, len(rows), block_rows):
+            where = slice(start, min(start + block_rows, len(rows)))
+            logits, other = buffers[:, : where.stop - start]
+            torch.mm(rows[where] * scale, all_columns.T, out=logits)
+            targets = torch.arange(start, where.stop, device=rows.device) + layout.first_target
+            masked = mask_padding_and_false_negatives(logits, layout, start, targets)
+            yield where, logits, other, targets, *masked
+
+    for where, logits, other, targets, masked, masked_sum in blocks():
+        num_masked, logits_sum = num_masked + masked, logits_sum - masked_sum
+        index = torch.arange(len(logits), device=rows.device)
+        positives[where] = logits[index, targets]
+        highest = logits.amax(1)
+        num_correct += (positives[where] >= highest).sum()
+        maximum = torch.maximum(column_max, logits.amax(0))
+        column_sum *= (column_max - maximum).exp_()
+        column_sum += torch.sub(logits, maximum, out=other).exp_().sum(0)
+        column_max = maximum
+        row_lse[where] = logits.sub_(highest[:, None]).exp_().sum(1).log_() + highest
+    column_lse = _column_log_sum_exp(column_max, column_sum, world, group)
+    column_lse[~is_passage] = torch.inf
+    own = slice(layout.first_target, layout.first_target + len(rows))
+    losses = row_lse + column_lse[own] - 2 * positives
+    positive_sum = positives.sum()
+    statistics = num_correct, positive_sum, logits_sum - positive_sum, num_masked
+    if grad_weight is None:
+        empty = rows.new_empty(0)
+        return CrossEntropy(losses, *statistics, empty, empty, empty)
+    grad_rows, grad_columns = torch.empty_like(rows), torch.zeros_like(all_columns)
+    for where, logits, other, targets, *_ in blocks():
+        # softmax over rows + softmax over columns - 2 * one_hot(target)
+        torch.sub(logits, column_lse, out=other).exp_()
+        coefficients = logits.sub_(row_lse[where, None]).exp_().add_(other)
+        coefficients[torch.arange(len(logits), device=rows.device), targets] -= 2
+        torch.mm(coefficients, all_columns, out=grad_rows[where])
+        grad_columns.addmm_(coefficients.T, rows[where] * (grad_weight * scale))
+    grad_rows *= grad_weight * scale
+    grad_scale = (rows * grad_rows).sum().reshape(1) / scale
+    return CrossEntropy(losses, *statistics, grad_rows, grad_columns, grad_scale)
+
+
+def _column_log_sum_exp(
+    maximum: Tensor, total: Tensor, world: int, group: dist.ProcessGroup | None
+) -> Tensor:
+    """The log-sum-exp of columns [N] over the rows of all ranks, from each rank's own maximum and
+    sum of exponentials."""
+    if world > 1:
+        highest = maximum.clone()
+        dist.all_reduce(highest, dist.ReduceOp.MAX, group)
+        total = total * (maximum - highest).exp_()
+        dist.all_reduce(total, dist.ReduceOp.SUM, group)
+        maximum = highest
+    return total.log() + maximum
 
 
 def mask_padding_and_false_negatives(
