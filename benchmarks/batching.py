@@ -26,8 +26,8 @@ def sizes() -> np.ndarray:
 
 def ours(far: int) -> dict[str, float]:
     from hybrid_dist.batching import Plan
-    from hybrid_dist.config import Batching, Mix
-    from hybrid_dist.data.store import Index, Source
+    from hybrid_dist.config.schema import Batching, Mix
+    from hybrid_dist.data.store.reader import Index, Source
 
     counts = sizes()
     starts = np.concatenate([[0], np.cumsum(counts)])

@@ -96,13 +96,13 @@ def ours_prepare(file: str, folder: str) -> None:
 
 
 def ours_open(folder: str) -> object:
-    from hybrid_dist.data.store import Store
+    from hybrid_dist.data.store.reader import Store
 
     return lambda: Store(Path(folder))
 
 
 def ours_verified(folder: str) -> dict[str, float]:
-    from hybrid_dist.data.store import Store
+    from hybrid_dist.data.store.reader import Store
 
     figures = {}
     for name, check in (("first_open_s", "once"), ("verify_s", "now")):

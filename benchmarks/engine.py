@@ -24,21 +24,21 @@ from measuring import Step, compare, data, forget_peak, minilm, needs, peak_gib,
 from torch.nn import functional
 
 from hybrid_dist.batching import Plan
-from hybrid_dist.cluster.start import start
-from hybrid_dist.config import Batching, Config, Loss, Mix, Model, Optim, Train
+from hybrid_dist.config.schema import Batching, Config, Loss, Mix, Model, Optim, Train
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
-from hybrid_dist.data.store import Source, Store
+from hybrid_dist.data.store.reader import Source, Store
 from hybrid_dist.losses.batch_layout import BatchLayout
 from hybrid_dist.losses.infonce import info_nce
 from hybrid_dist.losses.reference import reference_info_nce
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.model.loading import build, read_config
-from hybrid_dist.model.settings import Settings
-from hybrid_dist.model.tokens import TextTokens
+from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.tokenization import TextTokens
+from hybrid_dist.runtime.launch import start
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.optimizer import adamw
-from hybrid_dist.training.update import Updater
+from hybrid_dist.training.step import Updater
 
 PARTS = ("loss", "step", "cached")
 

@@ -29,12 +29,12 @@ import numpy as np
 import torch
 from measuring import Missing, compare, data, forget_peak, minilm, needs, peak_gib, run_parts
 
-from hybrid_dist.cluster.ranks import Ranks, leave
-from hybrid_dist.evaluation.evaluate import evaluate_vectors
 from hybrid_dist.evaluation.search import top_k
 from hybrid_dist.evaluation.tasks import Task, load_task
 from hybrid_dist.evaluation.tiles import Shard, shard_bounds
-from hybrid_dist.model.retriever import Retriever
+from hybrid_dist.model.embedder import Retriever
+from hybrid_dist.reporting.evaluation_report import evaluate_vectors
+from hybrid_dist.runtime.ranks import Ranks, leave
 
 PEER = Path(__file__).with_name("mteb_peer.py")
 PASSAGES, QUESTIONS, SIZE, BEST = 2_000_000, 1000, 256, 100

@@ -70,7 +70,7 @@ def main() -> None:
 
 def make_toy(folder: Path) -> None:
     """Data, and two models: a small one to start with, and one whose step takes a while."""
-    from hybrid_dist.data.toy import ToyOptions, generate
+    from hybrid_dist.demo.toy import ToyOptions, generate
 
     sizes = {"small": {}, "large": {"layers": 4, "hidden": 256}}
     for name, size in sizes.items():
@@ -217,16 +217,17 @@ def measured_run(folder: str, mode: str, name: str) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(1)
-    from hybrid_dist import run, train
-    from hybrid_dist.cluster import start as starting
+    from hybrid_dist import train
+    from hybrid_dist.runtime import launch as starting
     from hybrid_dist.tracking.metrics_log import MetricsLog
     from hybrid_dist.tracking.terminal import Terminal
     from hybrid_dist.tracking.wandb_run import WandbRun
-    from hybrid_dist.training.checkpoint import Checkpoints
-    from hybrid_dist.training.export import Exporter
+    from hybrid_dist.training import run
+    from hybrid_dist.training.checkpoint.export import Exporter
+    from hybrid_dist.training.checkpoint.manager import Checkpoints
     from hybrid_dist.training.requests import Requests
+    from hybrid_dist.training.step import Updater
     from hybrid_dist.training.step_log import StepLog
-    from hybrid_dist.training.update import Updater
 
     starting.share_cores = lambda processes: None  # type: ignore[assignment]
     clocks, made = Clocks(), list[Updater]()

@@ -1,54 +1,6 @@
-"""Look over a machine or an allocation: `hybrid-dist doctor`, or under `accelerate launch`."""
+"""Check a machine or an allocation under a launcher: `accelerate launch -m hybrid_dist.doctor`."""
 
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-import tyro
-from rich.console import Console
-from rich.table import Table
-
-from hybrid_dist.cluster.doctor import Finding, examine
-from hybrid_dist.cluster.ranks import leave
-from hybrid_dist.cluster.start import start
-from hybrid_dist.errors import reported
-from hybrid_dist.runtime.text import cell
-
-STYLES = {"ok": "green", "slow": "yellow", "wrong": "bold red"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """Try what training needs, and say of each whether it is ok, slow or wrong, and what to do.
-
-    Example: hybrid-dist doctor --folder runs
-    Several processes: accelerate launch --config_file launchers/ddp.yaml -m hybrid_dist.doctor
-    """
-
-    folder: Path = Path("runs")
-    """Where runs will be written."""
-
-
-def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.doctor") -> None:
-    with reported(program):
-        options = tyro.cli(Options, args=args, prog=program, use_underscores=True)
-        _, ranks = start()
-        found = examine(ranks, options.folder)
-        if ranks.is_first:
-            Console().print(table(found))
-    if any(finding.state == "wrong" for finding in found):
-        sys.exit(1)
-    leave()
-
-
-def table(found: Sequence[Finding]) -> Table:
-    lines = Table("", "", "found", "what to do")
-    for finding in found:
-        state = cell(finding.state, STYLES[finding.state])
-        lines.add_row(cell(finding.what), state, cell(finding.told), cell(finding.cure))
-    return lines
-
+from hybrid_dist.commands.doctor import main
 
 if __name__ == "__main__":
     main()

@@ -17,7 +17,7 @@ from reprlib import Repr
 from types import FrameType
 from typing import Any, NoReturn
 
-from hybrid_dist.runtime.text import printable
+from hybrid_dist.text import printable
 
 
 class UserError(Exception):

@@ -78,7 +78,7 @@ launch() {
 check_nodes() {
     local meeting=$1/.nodes-$SLURM_JOB_ID code=0
     rm -rf "$meeting"
-    on_nodes python -m hybrid_dist.nodes "$meeting" || code=$?
+    on_nodes python -m hybrid_dist.runtime.preflight "$meeting" || code=$?
     rm -rf "$meeting"
     return "$code"
 }

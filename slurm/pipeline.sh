@@ -18,7 +18,7 @@ CONFIG=$1
 shift
 
 read -ra PYTHON <<<"${PYTHON:-python}"
-value() { "${PYTHON[@]}" -m hybrid_dist.tell "$1" -- --config "$CONFIG" "${@:2}"; }
+value() { "${PYTHON[@]}" -m hybrid_dist.cli config get "$1" -- --config "$CONFIG" "${@:2}"; }
 RUN=$(value run.folder "$@")
 MODEL=$(value model.name_or_path "$@")
 QUERY=$(value model.query_prefix "$@") PASSAGE=$(value model.passage_prefix "$@")

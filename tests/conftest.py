@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hybrid_dist.data.toy import ToyOptions, generate
+from hybrid_dist.demo.toy import ToyOptions, generate
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests reach for no network
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hybrid_dist.config import Config, Data, Eval, Run, Train
+from hybrid_dist.config.schema import Config, Data, Eval, Run, Train
 
 
 def record(step: int, **more: Any) -> dict[str, Any]:

@@ -17,8 +17,8 @@ import torch
 from card import Card
 from transformers import AutoConfig, AutoModel
 
-from hybrid_dist.data.toy import ToyOptions, generate
-from hybrid_dist.model.retriever import Retriever
+from hybrid_dist.demo.toy import ToyOptions, generate
+from hybrid_dist.model.embedder import Retriever
 
 CARD = Card("embed", __doc__)
 COUNT = 200 if CARD.dry else 8000

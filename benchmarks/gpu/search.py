@@ -12,11 +12,11 @@ from card import Card
 from torch import Tensor
 from torch.nn import functional
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.evaluation.ranking import exact_ranks
 from hybrid_dist.evaluation.search import top_k
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import Shard, shard_bounds
+from hybrid_dist.runtime.ranks import Ranks
 
 CARD = Card("search", __doc__)
 PASSAGES, WIDTH, FEW = (20_000, 64, 9_000) if CARD.dry else (10_000_000, 768, 300_000)

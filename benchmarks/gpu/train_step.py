@@ -22,14 +22,14 @@ from card import Card
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hybrid_dist.config import Model, Optim
+from hybrid_dist.config.schema import Model, Optim
 from hybrid_dist.losses.batch_layout import BatchLayout
 from hybrid_dist.losses.infonce import info_nce
 from hybrid_dist.model.compiling import compile_layers
 from hybrid_dist.model.encoder import BiEncoder, Chunk
-from hybrid_dist.model.flops import Flops, peak
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.packing import Packed
+from hybrid_dist.training.flops import Flops, peak
 from hybrid_dist.training.optimizer import adamw
 
 Texts = list[list[int]]

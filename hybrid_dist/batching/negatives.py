@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hybrid_dist.batching.draw import keyed_hash
-from hybrid_dist.data.store import Index
+from hybrid_dist.batching.randomness import keyed_hash
+from hybrid_dist.data.store.reader import Index
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from hybrid_dist.batching.draw import key, keyed_hash, permuted
 from hybrid_dist.batching.negatives import Negatives, draw_negatives
+from hybrid_dist.batching.randomness import key, keyed_hash, permuted
 from hybrid_dist.batching.schedule import Schedule
 from hybrid_dist.batching.streams import (
     CROSS_LINGUAL,
@@ -24,8 +24,8 @@ from hybrid_dist.batching.streams import (
     mix_weights,
     pair_uids,
 )
-from hybrid_dist.config import Batching
-from hybrid_dist.data.store import Index, Source
+from hybrid_dist.config.schema import Batching
+from hybrid_dist.data.store.reader import Index, Source
 from hybrid_dist.errors import UserError, nearest
 
 

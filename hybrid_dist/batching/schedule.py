@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hybrid_dist.batching.draw import key, uniform
+from hybrid_dist.batching.randomness import key, uniform
 
 _BLOCK = 1 << 14
 

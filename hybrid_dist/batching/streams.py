@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hybrid_dist.config import Batching, Mix
-from hybrid_dist.data.store import Index, Source
+from hybrid_dist.config.schema import Batching, Mix
+from hybrid_dist.data.store.reader import Index, Source
 
 MONOLINGUAL, CROSS_LINGUAL, MULTILINGUAL = "monolingual", "cross_lingual", "multilingual"
 KINDS = (MONOLINGUAL, CROSS_LINGUAL, MULTILINGUAL)

@@ -12,6 +12,8 @@ from hybrid_dist.evaluation.tasks import Task
 
 COMPLETE_AT = (20, 100)
 """Depths at which all right answers to a question should be there."""
+TOP = 10
+"""Passages of every question whose languages are counted."""
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from typing import Protocol
 
 import numpy as np
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.evaluate import Embedder
+from hybrid_dist.evaluation.evaluator import Embedder
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.runtime.files import (
     allocated,
@@ -28,6 +27,7 @@ from hybrid_dist.runtime.files import (
     write_atomically,
     writing,
 )
+from hybrid_dist.runtime.ranks import Ranks
 
 CURE = "make room there, or name another --cache; blocks that are written stay"
 BLOCK = 8192

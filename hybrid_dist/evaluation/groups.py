@@ -8,7 +8,7 @@ import numpy as np
 
 from hybrid_dist.data.languages import canonical
 from hybrid_dist.errors import UserError, nearest
-from hybrid_dist.evaluation.certainty import Resampled, interval
+from hybrid_dist.evaluation.bootstrap import Resampled, interval
 from hybrid_dist.evaluation.tasks import Task
 
 SHOWN = ("map.monolingual", "map.cross_lingual", "map.multilingual", "bias.rank_distance.mean")

@@ -12,7 +12,6 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import (
     PASSAGES,
@@ -22,6 +21,7 @@ from hybrid_dist.evaluation.tiles import (
     new_tiles,
     question_blocks,
 )
+from hybrid_dist.runtime.ranks import Ranks
 
 KEPT_TILES = 32
 """Tiles of a shard that are kept (2 MiB each) between finding the targets and counting."""

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.tiles import PASSAGES, Shard, load_block, new_tiles, question_blocks
+from hybrid_dist.runtime.ranks import Ranks
 
 EXACT = "Flat"
 """The index that misses nothing."""

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_dist.data.blocks import is_there
-from hybrid_dist.data.pairs import expand, read_pairs
+from hybrid_dist.data.blocks import expand, is_there
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources import SOURCES
-from hybrid_dist.data.sources.files import local
+from hybrid_dist.data.sources.paths import local
+from hybrid_dist.data.store.reader import read_pairs
 from hybrid_dist.data.texts import Backwards, Part, Texts
 from hybrid_dist.errors import UserError, nearest
 

@@ -12,8 +12,8 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
+from hybrid_dist.runtime.ranks import Ranks
 
 QUESTIONS = 512
 """Columns of a tile."""

@@ -20,7 +20,7 @@ from hybrid_dist.evaluation.names import (
 from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.search import NOTHING, TopK
 from hybrid_dist.evaluation.tasks import Task
-from hybrid_dist.runtime.text import printable
+from hybrid_dist.text import printable
 
 LARGEST = float(np.finfo(np.float32).max)
 SHOWN = 40

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from hybrid_dist.config import LEARNED_TEMPERATURE
+from hybrid_dist.config.schema import LEARNED_TEMPERATURE
 from hybrid_dist.model.packing import (
     NAME,
     Attends,

@@ -6,12 +6,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from hybrid_dist.config import Model
+from hybrid_dist.config.schema import Model
 from hybrid_dist.errors import UserError, short
 from hybrid_dist.model.encoder import Encoder
-from hybrid_dist.model.files import KEY, TRUST, find, loading, own_code, read_object, refuse_code
 from hybrid_dist.model.packing import ROBERTAS, Packed, first_position
-from hybrid_dist.model.settings import read_modules
+from hybrid_dist.model.repository import (
+    KEY,
+    TRUST,
+    find,
+    loading,
+    own_code,
+    read_object,
+    refuse_code,
+)
+from hybrid_dist.model.spec import read_modules
 
 SAME = 1e-4
 """How far apart packed and padded vectors may be by rounding."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hybrid_dist.model.settings import ACTIVATION, FILE, Settings
+from hybrid_dist.model.spec import ACTIVATION, FILE, Settings
 from hybrid_dist.runtime.files import apply_umask, atomic_folder
 
 

@@ -1,1 +1,1 @@
-"""What every part of the program runs on: atomic file I/O."""
+"""Ranks, signals, launch checks, and file I/O that a kill leaves whole."""

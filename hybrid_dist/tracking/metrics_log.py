@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_dist.runtime.files import json_problem, write_atomically
-from hybrid_dist.runtime.text import json_text
+from hybrid_dist.text import json_text
 
 Record = dict[str, Any]
 NUMBERS = ("train/", "system/", "dev/", "eval/")

@@ -8,7 +8,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from hybrid_dist.runtime.text import printable
+from hybrid_dist.text import printable
 from hybrid_dist.tracking.metrics_log import Record
 
 SECONDS_BETWEEN_LINES = 10

@@ -9,7 +9,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from hybrid_dist.config import Log
+from hybrid_dist.config.schema import Log
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import write_atomically
 from hybrid_dist.tracking.metrics_log import Record, finite

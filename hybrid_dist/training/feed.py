@@ -9,12 +9,12 @@ import torch
 
 from hybrid_dist.batching import GlobalBatch, Plan, Share, deal
 from hybrid_dist.batching.language_pairs import LanguagePairs
-from hybrid_dist.cluster.ranks import Ranks
-from hybrid_dist.data.store import Store
+from hybrid_dist.data.store.reader import Store
 from hybrid_dist.losses.batch_layout import NO_ID, BatchLayout
 from hybrid_dist.model.encoder import Chunk
 from hybrid_dist.model.packing import Packed
-from hybrid_dist.model.tokens import TextTokens
+from hybrid_dist.model.tokenization import TextTokens
+from hybrid_dist.runtime.ranks import Ranks
 
 AHEAD = 3
 

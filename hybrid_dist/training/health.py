@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from hybrid_dist.batching import GlobalBatch
-from hybrid_dist.cluster.host_copy import HostCopy
-from hybrid_dist.cluster.ranks import Ranks
-from hybrid_dist.data.store import Store
+from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError
+from hybrid_dist.runtime.host_copy import HostCopy
+from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.training.checkpoint.progress import Progress
 from hybrid_dist.training.feed import Work
-from hybrid_dist.training.progress import Progress
-from hybrid_dist.training.update import Result
+from hybrid_dist.training.step import Result
 
 IN_A_ROW = 20
 """So many updates skipped one after the other end a run; fp16 needs up to 16 to find its scale."""

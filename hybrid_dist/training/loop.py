@@ -2,16 +2,16 @@
 
 from dataclasses import replace
 
-from hybrid_dist.config import Config
-from hybrid_dist.training.checkpoint import Checkpoints
-from hybrid_dist.training.export import Exporter
+from hybrid_dist.config.schema import Config
+from hybrid_dist.training.checkpoint.export import Exporter
+from hybrid_dist.training.checkpoint.manager import Checkpoints
+from hybrid_dist.training.checkpoint.progress import Progress
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.health import Health
-from hybrid_dist.training.progress import Progress
 from hybrid_dist.training.requests import Asked, Requests
 from hybrid_dist.training.selection import Selection
+from hybrid_dist.training.step import Updater
 from hybrid_dist.training.step_log import StepLog
-from hybrid_dist.training.update import Updater
 
 
 def train(

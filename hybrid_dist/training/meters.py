@@ -10,11 +10,11 @@ import torch
 
 from hybrid_dist.batching import KINDS, Plan
 from hybrid_dist.batching.language_pairs import LanguagePairs
-from hybrid_dist.cluster.ranks import Ranks
-from hybrid_dist.model.flops import Flops, peak
+from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.tracking.stopwatch import Stopwatch
 from hybrid_dist.training.feed import Work
-from hybrid_dist.training.update import Result
+from hybrid_dist.training.flops import Flops, peak
+from hybrid_dist.training.step import Result
 
 GIB = 2**30
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from hybrid_dist.config import Optim
+from hybrid_dist.config.schema import Optim
 
 
 def adamw(model: nn.Module, optim: Optim) -> torch.optim.AdamW:

@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from hybrid_dist.cluster.host_copy import HostCopy
-from hybrid_dist.cluster.ranks import Ranks
-from hybrid_dist.cluster.signals import Interruption
+from hybrid_dist.runtime.host_copy import HostCopy
+from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.runtime.signals import Interruption
 
 STOP, SAVE = "STOP", "SAVE"
 SECONDS_BETWEEN_LOOKS = 1.0

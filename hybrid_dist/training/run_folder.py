@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from hybrid_dist.config import Config, other_run
-from hybrid_dist.config_file import from_yaml, to_yaml
+from hybrid_dist.config.flags import from_yaml, to_yaml
+from hybrid_dist.config.schema import Config, other_run
 from hybrid_dist.errors import UserError
-from hybrid_dist.runtime.files import write_atomically
-from hybrid_dist.training.checkpoint import check_path
-from hybrid_dist.training.manifest import latest_step
+from hybrid_dist.runtime.files import read_json, write_atomically
+from hybrid_dist.training.checkpoint.manager import check_path
+from hybrid_dist.training.checkpoint.manifest import latest_step
 
 SECONDS_FOR_LOST_NODES = 150
 DRAFT = re.compile(
@@ -25,6 +25,8 @@ DRAFT = re.compile(
     r"\.\w{8}\.part"
 )
 """Drafts of the run's files or of its model, left by a process that was killed while writing."""
+TRAINED = "training_languages"
+"""Where a run folder's environment.json lists what the run was trained on."""
 
 
 class RunFolder:
@@ -180,3 +182,17 @@ def _locked(file: IO[str]) -> bool:
 def _told(value: Any) -> str:
     """A value as a config file has it."""
     return repr(list(value)) if isinstance(value, tuple) else repr(value)
+
+
+def trained_languages(run: Path) -> list[str] | None:
+    """The languages that a run was trained on; None where the folder does not tell."""
+    file = run / "environment.json"
+    if not file.is_file():
+        return None
+    described = read_json(file, "the description of a run")
+    languages = described.get(TRAINED) if isinstance(described, dict) else None
+    if languages is None:
+        return None
+    if not isinstance(languages, list) or not all(isinstance(name, str) for name in languages):
+        raise UserError(f"{file}: {TRAINED} is not a list of languages; fix it or remove the file")
+    return languages

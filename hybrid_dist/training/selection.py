@@ -8,12 +8,12 @@ from pathlib import Path
 
 import torch
 
-from hybrid_dist.config import DEV_LOSS
-from hybrid_dist.training.export import Exporter
+from hybrid_dist.config.schema import DEV_LOSS
+from hybrid_dist.training.checkpoint.export import Exporter
+from hybrid_dist.training.checkpoint.progress import Progress
 from hybrid_dist.training.feed import Feed
-from hybrid_dist.training.progress import Progress
+from hybrid_dist.training.step import Updater
 from hybrid_dist.training.step_log import StepLog
-from hybrid_dist.training.update import Updater
 
 DEV_STEPS = 16
 

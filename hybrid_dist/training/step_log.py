@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.training.checkpoint.progress import Progress
 from hybrid_dist.training.feed import Work
 from hybrid_dist.training.meters import Meters
-from hybrid_dist.training.progress import Progress
-from hybrid_dist.training.update import Result
+from hybrid_dist.training.step import Result
 
 Write = Callable[[dict[str, Any]], None]
 

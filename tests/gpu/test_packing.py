@@ -13,11 +13,11 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 
 import hybrid_dist
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.model.compiling import compile_layers
 from hybrid_dist.model.encoder import BiEncoder, Encoder
 from hybrid_dist.model.packing import Attends, Packed, attention
-from hybrid_dist.run import choose_attention
+from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.training.run import choose_attention
 from tests.launched.launch import train
 from tests.launched.test_training import column, options, succeed
 from tests.unit.test_compiling import chunks

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hybrid_dist.training.manifest import latest_step
+from hybrid_dist.training.checkpoint.manifest import latest_step
 from tests.disks import disk
 from tests.launched.launch import train
 from tests.launched.test_training import column, options, succeed

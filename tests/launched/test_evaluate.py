@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from hybrid_dist import evaluate
-from hybrid_dist.cluster import start
+from hybrid_dist.commands import evaluate
 from tests.launched.launch import launch, run, train
 from tests.launched.test_training import options, succeed
 
@@ -36,7 +35,9 @@ def one_thread() -> Iterator[None]:
     """As started processes have it: sums of several threads may differ in the last bit."""
     before = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(start, "share_cores", lambda _: torch.set_num_threads(1))
+        patched.setattr(
+            "hybrid_dist.runtime.launch.share_cores", lambda _: torch.set_num_threads(1)
+        )
         yield
     torch.set_num_threads(before)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hybrid_dist.training.checkpoint import damage
-from hybrid_dist.training.manifest import latest_step
+from hybrid_dist.training.checkpoint.manager import damage
+from hybrid_dist.training.checkpoint.manifest import latest_step
 from tests.launched.launch import (
     is_running,
     kill,

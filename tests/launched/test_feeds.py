@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from hybrid_dist.batching import Plan
-from hybrid_dist.config import Batching, Mix
-from hybrid_dist.data.store import open_sources
+from hybrid_dist.config.schema import Batching, Mix
+from hybrid_dist.data.store.reader import open_sources
 from tests.launched.launch import launch
 
 SCRIPT = str(Path(__file__).with_name("scripts") / "feeds.py")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hybrid_dist import evaluate, prefetch
+from hybrid_dist.commands import evaluate, prefetch
 
 CODE = """
 from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hybrid_dist.training import manifest
+from hybrid_dist.training.checkpoint import manifest
 from tests.launched.launch import TORCHRUN, run, train
 from tests.launched.test_training import column, metrics, options, succeed
 

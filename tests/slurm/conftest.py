@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hybrid_dist.scaffold import lay_out
+from hybrid_dist.commands.init import lay_out
 from tests.slurm.cluster import Cluster, unavailable
 from tests.slurm.jobs import STEPS, TASKS, Site
 

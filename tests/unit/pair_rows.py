@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from hybrid_dist.data.reading import PAIRS, Reading
-from hybrid_dist.data.store import Store
+from hybrid_dist.data.store.reader import Store
 
 Row = tuple[str, str, str, str]
 """Language, uid, question, passage."""

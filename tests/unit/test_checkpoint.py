@@ -12,13 +12,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
-from hybrid_dist.training.checkpoint import Checkpoints, damage
-from hybrid_dist.training.manifest import latest_step
-from hybrid_dist.training.progress import Progress
-from hybrid_dist.training.random_state import random_state, set_random_state
-from hybrid_dist.training.state import Write, numbers, set_numbers
+from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.training.checkpoint.manager import Checkpoints, damage
+from hybrid_dist.training.checkpoint.manifest import latest_step
+from hybrid_dist.training.checkpoint.progress import Progress
+from hybrid_dist.training.checkpoint.random_state import random_state, set_random_state
+from hybrid_dist.training.checkpoint.state import Write, numbers, set_numbers
 
 
 class Files:

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
-from hybrid_dist.training.random_state import random_state
-from hybrid_dist.training.state import TrainingState, numbers, read_scale
+from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.training.checkpoint.random_state import random_state
+from hybrid_dist.training.checkpoint.state import TrainingState, numbers, read_scale
 
 
 def trained(seed: int) -> tuple[nn.Module, torch.optim.AdamW]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._pytree import tree_leaves
 
-from hybrid_dist.config import Model
+from hybrid_dist.config.schema import Model
 from hybrid_dist.losses.batch_layout import BatchLayout
 from hybrid_dist.losses.infonce import info_nce
 from hybrid_dist.model.encoder import BiEncoder, Chunk, recompute_layers

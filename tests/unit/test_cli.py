@@ -13,7 +13,8 @@ from shutil import copy2, copytree, ignore_patterns
 import pytest
 
 import hybrid_dist
-from hybrid_dist import cli, scaffold
+from hybrid_dist import cli
+from hybrid_dist.commands import init
 
 ROOT = Path(hybrid_dist.__file__).resolve().parents[1]
 Ended = tuple[int, str, str]
@@ -56,6 +57,14 @@ def test_an_unknown_command_is_refused_with_the_nearest(
     code, out, err = command(word)
     assert (code, out) == (2, "")
     assert f"unknown command '{word}'; did you mean '{near}'?" in err
+
+
+def test_a_command_that_was_renamed_is_refused_with_its_new_name(
+    command: Callable[..., Ended],
+) -> None:
+    code, out, err = command("tell", "run.folder")
+    assert (code, out) == (2, "")
+    assert "'tell' is now `hybrid-dist config get`" in err
 
 
 def test_a_word_like_no_command_is_refused_with_all_of_them(command: Callable[..., Ended]) -> None:
@@ -176,7 +185,7 @@ def test_toy_makes_the_data(command: Callable[..., Ended], tmp_path: Path) -> No
 def test_a_wheel_carries_what_init_lays_out(tmp_path: Path) -> None:
     """Built from a copy: a build leaves files in the tree that it builds."""
     copy = tmp_path / "checkout"
-    for folder in ("hybrid_dist", *scaffold.PARTS):
+    for folder in ("hybrid_dist", *init.PARTS):
         copytree(ROOT / folder, copy / folder, ignore=ignore_patterns("__pycache__"))
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         copy2(ROOT / file, copy / file)
@@ -205,9 +214,7 @@ def test_a_wheel_carries_what_init_lays_out(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(installed)
     laid = tmp_path / "laid out"
-    code = (
-        f"from hybrid_dist import scaffold; print(*scaffold.lay_out(scaffold.Path({str(laid)!r})))"
-    )
+    code = f"from hybrid_dist.commands import init; print(*init.lay_out(init.Path({str(laid)!r})))"
     subprocess.run(
         [sys.executable, "-c", code], check=True, cwd=tmp_path, env={"PYTHONPATH": str(installed)}
     )

@@ -16,18 +16,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.page import write_report
-from hybrid_dist.evaluation.per_question import PerQuestion
+from hybrid_dist.evaluation.per_query import PerQuestion
 from hybrid_dist.evaluation.ranking import exact_ranks
-from hybrid_dist.evaluation.report import build_report
 from hybrid_dist.evaluation.search import top_k
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import Shard
-from hybrid_dist.studies.compare import COLUMNS, Comparison
-from hybrid_dist.studies.compare import compare as compare_runs
-from hybrid_dist.studies.compare_pages import write
+from hybrid_dist.reporting.comparison import COLUMNS, Comparison
+from hybrid_dist.reporting.comparison import compare as compare_runs
+from hybrid_dist.reporting.comparison_pages import write
+from hybrid_dist.reporting.page import write_report
+from hybrid_dist.reporting.report import build_report
+from hybrid_dist.runtime.ranks import Ranks
 from tests.unit import stored_reports
 from tests.unit.evaluation_problems import parallel_task, unit_vectors
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from hybrid_dist import config as configs
-from hybrid_dist.config import Config, flatten, other_run
-from hybrid_dist.config_file import from_yaml, load, to_yaml
+from hybrid_dist.config import schema as configs
+from hybrid_dist.config.flags import from_yaml, load, to_yaml
+from hybrid_dist.config.schema import Config, flatten, other_run
+from hybrid_dist.config.strict_yaml import read_yaml
 from hybrid_dist.errors import UserError
-from hybrid_dist.strict_yaml import read_yaml
 
 TRAIN = ("--data.train", "pairs.jsonl")
 

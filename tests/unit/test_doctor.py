@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from hybrid_dist import doctor
-from hybrid_dist.cluster import doctor as checks
-from hybrid_dist.cluster import environment
-from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.commands import doctor
+from hybrid_dist.runtime import doctor as checks
+from hybrid_dist.runtime import environment
+from hybrid_dist.runtime.ranks import Ranks
 
 
 @pytest.fixture(autouse=True)

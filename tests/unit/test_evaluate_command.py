@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hybrid_dist import evaluate
-from hybrid_dist.config import Eval
+from hybrid_dist.commands import evaluate
+from hybrid_dist.commands.evaluate import Options
+from hybrid_dist.config.schema import Eval
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluate import Evaluation, Options
 from hybrid_dist.evaluation.names import passage_names, question_names
 from hybrid_dist.evaluation.tasks import load_task
+from hybrid_dist.reporting.run_evaluation import Evaluation
+from hybrid_dist.training.run_folder import trained_languages
 from tests.unit import stored_reports
 from tests.unit.evaluation_problems import unit_vectors
 
@@ -212,13 +214,13 @@ def test_words_that_make_no_sense(given: dict[str, Any], told: str) -> None:
 
 
 def test_what_a_run_was_trained_on_makes_seen_and_unseen(pairs: str, tmp_path: Path) -> None:
-    assert evaluate.trained_languages(tmp_path) is None
+    assert trained_languages(tmp_path) is None
     (tmp_path / "environment.json").write_text(json.dumps({"training_languages": ["en", "fr"]}))
-    assert evaluate.trained_languages(tmp_path) == ["en", "fr"]
+    assert trained_languages(tmp_path) == ["en", "fr"]
     for text in ("{", '{"training_languages": [1]}', '{"training_languages": "en"}'):
         (tmp_path / "environment.json").write_text(text)
         with pytest.raises(UserError, match=r"environment\.json: "):
-            evaluate.trained_languages(tmp_path)
+            trained_languages(tmp_path)
     found = Evaluation.of(Eval(tasks=(pairs,), groups=("all=de,en",)), ["en", "fr"])
     groups = found.groups.within(found.tasks[0])
     assert groups == {"seen": ("en",), "unseen": ("de",), "all": ("de", "en")}

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.evaluation import bias, metrics
-from hybrid_dist.evaluation.certainty import Resampled, interval
-from hybrid_dist.evaluation.per_question import PerQuestion
+from hybrid_dist.evaluation.bootstrap import Resampled, interval
+from hybrid_dist.evaluation.per_query import PerQuestion
 from hybrid_dist.evaluation.ranking import Ranking, exact_ranks
 from hybrid_dist.evaluation.search import NOTHING, TopK, top_k
 from hybrid_dist.evaluation.tiles import Shard
+from hybrid_dist.runtime.ranks import Ranks
 from tests.unit.evaluation_problems import NO_TOP, make_task, parallel_task, rank, unit_vectors
 
 

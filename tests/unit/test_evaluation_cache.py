@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation import cache
 from hybrid_dist.evaluation.cache import Cached
+from hybrid_dist.runtime.ranks import Ranks
 from tests.disks import disk
 from tests.unit.evaluation_problems import parallel_task, unit_vectors
 

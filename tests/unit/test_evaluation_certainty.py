@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation import bias, certainty, groups, metrics
-from hybrid_dist.evaluation.certainty import Difference, Draws, Resampled, interval
+from hybrid_dist.evaluation import bias, bootstrap, groups, metrics
+from hybrid_dist.evaluation.bootstrap import Difference, Draws, Resampled, interval
 from hybrid_dist.evaluation.groups import GroupsAsked
-from hybrid_dist.evaluation.per_question import PerQuestion
+from hybrid_dist.evaluation.per_query import PerQuestion
 from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.search import NOTHING, TopK
 from hybrid_dist.evaluation.tasks import Task
@@ -213,7 +213,7 @@ def test_wrong_groups_are_refused(given: list[str], told: str) -> None:
 
 
 def test_the_report_says_what_its_intervals_are() -> None:
-    assert certainty.TOLD == "95%, from 1,000 draws of question ids with replacement"
+    assert bootstrap.TOLD == "95%, from 1,000 draws of question ids with replacement"
 
 
 def test_draws_have_the_same_bits_in_whatever_order_they_are_summed() -> None:
@@ -222,7 +222,7 @@ def test_draws_have_the_same_bits_in_whatever_order_they_are_summed() -> None:
     values = rng.standard_normal(len(ids)) * 1e6
     draws, question = Draws.of(ids), np.arange(len(ids))
     (found,) = draws.means(question, question % 3, 3, [values])
-    exact = certainty._addable(values)
+    exact = bootstrap._addable(values)
     assert exact == pytest.approx(values, rel=0, abs=1e-3)
     for draw in (0, 1, len(found) - 1):
         weight = draws.weights[draw][draws.cluster].astype(float)

@@ -7,16 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation import metrics
-from hybrid_dist.evaluation.evaluate import (
-    Wanted,
-    evaluate_vectors,
-)
-from hybrid_dist.evaluation.given import GivenVectors
 from hybrid_dist.evaluation.names import passage_names, question_names
 from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.evaluation.vectors import GivenVectors
+from hybrid_dist.reporting.evaluation_report import Wanted, evaluate_vectors
+from hybrid_dist.runtime.ranks import Ranks
 from tests.unit.evaluation_problems import (
     exact_vectors,
     make_task,

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation import ranking
 from hybrid_dist.evaluation.ranking import Ranking, exact_ranks
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import PASSAGES, Shard, check_vectors, shard_bounds
+from hybrid_dist.runtime.ranks import Ranks
 from tests.unit.evaluation_problems import (
     exact_vectors,
     plant_duplicates,

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.evaluate import Wanted, evaluate_task
 from hybrid_dist.evaluation.groups import GroupsAsked
-from hybrid_dist.evaluation.per_question import PerQuestion
-from hybrid_dist.evaluation.report import figures
-from hybrid_dist.evaluation.report_files import NAMES
+from hybrid_dist.evaluation.per_query import PerQuestion
 from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.reporting.evaluation_report import Wanted, evaluate_task
+from hybrid_dist.reporting.report import figures
+from hybrid_dist.reporting.report_files import NAMES
+from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.tracking.report_file import read_report
 from tests.unit.evaluation_problems import make_task, parallel_task, unit_vectors
 
@@ -115,7 +115,7 @@ def test_the_page_is_one_file_and_escapes_texts(tmp_path: Path) -> None:
 def test_passages_kept_in_fp16_are_their_rounded_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hybrid_dist.evaluation.evaluate.HALVED", 100)
+    monkeypatch.setattr("hybrid_dist.evaluation.evaluator.HALVED", 100)
     task = parallel_task(3, 90)
     rng = np.random.default_rng(1)
     questions, passages = (unit_vectors(rng, len(task.question_ids)) for _ in range(2))

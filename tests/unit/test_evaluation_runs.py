@@ -7,20 +7,16 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation import metrics
-from hybrid_dist.evaluation.evaluate import (
-    Wanted,
-    check_run_is_possible,
-    evaluate_run,
-    evaluate_vectors,
-)
-from hybrid_dist.evaluation.given import GivenVectors
+from hybrid_dist.evaluation.evaluator import check_run_is_possible
 from hybrid_dist.evaluation.names import passage_names, question_names
 from hybrid_dist.evaluation.search import TopK
 from hybrid_dist.evaluation.tasks import Task, backwards
 from hybrid_dist.evaluation.trec import read_run, write_run
+from hybrid_dist.evaluation.vectors import GivenVectors
+from hybrid_dist.reporting.evaluation_report import Wanted, evaluate_run, evaluate_vectors
+from hybrid_dist.runtime.ranks import Ranks
 from tests.unit.evaluation_problems import (
     exact_vectors,
     make_task,

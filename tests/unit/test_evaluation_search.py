@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.search import TopK, _keys, check_index, top_k
 from hybrid_dist.evaluation.tiles import PASSAGES, Shard, shard_bounds
+from hybrid_dist.runtime.ranks import Ranks
 from tests.unit.evaluation_problems import exact_vectors, order, unit_vectors
 
 ALONE = Ranks()

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from hybrid_dist.cluster.ranks import Ranks
-from hybrid_dist.cluster.watch import Standing, Watch, at_fault, may_wait
+from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.runtime.watchdog import Standing, Watch, at_fault, may_wait
 
 SECONDS = 60.0
 

@@ -3,7 +3,7 @@
 import pytest
 
 from hybrid_dist.data.languages import canonical
-from hybrid_dist.data.toy_world import LANGUAGES
+from hybrid_dist.demo.toy_world import LANGUAGES
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hybrid_dist import plan as command
-from hybrid_dist import prepare
 from hybrid_dist.batching import GlobalBatch, Plan
-from hybrid_dist.config import Batching, Mix
-from hybrid_dist.data.store import CHARACTERS_OF_A_TOKEN, Store, open_sources
-from hybrid_dist.model.settings import Settings
-from hybrid_dist.model.tokens import TextTokens
+from hybrid_dist.commands import plan as command
+from hybrid_dist.commands import prepare
+from hybrid_dist.config.schema import Batching, Mix
+from hybrid_dist.data.store.reader import CHARACTERS_OF_A_TOKEN, Store, open_sources
+from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.tokenization import TextTokens
 
 QUERY, PASSAGE = 12, 20
 BATCHING = Batching(size=24, hard_negatives=2, mix=Mix(monolingual=1, cross_lingual=1))

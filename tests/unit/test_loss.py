@@ -9,11 +9,11 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional
 
-from hybrid_dist.cluster.ranks import leave
 from hybrid_dist.losses import streamed
 from hybrid_dist.losses.batch_layout import BatchLayout
 from hybrid_dist.losses.infonce import LossOutput, info_nce
 from hybrid_dist.losses.reference import reference_info_nce
+from hybrid_dist.runtime.ranks import leave
 from tests.unit.loss_cases import (
     CASES,
     QUERY_COUNTS,

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.training import manifest
-from hybrid_dist.training.checkpoint import check_path, damage
-from hybrid_dist.training.manifest import Manifest, latest_step, write_latest
-from hybrid_dist.training.progress import Progress
+from hybrid_dist.training.checkpoint import manifest
+from hybrid_dist.training.checkpoint.manager import check_path, damage
+from hybrid_dist.training.checkpoint.manifest import Manifest, latest_step, write_latest
+from hybrid_dist.training.checkpoint.progress import Progress
 from tests.unit.permissions import nobody
 from tests.unit.test_checkpoint import checkpoints, names
 

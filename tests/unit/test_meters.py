@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import AlbertConfig, AutoModel, DistilBertConfig, XLMRobertaConfig
 
-from hybrid_dist.model.flops import Flops, peak
 from hybrid_dist.tracking.stopwatch import Stopwatch
+from hybrid_dist.training.flops import Flops, peak
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from hybrid_dist.config import Model
+from hybrid_dist.config.schema import Model
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.encoder import BiEncoder, Chunk, Encoder
 from hybrid_dist.model.loading import build, check_lengths, read_config
-from hybrid_dist.model.settings import Settings
-from hybrid_dist.model.tokens import TextTokens
+from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.tokenization import TextTokens
 
 QUESTIONS = ["a", "bo du fo", "?", "ka ra ti mo lo", "bo bo", "pi", "x y z"]
 PASSAGES = ["du fo", "ka", "ra ti mo ka ra ti mo", "lo", "bo pi ka du", "x", "ti " * 12]

@@ -15,14 +15,14 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig
 
-from hybrid_dist.config import Model
+from hybrid_dist.commands.evaluate import load_model
+from hybrid_dist.config.schema import Model
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluate import load_model
+from hybrid_dist.model.embedder import Retriever
 from hybrid_dist.model.loading import build, read_config
-from hybrid_dist.model.retriever import Retriever
 from hybrid_dist.model.saving import save
-from hybrid_dist.model.settings import Settings
-from hybrid_dist.model.tokens import TextTokens
+from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.tokenization import TextTokens
 
 Damage = Callable[[Path], Any]
 WEIGHTS = "model.safetensors"

@@ -9,16 +9,17 @@ from threading import Thread
 
 import pytest
 
-from hybrid_dist import nodes, tell
-from hybrid_dist.cluster.network import interface_of, name_interface, own_address
+from hybrid_dist.commands import config
 from hybrid_dist.errors import UserError
+from hybrid_dist.runtime import preflight
+from hybrid_dist.runtime.network import interface_of, name_interface, own_address
 
 
 def test_nodes_that_share_a_folder_learn_of_all(tmp_path: Path) -> None:
     found: dict[int, list[dict[str, str]]] = {}
 
     def node(number: int) -> None:
-        found[number] = nodes.meet(tmp_path / "meeting", number, 3, {"node": f"n{number}"}, 10)
+        found[number] = preflight.meet(tmp_path / "meeting", number, 3, {"node": f"n{number}"}, 10)
 
     threads = [Thread(target=node, args=(number,)) for number in (2, 0, 1)]
     for thread in threads:
@@ -30,26 +31,26 @@ def test_nodes_that_share_a_folder_learn_of_all(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_shared_is_told_with_who_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="node 0, 2 of 0 to 2 wrote nothing there"):
-        nodes.meet(tmp_path / "meeting", 1, 3, {"node": "b"}, seconds=0.3)
+        preflight.meet(tmp_path / "meeting", 1, 3, {"node": "b"}, seconds=0.3)
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot be written here .*; give a run\.dir"):
-        nodes.meet(tmp_path / "file" / "meeting", 0, 1, {}, seconds=0.3)
+        preflight.meet(tmp_path / "file" / "meeting", 0, 1, {}, seconds=0.3)
 
 
 def test_versions_that_differ_are_told_with_both() -> None:
     first = {"node": "a", "python": "3.11.2", "torch": "2.13.0"}
     same, other = first | {"node": "b"}, first | {"node": "c", "torch": "2.12.1"}
-    nodes.check_versions([first, same])
+    preflight.check_versions([first, same])
     with pytest.raises(UserError, match=r"torch is 2\.13\.0 on a and 2\.12\.1 on c; give all"):
-        nodes.check_versions([first, same, other])
+        preflight.check_versions([first, same, other])
 
 
 def test_what_is_installed_is_told_without_torch() -> None:
-    told = "print(nodes.installed()['torch'], 'torch' in sys.modules)"
-    code = f"import sys; from hybrid_dist import nodes; {told}"
+    told = "print(preflight.installed()['torch'], 'torch' in sys.modules)"
+    code = f"import sys; from hybrid_dist.runtime import preflight; {told}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     version, imported = done.stdout.split()
     assert version[0].isdigit() and imported == "False"
@@ -87,11 +88,11 @@ def test_scripts_are_told_values_of_a_config(
 ) -> None:
     (tmp_path / "run.yaml").write_text("data: {train: [a.jsonl, 'b c.jsonl']}\nrun: {name: big}\n")
     words = ["run.folder", "data.train", "seed", "--", "--config", str(tmp_path / "run.yaml")]
-    monkeypatch.setattr(sys, "argv", ["tell", *words, "--seed", "7"])
-    tell.main()
+    monkeypatch.setattr(sys, "argv", ["config", "get", *words, "--seed", "7"])
+    config.main()
     assert capsys.readouterr().out == "runs/big\na.jsonl\nb c.jsonl\n7\n"
-    monkeypatch.setattr(sys, "argv", ["tell", *words, "--optim.lr", "-1"])
+    monkeypatch.setattr(sys, "argv", ["config", "get", *words, "--optim.lr", "-1"])
     with pytest.raises(SystemExit) as ended:
-        tell.main()
+        config.main()
     assert ended.value.code == 2
     assert "optim.lr" in capsys.readouterr().err

@@ -11,10 +11,19 @@ import pyarrow as pa
 import pytest
 
 from hybrid_dist import cli
-from hybrid_dist.data.overlap import DENSE, FEWEST, LETTERS, Evaluated, Overlap, squeezed
-from hybrid_dist.data.store import Store
+from hybrid_dist.data.store.reader import Store
+from hybrid_dist.evaluation.contamination import (
+    CHECKED,
+    DENSE,
+    FEWEST,
+    LETTERS,
+    Evaluated,
+    Overlap,
+    at_start,
+    evaluated,
+    squeezed,
+)
 from hybrid_dist.evaluation.tasks import load_task
-from hybrid_dist.overlap import CHECKED, at_start, evaluated
 from tests.unit.published_files import json_lines
 
 MILL = "The old mill by the river was built of grey stone and ground rye for four villages."
@@ -245,7 +254,7 @@ def test_a_large_run_says_that_no_check_was_made(
     files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert CHECKED >= 100_000
-    monkeypatch.setattr("hybrid_dist.overlap.CHECKED", 2)
+    monkeypatch.setattr("hybrid_dist.evaluation.contamination.CHECKED", 2)
     train, task = files
     said = at_start([Store.open([str(train)])], [load_task(f"pairs:{task}")], [str(train)])
     assert "no check was made" in said
@@ -288,7 +297,7 @@ def test_ids_reach_no_terminal_as_codes(
     json_lines(tmp_path / "test.jsonl", *rows)
     words = [str(tmp_path / "train.jsonl"), "--task", f"pairs:{tmp_path / 'test.jsonl'}"]
     with pytest.raises(SystemExit):
-        cli.overlap([*words, *(["--json"] if json_wanted else [])])
+        cli.run("overlap", [*words, *(["--json"] if json_wanted else [])])
     shown = capsys.readouterr().out
     assert not set(shown) & {"\x1b", "\x9b", "\x07"}
     if json_wanted:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hybrid_dist.cluster.ranks import Ranks
-from hybrid_dist.config import Model
+from hybrid_dist.config.schema import Model
 from hybrid_dist.model.encoder import BiEncoder, Chunk, Encoder
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.packing import Attends, Packed
-from hybrid_dist.run import choose_attention
+from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.training.run import choose_attention
 from tests.unit import varlen_on_cpu
 
 varlen_on_cpu.register()

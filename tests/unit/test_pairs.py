@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hybrid_dist.data.pairs import expand, read_pairs
+from hybrid_dist.data.blocks import expand
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources.pairs import pairs
+from hybrid_dist.data.store.reader import read_pairs
 from hybrid_dist.errors import UserError
 from tests.unit.published_files import write as write_published
 

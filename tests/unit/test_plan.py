@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybrid_dist.batching import GlobalBatch, Plan, Stream, largest_size
-from hybrid_dist.batching.draw import key, permuted, uniform
-from hybrid_dist.config import Batching, Mix
-from hybrid_dist.data.store import Index, Source
+from hybrid_dist.batching.randomness import key, permuted, uniform
+from hybrid_dist.config.schema import Batching, Mix
+from hybrid_dist.data.store.reader import Index, Source
 from hybrid_dist.errors import UserError
 from tests.unit.pair_rows import store_of
 

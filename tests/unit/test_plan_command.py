@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from hybrid_dist.batching import Plan
-from hybrid_dist.config_file import load
-from hybrid_dist.data.store import open_sources
-from hybrid_dist.model.settings import Settings
-from hybrid_dist.model.tokens import TextTokens
-from hybrid_dist.plan import main
+from hybrid_dist.commands.plan import main
+from hybrid_dist.config.flags import load
+from hybrid_dist.data.store.reader import open_sources
+from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.tokenization import TextTokens
 
 
 def words(toy: Path, *more: str) -> list[str]:

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
-from hybrid_dist import prepare
+from hybrid_dist.commands import prepare
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources import SOURCES
-from hybrid_dist.data.store import Store
+from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError
 from tests.unit.test_pairs import BAD_LINES, line, write
 

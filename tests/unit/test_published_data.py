@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.evaluate import evaluate_vectors
-from hybrid_dist.evaluation.given import GivenVectors
 from hybrid_dist.evaluation.names import passage_names, question_names
 from hybrid_dist.evaluation.tasks import load_task
+from hybrid_dist.evaluation.vectors import GivenVectors
+from hybrid_dist.reporting.evaluation_report import evaluate_vectors
+from hybrid_dist.runtime.ranks import Ranks
 from tests.unit.published_files import collection, read, told
 
 VARIABLE = "HYBRID_DIST_DATA"

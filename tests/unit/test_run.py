@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from hybrid_dist.cluster.ranks import Ranks, check_launch
-from hybrid_dist.cluster.signals import SIGNALS, Interruption
-from hybrid_dist.config import Checkpoint, Config, Data, Log, Optim, Run, Train
-from hybrid_dist.config_file import from_yaml
+from hybrid_dist.config.flags import from_yaml
+from hybrid_dist.config.schema import Checkpoint, Config, Data, Log, Optim, Run, Train
 from hybrid_dist.errors import LaunchError, UserError
+from hybrid_dist.runtime.ranks import Ranks, check_launch
+from hybrid_dist.runtime.signals import SIGNALS, Interruption
+from hybrid_dist.training.checkpoint.progress import Progress
 from hybrid_dist.training.optimizer import adamw, learning_rate
-from hybrid_dist.training.progress import Progress
 from hybrid_dist.training.requests import Asked, Requests
 from hybrid_dist.training.run_folder import RunFolder
 from hybrid_dist.training.selection import Judge, taken_up

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hybrid_dist.data.columns import save
+from hybrid_dist.data.store.columns import save
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import (
     DiskError,

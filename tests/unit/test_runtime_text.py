@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from hybrid_dist.runtime.text import cell, csv_text, json_text, latex, markdown, printable
+from hybrid_dist.text import cell, csv_text, json_text, latex, markdown, printable
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,14 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel
 
-from hybrid_dist.config import Model
+from hybrid_dist.config.schema import Model
 from hybrid_dist.errors import UserError
+from hybrid_dist.model.embedder import Retriever
 from hybrid_dist.model.encoder import Encoder
 from hybrid_dist.model.loading import build, read_config
-from hybrid_dist.model.retriever import Retriever
 from hybrid_dist.model.saving import save
-from hybrid_dist.model.settings import Settings
-from hybrid_dist.model.tokens import TextTokens
+from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.tokenization import TextTokens
 from tests.disks import disk
 
 TEXTS = ["bo du fo ka?", "ka", "", "ra ti mo " * 9, "żółw β 漢字", "lo"]

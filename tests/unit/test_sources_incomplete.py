@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hybrid_dist.cluster.ranks import Ranks
+from hybrid_dist.commands.prepare import main as prepare
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.evaluate import evaluate_vectors
 from hybrid_dist.evaluation.tasks import load_task
-from hybrid_dist.prepare import main as prepare
+from hybrid_dist.reporting.evaluation_report import evaluate_vectors
+from hybrid_dist.runtime.ranks import Ranks
 from tests.unit.evaluation_problems import unit_vectors
 from tests.unit.published_files import collection, json_lines, read, rows, told, tsv, write
 

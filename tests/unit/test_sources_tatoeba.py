@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hybrid_dist.cluster.ranks import Ranks
-from hybrid_dist.config import Eval
+from hybrid_dist.config.schema import Eval
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluate import Evaluation
-from hybrid_dist.evaluation.evaluate import evaluate_task
 from hybrid_dist.evaluation.tasks import load_task
+from hybrid_dist.reporting.evaluation_report import evaluate_task
+from hybrid_dist.reporting.run_evaluation import Evaluation
+from hybrid_dist.runtime.ranks import Ranks
 from tests.unit.evaluation_problems import unit_vectors
 from tests.unit.published_files import collection, read, rows, told, write
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from hybrid_dist.data import spill
-from hybrid_dist.data.spill import Spill
+from hybrid_dist.data.store import spill
+from hybrid_dist.data.store.spill import Spill
 
 SCHEMA = pa.schema([("number", pa.int64()), ("text", pa.string())])
 KEYS = 7

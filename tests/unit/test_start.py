@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from hybrid_dist.cluster.start import fsdp2_plugin, start
 from hybrid_dist.errors import LaunchError
+from hybrid_dist.runtime.launch import fsdp2_plugin, start
 
 LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FSDP2 = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid_dist.data.store import Index, Store
+from hybrid_dist.data.store.reader import Index, Store
 from tests.unit.pair_rows import Row, store_of
 
 LANGUAGES = ("de", "en", "qaa", "zh-Hant")

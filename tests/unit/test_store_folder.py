@@ -21,14 +21,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hybrid_dist.batching import Plan
-from hybrid_dist.config import Batching, Mix
-from hybrid_dist.data import blocks, build, layout, spill
-from hybrid_dist.data.columns import ROWS
+from hybrid_dist.commands.prepare import prepare
+from hybrid_dist.config.schema import Batching, Mix
+from hybrid_dist.data import blocks
 from hybrid_dist.data.reading import PAIRS, Reading
 from hybrid_dist.data.sources import SOURCES
-from hybrid_dist.data.store import Index, Store, check_sources, open_sources
+from hybrid_dist.data.store import builder, spill
+from hybrid_dist.data.store import format as store_format
+from hybrid_dist.data.store.columns import ROWS
+from hybrid_dist.data.store.reader import Index, Store, check_sources, open_sources
 from hybrid_dist.errors import UserError
-from hybrid_dist.prepare import prepare
 from tests.unit.pair_rows import Row, store_of
 
 ARRAYS = [field.name for field in fields(Index) if field.name != "languages"]
@@ -166,7 +168,7 @@ def corpora(draw: st.DrawFn) -> tuple[list[Row], list[list[str]]]:
 def test_a_store_gives_back_what_it_was_made_of(
     monkeypatch: pytest.MonkeyPatch, corpus: tuple[list[Row], list[list[str]]], part: int
 ) -> None:
-    monkeypatch.setattr(build, "PART", part)
+    monkeypatch.setattr(builder, "PART", part)
     rows, negatives = corpus
     store = store_of(rows, negatives)
     index = store.index
@@ -209,7 +211,7 @@ def test_blocks_and_parts_of_any_size_make_the_same_store(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = prepared(tmp_path / "whole", file)
-    monkeypatch.setattr(build, "PART", 20_000)
+    monkeypatch.setattr(builder, "PART", 20_000)
     monkeypatch.setattr(spill, "FILES", 3)
     monkeypatch.setattr(blocks, "PIECE", 1000)
     monkeypatch.setattr(blocks.line_blocks, "__defaults__", (3000,))
@@ -286,8 +288,10 @@ def test_a_store_of_another_version_is_refused(file: Path, tmp_path: Path) -> No
     prepared(tmp_path / "store", file)
     manifest = tmp_path / "store" / "manifest.json"
     told = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps(told | {layout.KIND: 99}))
-    with pytest.raises(UserError, match=f"version 99, this program reads version {layout.VERSION}"):
+    manifest.write_text(json.dumps(told | {store_format.KIND: 99}))
+    with pytest.raises(
+        UserError, match=f"version 99, this program reads version {store_format.VERSION}"
+    ):
         Store(tmp_path / "store")
 
 
@@ -362,7 +366,7 @@ def test_a_killed_preparation_leaves_no_store_and_the_next_one_works(tmp_path: P
     file, folder = tmp_path / "pairs.jsonl", tmp_path / "store"
     file.write_text("\n".join(lines(30_000)) + "\n", "utf-8")
     code = (
-        "import sys; from hybrid_dist import prepare; print('go', flush=True); "
+        "import sys; from hybrid_dist.commands import prepare; print('go', flush=True); "
         "prepare.main(sys.argv[1:])"
     )
     command = [sys.executable, "-c", code, "pairs", str(file), "--out", str(folder)]
@@ -384,12 +388,14 @@ def test_a_killed_preparation_leaves_no_store_and_the_next_one_works(tmp_path: P
         time.sleep(part * needed / 2)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        if out == folder or layout.is_store(out):  # it was whole before, or just in time
+        if out == folder or store_format.is_store(out):  # it was whole before, or just in time
             same(Store(out), whole)
         else:
             torn += 1
         for left in tmp_path.glob(".*"):
-            if (left / layout.MANIFEST).is_file():  # killed at the last moment, before the rename
+            if (
+                left / store_format.MANIFEST
+            ).is_file():  # killed at the last moment, before the rename
                 same(Store(left), whole)
     assert torn
     command[-1] = str(tmp_path / "other")
@@ -400,7 +406,7 @@ def test_a_killed_preparation_leaves_no_store_and_the_next_one_works(tmp_path: P
 
 def test_two_at_once_do_not_mix(file: Path, tmp_path: Path) -> None:
     with (
-        layout.replaced(tmp_path / "store"),
+        store_format.replaced(tmp_path / "store"),
         pytest.raises(UserError, match="another process is preparing it"),
     ):
         prepared(tmp_path / "store", file)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hybrid_dist import overlap, plan, prepare
+from hybrid_dist.commands import overlap, plan, prepare
 from hybrid_dist.errors import UserError, reported
-from hybrid_dist.runtime.text import cell, json_text, printable
+from hybrid_dist.text import cell, json_text, printable
 from tests.unit.published_files import json_lines
 
 EVIL = {

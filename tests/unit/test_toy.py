@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hybrid_dist.data.toy import ToyOptions, generate
-from hybrid_dist.data.toy_world import LANGUAGES
+from hybrid_dist.demo.toy import ToyOptions, generate
+from hybrid_dist.demo.toy_world import LANGUAGES
 from hybrid_dist.errors import UserError
 
 SMALL = ToyOptions(languages=3, train_uids=120, dev_uids=10, test_uids=40, hidden=16, heads=2)
@@ -65,7 +65,7 @@ def test_layout(world: Path) -> None:
 
 def test_same_options_same_bytes_whatever_the_hash_seed(world: Path, tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from hybrid_dist.data.toy import *;"
+        "import sys; from pathlib import Path; from hybrid_dist.demo.toy import *;"
         f"generate(Path(sys.argv[1]), {SMALL!r})"
     )
     env = os.environ | {"PYTHONHASHSEED": "77", "RAYON_NUM_THREADS": "3"}
@@ -213,7 +213,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def fail(*_: object) -> int:
         raise RuntimeError("disk full")
 
-    monkeypatch.setattr("hybrid_dist.data.toy._write_model", fail)
+    monkeypatch.setattr("hybrid_dist.demo.toy._write_model", fail)
     with pytest.raises(RuntimeError, match="disk full"):
         generate(tmp_path / "toy", SMALL)
     assert not any(tmp_path.iterdir())

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from hybrid_dist.config import Log
-from hybrid_dist.evaluation.plots import log_bars
+from hybrid_dist.config.schema import Log
+from hybrid_dist.reporting.plots import log_bars
 from hybrid_dist.tracking import wandb_run as wandb_run_module
 from hybrid_dist.tracking.metrics_log import MetricsLog
 from hybrid_dist.tracking.terminal import Terminal

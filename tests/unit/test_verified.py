@@ -17,12 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hybrid_dist import prepare
-from hybrid_dist.data import layout, verified
-from hybrid_dist.data.columns import ROWS, TextWriter, save
+from hybrid_dist.commands import prepare
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
-from hybrid_dist.data.store import Store
+from hybrid_dist.data.store import format as store_format
+from hybrid_dist.data.store import verification
+from hybrid_dist.data.store.columns import ROWS, TextWriter, save
+from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError
 from tests.unit.test_store_folder import lines, same
 
@@ -55,13 +56,13 @@ def store(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are read to verify them."""
     found = list[str]()
-    digest = verified._digest
+    digest = verification._digest
 
     def counted(file: Path, **options: Any) -> str:
         found.append(file.name)
         return digest(file, **options)
 
-    monkeypatch.setattr(verified, "_digest", counted)
+    monkeypatch.setattr(verification, "_digest", counted)
     return found
 
 
@@ -74,7 +75,7 @@ def flip(file: Path, place: int, bit: int = 0) -> None:
 
 
 def files_of(store: Path) -> list[str]:
-    return sorted(layout.read_manifest(store)["files"])
+    return sorted(store_format.read_manifest(store)["files"])
 
 
 def rewritten(store: Path, change: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
@@ -84,12 +85,12 @@ def rewritten(store: Path, change: Callable[[dict[str, Any]], None] = lambda _: 
         content = (store / name).read_bytes()
         told |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     change(manifest)
-    manifest["checksum"] = layout._checksum(manifest)
+    manifest["checksum"] = store_format._checksum(manifest)
     (store / "manifest.json").write_text(json.dumps(manifest))
 
 
 def test_a_flipped_bit_of_any_file_is_noticed(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verified, "TICK", 0.0)  # a store is not remembered before it is whole
+    monkeypatch.setattr(verification, "TICK", 0.0)  # a store is not remembered before it is whole
     rng = random.Random(1)
     for name in files_of(store):
         size = (store / name).stat().st_size
@@ -111,7 +112,7 @@ def test_a_flipped_bit_of_the_manifest_is_noticed(store: Path) -> None:
         changed[place] ^= 1 << place % 8
         file.write_bytes(changed)
         try:
-            assert layout.read_manifest(store) == told
+            assert store_format.read_manifest(store) == told
             unnoticed += 1  # such as a blank between two values that is a tab now
         except UserError as error:
             assert str(store) in str(error)
@@ -133,10 +134,10 @@ def test_a_store_of_the_format_before_is_read_if_its_counts_are_right(store: Pat
     file = store / "manifest.json"
     told = json.loads(file.read_text("utf-8"))
     del told["checksum"]
-    file.write_text(json.dumps(told | {layout.KIND: 2}))
+    file.write_text(json.dumps(told | {store_format.KIND: 2}))
     assert Store(store).fingerprint == told["fingerprint"]
     told["languages"]["de"]["pairs"] += 1
-    file.write_text(json.dumps(told | {layout.KIND: 2}))
+    file.write_text(json.dumps(told | {store_format.KIND: 2}))
     with pytest.raises(UserError, match=r"manifest\.json: is damaged"):
         Store(store)
     file.write_text(json.dumps(told))
@@ -173,17 +174,20 @@ def test_a_change_in_the_same_tick_of_a_coarse_clock_is_noticed(
         times = {name: getattr(found, name) // 10**9 for name in ("st_mtime_ns", "st_ctime_ns")}
         return SimpleNamespace(**{name: getattr(found, name) for name in names}, **times)
 
-    monkeypatch.setattr(verified, "TICK", 1.0)
+    monkeypatch.setattr(verification, "TICK", 1.0)
     time.sleep(1.0 - time.time() % 1.0)
     flip(store / "uids.arrow", 1000)
     flip(store / "uids.arrow", 1000)
     with monkeypatch.context() as patched:
         patched.setattr(Path, "stat", coarse)
-        manifest = layout.read_manifest(store)
-        with verified.first_time(store, manifest) as is_first:
+        manifest = store_format.read_manifest(store)
+        with verification.first_time(store, manifest) as is_first:
             assert is_first
         flip(store / "uids.arrow", 1000)
-        with pytest.raises(UserError, match="has changed"), verified.first_time(store, manifest):
+        with (
+            pytest.raises(UserError, match="has changed"),
+            verification.first_time(store, manifest),
+        ):
             pass
 
 
@@ -220,10 +224,10 @@ def test_the_temporary_folder_remembers_where_the_home_cannot(
 
 def test_one_process_of_a_machine_reads_and_the_others_wait(store: Path, tmp_path: Path) -> None:
     program = (
-        "import sys, time, pathlib; from hybrid_dist.data import layout, verified\n"
-        "folder = pathlib.Path(sys.argv[1]); told = layout.read_manifest(folder)\n"
+        "import sys, time, pathlib; from hybrid_dist.data.store import format, verification\n"
+        "folder = pathlib.Path(sys.argv[1]); told = format.read_manifest(folder)\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
-        "with verified.first_time(folder, told) as is_first: time.sleep(0.2 * is_first)\n"
+        "with verification.first_time(folder, told) as is_first: time.sleep(0.2 * is_first)\n"
         "print(is_first)"
     )
     ranks = [
@@ -355,7 +359,7 @@ def test_counts_of_other_rows_are_refused_though_checksums_are_right(store: Path
 
 
 def test_empty_columns_and_full_batches_fit(tmp_path: Path) -> None:
-    from hybrid_dist.data.columns import TextColumn
+    from hybrid_dist.data.store.columns import TextColumn
 
     for count in (0, 1, ROWS, ROWS + 1):
         with TextWriter(tmp_path / "texts") as out:

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from hybrid_dist import watch
-from hybrid_dist.config import Config, Data, Eval, Run, Train
-from hybrid_dist.config_file import to_yaml
+from hybrid_dist.commands import watch
+from hybrid_dist.config.flags import to_yaml
+from hybrid_dist.config.schema import Config, Data, Eval, Run, Train
 from hybrid_dist.errors import UserError
 from hybrid_dist.tracking.curves import curve
 from hybrid_dist.training.run_folder import RunFolder

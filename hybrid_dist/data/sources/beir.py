@@ -14,9 +14,9 @@ from hybrid_dist.data.languages import two_letters
 from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources import judged
 from hybrid_dist.data.sources.collecting import blocks
-from hybrid_dist.data.sources.files import Found, local, search
 from hybrid_dist.data.sources.judged import Corpus, Named, Part, judgements, the_split, titled
 from hybrid_dist.data.sources.lines import Record, key, records, text
+from hybrid_dist.data.sources.paths import Found, local, search
 from hybrid_dist.data.sources.source import (
     Source,
     check_languages,

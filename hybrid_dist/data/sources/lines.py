@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from hybrid_dist.data.blocks import BROKEN, EMPTY, check_columns, opened
 from hybrid_dist.data.reading import Reading
-from hybrid_dist.data.sources.files import bare
+from hybrid_dist.data.sources.paths import bare
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import json_problem
 

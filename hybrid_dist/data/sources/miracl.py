@@ -12,7 +12,6 @@ import pyarrow as pa
 from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources import judged
 from hybrid_dist.data.sources.collecting import Pair, blocks
-from hybrid_dist.data.sources.files import Found, search
 from hybrid_dist.data.sources.judged import (
     Corpus,
     Named,
@@ -23,6 +22,7 @@ from hybrid_dist.data.sources.judged import (
     with_title,
 )
 from hybrid_dist.data.sources.lines import Bad, Record, column, columns, key, records, text
+from hybrid_dist.data.sources.paths import Found, search
 from hybrid_dist.data.sources.source import (
     Source,
     check_languages,

@@ -21,9 +21,9 @@ from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources import judged
 from hybrid_dist.data.sources.collecting import Pair, blocks
 from hybrid_dist.data.sources.completeness import is_allowed
-from hybrid_dist.data.sources.files import Found, bare, find, local, search
 from hybrid_dist.data.sources.judged import Corpus, Named, Part, the_split
 from hybrid_dist.data.sources.lines import Bad, column, columns, normal, whole
+from hybrid_dist.data.sources.paths import Found, bare, find, local, search
 from hybrid_dist.data.sources.source import Source, check_languages, note_unjudged, wanted_languages
 from hybrid_dist.errors import UserError, file_error, nearest
 from hybrid_dist.runtime.files import DISK_IS_FULL, OTHER_TMPDIR, writing

@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
-from hybrid_dist.data.sources.files import find
 from hybrid_dist.data.sources.lines import (
     Bad,
     key,
@@ -26,6 +25,7 @@ from hybrid_dist.data.sources.lines import (
     stem,
     text,
 )
+from hybrid_dist.data.sources.paths import find
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.errors import UserError
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
-from hybrid_dist.data.sources.files import bare, local, search
 from hybrid_dist.data.sources.lines import lines, normal
+from hybrid_dist.data.sources.paths import bare, local, search
 from hybrid_dist.data.sources.source import (
     Source,
     check_languages,

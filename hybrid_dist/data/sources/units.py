@@ -17,8 +17,8 @@ import pyarrow as pa
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
 from hybrid_dist.data.sources.completeness import Missing, check_complete
-from hybrid_dist.data.sources.files import bare, find, search
 from hybrid_dist.data.sources.lines import Bad, key, normal, records, short, text
+from hybrid_dist.data.sources.paths import bare, find, search
 from hybrid_dist.data.sources.source import Source, check_languages, wanted_languages
 from hybrid_dist.errors import UserError
 

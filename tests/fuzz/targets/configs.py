@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from hybrid_dist.config import Config, flatten
-from hybrid_dist.config_file import _check_possible, from_yaml, load, to_yaml
+from hybrid_dist.config.flags import _check_possible, from_yaml, load, to_yaml
+from hybrid_dist.config.schema import Config, flatten
 from tests.fuzz.reference import Doubt
 from tests.fuzz.target import Target, Variants
 from tests.fuzz.targets.pairs import held_to

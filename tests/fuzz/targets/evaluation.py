@@ -11,18 +11,18 @@ from typing import Any, ClassVar
 import numpy as np
 from rich.console import Console
 
-from hybrid_dist.cluster.ranks import Ranks
 from hybrid_dist.evaluation import cache
-from hybrid_dist.evaluation.evaluate import Wanted, evaluate_run, evaluate_vectors
-from hybrid_dist.evaluation.given import GivenVectors
 from hybrid_dist.evaluation.names import passage_names, question_names
 from hybrid_dist.evaluation.ranking import exact_ranks
 from hybrid_dist.evaluation.search import top_k
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import Shard, check_vectors
 from hybrid_dist.evaluation.trec import read_run
-from hybrid_dist.studies import compare_pages
-from hybrid_dist.studies.compare import compare
+from hybrid_dist.evaluation.vectors import GivenVectors
+from hybrid_dist.reporting import comparison_pages
+from hybrid_dist.reporting.comparison import compare
+from hybrid_dist.reporting.evaluation_report import Wanted, evaluate_run, evaluate_vectors
+from hybrid_dist.runtime.ranks import Ranks
 from tests.fuzz.edits import Tree, read_tree
 from tests.fuzz.target import Target, Variants
 from tests.unit.evaluation_problems import parallel_task, unit_vectors
@@ -124,7 +124,7 @@ class Reports(Target):
     def act(self, variant: str, folder: Path, out: Path) -> Any:
         found = compare([folder / "a", folder / "b"])
         if whole(folder):
-            compare_pages.write(found, out / "pages")
+            comparison_pages.write(found, out / "pages")
         shown = io.StringIO()
         console = Console(file=shown, width=120)
         for table in found.tables():

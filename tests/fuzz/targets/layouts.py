@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hybrid_dist.commands.prepare import prepare
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
-from hybrid_dist.data.store import Store
+from hybrid_dist.data.store.reader import Store
 from hybrid_dist.evaluation.tasks import Task, from_collection
-from hybrid_dist.prepare import prepare
 from tests.fuzz import reference
 from tests.fuzz.edits import Tree
 from tests.fuzz.target import Target, Variants

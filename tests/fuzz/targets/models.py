@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from hybrid_dist.cluster.ranks import Ranks
-from hybrid_dist.config import Config, Model
-from hybrid_dist.config_file import to_yaml
-from hybrid_dist.evaluate import load_model
+from hybrid_dist.commands.evaluate import load_model
+from hybrid_dist.config.flags import to_yaml
+from hybrid_dist.config.schema import Config, Model
 from hybrid_dist.model.encoder import Encoder
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.saving import save
-from hybrid_dist.model.settings import Settings
-from hybrid_dist.model.tokens import TextTokens
-from hybrid_dist.training.checkpoint import Checkpoints
-from hybrid_dist.training.progress import Progress
-from hybrid_dist.training.state import TrainingState
+from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.tokenization import TextTokens
+from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.training.checkpoint.manager import Checkpoints
+from hybrid_dist.training.checkpoint.progress import Progress
+from hybrid_dist.training.checkpoint.state import TrainingState
 from tests.fuzz.edits import Tree
 from tests.fuzz.target import Target, Variants
 

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hybrid_dist.commands.prepare import prepare
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
-from hybrid_dist.data.store import Store
-from hybrid_dist.prepare import prepare
+from hybrid_dist.data.store.reader import Store
 from tests.fuzz import reference
 from tests.fuzz.target import Target, Variants
 

@@ -5,12 +5,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hybrid_dist.data import layout
-from hybrid_dist.data.build import build
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
-from hybrid_dist.data.store import Store
-from hybrid_dist.describe import describe
+from hybrid_dist.data.store import format as store_format
+from hybrid_dist.data.store.builder import build
+from hybrid_dist.data.store.reader import Store
+from hybrid_dist.reporting.store_summary import describe
 from tests.fuzz.target import Target, Variants
 from tests.fuzz.targets.pairs import ROWS, json_lines, rows_of
 
@@ -23,12 +23,12 @@ def _store(folder: Path) -> None:
     reading, store = Reading(), folder / "store"
     pairs = SOURCES["pairs"].pairs
     assert pairs is not None
-    with layout.replaced(store) as made:
-        checksums = layout.Checksums()
+    with store_format.replaced(store) as made:
+        checksums = store_format.Checksums()
         counts = build(pairs([str(source)], reading), reading, made, checksums)
         about = {"source": "pairs", "paths": ["a.jsonl"], "options": {}, "languages": counts}
         about |= {"evaluation": {}, "renamed": reading.named, "bad": [], "notes": []}
-        layout.write_manifest(made, about, checksums)
+        store_format.write_manifest(made, about, checksums)
     source.unlink()
 
 

@@ -5,8 +5,8 @@ import sys
 
 import torch.distributed as dist
 
-from hybrid_dist.cluster.ranks import Ranks, leave
 from hybrid_dist.errors import reported
+from hybrid_dist.runtime.ranks import Ranks, leave
 
 
 def main() -> None:

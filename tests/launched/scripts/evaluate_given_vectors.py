@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch.distributed as dist
 
-from hybrid_dist.cluster.ranks import Ranks, leave
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.evaluate import evaluate_task
 from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.reporting.evaluation_report import evaluate_task
+from hybrid_dist.runtime.ranks import Ranks, leave
 
 LANGUAGES, UIDS, DIMENSION = 3, 900, 40
 

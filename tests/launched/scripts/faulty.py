@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from hybrid_dist import train
-from hybrid_dist.training import update
+from hybrid_dist.training import step as training_step
 
 LONG = 12.0
 
@@ -33,7 +33,7 @@ def main() -> None:
     kind, rank, steps = sys.argv[1:4]
     here = rank in ("all", os.environ.get("RANK", "0"))
     wanted = {int(step) for step in steps.split(",")}
-    whole_update, whole_loss = update.Updater.update, update.info_nce
+    whole_update, whole_loss = training_step.Updater.update, training_step.info_nce
     now = {"step": 0}
 
     def faulty_update(self: Any, work: Any) -> Any:
@@ -56,8 +56,8 @@ def main() -> None:
             queries = queries * torch.nan
         return whole_loss(queries, *rest)
 
-    update.Updater.update = faulty_update  # type: ignore[method-assign]
-    update.info_nce = faulty_loss
+    training_step.Updater.update = faulty_update  # type: ignore[method-assign]
+    training_step.info_nce = faulty_loss
     train.main(sys.argv[5:])
 
 

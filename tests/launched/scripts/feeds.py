@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 from hybrid_dist.batching import Plan
-from hybrid_dist.cluster.ranks import leave
-from hybrid_dist.cluster.start import start
-from hybrid_dist.config import Batching, Mix, Model
-from hybrid_dist.data.store import open_sources
-from hybrid_dist.model.settings import Settings
-from hybrid_dist.model.tokens import TextTokens
+from hybrid_dist.config.schema import Batching, Mix, Model
+from hybrid_dist.data.store.reader import open_sources
+from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.tokenization import TextTokens
+from hybrid_dist.runtime.launch import start
+from hybrid_dist.runtime.ranks import leave
 from hybrid_dist.training.feed import Feed
 
 

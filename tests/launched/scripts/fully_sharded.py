@@ -9,8 +9,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from hybrid_dist.cluster.ranks import Ranks
-from hybrid_dist.cluster.start import PRECISION, fsdp2_plugin
+from hybrid_dist.runtime.launch import PRECISION, fsdp2_plugin
+from hybrid_dist.runtime.ranks import Ranks
 
 LAUNCHER = {  # what accelerate launch makes of launchers/fsdp2.yaml
     "FSDP_VERSION": "2",

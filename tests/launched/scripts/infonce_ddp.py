@@ -12,9 +12,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hybrid_dist.cluster.ranks import leave
 from hybrid_dist.losses import InfoNCE
 from hybrid_dist.losses.reference import reference_info_nce
+from hybrid_dist.runtime.ranks import leave
 
 WIDTH, TEMPERATURE = 16, 0.2
 QUERY_COUNTS = {1: (17,), 2: (11, 6), 3: (9, 0, 8)}

@@ -20,11 +20,11 @@ sys.path.append(str(Path(__file__).parent))
 import updates
 from fully_sharded import start_fsdp2
 
-from hybrid_dist.cluster.ranks import Ranks, leave
-from hybrid_dist.cluster.start import start, strategy
 from hybrid_dist.model.encoder import BiEncoder
-from hybrid_dist.training.state import WEIGHTS, TrainingState
-from hybrid_dist.training.update import Updater
+from hybrid_dist.runtime.launch import start, strategy
+from hybrid_dist.runtime.ranks import Ranks, leave
+from hybrid_dist.training.checkpoint.state import WEIGHTS, TrainingState
+from hybrid_dist.training.step import Updater
 
 updates.SIZE = 60
 updates.OPTIONS["a row a chunk"] = {"chunks": updates.SIZE}

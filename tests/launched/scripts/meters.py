@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from hybrid_dist.cluster.ranks import leave
-from hybrid_dist.cluster.start import start
-from hybrid_dist.model.flops import Flops
-from hybrid_dist.run import choose_attention
+from hybrid_dist.runtime.launch import start
+from hybrid_dist.runtime.ranks import leave
+from hybrid_dist.training.flops import Flops
 from hybrid_dist.training.meters import Meters
-from hybrid_dist.training.update import Updater
+from hybrid_dist.training.run import choose_attention
+from hybrid_dist.training.step import Updater
 
 sys.path.append(str(Path(__file__).parent))
 from updates import SIZE, Case, Sgd, pairs_with_shared_passages

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
-from hybrid_dist.cluster.ranks import leave
 from hybrid_dist.errors import UserError
-from hybrid_dist.training.state import TrainingState
+from hybrid_dist.runtime.ranks import leave
+from hybrid_dist.training.checkpoint.state import TrainingState
 
 sys.path.append(str(Path(__file__).parent))
 from fully_sharded import start_fsdp2

@@ -21,16 +21,16 @@ import torch
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hybrid_dist.cluster.ranks import Ranks, leave
-from hybrid_dist.cluster.signals import Interruption
-from hybrid_dist.cluster.start import start, strategy
-from hybrid_dist.training import update
+from hybrid_dist.runtime.launch import start, strategy
+from hybrid_dist.runtime.ranks import Ranks, leave
+from hybrid_dist.runtime.signals import Interruption
+from hybrid_dist.training import step as training_step
+from hybrid_dist.training.checkpoint.progress import Progress
+from hybrid_dist.training.checkpoint.state import MOMENTS, STEP, WEIGHTS, TrainingState
 from hybrid_dist.training.health import Health
 from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.optimizer import adamw
-from hybrid_dist.training.progress import Progress
 from hybrid_dist.training.requests import Requests
-from hybrid_dist.training.state import MOMENTS, STEP, WEIGHTS, TrainingState
 
 sys.path.append(str(Path(__file__).parent))
 from fully_sharded import start_fsdp2
@@ -75,19 +75,19 @@ def main(toy: Path) -> None:
     case = Case(toy, "no masks", pairs, ranks.world)
     config = replace(case.config, optim=replace(case.config.optim, lr=1e-3, max_grad_norm=1.0))
     model = case.model()
-    updater = update.Updater(config, accelerator, ranks, model, adamw(model, config.optim))
+    updater = training_step.Updater(config, accelerator, ranks, model, adamw(model, config.optim))
     state = TrainingState(accelerator, ranks, updater.model, updater.optimizer, kept)
     folder = Path(ranks.from_first(tempfile.mkdtemp()))
     meters = Meters(ranks, case.plan, None, first=0)
     health = Health(folder / "not_finite.json", [case.store], ranks, STEPS)
     requests = Requests(folder, ranks, Interruption())
     progress, waits = Progress(), Waits()
-    whole_loss, broken = update.info_nce, {"now": False}
+    whole_loss, broken = training_step.info_nce, {"now": False}
 
     def loss(queries: torch.Tensor, *rest: Any) -> Any:
         return whole_loss(queries * torch.nan if broken["now"] else queries, *rest)
 
-    update.info_nce = loss
+    training_step.info_nce = loss
     told: dict[str, Any] = {"changed": [], "counted": []}
     before = parts_of(state, folder, ranks)
     for work in case.feed(ranks).steps(0, STEPS):

@@ -22,18 +22,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from hybrid_dist.batching import Plan
-from hybrid_dist.cluster.ranks import Ranks, leave
-from hybrid_dist.cluster.start import start, strategy
-from hybrid_dist.config import Batching, Config, Loss, Mix, Model, Optim, Train
-from hybrid_dist.data.store import Source, Store
+from hybrid_dist.config.schema import Batching, Config, Loss, Mix, Model, Optim, Train
+from hybrid_dist.data.store.reader import Source, Store
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.packing import Packed
-from hybrid_dist.model.settings import Settings
-from hybrid_dist.model.tokens import TextTokens
-from hybrid_dist.run import choose_attention
+from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.tokenization import TextTokens
+from hybrid_dist.runtime.launch import start, strategy
+from hybrid_dist.runtime.ranks import Ranks, leave
 from hybrid_dist.training.feed import Feed
-from hybrid_dist.training.update import Updater
+from hybrid_dist.training.run import choose_attention
+from hybrid_dist.training.step import Updater
 
 sys.path.append(str(Path(__file__).parent))
 from fully_sharded import start_fsdp2

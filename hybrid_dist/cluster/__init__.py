@@ -1,1 +1,0 @@
-"""Ranks, signals and the machines they run on."""

@@ -1,0 +1,179 @@
+"""`hybrid-dist plan`: what a run would train on, step by step, before it is started."""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hybrid_dist.batching import KINDS, GlobalBatch, Plan, Stream, check_world, deal
+from hybrid_dist.batching.streams import mix_weights
+from hybrid_dist.config import flags
+from hybrid_dist.config.schema import Config
+from hybrid_dist.data.store.reader import Store, open_sources
+from hybrid_dist.errors import UserError, reported
+from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.tokenization import TextTokens
+from hybrid_dist.text import cell, json_text
+
+BAR = 24
+LOOKED_AT = 200
+MOST_STEPS = 10_000_000
+"""Half a minute, and beyond any run."""
+EXAMPLE = "Example: hybrid-dist plan --config configs/demo.yaml --steps 1000"
+
+
+def main(args: Sequence[str], program: str = "hybrid-dist plan") -> None:
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description="Show what the steps of a run would train on. Keys of the run's config are "
+        "flags here too, as in --batching.size 64.",
+        epilog=EXAMPLE,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--steps", type=int, default=1000, help="how many steps (default: 1000)")
+    parser.add_argument("--json", action="store_true", help="one JSON object for every step")
+    parser.add_argument(
+        "--world-size", type=int, help="also each rank's rows and tokens (with --json)"
+    )
+    own, rest = parser.parse_known_args(args)
+    with reported(program):
+        for name, value in (("steps", own.steps), ("world-size", own.world_size)):
+            if value is not None and value < 1:
+                raise UserError(f"--{name}: {value} is too few; give 1 or more")
+        if own.steps > MOST_STEPS:
+            raise UserError(
+                f"--steps: {own.steps:,} are too many: every step up to the last is worked out and "
+                f"kept, 11 bytes each; give {MOST_STEPS:,} or fewer"
+            )
+        config = flags.load(rest, program)
+        stores, sources = open_sources(config.data.train, Settings.of(config.model).most_tokens)
+        plan = Plan(sources, config.batching, config.seed)
+        if own.json:
+            _print_steps(config, plan, stores, own.steps, own.world_size)
+        else:
+            for table in tables(plan, config, own.steps):
+                Console().print(cell(table) if isinstance(table, str) else table)
+
+
+def _print_steps(
+    config: Config, plan: Plan, stores: Sequence[Store], steps: int, world: int | None
+) -> None:
+    tokens = None
+    if world is not None:
+        check_world(plan.size, world)
+        model = config.model
+        tokens = TextTokens.load(model.name_or_path, Settings.of(model), model.trust_remote_code)
+    try:
+        for record in records(config, plan, stores, steps, world, tokens):
+            print(json_text(record))
+        sys.stdout.flush()
+    except BrokenPipeError:  # a reader such as head has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def records(
+    config: Config,
+    plan: Plan,
+    stores: Sequence[Store],
+    steps: int,
+    world: int | None,
+    tokens: TextTokens | None,
+) -> Iterator[dict[str, Any]]:
+    """For every step its kind, its stream and its rows; for each rank its rows and tokens."""
+    for step in range(steps):
+        batch = plan.batch(step)
+        store = stores[batch.stream.source]
+        index, names = store.index, store.index.languages
+        languages = (index.language_of(rows) for rows in (batch.query_row, batch.passage_row))
+        rows = zip(store.uids(batch.query_row), *languages, strict=True)
+        record: dict[str, Any] = {
+            "step": step,
+            "kind": batch.kind,
+            "stream": batch.stream.name,
+            "rows": [
+                {"uid": uid, "query_lang": names[asked], "passage_lang": names[told]}
+                for uid, asked, told in rows
+            ],
+        }
+        if world is not None and tokens is not None:
+            record["ranks"] = _ranks(config, batch, store, world, tokens)
+        yield record
+
+
+def _ranks(
+    config: Config, batch: GlobalBatch, store: Store, world: int, tokens: TextTokens
+) -> list[dict[str, Any]]:
+    lengths = np.array(
+        tokens.lengths(store.queries(batch.query_row), store.passages(batch.passage_row))
+    )
+    if batch.negatives is not None:
+        ids = tokens.passage_ids(store.passage_texts(batch.negatives.passages))
+        batch.negatives.add_to(lengths, np.array([len(one) for one in ids], np.int64))
+    share = deal(batch.lengths, 0, world, config.train.chunk_size)
+    of_ranks = np.split(share.order, np.cumsum(share.counts)[:-1])
+    return [{"rows": rows.tolist(), "tokens": int(lengths[rows].sum())} for rows in of_ranks]
+
+
+def tables(plan: Plan, config: Config, steps: int) -> Iterator[Table | Text | str]:
+    """Shares of kinds, draws of streams and languages, what is left out, false negatives."""
+    streams = plan.given(steps)
+    yield _kinds(streams, config, steps)
+    yield _streams(streams, plan)
+    for stream in plan.left_out:
+        yield cell(f"left out: {stream.left_out(plan.size)}")
+    batches = [plan.batch(step) for step in range(min(steps, LOOKED_AT))]
+    yield _languages(batches, plan)
+    marked = [batch.false_negatives() for batch in batches]
+    yield (
+        f"false negatives in the first {len(batches)} batches: {np.mean(marked):.1f} pairs of rows "
+        f"a batch, {max(marked)} at most"
+    )
+
+
+def _kinds(streams: Counter[Stream], config: Config, steps: int) -> Table:
+    table = Table("Kind", "Wanted", "Given", "Batches", title=f"{steps:,} steps")
+    weights = mix_weights(config.batching.mix)
+    for kind, weight in zip(KINDS, weights, strict=True):
+        count = sum(n for stream, n in streams.items() if stream.kind == kind)
+        if weight:
+            wanted = weight / sum(weights)
+            table.add_row(kind, f"{wanted:.2%}", f"{count / steps:.2%}", f"{count:,}")
+    return table
+
+
+def _streams(streams: Counter[Stream], plan: Plan) -> Table:
+    table = Table("Kind", "Stream", "Pairs", "Batches", "Passes", title="What batches draw from")
+    for kind in KINDS:
+        for stream in plan.streams[kind]:
+            passes = streams[stream] / (stream.uids // plan.size)
+            count = f"{streams[stream]:,}"
+            table.add_row(kind, cell(stream.name), f"{stream.uids:,}", count, f"{passes:.2f}")
+    return table
+
+
+def _languages(batches: Sequence[GlobalBatch], plan: Plan) -> Table:
+    """How often each language asks and answers, over all kinds."""
+    asked: Counter[str] = Counter()
+    told: Counter[str] = Counter()
+    for batch in batches:
+        index = plan.sources[batch.stream.source].index
+        for counter, rows in ((asked, batch.query_row), (told, batch.passage_row)):
+            codes, counts = np.unique(index.language_of(rows), return_counts=True)
+            for code, count in zip(codes, counts, strict=True):
+                counter[index.languages[code]] += int(count)
+    table = Table(
+        "Language", "Questions", "Passages", "", title=f"Rows of the first {len(batches)} batches"
+    )
+    total = asked + told
+    languages = {language for source in plan.sources for language in source.index.languages}
+    for language in sorted(languages):
+        bar = "█" * round(BAR * total[language] / max(total.values()))
+        table.add_row(cell(language), f"{asked[language]:,}", f"{told[language]:,}", bar)
+    return table

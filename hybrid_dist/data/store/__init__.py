@@ -1,0 +1,1 @@
+"""The store: pairs on disk, sorted and memory-mapped."""

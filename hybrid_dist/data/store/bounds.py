@@ -1,0 +1,80 @@
+"""That the numbers of a store's index fit its texts, so that none is looked up out of bounds."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from hybrid_dist.data.store.reader import Index, Store
+    from hybrid_dist.data.store.tokens import TokenCache
+
+
+def check(store: "Store") -> None:
+    """Raise a ValueError that says what does not fit."""
+    index, counts = store.index, store.manifest["languages"]
+    for name, column in store.columns.items():
+        try:
+            column.check()
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    passages = len(store.columns["passages"])
+    _sizes(index, {name: len(column) for name, column in store.columns.items()})
+    _starts("language_starts", index.language_starts, index.rows)
+    _starts("uid_starts", index.uid_starts, index.rows)
+    _starts("negative_starts", index.negative_starts, len(index.negatives))
+    _within("row_uid", index.row_uid, index.uids)
+    _within("uid_rows", index.uid_rows, index.rows)
+    _within("passage_group", index.passage_group, index.uids)
+    _within("query_group", index.query_group, index.uids)
+    _within("passage_of", index.passage_of, passages)
+    _within("negatives", index.negatives, passages)
+    _within("text_group", index.text_group, index.uids + passages)
+    ascending = index.row_uid[1:] > index.row_uid[:-1]
+    ascending[index.language_starts[1:-1] - 1] = True  # a language begins
+    _hold(bool(ascending.all()), "row_uid: is not sorted in every language")
+    pairs = [counts[language]["pairs"] for language in index.languages]
+    told = sum(counts[language]["passages"] for language in index.languages)
+    _hold(index.language_sizes().tolist() == pairs, "its counts of pairs are not its languages'")
+    _hold(told == passages, "its counts of passages are not its languages'")
+    if store.tokens is not None:
+        _tokens(store.tokens, store.manifest["tokens"], {"query": index.rows, "passage": passages})
+
+
+def _sizes(index: "Index", texts: Mapping[str, int]) -> None:
+    rows, uids, passages = texts["queries"], texts["uids"], texts["passages"]
+    wanted = {
+        **dict.fromkeys(("row_uid", "uid_rows", "query_length", "passage_of"), rows),
+        **dict.fromkeys(("passage_group", "query_group"), uids),
+        **dict.fromkeys(("text_length", "text_group"), passages),
+        "language_starts": len(index.languages) + 1,
+        "uid_starts": uids + 1,
+        "negative_starts": rows + 1,
+    }
+    for name, size in wanted.items():
+        _hold(getattr(index, name).shape == (size,), f"{name}: has other than {size:,} numbers")
+    _hold(index.negatives.ndim == 1, "negatives: is no list of numbers")
+
+
+def _starts(name: str, starts: np.ndarray, end: int) -> None:
+    right = len(starts) > 0 and starts[0] == 0 and starts[-1] == end
+    _hold(right and bool((starts[1:] >= starts[:-1]).all()), f"{name}: does not divide {end:,}")
+
+
+def _within(name: str, numbers: np.ndarray, end: int) -> None:
+    if len(numbers):
+        low, high = int(numbers.min()), int(numbers.max())
+        _hold(low >= 0 and high < end, f"{name}: has numbers outside of 0 to {end:,}")
+
+
+def _tokens(tokens: "TokenCache", told: Mapping[str, Any], texts: Mapping[str, int]) -> None:
+    ids = [told["longest"], told["passage_prefix_length"], *told["before"], *told["after"]]
+    _hold(all(type(number) is int for number in ids), "tokens: are not described by numbers")
+    for kind, (flat, starts) in tokens.kinds.items():
+        _hold(starts.shape == (texts[kind] + 1,), f"{kind}_token_starts: is of other texts")
+        _starts(f"{kind}_token_starts", starts, len(flat))
+
+
+def _hold(right: bool, problem: str) -> None:
+    if not right:
+        raise ValueError(problem)

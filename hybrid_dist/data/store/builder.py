@@ -1,0 +1,314 @@
+"""Making a store of streamed pairs, in memory that the amount of text does not decide.
+
+Blocks are hashed and put aside by language. When all uids are known they are numbered in the order
+of their texts; then each language is sorted by uid, in parts that fit in memory, and written.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hybrid_dist.data.hashing import hashes
+from hybrid_dist.data.reading import PAIRS, Reading
+from hybrid_dist.data.store import format as store_format
+from hybrid_dist.data.store.columns import ArrayWriter, TextColumn, TextWriter, save
+from hybrid_dist.data.store.numbering import Numbering, groups, numbered, rows_of_uids, runs
+from hybrid_dist.data.store.sorting import Part, Sorted, sort_part
+from hybrid_dist.data.store.spill import Spill
+from hybrid_dist.data.threads import ahead
+from hybrid_dist.errors import UserError
+
+PART = 128 << 20
+"""Bytes of text that are sorted at once."""
+PASSES = 8
+"""Parts for which the same rows are read; where there are more, groups are put aside first."""
+HASHES = (("query_hash", pa.uint64()), ("passage_hash", pa.uint64()))
+ASIDE = pa.schema([*PAIRS, *HASHES, ("negative_hashes", pa.list_(pa.uint64()))])
+ARRAYS: dict[str, type[np.generic]] = {
+    "row_uid": np.int32,
+    "query_length": np.uint16,
+    "passage_of": np.int32,
+    "negative_counts": np.int32,
+    "negatives": np.int32,
+    "query_hash": np.uint64,
+    "text_length": np.uint16,
+}
+"""What is written part by part: of each row, and the lengths of distinct passages."""
+
+
+Read = Callable[[], Iterator[pa.RecordBatch]]
+
+
+class NoPairs(UserError):
+    """A reader that gave no row."""
+
+
+def build(
+    blocks: Iterable[pa.RecordBatch],
+    reading: Reading,
+    folder: Path,
+    checksums: store_format.Checksums,
+) -> dict[str, dict[str, int]]:
+    """Write the files of a store of the blocks' pairs into an empty folder, all but the manifest.
+
+    Gives the number of pairs and of distinct passages of every language.
+    """
+    aside = Spill(folder / "aside", ASIDE)
+    uid_hashes: defaultdict[str, list[np.ndarray]] = defaultdict(list)
+
+    def put_aside(split: list[tuple[str, pa.RecordBatch, np.ndarray]]) -> None:
+        for language, batch, uid_hash in split:
+            aside.put(language, batch)
+            uid_hashes[language].append(uid_hash)
+
+    splits = (split for _, split in ahead(_split, blocks))
+    deque(ahead(put_aside, splits, workers=1), maxlen=0)
+    aside.finish()
+    if not uid_hashes:
+        raise NoPairs("no pair in these files")
+    languages = sorted(uid_hashes)
+    uids, row_uids = _number_uids(aside, {name: uid_hashes.pop(name) for name in languages})
+    with TextWriter(folder / store_format.UIDS) as out:
+        out.append(uids)
+    counts = _write_languages(aside, row_uids, uids, reading, folder)
+    aside.remove()
+    checksums.take(
+        *(
+            folder / name
+            for name in (store_format.PASSAGES, store_format.QUERIES, store_format.UIDS)
+        )
+    )
+    pa.default_memory_pool().release_unused()
+    finish_index(folder, counts, len(uids))
+    return counts
+
+
+def _split(block: pa.RecordBatch) -> list[tuple[str, pa.RecordBatch, np.ndarray]]:
+    """The block's rows by language, with hashes of their texts; and the hashes of their uids."""
+    coded = block.column("lang").dictionary_encode()
+    codes, names = coded.indices.to_numpy(), coded.dictionary.to_pylist()
+    if np.any(codes[1:] < codes[:-1]):
+        order = np.argsort(codes, kind="stable")
+        block, codes = block.take(pa.array(order)), codes[order]
+    negatives = block.column("negatives")
+    starts = pc.subtract(negatives.offsets, negatives.offsets[0])
+    negative_hashes = pa.ListArray.from_arrays(starts, pa.array(hashes(negatives.flatten())))
+    found = [pa.array(hashes(block.column(name))) for name in ("query", "passage")]
+    batch = pa.RecordBatch.from_arrays([*block.columns, *found, negative_hashes], schema=ASIDE)
+    uid_hash = hashes(block.column("uid"))
+    ends = np.searchsorted(codes, np.arange(len(names) + 1))
+    return [
+        (name, batch.slice(first, last - first), uid_hash[first:last].copy())
+        for name, first, last in zip(names, ends[:-1], ends[1:], strict=True)
+    ]
+
+
+def _number_uids(
+    aside: Spill, uid_hashes: dict[str, list[np.ndarray]]
+) -> tuple[pa.Array, dict[str, np.ndarray]]:
+    """All distinct uids, sorted, and the number of every row's, by language in reading order."""
+    sizes = {name: sum(map(len, found)) for name, found in uid_hashes.items()}
+    first, number = numbered(np.concatenate([h for found in uid_hashes.values() for h in found]))
+    by_row = np.argsort(first)
+    texts = _uids_of_rows(aside, sizes, first[by_row])
+    in_text_order = pc.sort_indices(texts)
+    rank = np.empty(len(texts), np.int32)
+    rank[by_row[in_text_order.to_numpy()]] = np.arange(len(texts))
+    by_language = np.split(rank[number], np.cumsum(list(sizes.values()))[:-1])
+    return texts.take(in_text_order), dict(zip(sizes, by_language, strict=True))
+
+
+def _uids_of_rows(aside: Spill, sizes: Mapping[str, int], rows: np.ndarray) -> pa.Array:
+    """The uids of some rows, in order, counted over all languages of such sizes."""
+    starts = np.cumsum([0, *sizes.values()])
+    of_languages = np.split(rows, np.searchsorted(rows, starts[1:-1]))
+
+    def taken(number: int, language: str) -> pa.Array:
+        wanted, first, found = of_languages[number] - starts[number], 0, []
+        for batch in aside.read(language, ["uid"]):
+            low, high = np.searchsorted(wanted, [first, first + len(batch)])
+            some = batch.column(0).take(pa.array(wanted[low:high] - first))
+            found.append(some.cast(pa.large_string()))
+            first += len(batch)
+        return pa.concat_arrays(found)
+
+    return pa.concat_arrays([uids for _, uids in ahead(lambda at: taken(*at), enumerate(sizes))])
+
+
+def _write_languages(
+    aside: Spill,
+    row_uids: Mapping[str, np.ndarray],
+    uids: pa.Array,
+    reading: Reading,
+    folder: Path,
+) -> dict[str, dict[str, int]]:
+    """Write texts and rows, language after language; how many pairs and passages each has."""
+    counts = {language: {"pairs": 0, "passages": 0} for language in row_uids}
+    parts = _parts(aside, row_uids, folder)
+    with _Writers(folder) as out:
+        for part, rows in ahead(partial(sort_part, uids=uids), parts):
+            for place, first, uid in rows.clashes:
+                reading.refuse(
+                    reading.where(place),
+                    f"uid {uid!r} has other text in language {part.language!r} than at "
+                    f"{reading.where(first)}; give different pairs different uids",
+                )
+            out.write(part.language, rows)
+            part.spent()
+            counts[part.language]["pairs"] += len(rows.queries)
+            counts[part.language]["passages"] = out.passages_of_language
+    return counts
+
+
+def _parts(aside: Spill, row_uids: Mapping[str, np.ndarray], folder: Path) -> Iterator[Part]:
+    """All rows by language, and by ranges of uids where there are many."""
+    for language, row_uid in row_uids.items():
+        count = -(-aside.bytes[language] // PART)
+        if count <= PASSES:
+            yield from _picked(language, aside, language, row_uid, count)
+            continue
+        group_of_row = _ranges(row_uid, -(-count // PASSES))
+        groups, first = Spill(folder / f"aside-{language}", ASIDE), 0
+        for batch in aside.read(language):
+            of_batch = group_of_row[first : first + len(batch)]
+            for group in np.unique(of_batch).tolist():
+                groups.put(group, batch.filter(pa.array(of_batch == group)))
+            first += len(batch)
+        groups.finish()
+        aside.drop(language)
+        for group in np.unique(group_of_row).tolist():
+            yield from _picked(language, groups, group, row_uid[group_of_row == group], PASSES)
+
+
+def _picked(
+    language: str, spill: Spill, key: Hashable, row_uid: np.ndarray, count: int
+) -> Iterator[Part]:
+    """The rows of a key as so many parts, each by a reading of its own."""
+    part_of_row = _ranges(row_uid, count)
+    last = part_of_row.max()
+    for part in range(last + 1):
+        chosen = part_of_row == part
+        if chosen.any():
+            read = partial(_filtered, partial(spill.read, key), chosen)
+            spent = partial(spill.drop, key) if part == last else _nothing
+            yield Part(language, read, row_uid[chosen], spent)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _ranges(row_uid: np.ndarray, count: int) -> np.ndarray:
+    """Of each row: which of so many ranges of uids it is in; they have about equally many rows."""
+    bounds = np.sort(row_uid)[[len(row_uid) * n // count for n in range(1, count)]]
+    return np.searchsorted(bounds, row_uid, side="right")
+
+
+def _filtered(read: Read, chosen: np.ndarray) -> Iterator[pa.RecordBatch]:
+    first = 0
+    for batch in read():
+        yield batch.filter(pa.array(chosen[first : first + len(batch)]))
+        first += len(batch)
+
+
+class _Writers:
+    """The files that grow language by language."""
+
+    def __init__(self, folder: Path) -> None:
+        with ExitStack() as files:  # closes all of them, even if one cannot be opened or closed
+            enter = files.enter_context
+            self.queries = enter(TextWriter(folder / store_format.QUERIES))
+            self.passages = enter(TextWriter(folder / store_format.PASSAGES, hashed=True))
+            self._arrays = {
+                name: enter(ArrayWriter(folder / f"{name}.npy", dtype))
+                for name, dtype in ARRAYS.items()
+            }
+            self._files = files.pop_all()
+        self._language, self._first, self._numbering = "", 0, Numbering(0)
+
+    @property
+    def passages_of_language(self) -> int:
+        """Distinct passages so far of the language that was written last."""
+        return self.passages.rows - self._first
+
+    def write(self, language: str, part: Sorted) -> None:
+        if language != self._language:
+            self._language, self._first = language, self.passages.rows
+            self._numbering = Numbering(self._first)
+        numbers, new = self._numbering(part.text_hash)
+        texts = part.texts if new.all() else part.texts.filter(pa.array(new))
+        self.queries.append(part.queries)
+        self.passages.append(texts, part.text_hash[new])
+        row_texts = numbers[part.row_texts]
+        is_passage = np.zeros(len(row_texts), bool)
+        is_passage[np.cumsum(part.counts + 1) - part.counts - 1] = True
+        values = {
+            "row_uid": part.row_uid,
+            "query_length": part.query_length,
+            "passage_of": row_texts[is_passage],
+            "negative_counts": part.counts,
+            "negatives": row_texts[~is_passage],
+            "query_hash": part.query_hash,
+            "text_length": part.text_length[new],
+        }
+        for name, array in self._arrays.items():
+            array.append(values[name])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._files.__exit__(*error)
+
+
+def finish_index(folder: Path, counts: Mapping[str, Mapping[str, int]], uids: int) -> None:
+    """Write the arrays that need all rows; what only they needed goes."""
+
+    def array(name: str) -> np.ndarray:
+        return np.load(folder / f"{name}.npy")
+
+    def write(name: str, values: np.ndarray) -> None:
+        save(folder / f"{name}.npy", values)
+
+    sizes = [count["pairs"] for count in counts.values()]
+    language_starts = np.concatenate([[0], np.cumsum(sizes)])
+    row_uid, passage_of = array("row_uid"), array("passage_of")
+    write("language_starts", language_starts)
+    hashed = TextColumn(folder / store_format.PASSAGES).hashes()
+    tasks: tuple[Callable[[], Any], ...] = (
+        partial(groups, row_uid, array("query_hash"), uids),
+        partial(groups, row_uid, hashed[passage_of], uids),
+        partial(rows_of_uids, row_uid, language_starts.tolist(), uids),
+    )
+    made = [found for _, found in ahead(lambda task: task(), tasks, workers=2)]
+    query_group, passage_group, (uid_starts, uid_rows) = made
+    write("uid_starts", uid_starts)
+    write("uid_rows", uid_rows)
+    write("query_group", query_group)
+    write("passage_group", passage_group)
+    write("text_group", _text_groups(hashed, passage_of, passage_group[row_uid], uids))
+    write("negative_starts", np.concatenate([[0], np.cumsum(array("negative_counts"))]))
+    for name in ("query_hash", "negative_counts"):
+        (folder / f"{name}.npy").unlink()
+
+
+def _text_groups(
+    hashed: np.ndarray, passage_of: np.ndarray, row_group: np.ndarray, uids: int
+) -> np.ndarray:
+    """Of each passage: the group of the uids it answers; of others a number of their text's own."""
+    group = np.arange(uids, uids + len(hashed), dtype=np.int32)
+    answers = np.zeros(len(hashed), bool)
+    answers[passage_of] = True
+    group[passage_of] = row_group
+    if not answers.all():  # a negative may be another language's passage
+        order, starts = runs(hashed)
+        least = np.minimum.reduceat(group[order], np.flatnonzero(starts))
+        group[order] = least[np.cumsum(starts) - 1]
+    return group

@@ -1,0 +1,168 @@
+"""What a store is on disk: Arrow files of texts, arrays of numbers, and a manifest written last.
+
+manifest.json    counts per language, source, options, and every file's size and SHA-256
+queries.arrow    of each row its question
+passages.arrow   every distinct passage of a language, once, with its hash
+uids.arrow       every uid, sorted
+*.npy            the index: see `data.store.reader.Index`
+*_tokens.npy     token ids, where they were asked for: see `data.store.tokens`
+"""
+
+import glob
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from hybrid_dist.data.blocks import is_there
+from hybrid_dist.data.threads import CORES
+from hybrid_dist.errors import UserError
+from hybrid_dist.runtime.files import (
+    atomic_folder,
+    locked,
+    made_parents,
+    read_json,
+    write_atomically,
+    writing,
+)
+from hybrid_dist.text import json_text
+
+VERSION = 3
+READABLE = (2, VERSION)
+"""Version 2 has no checksum of the manifest: its fingerprint covers the counts and the files."""
+MANIFEST = "manifest.json"
+KIND = "hybrid_dist_store"
+QUERIES, PASSAGES, UIDS = "queries.arrow", "passages.arrow", "uids.arrow"
+Manifest = dict[str, Any]
+CURE = "copy the store again, or prepare it again"
+
+
+def is_store(path: Path) -> bool:
+    """Whether a folder is one, perhaps a damaged one: other folders have a manifest too."""
+    if not is_there(str(path)):
+        return False
+    try:
+        if f'"{KIND}"' in (path / MANIFEST).read_text("utf-8", "replace"):
+            return True
+    except OSError:  # it is missing, or another user's
+        pass
+    return all((path / name).is_file() for name in (QUERIES, PASSAGES, UIDS))
+
+
+@contextmanager
+def replaced(store: Path, needed: int | None = None) -> Iterator[Path]:
+    """A folder to make a store in: it takes the store's place when it is whole, or goes.
+
+    `needed`: about how many bytes its disk must have free.
+    """
+    if store.exists() and not is_store(store) and not (store.is_dir() and not any(store.iterdir())):
+        raise UserError(f"--out {store}: holds other things; name a new folder, or a store")
+    store = store.resolve()
+    lock = store.with_name(f".{store.name}.lock")
+    with made_parents(store):
+        try:
+            with writing(store, lock), locked(lock) as alone:
+                if alone:  # what a killed process left
+                    for left in store.parent.glob(f".{glob.escape(store.name)}.*.part"):
+                        shutil.rmtree(left, ignore_errors=True)
+                with atomic_folder(store, needed) as folder:
+                    yield folder
+        except BlockingIOError:
+            problem = f"--out {store}: another process is preparing it; wait for it"
+            raise UserError(problem) from None
+
+
+class Checksums:
+    """Sizes and checksums of a store's files: taken beside other work from files that are whole."""
+
+    def __init__(self, durable: bool = True) -> None:
+        self.durable = durable
+        """Whether to wait until the disk has the files."""
+        self._pool = ThreadPoolExecutor(CORES, thread_name_prefix="checksums")
+        self._taken: dict[Path, Future[dict[str, Any]]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def take(self, *files: Path) -> None:
+        """Begin with files that do not change from here on."""
+        for file in files:
+            self._taken[file] = self._pool.submit(self._of, file)
+
+    def of(self, folder: Path) -> dict[str, dict[str, Any]]:
+        """Those of all files of the folder, by name."""
+        files = sorted(file for file in folder.iterdir() if file.name != MANIFEST)
+        self.take(*(file for file in files if file not in self._taken))
+        return {file.name: self._taken[file].result() for file in files}
+
+    def _of(self, file: Path) -> dict[str, Any]:
+        with writing(file), file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+            if self.durable:
+                os.fsync(content.fileno())
+            return {"bytes": os.fstat(content.fileno()).st_size, "sha256": digest}
+
+
+def write_manifest(folder: Path, about: Mapping[str, Any], checksums: Checksums) -> None:
+    """Say what the store is, with the checksums of its files and of the manifest itself."""
+    files = checksums.of(folder)
+    fingerprint = _fingerprint(about["languages"], files)
+    manifest = {KIND: VERSION, "fingerprint": fingerprint, **about, "files": files}
+    manifest["checksum"] = _checksum(manifest)
+    write_atomically(folder / MANIFEST, f"{json_text(manifest, 1)}\n", checksums.durable)
+
+
+def _fingerprint(languages: Any, files: Any) -> str:
+    content = json.dumps([languages, files], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    """Of all that the manifest says, however it is laid out."""
+    content = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """What a store says of itself, if all its files are there and as long as they were."""
+    if not is_store(folder):
+        raise UserError(
+            f"{folder}: is no store; make one with `hybrid-dist prepare SOURCE PATH --out {folder}`"
+        )
+    file = folder / MANIFEST
+    if not file.exists():
+        raise UserError(f"{file}: is missing; {CURE}")
+    try:
+        manifest = read_json(file, "a store's manifest")
+    except UserError as error:
+        raise UserError(f"{error}; {CURE}") from None
+    version = manifest.get(KIND) if isinstance(manifest, dict) else None
+    if type(version) is int and version not in READABLE:
+        raise UserError(
+            f"{folder}: is a store of version {version}, this program reads version {VERSION}; "
+            "prepare it again"
+        )
+    if type(version) is not int or not _is_whole(manifest):
+        raise UserError(f"{file}: is damaged: it is not what was written; {CURE}")
+    for name, told in manifest["files"].items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != told["bytes"]:
+            what = "is cut short or changed" if file.is_file() else "is missing"
+            raise UserError(f"{file}: {what}; {CURE}")
+    return dict(manifest)
+
+
+def _is_whole(manifest: Mapping[str, Any]) -> bool:
+    """Whether a manifest is as it was written."""
+    if manifest[KIND] == VERSION or "checksum" in manifest:
+        return manifest.get("checksum") == _checksum(manifest)
+    languages, files = manifest.get("languages"), manifest.get("files")
+    return manifest.get("fingerprint") == _fingerprint(languages, files)

@@ -1,0 +1,126 @@
+"""One part of a language, sorted by uid: its questions, and its passages without repetition."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hybrid_dist.data.store.numbering import firsts
+from hybrid_dist.errors import UserError
+
+
+class Part(NamedTuple):
+    """Some uids of a language: their rows in the order they were read."""
+
+    language: str
+    read: Callable[[], Iterator[pa.RecordBatch]]
+    row_uid: np.ndarray
+    spent: Callable[[], None]
+    """To be called when parts are sorted up to here: what is not read again goes."""
+
+
+class Sorted(NamedTuple):
+    """A part's rows, sorted by uid, and their distinct passages as they first come."""
+
+    row_uid: np.ndarray
+    queries: pa.Array
+    query_hash: np.ndarray
+    query_length: np.ndarray
+    texts: pa.Array
+    """Distinct passages and negatives."""
+    text_hash: np.ndarray
+    text_length: np.ndarray
+    row_texts: np.ndarray
+    """Of each row its passage, then its negatives, as positions in `texts`."""
+    counts: np.ndarray
+    """Of each row: its negatives."""
+    clashes: list[tuple[int, int, str]]
+    """Rows passed over, as one uid cannot have two texts: their places, the first's, the uid."""
+
+
+def sort_part(part: Part, uids: pa.Array) -> Sorted:
+    rows = pa.Table.from_batches(part.read()).combine_chunks()
+    _check_equal(rows["uid"], uids.take(pa.array(part.row_uid)), "uids")
+    order = np.argsort(part.row_uid, kind="stable")
+    row_uid = part.row_uid[order]
+    again = np.flatnonzero(row_uid[1:] == row_uid[:-1]) + 1
+    clashes = _clashes(rows, row_uid, order, again) if len(again) else []
+    order, row_uid = np.delete(order, again), np.delete(row_uid, again)
+    queries = rows["query"].take(pa.array(order)).combine_chunks()
+    texts, text_hash, row_texts, counts = _distinct_texts(rows, order)
+    return Sorted(
+        row_uid=row_uid,
+        queries=queries,
+        query_hash=rows["query_hash"].to_numpy()[order],
+        query_length=lengths(queries),
+        texts=texts,
+        text_hash=text_hash,
+        text_length=lengths(texts),
+        row_texts=row_texts,
+        counts=counts,
+        clashes=clashes,
+    )
+
+
+def _distinct_texts(
+    rows: pa.Table, order: np.ndarray
+) -> tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]:
+    """What `Sorted` says of its texts: they, their hashes, those of rows, and negatives of rows."""
+    texts = rows["passage"].combine_chunks().cast(pa.large_string())
+    found, at = rows["passage_hash"].to_numpy(), order
+    negatives = rows["negatives"].combine_chunks()
+    counts = pc.list_value_length(negatives).to_numpy()
+    if counts.any():
+        listed = rows["negative_hashes"].combine_chunks()
+        texts = pa.concat_arrays([texts, negatives.flatten().cast(pa.large_string())])
+        found = np.concatenate([found, listed.flatten().to_numpy()])
+        at = _interleaved(order, counts)
+    found = found[at]
+    place, number = firsts(found)
+    distinct = texts.take(pa.array(at[place]))
+    again = np.flatnonzero(place[number] != np.arange(len(number)))
+    repeated = texts.take(pa.array(at[again]))
+    _check_equal(repeated, distinct.take(pa.array(number[again])), "texts")
+    return distinct, found[place], number, counts[order]
+
+
+def _clashes(
+    rows: pa.Table, row_uid: np.ndarray, order: np.ndarray, again: np.ndarray
+) -> list[tuple[int, int, str]]:
+    """Rows that repeat a uid with other text than its first row has."""
+    first = np.searchsorted(row_uid, row_uid[again])
+    pair = rows.select(["query", "passage", "negatives", "place", "uid"])
+    repeated, before = (pair.take(pa.array(order[at])).to_pylist() for at in (again, first))
+    told = ("query", "passage", "negatives")
+    return sorted(
+        (late["place"], early["place"], late["uid"])
+        for late, early in zip(repeated, before, strict=True)
+        if any(late[name] != early[name] for name in told)
+    )
+
+
+def _interleaved(order: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Each row's passage, then its negatives: positions in all passages followed by all negatives.
+
+    Whatever the parts, passages are so met in one order.
+    """
+    starts = len(counts) + np.concatenate([[0], np.cumsum(counts)])[:-1]
+    lengths = counts[order] + 1
+    ends = np.cumsum(lengths)
+    row_starts = ends - lengths
+    at = np.repeat(starts[order] - row_starts - 1, lengths) + np.arange(ends[-1])
+    at[row_starts] = order
+    return at
+
+
+def _check_equal(one: Any, other: Any, what: str) -> None:
+    equal = pc.equal(one.cast(pa.large_string()), other)
+    if not pc.all(equal, min_count=0).as_py():
+        raise UserError(f"two different {what} have one 64-bit hash; change a letter of one")
+
+
+def lengths(texts: Any) -> np.ndarray:
+    """Characters of each text, 65,535 at most."""
+    return np.minimum(pc.utf8_length(texts).to_numpy(), 65535).astype(np.uint16)

@@ -1,0 +1,182 @@
+"""The demo's data: a small invented world as pair files, with a config of a model for it."""
+
+import json
+import random
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hybrid_dist.demo.toy_world import LANGUAGES, facts, lexicons, say
+from hybrid_dist.errors import UserError
+from hybrid_dist.runtime.files import atomic_folder, read_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyOptions:
+    """What the invented world is like."""
+
+    seed: int = 1
+    """Decides the words of the languages, the facts and how they are said."""
+    languages: int = 8
+    """How many languages, 2 to 8."""
+    cognates: float = 0.3
+    """Share of concepts whose word is the same, or nearly, in all languages; 0 to 1."""
+    train_uids: int = 2000
+    """Facts to train on."""
+    dev_uids: int = 100
+    """Facts whose loss is watched during training."""
+    test_uids: int = 250
+    """Facts to evaluate on; each is a question and a passage in every language."""
+    imbalance: float = 0.0
+    """The n-th language has train_uids / n ** imbalance training pairs; 0: all have train_uids."""
+    layers: int = 2
+    """Layers of the model's config."""
+    hidden: int = 128
+    """Hidden size of the model's config; a multiple of heads."""
+    heads: int = 4
+    """Attention heads of the model's config."""
+
+
+PREFIXES = ("Query:", "Passage:")
+"""What training puts before texts: words that the tokenizer must know."""
+SPECIAL_TOKENS = {
+    "bos_token": "<s>",
+    "pad_token": "<pad>",
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+    "mask_token": "<mask>",
+}
+"""XLM-R's, by their ids' order but for the mask, which is last there."""
+
+BYTES_OF_A_PAIR = 220
+BYTES_OF_A_VOCABULARY = 40_000
+"""Of one language in the tokenizer's files."""
+LIMITS = {
+    "languages": (2, len(LANGUAGES)),
+    "cognates": (0, 1),
+    "train_uids": (2, 20_000),
+    "dev_uids": (1, 5_000),
+    "test_uids": (1, 5_000),
+    "imbalance": (0, 10),
+    "layers": (1, 100),
+    "hidden": (8, 8192),
+    "heads": (1, 1024),
+}
+"""The least and the most that an option can be."""
+
+
+def generate(out: Path, options: ToyOptions) -> dict[str, Any]:
+    """Write the world into the folder `out` and return its manifest; do nothing if it is there."""
+    _check(options)
+    out = out.resolve()
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        return _existing(out, options)
+    try:
+        with atomic_folder(out, _size(options), replace=False) as folder:
+            return _write(folder, options)
+    except OSError:
+        if not (out / "manifest.json").is_file():
+            raise
+        return _existing(out, options)  # another process was faster
+
+
+def _size(options: ToyOptions) -> int:
+    """About how many bytes a world takes."""
+    uids = options.train_uids + options.dev_uids + options.test_uids
+    return options.languages * (BYTES_OF_A_PAIR * uids + BYTES_OF_A_VOCABULARY)
+
+
+def _check(options: ToyOptions) -> None:
+    for name, (low, high) in LIMITS.items():
+        value = getattr(options, name)
+        if not low <= value <= high:
+            raise UserError(f"--{name} {value} is out of range: give {low} to {high}")
+    if options.hidden % options.heads:
+        raise UserError(
+            f"--hidden {options.hidden} cannot be shared by {options.heads} heads: give a multiple"
+            f" of {options.heads}, or other --heads"
+        )
+
+
+def _existing(out: Path, options: ToyOptions) -> dict[str, Any]:
+    """The manifest of a world made earlier, if it is this one."""
+    try:
+        manifest: dict[str, Any] = read_json(out / "manifest.json")
+        made_with = dict(manifest["options"])
+    except (UserError, ValueError, TypeError, KeyError):
+        raise UserError(f"--out {out} holds other things: name a new or empty folder") from None
+    differing = [name for name, value in asdict(options).items() if made_with.get(name) != value]
+    if differing:
+        raise UserError(
+            f"--out {out} holds a world with other options ({', '.join(differing)}):"
+            " name another folder, or remove this one"
+        )
+    return manifest
+
+
+def _write(folder: Path, options: ToyOptions) -> dict[str, Any]:
+    languages = LANGUAGES[: options.languages]
+    words = lexicons(languages, options.cognates, options.seed)
+    sizes = {"train": options.train_uids, "dev": options.dev_uids, "test": options.test_uids}
+    told_facts = iter(facts(sum(sizes.values()), options.seed))
+    counts: dict[str, dict[str, int]] = {}
+    train_texts: list[str] = []
+    for split, size in sizes.items():
+        told = {f"{split}-{number:05d}": next(told_facts) for number in range(size)}
+        counts[split] = {}
+        with (folder / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n") as lines:
+            for rank, language in enumerate(languages, start=1):
+                share = rank**-options.imbalance if split == "train" else 1.0
+                uids = list(told)[: max(1, round(size * share))]
+                counts[split][language.code] = len(uids)
+                for uid in uids:
+                    rng = random.Random(f"{options.seed}:say:{uid}:{language.code}")
+                    pair = say(told[uid], language, words[language.code], rng)
+                    line = {"uid": uid, "lang": language.code, **pair}
+                    lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+                    if split == "train":
+                        train_texts += pair.values()
+    vocabulary = _write_model(folder / "model", train_texts, options)
+    manifest = {"options": asdict(options), "pairs": counts, "vocabulary": vocabulary}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    return manifest
+
+
+def _write_model(folder: Path, texts: list[str], options: ToyOptions) -> int:
+    """A tokenizer with XLM-R's special tokens and a small XLM-R's config; the vocabulary's size."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast, XLMRobertaConfig
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()]
+    )
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400 * options.languages,
+        special_tokens=list(SPECIAL_TOKENS.values()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts + list(PREFIXES) * 100, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        **SPECIAL_TOKENS,
+        cls_token="<s>",
+        sep_token="</s>",
+        model_max_length=128,
+        model_input_names=["input_ids", "attention_mask"],
+    ).save_pretrained(folder)
+    XLMRobertaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=options.hidden,
+        num_hidden_layers=options.layers,
+        num_attention_heads=options.heads,
+        intermediate_size=2 * options.hidden,
+        max_position_embeddings=130,
+        type_vocab_size=1,
+    ).save_pretrained(folder)
+    return tokenizer.get_vocab_size()

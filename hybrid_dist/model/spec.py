@@ -1,0 +1,151 @@
+"""What travels with an encoder's weights: how text becomes tokens, and tokens one vector."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from hybrid_dist.config.schema import Model, Text
+from hybrid_dist.errors import UserError, problem_of
+from hybrid_dist.model.repository import find, json_object, kind_of, read_object
+from hybrid_dist.runtime.files import read_json
+
+FILE = "hybrid_dist.json"
+Pooling = Literal["mean", "cls", "labse"]
+Length = Annotated[int, Field(strict=True, ge=1, le=10**9)]
+ACTIVATION = "torch.nn.modules.activation.Tanh"
+"""What follows the dense layer of labse pooling."""
+MODULES = ("Transformer", "Pooling", "Dense", "Dropout", "Normalize")
+"""Modules of sentence-transformers that are known here; Dropout does nothing to a trained model."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    pooling: Pooling
+    query_prefix: Text
+    passage_prefix: Text
+    max_query_tokens: Length
+    max_passage_tokens: Length
+
+    @classmethod
+    def of(cls, model: Model) -> "Settings":
+        return cls(
+            pooling=model.pooling,
+            query_prefix=model.query_prefix,
+            passage_prefix=model.passage_prefix,
+            max_query_tokens=model.max_query_tokens,
+            max_passage_tokens=model.max_passage_tokens,
+        )
+
+    @classmethod
+    def load(cls, name: str) -> "Settings":
+        """Those of a folder or hub model: ours, else sentence-transformers', else plain means."""
+        if (ours := find(name, FILE)) is not None:
+            return cls.checked(json_object(ours), ours)
+        if (modules := find(name, "modules.json")) is not None:
+            return _of_sentence_transformers(name, modules)
+        return cls("mean", "", "", max_query_tokens=512, max_passage_tokens=512)
+
+    @classmethod
+    def checked(cls, content: dict[str, Any], file: Path) -> "Settings":
+        """The settings that a file's content is; refuses a missing, unknown or impossible value."""
+        try:
+            return TypeAdapter(cls).validate_python(content)
+        except ValidationError as error:
+            raise UserError(f"{file}: {problem_of(error.errors()[0])}") from None
+
+    @property
+    def most_tokens(self) -> tuple[int, int]:
+        """Of a query and of a passage."""
+        return self.max_query_tokens, self.max_passage_tokens
+
+    def within(self, positions: int) -> "Settings":
+        """These, with lengths that a model of so many positions can take."""
+        return replace(
+            self,
+            max_query_tokens=min(self.max_query_tokens, positions),
+            max_passage_tokens=min(self.max_passage_tokens, positions),
+        )
+
+
+def read_modules(file: Path) -> dict[str, str]:
+    """The folders of a sentence-transformers model's modules, by their kinds."""
+    content = read_json(file)
+    if not isinstance(content, list):
+        raise UserError(f"{file}: expected a list of modules, found {kind_of(content)}")
+    paths: dict[str, str] = {}
+    for module in content:
+        kind, path = (
+            module.get(key) if isinstance(module, dict) else None for key in ("type", "path")
+        )
+        if not isinstance(kind, str) or not isinstance(path, str):
+            raise UserError(f"{file}: expected a `type` and a `path` of every module")
+        kind = kind.rsplit(".", 1)[-1]
+        if kind not in MODULES or kind in paths:
+            raise UserError(
+                f"{file}: has a module {kind}{' twice' if kind in paths else ''}; known here are "
+                f"one of each of {', '.join(MODULES)}"
+            )
+        paths[kind] = path
+    if paths.get("Transformer"):
+        raise UserError(f"{file}: its Transformer is in a folder of its own; expected this one")
+    return paths
+
+
+def _of_sentence_transformers(name: str, file: Path) -> Settings:
+    paths = read_modules(file)
+    pooling = _pooling(name, paths)
+    prompts_file = "config_sentence_transformers.json"
+    prompts = _value(name, prompts_file, "prompts", dict) or {}
+    for kind, prompt in prompts.items():
+        if not isinstance(prompt, str | None):
+            raise UserError(f"{name}/{prompts_file}: prompts.{kind}: expected a string")
+    length = _value(name, "sentence_bert_config.json", "max_seq_length", int)
+    length = 512 if length is None else length
+    return Settings.checked(
+        {
+            "pooling": pooling,
+            "query_prefix": prompts.get("query") or "",
+            "passage_prefix": prompts.get("passage") or prompts.get("document") or "",
+            "max_query_tokens": length,
+            "max_passage_tokens": length,
+        },
+        file.parent,
+    )
+
+
+def _pooling(name: str, paths: dict[str, str]) -> Pooling:
+    read = read_object(name, f"{paths['Pooling']}/config.json") if "Pooling" in paths else None
+    found = read or {}
+    named = found.get("pooling_mode")  # newer files name it, older ones set flags of many
+    modes: list[Any] = named if isinstance(named, list) else [named] if named else []
+    for key, value in {} if modes else found.items():
+        if key.startswith("pooling_mode_") and value is not False:
+            if value is not True:
+                raise UserError(f"{name}/{paths['Pooling']}: {key}: expected true or false")
+            mode = key.removeprefix("pooling_mode_").removesuffix("s").removesuffix("_token")
+            modes.append(mode)
+    if modes not in (["mean"], ["cls"]):
+        told = f" but {' and '.join(map(str, modes))}" if modes else ""
+        raise UserError(f"{name}: its pooling is neither mean nor cls, the ones known here{told}")
+    if "Dense" not in paths:
+        return "mean" if modes == ["mean"] else "cls"
+    if modes != ["cls"]:
+        raise UserError(f"{name}: has a dense layer after mean pooling; known only after cls")
+    activation = _value(name, f"{paths['Dense']}/config.json", "activation_function", str)
+    if activation not in (None, ACTIVATION):
+        raise UserError(
+            f"{name}: its dense layer ends in {activation}; known here is {ACTIVATION} alone"
+        )
+    return "labse"
+
+
+def _value(name: str, file: str, key: str, kind: type) -> Any:
+    """A value of a file, of the kind it should be; None where there is none."""
+    value = (read_object(name, file) or {}).get(key)
+    if value is not None and type(value) is not kind:
+        raise UserError(f"{name}/{file}: {key}: expected {kind_of(kind())}, given {value!r:.80}")
+    return value

@@ -1,0 +1,92 @@
+"""Text to tokens: prefix, cut, pack."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hybrid_dist.data.store.tokens import TokenCache
+from hybrid_dist.errors import UserError
+from hybrid_dist.model.packing import Packed
+from hybrid_dist.model.repository import KEY, loading
+from hybrid_dist.model.spec import Settings
+
+
+class TextTokens:
+    """A tokenizer that knows what is put before queries and passages and where they are cut."""
+
+    def __init__(self, tokenizer: Any, settings: Settings) -> None:
+        self.tokenizer, self.settings = tokenizer, settings
+
+    @classmethod
+    def load(cls, name: str, settings: Settings, trust_remote_code: bool = False) -> "TextTokens":
+        from transformers import AutoTokenizer  # seconds to import, so only when needed
+
+        with loading(name, "a tokenizer", trust_remote_code):
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+            if len(tokenizer) <= len(tokenizer.all_special_tokens):  # made up from config.json
+                raise ValueError("no file with its words")
+            tokens = cls(tokenizer, settings)
+            tokens._check_lengths(name)
+            tokens.lengths(["a"], ["a"])  # so that a broken one fails here
+        return tokens
+
+    def queries(self, texts: Sequence[str]) -> Packed:
+        return Packed.of(self.query_ids(texts))
+
+    def passages(self, texts: Sequence[str]) -> Packed:
+        return Packed.of(self.passage_ids(texts))
+
+    def query_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each query, as they are encoded."""
+        return self._cut(self.settings.query_prefix, texts, self.settings.max_query_tokens)
+
+    def passage_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each passage, as they are encoded."""
+        return self._cut(self.settings.passage_prefix, texts, self.settings.max_passage_tokens)
+
+    def lengths(self, queries: Sequence[str], passages: Sequence[str]) -> list[int]:
+        """Tokens of each query and its passage together, as they would be encoded."""
+        counts = zip(self.query_ids(queries), self.passage_ids(passages), strict=True)
+        return [len(query) + len(passage) for query, passage in counts]
+
+    def unfit(self, cache: TokenCache) -> str:
+        """Why a store's token ids are not those of this model; empty where they are."""
+        most = max(self.settings.max_query_tokens, self.settings.max_passage_tokens)
+        prefixes = self.settings.query_prefix, self.settings.passage_prefix
+        return cache.unfit(self.tokenizer, *prefixes, most)
+
+    def check(self, config: Any) -> None:
+        """Refuse a tokenizer whose ids the model has no embeddings for."""
+        last = max(len(self.tokenizer) - 1, *self.tokenizer.get_vocab().values())
+        if last >= config.vocab_size:
+            raise UserError(
+                f"{KEY}: the tokenizer of {self.tokenizer.name_or_path} has tokens up to number "
+                f"{last}, its model {config.vocab_size} embeddings; they do not belong together"
+            )
+
+    def _check_lengths(self, name: str) -> None:
+        """Refuse lengths that leave nothing of a text; tokenizers do not cut to those at all."""
+        special = self.tokenizer.num_special_tokens_to_add()
+        settings = self.settings
+        for key, most, prefix in (
+            ("max_query_tokens", settings.max_query_tokens, settings.query_prefix),
+            ("max_passage_tokens", settings.max_passage_tokens, settings.passage_prefix),
+        ):
+            # a space at its end may be part of the text's first token
+            before = len(self.tokenizer.tokenize(prefix.rstrip()))
+            if most <= special + before:
+                raise UserError(
+                    f"model.{key}: {most} leaves no room for a text: the tokenizer of {name} adds "
+                    f"{special} special tokens, and the prefix {prefix!r} takes {before}; give "
+                    f"{special + before + 1} or more"
+                )
+
+    def _cut(self, prefix: str, texts: Sequence[str], most: int) -> list[list[int]]:
+        with loading(self.tokenizer.name_or_path, "a tokenizer for these texts"):
+            ids: list[list[int]] = self.tokenizer(
+                [prefix + text for text in texts],
+                truncation=True,
+                max_length=most,
+                return_token_type_ids=False,
+                return_attention_mask=False,
+            )["input_ids"]
+        return ids

@@ -1,0 +1,1 @@
+"""Reports: their content, tables, plots and pages, and comparisons of runs."""

@@ -1,0 +1,221 @@
+"""The paper's table over runs: what each finds in three settings, and how it treats languages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.bootstrap import Difference
+from hybrid_dist.reporting.paired import Paired, pair
+from hybrid_dist.reporting.tables import SETTINGS, languages, show
+from hybrid_dist.text import cell, printable
+from hybrid_dist.tracking.report_file import REPORT, read_report
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of the table."""
+
+    name: str
+    figure: str
+    digits: int = 3
+    lower_is_better: bool = False
+
+    def show(self, value: float | None) -> str:
+        return show(value, self.digits)
+
+    def between(self, low: float, high: float) -> str:
+        return f"{self.show(low)} to {self.show(high)}"
+
+
+COLUMNS = (
+    *(Column(f"mAP {label.lower()}", f"map.{key}") for key, label in SETTINGS.items()),
+    Column("Rank distance", "bias.rank_distance.mean", 1, lower_is_better=True),
+)
+SURE = 0.05
+"""A difference stands out where chance gives one as large less often than this."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Reports of one task by several runs."""
+
+    task: str
+    runs: tuple[str, ...]
+    reports: tuple[dict[str, Any], ...]
+    paired: Paired
+    """Differences from the first run, question by question."""
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.reports[0]["counts"]
+        return found
+
+    def values(self, column: Column) -> list[float | None]:
+        """The column's figure of every run; None where the task has none."""
+        return [_value(report, column.figure) for report in self.reports]
+
+    def rows(self) -> list[list[str]]:
+        """The runs and their figures; a cell's second line is the interval."""
+        columns = [self._cells(column) for column in COLUMNS]
+        return [list(row) for row in zip(map(printable, self.runs), *columns, strict=True)]
+
+    def _cells(self, column: Column) -> list[str]:
+        cells = []
+        for value, report in zip(self.values(column), self.reports, strict=True):
+            sure = report["intervals"].get(column.figure)
+            cells.append(column.show(value) + (f"\n{column.between(*sure)}" if sure else ""))
+        return cells
+
+    def best(self) -> list[list[bool]]:
+        """Which cells of `rows` are best, as shown; none where there is nothing to compare."""
+        marks = [[False] * len(self.runs)]
+        marks += [_best(self.values(column), column) for column in COLUMNS]
+        return [list(row) for row in zip(*marks, strict=True)]
+
+    def difference_rows(self) -> list[list[str]]:
+        """Of each paired run: how much its figures are above the first run's."""
+        rows = []
+        for run, found in self.paired.differences.items():
+            cells = []
+            for column in COLUMNS:
+                told = found.get(column.figure)
+                cells.append("-" if told is None else _difference(told, column))
+            rows.append([printable(run), *cells])
+        return rows
+
+    def sure(self) -> list[list[bool]]:
+        """Which cells of `difference_rows` are more than chance."""
+        return [
+            [False, *(c.figure in found and found[c.figure].p < SURE for c in COLUMNS)]
+            for found in self.paired.differences.values()
+        ]
+
+    def tables(self) -> list[Table]:
+        """For the terminal: the figures, and the differences from the first run."""
+        shown = [_table(f"{self.task}: {self.size()}", self.rows(), self.best())]
+        if self.paired.differences:
+            title = f"Differences from {self.runs[0]}"
+            shown.append(_table(title, self.difference_rows(), self.sure()))
+        return shown
+
+    def size(self) -> str:
+        counts = self.counts
+        return (
+            f"{counts['questions']:,} questions, {counts['passages']:,} passages, "
+            f"{languages(self.reports[0])} languages"
+        )
+
+
+def _difference(told: Difference, column: Column) -> str:
+    sign = "+" if told.value > 0 else ""
+    p = "p < 0.001" if told.p < 0.001 else f"p {told.p:.3f}"
+    return f"{sign}{column.show(told.value)}\n{column.between(told.low, told.high)}; {p}"
+
+
+def _table(title: str, rows: list[list[str]], marks: list[list[bool]]) -> Table:
+    table = Table(title=cell(title), title_justify="left")
+    table.add_column("Run")
+    for column in COLUMNS:
+        table.add_column(column.name.replace(" ", "\n", 1), justify="right")
+    for row, marked in zip(rows, marks, strict=True):
+        cells = []
+        for figure, mark in zip(row[1:], marked[1:], strict=True):
+            first, _, second = figure.replace("; ", "\n").partition("\n")
+            shown = Text(first, "bold" if mark else "")
+            cells.append(shown.append(f"\n{second}", "not bold dim") if second else shown)
+        table.add_row(cell(row[0]), *cells)
+    return table
+
+
+def compare(runs: Sequence[Path], task: str | None = None) -> Comparison:
+    """Put the runs' reports beside each other, question by question where they can be paired.
+
+    Without `task`, the one task that all runs were evaluated on.
+    """
+    if not runs:
+        raise UserError("compare: no run was given; name run folders, as in runs/a runs/b")
+    name = task if task is not None else _common_task(runs)
+    reports = tuple(_read(run, name) for run in runs)
+    for run, report in zip(runs, reports, strict=True):
+        if (report["task"], report["counts"]) != (reports[0]["task"], reports[0]["counts"]):
+            raise UserError(
+                f"{run}: its task {name} is not that of {runs[0]} "
+                f"({_told(report)} there, {_told(reports[0])} here); evaluate both on the same data"
+            )
+    names = _names(runs)
+    folders = {called: _reports(run) / name for called, run in zip(names, runs, strict=True)}
+    ids = {called: report["id"] for called, report in zip(names, reports, strict=True)}
+    return Comparison(name, names, reports, pair(folders, ids))
+
+
+def _common_task(runs: Sequence[Path]) -> str:
+    found = [_reports(run).glob(f"[!.]*/{REPORT}") for run in runs]  # without drafts of folders
+    tasks = [{file.parent.name for file in files} for files in found]
+    for run, names in zip(runs, tasks, strict=True):
+        if not names:
+            raise UserError(
+                f"{run}: no report at {_reports(run)}/NAME/report.json; name a run trained with "
+                "eval.tasks, or a folder that `hybrid-dist evaluate --out` wrote"
+            )
+    common = sorted(set.intersection(*tasks))
+    if len(common) != 1:
+        listed = "; ".join(
+            f"{run}: {', '.join(sorted(t))}" for run, t in zip(runs, tasks, strict=True)
+        )
+        raise UserError(
+            f"compare: the runs have {len(common) or 'no'} tasks in common ({listed}); "
+            "name one with --task, or runs of one task"
+        )
+    return common[0]
+
+
+def _reports(run: Path) -> Path:
+    """Where reports are: in a run folder's eval/, or in the folder of an evaluation."""
+    return run / "eval" if (run / "config.yaml").exists() or (run / "eval").is_dir() else run
+
+
+def _read(run: Path, task: str) -> dict[str, Any]:
+    file = _reports(run) / task / REPORT
+    if not file.is_file():
+        raise UserError(f"{run}: no report at {file}; evaluate the run on {task} first")
+    return read_report(file)
+
+
+def _told(report: dict[str, Any]) -> str:
+    counts = report["counts"]
+    return f"{report['task']}, {counts['questions']:,} questions, {counts['passages']:,} passages"
+
+
+def _names(runs: Sequence[Path]) -> tuple[str, ...]:
+    """Each run's folder, with as many of the folders above it as tell the runs apart."""
+    paths = [run.resolve().parts for run in runs]
+    longest = max(map(len, paths))
+    for length in range(1, longest + 1):
+        names = tuple("/".join(parts[-length:]) for parts in paths)
+        if len(set(names)) == len(names):
+            return names
+    repeated = next(
+        str(run) for run, parts in zip(runs, paths, strict=True) if paths.count(parts) > 1
+    )
+    raise UserError(f"compare: {repeated} was given twice")
+
+
+def _value(report: dict[str, Any], name: str) -> float | None:
+    thing: Any = report
+    for key in name.split("."):
+        thing = thing[key]
+    value: float | None = thing
+    return value
+
+
+def _best(values: Sequence[float | None], column: Column) -> list[bool]:
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return [False] * len(values)
+    best = column.show(min(known) if column.lower_is_better else max(known))
+    return [value is not None and column.show(value) == best for value in values]

@@ -1,0 +1,249 @@
+"""Plots of a report, of runs side by side and of a store, as PNG images in colours for all eyes."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+
+from hybrid_dist.text import printable
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#F0E442")
+"""Okabe and Ito's."""
+INK, FAINT, GRID = "#1f2933", "#66727f", "#dfe4ea"
+MANY = 16
+"""More languages than this and cells bear no figures."""
+
+
+def map_by_pair(pairs: np.ndarray, languages: Sequence[str]) -> bytes:
+    """mAP of every question language in the pool of every passage language."""
+    known = ~np.isnan(pairs)
+    asked, told = np.flatnonzero(known.any(axis=1)), np.flatnonzero(known.any(axis=0))
+    rows, columns = ([languages[int(code)] for code in codes] for codes in (asked, told))
+    drawing, axes = _drawing(*_heatmap_size(len(columns), len(rows)))
+    _heatmap(axes, pairs[np.ix_(asked, told)], columns, "{:.2f}", step=0.1, rows=rows)
+    axes.set_xlabel("pool: passages in")
+    axes.set_ylabel("questions in")
+    return _png(drawing)
+
+
+def language_share(share: np.ndarray, pool: np.ndarray, languages: Sequence[str]) -> bytes:
+    """What share of the top 10 each language fills; the last row is its share of the pool."""
+    asked = ~np.isnan(share).all(axis=1)
+    rows = np.concatenate([share[asked], pool[None]]) * 100
+    names = [name for name, is_asked in zip(languages, asked, strict=True) if is_asked]
+    drawing, axes = _drawing(*_heatmap_size(len(languages), len(rows)))
+    _heatmap(axes, rows, languages, "{:.0f}", step=10, rows=[*names, "pool"])
+    axes.axhline(len(names) - 0.5, color="white", linewidth=4)
+    axes.set_xlabel("% of the top 10 in")
+    axes.set_ylabel("questions in")
+    return _png(drawing)
+
+
+def rank_distance(distances: Sequence[np.ndarray], languages: Sequence[str]) -> bytes:
+    """The spread of the questions' rank distances, by question language."""
+    known = [values[~np.isnan(values)] for values in distances]
+    kept = [pair for pair in zip(known, languages, strict=True) if len(pair[0])][::-1]
+    drawing, axes = _drawing(7.6, 1.2 + 0.34 * len(kept))
+    axes.boxplot(
+        [np.maximum(values, 1) for values, _ in kept],
+        orientation="horizontal",
+        whis=(10, 90),
+        showfliers=False,
+        widths=0.6,
+        patch_artist=True,
+        showmeans=True,
+        boxprops={"facecolor": "#cfe3f1", "edgecolor": COLOURS[0]},
+        whiskerprops={"color": COLOURS[0]},
+        capprops={"color": COLOURS[0]},
+        medianprops={"color": INK, "linewidth": 1.6},
+        meanprops={"marker": "D", "markerfacecolor": COLOURS[5], "markeredgecolor": "white"},
+    )
+    axes.set_yticks(range(1, len(kept) + 1), [_plain(name) for _, name in kept])
+    _log_axis(axes, "x")
+    axes.set_xlabel("rank distance, log scale (lower is better)")
+    axes.grid(axis="x", color=GRID)
+    return _png(drawing)
+
+
+def grouped_bars(
+    groups: Sequence[str], values: Mapping[str, Sequence[float]], label: str, digits: int = 3
+) -> bytes:
+    """Bars of several runs beside each other in every group; NaN draws none."""
+    drawing, axes = _drawing(max(7.6, 1.5 + 0.55 * len(groups) * len(values)), 3.6)
+    width = 0.8 / len(values)
+    for number, (name, heights) in enumerate(values.items()):
+        places = np.arange(len(groups)) + (number - (len(values) - 1) / 2) * width
+        style = _style(number)
+        bars = axes.bar(places, np.asarray(heights), width * 0.92, label=_plain(name), **style)
+        if len(values) <= 6:
+            told = ["" if np.isnan(v) else f"{v:.{digits}f}" for v in heights]
+            axes.bar_label(bars, told, fontsize=8, color=INK, padding=2)
+    axes.set_xticks(range(len(groups)), groups)
+    axes.set_ylabel(label)
+    axes.set_ylim(0, min(1.12, 1.15 * max(0.05, *(np.nanmax([0, *v]) for v in values.values()))))
+    axes.grid(axis="y", color=GRID)
+    _legend(axes, list(values))
+    return _png(drawing)
+
+
+def log_bars(values: Mapping[str, float], label: str) -> bytes:
+    """One bar per run on a log scale; NaN draws none."""
+    drawing, axes = _drawing(7.6, 1.1 + 0.42 * len(values))
+    heights = np.array(list(values.values()))
+    for number, height in enumerate(heights):
+        bars = axes.barh([number], [height], 0.7, **_style(number))
+        axes.bar_label(bars, ["" if np.isnan(height) else f"{height:,.1f}"], fontsize=9, padding=3)
+    axes.set_yticks(range(len(values)), [_plain(name) for name in values])
+    axes.invert_yaxis()
+    axes.set_xlim(1, max(10, 3 * float(np.nanmax([1, *heights]))))
+    _log_axis(axes, "x")
+    axes.set_xlabel(label)
+    axes.grid(axis="x", color=GRID)
+    return _png(drawing)
+
+
+def lines_by_language(
+    languages: Sequence[str], values: Mapping[str, Sequence[float]], label: str
+) -> bytes:
+    """One row of points per language, one colour and marker per run."""
+    drawing, axes = _drawing(7.6, 1.3 + 0.32 * len(languages) + 0.1 * len(values))
+    rows = np.arange(len(languages))
+    table = np.array(list(values.values()), dtype=float)
+    for row in rows:
+        known = table[:, row][~np.isnan(table[:, row])]
+        if len(known):
+            axes.plot([known.min(), known.max()], [row, row], color=GRID, linewidth=3, zorder=1)
+    markers = "osD^vPX*"
+    for number, (name, points) in enumerate(values.items()):
+        colour, marker = COLOURS[number % len(COLOURS)], markers[number % len(markers)]
+        axes.plot(points, rows, marker, color=colour, label=_plain(name), markersize=7, zorder=2)
+    axes.set_yticks(rows, list(map(_plain, languages)))
+    axes.set_ylim(len(languages) - 0.5, -0.5)
+    axes.set_xlabel(label)
+    axes.grid(axis="x", color=GRID)
+    _legend(axes, list(values))
+    return _png(drawing)
+
+
+def store(
+    languages: Sequence[str],
+    counts: Mapping[str, Sequence[int]],
+    lengths: Mapping[str, Sequence[Sequence[int]]],
+    unit: str,
+) -> bytes:
+    """Bars of counts and, beside them, percentiles of lengths joined by a line, by language."""
+    drawing = Figure(figsize=(9.6, 1.5 + 0.3 * len(languages)), layout="constrained")
+    left, right = drawing.subplots(1, 2, sharey=True)
+    rows = np.arange(len(languages))
+    for number, (name, values) in enumerate(counts.items()):
+        at = rows + (number - (len(counts) - 1) / 2) * 0.4
+        left.barh(at, values, 0.36, label=_plain(name), color=COLOURS[4 * (1 - number)])
+    for number, (name, spread) in enumerate(lengths.items()):
+        at, colour = rows + (number - (len(lengths) - 1) / 2) * 0.4, COLOURS[2 + 3 * number]
+        points = np.array(spread)
+        right.hlines(at, points[:, 0], points[:, -1], color=colour, linewidth=1.4)
+        for column, size in enumerate((7, 5, 3)):
+            label = _plain(name) if column == 0 else None
+            right.plot(points[:, column], at, "o", color=colour, markersize=size, label=label)
+    for axes, label in ((left, "number"), (right, unit)):
+        _plain_axes(axes)
+        axes.set_xlabel(label)
+        axes.grid(axis="x", color=GRID)
+        _legend(axes, ["both", "of them"])
+    left.set_yticks(rows, list(map(_plain, languages)))
+    left.set_ylim(len(languages) - 0.4, -0.6)
+    left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    left.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    _log_axis(right, "x")
+    return _png(drawing)
+
+
+def _heatmap(
+    axes: Axes,
+    values: np.ndarray,
+    columns: Sequence[str],
+    form: str,
+    step: float,
+    rows: Sequence[str] | None = None,
+) -> None:
+    """Colours span the values, rounded outwards to the step."""
+    low = step * np.floor(np.nanmin(values) / step)
+    high = max(low + step, step * np.ceil(np.nanmax(values) / step))
+    image = axes.imshow(values, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+    axes.set_xticks(
+        range(len(columns)), list(map(_plain, columns)), rotation=90 if len(columns) > MANY else 0
+    )
+    axes.set_yticks(range(len(values)), list(map(_plain, rows or columns)))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for row, column in np.argwhere(~np.isnan(values)) if len(columns) <= MANY else ():
+        value = values[row, column]
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9}
+        colour = "white" if value < (low + high) / 2 else INK
+        axes.text(column, row, form.format(value), color=colour, **style)
+    bar = axes.figure.colorbar(image, ax=axes, fraction=0.05, pad=0.03)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, labelcolor=FAINT, labelsize=8)
+
+
+def _heatmap_size(columns: int, rows: int) -> tuple[float, float]:
+    """Inches; cells without figures are smaller."""
+    width, height = (0.52, 0.42) if columns <= MANY else (0.22, 0.19)
+    return 2.4 + width * columns, 1.5 + height * rows
+
+
+def _style(number: int) -> dict[str, Any]:
+    """Colours come round again, hatched."""
+    hatch = ("", "//", "..", "xx")[number // len(COLOURS) % 4]
+    return {"color": COLOURS[number % len(COLOURS)], "hatch": hatch, "edgecolor": "white"}
+
+
+def _plain(name: str) -> str:
+    """A name as it is: matplotlib reads dollars as formulas, and hides what starts with _."""
+    return ("\u200b" if name.startswith("_") else "") + printable(name).replace("$", r"\$")
+
+
+def _legend(axes: Axes, names: Sequence[str]) -> None:
+    if len(names) > 1:
+        axes.legend(
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=max(1, min(len(names), 90 // (max(map(len, names)) + 8))),
+            frameon=False,
+            labelcolor=INK,
+        )
+
+
+def _log_axis(axes: Axes, which: str) -> None:
+    """A log scale that says 1, 2, 5, ... 1,000 and not 10 to the power of 3."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=100))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+
+
+def _drawing(width: float, height: float) -> tuple[Figure, Axes]:
+    drawing = Figure(figsize=(width, height), layout="constrained")
+    axes = drawing.subplots()
+    _plain_axes(axes)
+    return drawing, axes
+
+
+def _plain_axes(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GRID)
+    axes.tick_params(colors=INK, length=3, labelsize=9)
+    axes.xaxis.label.set_color(FAINT)
+    axes.yaxis.label.set_color(FAINT)
+    axes.set_axisbelow(True)
+
+
+def _png(drawing: Figure) -> bytes:
+    out = io.BytesIO()
+    drawing.savefig(out, format="png", dpi=200)
+    return out.getvalue()

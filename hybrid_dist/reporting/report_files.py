@@ -1,0 +1,72 @@
+"""Where a report's files go: all of them at once, beside files that are not the report's."""
+
+import glob
+import os
+import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.per_query import FILE as SCORES
+from hybrid_dist.runtime.files import atomic_folder, sync_file
+from hybrid_dist.tracking.report_file import REPORT
+
+RUN = "run.trec"
+PLOTS = ("map_by_pair.png", "language_share.png", "rank_distance.png")
+NAMES = (REPORT, "report.md", "report.html", SCORES, RUN, *PLOTS)
+"""The files that a report may consist of. Others in its folder are left alone."""
+
+
+@contextmanager
+def replaced_report(folder: Path) -> Iterator[Path]:
+    """A folder to write the files of a report into; they take the place of the old ones together.
+
+    If anything fails, the old report stays whole. Files of other names stay in any case.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file, and a report is a folder; move it away")
+    try:
+        place = folder.resolve()
+        for left in place.parent.glob(f".{glob.escape(place.name)}.*.part"):
+            shutil.rmtree(left, ignore_errors=True)  # of a process that was killed while it wrote
+        with atomic_folder(place) as draft:
+            yield draft
+            for file in draft.iterdir():
+                sync_file(file)
+            if place.is_dir():
+                _keep_others(place, draft)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write the report ({error.strerror or error})") from None
+
+
+def written_in(folder: Path) -> list[str]:
+    """The files of a report that a folder holds."""
+    return [name for name in NAMES if (folder / name).exists()]
+
+
+def _keep_others(old: Path, new: Path) -> None:
+    """Give the new folder what is not the report's: the same files by a second name, no copies."""
+    for entry in old.iterdir():
+        if entry.name in NAMES:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.copytree(entry, new / entry.name, symlinks=True, copy_function=_link)
+        else:
+            _link(entry, new / entry.name)
+
+
+def _link(old: str | Path, new: str | Path) -> None:
+    try:
+        os.link(old, new, follow_symlinks=False)
+    except OSError:  # a file system without hard links
+        shutil.copy2(old, new, follow_symlinks=False)
+
+
+def tagged(png: bytes, report_id: str) -> bytes:
+    """A PNG image that says in its metadata which report it belongs to."""
+    content = b"tEXt" + b"hybrid_dist report\0" + report_id.encode("ascii")
+    chunk = (len(content) - 4).to_bytes(4, "big") + content + zlib.crc32(content).to_bytes(4, "big")
+    after_header = 33  # signature and IHDR
+    return png[:after_header] + chunk + png[after_header:]

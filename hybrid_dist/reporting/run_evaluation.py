@@ -1,0 +1,104 @@
+"""The evaluation of a run: its tasks, and the figure that chooses its best checkpoint."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hybrid_dist.config.schema import DEV_LOSS, Config, Eval
+from hybrid_dist.data.store.reader import Store
+from hybrid_dist.errors import UserError, nearest
+from hybrid_dist.evaluation.contamination import at_start
+from hybrid_dist.evaluation.groups import GroupsAsked
+from hybrid_dist.evaluation.tasks import Task, load_task
+from hybrid_dist.model.embedder import Retriever
+from hybrid_dist.reporting.evaluation_report import Wanted, evaluate_task
+from hybrid_dist.reporting.report import figures
+from hybrid_dist.runtime.ranks import Ranks
+
+HIGHER_IS_BETTER = {
+    "map.monolingual": True,
+    "map.cross_lingual": True,
+    "map.multilingual": True,
+    "bias.rank_distance.mean": False,
+}
+"""The figures of a report that training logs and can choose a checkpoint by."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The tasks of a run, read once, and the figure that chooses its best checkpoint."""
+
+    tasks: tuple[Task, ...]
+    metric: str | None
+    """NAME/figure; none where the loss on held-out pairs chooses."""
+    groups: GroupsAsked
+    trust_remote_code: bool = False
+
+    @classmethod
+    def of(
+        cls, options: Eval, trained: Sequence[str] | None = None, trust_remote_code: bool = False
+    ) -> "Evaluation":
+        """`trained` are the languages that the run trains on."""
+        tasks = load_tasks(options.tasks)
+        groups = GroupsAsked.of(options.groups, tasks, trained)
+        if options.metric == DEV_LOSS:
+            return cls(tasks, None, groups, trust_remote_code)
+        name, slash, wanted = options.metric.rpartition("/")
+        if wanted not in HIGHER_IS_BETTER:
+            known = ", ".join(HIGHER_IS_BETTER)
+            raise UserError(
+                f"eval.metric: unknown figure {wanted!r}{nearest(wanted, HIGHER_IS_BETTER)} "
+                f"({known})"
+            )
+        name = name if slash else tasks[0].name
+        chosen = [task for task in tasks if task.name == name]
+        if not chosen:
+            raise UserError(f"eval.metric: no task of eval.tasks has the name {name!r}")
+        left_out = chosen[0].left_out
+        why = next((left_out[part] for part in wanted.split(".") if part in left_out), "")
+        if why:
+            others = [name for name in HIGHER_IS_BETTER if not left_out.keys() & name.split(".")]
+            raise UserError(
+                f"eval.metric: {chosen[0].spec} has no {wanted}: {why}; choose {', '.join(others)}"
+            )
+        return cls(tasks, f"{name}/{wanted}", groups, trust_remote_code)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more of the chosen figure is better; less is, of a loss."""
+        return self.metric is not None and HIGHER_IS_BETTER[self.metric.rpartition("/")[2]]
+
+    def overlap(self, stores: Sequence[Store], sources: Sequence[str]) -> str:
+        """Whether any text that is evaluated on is a training text, in one line."""
+        return at_start(stores, self.tasks, sources)
+
+    def __call__(
+        self, model: Path, out: Path, ranks: Ranks, say: Callable[[str], None] | None = None
+    ) -> dict[str, float]:
+        """Score a saved model on all ranks: figures by NAME/figure, reports in OUT/NAME."""
+        retriever = Retriever.load(str(model), ranks.device, self.trust_remote_code)
+        found = {}
+        told = Wanted(retriever.settings, self.groups)
+        for task in self.tasks:
+            report = evaluate_task(task, retriever, ranks, out / task.name, say, told)
+            for name, value in figures(report).items():
+                if name in HIGHER_IS_BETTER and value is not None:
+                    found[f"{task.name}/{name}"] = value
+        return found
+
+
+def load_tasks(specs: Sequence[str], ties: str = "number") -> tuple[Task, ...]:
+    """The tasks of NAME:PATH specs; two of one name would write into one folder."""
+    tasks = tuple(load_task(spec, ties) for spec in specs)
+    names = [task.name for task in tasks]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise UserError(f"tasks: {', '.join(sorted(twice))} is named twice; evaluate them in turn")
+    return tasks
+
+
+def load_evaluation(config: Config, trained: Sequence[str]) -> Evaluation:
+    """What a run is evaluated on. `trained` are the languages that it trains on."""
+    if not config.eval.tasks:
+        return Evaluation((), None, GroupsAsked())
+    return Evaluation.of(config.eval, trained, config.model.trust_remote_code)

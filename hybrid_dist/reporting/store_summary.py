@@ -1,0 +1,149 @@
+"""What is in a store, language by language: figures, tables and a picture."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from rich.table import Column, Table
+
+from hybrid_dist.batching.streams import pair_sizes
+from hybrid_dist.data.hashing import hashes
+from hybrid_dist.data.store.reader import Store
+from hybrid_dist.reporting import plots
+from hybrid_dist.text import cell
+
+PERCENTILES = (50, 90, 99)
+COUNTS = {
+    "pairs": "Pairs",
+    "passages": "Passages",
+    "duplicate_passages": "Passages again",
+    "duplicate_questions": "Questions again",
+    "hard_negatives": "Negatives",
+    "candidates": "Candidates",
+    "questions": "Questions",
+}
+"""Figures of a language, and what they are called."""
+Described = dict[str, Any]
+
+
+def describe(store: Store) -> Described:
+    """Figures of every language, and the measure of its lengths."""
+    index = store.index
+    parallel = pair_sizes(index)
+    questions = _question_hashes(store)
+    fertility = _tokens_per_character(store)
+    languages: dict[str, Described] = {}
+    for number, name in enumerate(index.languages):
+        rows = slice(*index.language_starts[number : number + 2].tolist())
+        answers = len(np.unique(index.passage_of[rows]))
+        pairs = rows.stop - rows.start
+        counts = store.manifest["languages"][name]
+        languages[name] = {
+            "pairs": pairs,
+            "passages": answers,
+            "hard_negatives": counts["passages"] - answers,
+            "duplicate_passages": pairs - answers,
+            "duplicate_questions": pairs - len(np.unique(questions[rows])),
+            "question_length": _percentiles(index.query_length[rows]),
+            "passage_length": _percentiles(index.text_length[index.passage_of[rows]]),
+            "tokens_per_character": fertility.get(name),
+            "parallel": {
+                other: int(parallel[number, position])
+                for position, other in enumerate(index.languages)
+                if position != number
+            },
+        }
+    for name, counts in store.manifest.get("evaluation", {}).items():
+        languages.setdefault(name, {"pairs": 0, "passages": 0}).update(counts)
+    return {"unit": "tokens" if store.tokens else "characters", "languages": languages}
+
+
+def _question_hashes(store: Store) -> np.ndarray:
+    return np.concatenate([hashes(texts) for texts in store.query_column.arrays()])
+
+
+def _percentiles(lengths: np.ndarray) -> dict[str, int]:
+    found = np.percentile(lengths, PERCENTILES, method="inverted_cdf").tolist()
+    return {str(name): int(value) for name, value in zip(PERCENTILES, found, strict=True)}
+
+
+def _tokens_per_character(store: Store) -> dict[str, float]:
+    """Of each language: the tokens of its passages, without prefix, to their characters."""
+    if store.tokens is None:
+        return {}
+    tokens = store.tokens.passage_counts()
+    whole = tokens < store.tokens.longest  # the others are cut
+    characters = np.concatenate(
+        [pc.utf8_length(texts).to_numpy() for texts in store.passage_column.arrays()]
+    )
+    tokens = tokens - store.tokens.passage_prefix_length
+    found, first = {}, 0
+    for name, counts in store.manifest["languages"].items():
+        mine = np.arange(first, first + counts["passages"])
+        mine = mine[whole[mine]]
+        first += counts["passages"]
+        if len(mine):
+            found[name] = round(float(tokens[mine].sum() / characters[mine].sum()), 4)
+    return found
+
+
+def tables(told: Described, width: int = 80) -> Iterator[Table]:
+    """What people read: counts, lengths, and parallel pairs in tables that are not too wide."""
+    languages: dict[str, Described] = told["languages"]
+    counts = {
+        key: heading
+        for key, heading in COUNTS.items()
+        if any(key in one for one in languages.values())
+    }
+    table = _right(Table("Language", *counts.values(), title="What is there"))
+    for name, figures in languages.items():
+        table.add_row(cell(name), *(f"{figures.get(key, 0):,}" for key in counts))
+    yield table
+    named = {name: figures for name, figures in languages.items() if figures["pairs"]}
+    yield _lengths(named, told["unit"])
+    at_once = max(1, (width - 12) // 12)
+    for start in range(0, len(named) if len(named) > 1 else 0, at_once):
+        others = list(named)[start : start + at_once]
+        heads = (Column(cell(other)) for other in others)
+        table = _right(Table("", *heads, title="Uids that two languages share"))
+        for name, figures in named.items():
+            shared = (figures["parallel"].get(other) for other in others)
+            table.add_row(cell(name), *("" if n is None else f"{n:,}" for n in shared))
+        yield table
+
+
+def _lengths(named: dict[str, Described], unit: str) -> Table:
+    kinds = ("question", "passage")
+    headings = [f"{kind[0].upper()} {name}%" for kind in kinds for name in PERCENTILES]
+    last = ["Tokens/character"] if unit == "tokens" else []
+    title = f"Lengths in {unit}: percentiles of questions (Q) and passages (P)"
+    table = _right(Table("Language", *headings, *last, title=title))
+    for name, figures in named.items():
+        cells = [f"{n:,}" for kind in kinds for n in figures[f"{kind}_length"].values()]
+        fertility = figures["tokens_per_character"]
+        table.add_row(cell(name), *cells, *([f"{fertility or 0:.3f}"] if last else []))
+    return table
+
+
+def _right(table: Table) -> Table:
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+def plot(told: Described) -> bytes:
+    """Pairs and lengths of every language, as a PNG image."""
+    named = {name: figures for name, figures in told["languages"].items() if figures["pairs"]}
+    return plots.store(
+        list(named),
+        {
+            "pairs": [figures["pairs"] for figures in named.values()],
+            "distinct passages": [figures["passages"] for figures in named.values()],
+        },
+        {
+            kind: [list(figures[f"{kind}_length"].values()) for figures in named.values()]
+            for kind in ("question", "passage")
+        },
+        f"{told['unit']} (percentiles {', '.join(map(str, PERCENTILES))})",
+    )

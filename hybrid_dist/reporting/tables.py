@@ -1,0 +1,237 @@
+"""A report's figures as lines and tables for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hybrid_dist.evaluation.bias import COMPLETE_AT
+from hybrid_dist.evaluation.metrics import METRICS
+from hybrid_dist.text import markdown as escaped
+from hybrid_dist.text import printable
+
+SETTINGS = {
+    "monolingual": "Monolingual",
+    "cross_lingual": "Cross-lingual",
+    "multilingual": "Multilingual",
+}
+
+
+def left_out(report: Mapping[str, Any]) -> str:
+    """What the task does not support, in a line; nothing where it supports all."""
+    names = {**SETTINGS, "rank_distance": "Rank distance"}
+    told = [f"{names[name]}: {why}" for name, why in report["left_out"].items()]
+    return f"Left out. {'; '.join(told)}." if told else ""
+
+
+def languages(report: Mapping[str, Any]) -> int:
+    """How many languages there are; pools of one language do not count twice."""
+    return len({name.partition("-x-")[0] for name in report["counts"]["by_language"]})
+
+
+def show(value: float | None, digits: int = 3) -> str:
+    """A figure for people; a missing one is a dash."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def show_distance(value: float | None) -> str:
+    """A rank distance."""
+    return show(value, 1)
+
+
+def headline(report: Mapping[str, Any]) -> str:
+    """The figures that matter most, in a line."""
+    means = (f"{setting.replace('_', '-')} {show(report['map'][setting])}" for setting in SETTINGS)
+    distance = show_distance(report["bias"]["rank_distance"]["mean"])
+    return f"mAP {', '.join(means)}; rank distance {distance}"
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The headline figures, the bias, groups and languages, as Markdown tables."""
+    counts, pairs, grouped = report["counts"], pair_rows(report), group_rows(report)
+    biased = bias_rows(report)
+    lines = [
+        f"# {escaped(report['task'])}: {escaped(report['model'])}",
+        "",
+        f"{counts['questions']:,} questions and {counts['passages']:,} passages in "
+        f"{languages(report)} languages. In brackets: {report['settings']['intervals']}.",
+        "",
+        *_table(["", *SETTINGS.values()], metric_rows(report)),
+        "",
+        *_paragraph(escaped(left_out(report))),
+        *_paragraph(
+            "\n".join(_table([name for name, _ in BIAS_COLUMNS], biased) if biased else "")
+        ),
+        *_paragraph("\n".join(_table([*GROUP_COLUMNS], grouped) if grouped else "")),
+        *_paragraph("\n".join(map(escaped, spread_lines(report)))),
+        *_table([name for name, _ in LANGUAGE_COLUMNS], language_rows(report)),
+        "",
+        LEGEND,
+        "",
+        *_paragraph("\n".join(_table([*PAIR_COLUMNS], pairs) if pairs else "")),
+        "## Settings",
+        "",
+        *(f"- {escaped(key)}: {escaped(value)}" for key, value in report["settings"].items()),
+        f"- report: {report['id']}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def with_interval(value: float | None, interval: Sequence[float] | None, digits: int = 3) -> str:
+    """A figure, and its interval on a second line."""
+    if value is None or not interval:
+        return show(value, digits)
+    low, high = (show(edge, digits) for edge in interval)
+    return f"{show(value, digits)}\n{low} to {high}"
+
+
+def metric_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """Every metric in the three settings."""
+    sure = report["intervals"]
+    return [
+        [
+            label,
+            *(with_interval(report[key][name], sure.get(f"{key}.{name}")) for name in SETTINGS),
+        ]
+        for key, (label, _) in METRICS.items()
+    ]
+
+
+BIAS_COLUMNS = (("Language bias", ""), ("Found", ""), ("Without bias", ""))
+
+
+def bias_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """Figures of the bias, and what a search would show that favours no language."""
+    found = report["bias"]
+    expected = found["first_hit_own"]["expected"]
+    rows = (
+        ("Rank distance", "rank_distance", "mean", 1, "right answers - 1"),
+        ("median", "rank_distance", "median", 1, ""),
+        ("90% of the questions", "rank_distance", "p90", 1, ""),
+        ("normalised", "rank_distance", "normalised", 3, "0; a random order has 1"),
+        ("Worst rank of a right answer", "worst_rank", "mean", 1, "right answers"),
+        *((f"Complete@{k}", f"complete_at_{k}", "mean", 3, "1") for k in COMPLETE_AT),
+        ("First hit in own language", "first_hit_own", "mean", 3, show(expected)),
+        ("Own language in the top 10, times its share", "self_preference", "mean", 2, "1"),
+        ("Top 10 against the pool, bits", "language_kl", "mean", 3, "0"),
+    )
+    shown = []
+    for label, key, name, digits, ideal in rows:
+        value = found[key].get(name)
+        if value is not None:
+            sure = report["intervals"].get(f"bias.{key}.{name}")
+            shown.append([label, with_interval(value, sure, digits), ideal])
+    return shown
+
+
+GROUP_COLUMNS = (
+    "Group",
+    "Languages",
+    "mAP monolingual",
+    "cross-lingual",
+    "multilingual",
+    "Rank distance",
+)
+
+
+def group_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """Figures over the questions in the languages of each group."""
+    digits = {"map.monolingual": 3, "map.cross_lingual": 3, "map.multilingual": 3}
+    digits["bias.rank_distance.mean"] = 1
+    return [
+        [
+            printable(name),
+            " ".join(group["languages"]),
+            *(
+                with_interval(group["figures"].get(key), group["intervals"].get(key), places)
+                for key, places in digits.items()
+            ),
+        ]
+        for name, group in report["groups"].items()
+    ]
+
+
+def spread_lines(report: Mapping[str, Any]) -> list[str]:
+    """From the best language to the worst."""
+    names = {f"map.{key}": f"mAP {label.lower()}" for key, label in SETTINGS.items()}
+    names["bias.rank_distance.mean"] = "Rank distance"
+    lines = []
+    for key, row in report["spread"].items():
+        digits = 1 if key.startswith("bias") else 3
+        low, high = (show(edge, digits) for edge in row["gap_interval"])
+        lines.append(
+            f"{names[key]} over question languages: best {row['best']}, worst {row['worst']}, "
+            f"{show(row['gap'], digits)} apart ({low} to {high}); standard deviation "
+            f"{show(row['standard_deviation'], digits)}."
+        )
+    return lines
+
+
+LANGUAGE_COLUMNS = (
+    ("Language", "the language of the questions"),
+    ("Questions", ""),
+    ("Passages", ""),
+    ("mAP own pool", "monolingual"),
+    ("mAP all", "multilingual: the pool of all languages"),
+    ("Rank distance", "mean"),
+    ("median", ""),
+    ("90%", "one question in ten has a larger one"),
+    ("Own top 10", "share of the top 10 in the question's language"),
+    ("Own pool", "share of the pool in the question's language"),
+)
+
+
+LEGEND = (
+    ". ".join(f"{name}: {told}" for name, told in LANGUAGE_COLUMNS if told)
+    + ". Where a question has R right answers, multilingual Recall@k is k / R at most and the rank "
+    "distance R - 1 at least."
+)
+"""What the columns mean, for pages that have no room in their heads."""
+
+
+def language_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """The figures of every question language, in the order of LANGUAGE_COLUMNS."""
+    found, rows = report["bias"], []
+    for language, counts in report["counts"]["by_language"].items():
+        if not counts["questions"]:
+            continue
+        distance = found["rank_distance"]["by_language"].get(language, {})
+        rows.append(
+            [
+                language,
+                f"{counts['questions']:,}",
+                f"{counts['passages']:,}",
+                show(report["map_by_pair"].get(language, {}).get(language)),
+                show(report["map_by_language"].get(language)),
+                *(show_distance(distance.get(name)) for name in ("mean", "median", "p90")),
+                show(found["language_share"].get(language, {}).get(language), 2),
+                show(found["pool_share"].get(language), 2),
+            ]
+        )
+    return rows
+
+
+PAIR_COLUMNS = ("Questions in", "Pool", "mAP", "Recall@1")
+
+
+def pair_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """The figures of every language pair, where questions find none in their own language."""
+    if "monolingual" not in report["left_out"]:
+        return []
+    return [
+        [asked, told, show(value), show(report["recall_at_1_by_pair"][asked][told])]
+        for asked, row in report["map_by_pair"].items()
+        for told, value in row.items()
+    ]
+
+
+def _paragraph(text: str) -> list[str]:
+    return [text, ""] if text else []
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Second lines of cells stand in brackets behind the first."""
+    lines = [head, ["---", *("---:" for _ in head[1:])]]
+    for row in rows:
+        cells = (map(escaped, cell.partition("\n")[::2]) for cell in row)
+        lines.append([f"{first} ({second})" if second else first for first, second in cells])
+    return [f"| {' | '.join(line)} |" for line in lines]

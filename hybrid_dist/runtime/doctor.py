@@ -1,0 +1,242 @@
+"""What a machine, or an allocation, has for training: looked at and tried, not guessed."""
+
+import importlib.util
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+
+from hybrid_dist.runtime import environment
+from hybrid_dist.runtime.network import own_address
+from hybrid_dist.runtime.ranks import Ranks, backend
+
+MESSAGE, TURNS = 64 << 20, 5
+"""Bytes that every rank sends, and how often, after a first time."""
+WRITTEN = 256 << 20
+SLOW_NETWORK, SLOW_DISK, LITTLE_ROOM = 5e9, 1e8, 20e9
+"""Bytes a second between GPUs, and to the disk, and bytes free, below which a line says slow."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table."""
+
+    what: str
+    state: Literal["ok", "slow", "wrong"]
+    told: str
+    cure: str = ""
+
+
+def examine(ranks: Ranks, folder: Path) -> list[Finding]:
+    """Look at everything. All ranks call this together, and all get the same lines."""
+    found = [*_together(ranks)]
+    if ranks.is_first:
+        own: tuple[Callable[[], Iterator[Finding]], ...]
+        own = (_devices, _faiss, _deepspeed, lambda: _disk(folder), _wandb, _hub, _network)
+        found = [*(finding for look in own for finding in look()), *found]
+    told: list[Finding] = ranks.from_first(found)
+    return told
+
+
+def _together(ranks: Ranks) -> Iterator[Finding]:
+    """What concerns all ranks: whether they have the same, and how fast they exchange it."""
+    others = ranks.gather((socket.gethostname(), environment.versions()))
+    names = [name for name in others[0][1] if len({told[name] for _, told in others}) > 1]
+    hosts = len({host for host, _ in others})
+    told = f"{ranks.world} on {hosts} machine{'s' if hosts > 1 else ''}, {ranks.device.type}"
+    if names:
+        at = {host: ", ".join(f"{n} {told[n]}" for n in names) for host, told in others}
+        listed = "; ".join(f"{host}: {versions}" for host, versions in at.items())
+        yield Finding("processes", "wrong", listed, "install the same versions everywhere")
+    else:
+        yield Finding("processes", "ok", told)
+    if ranks.world == 1:
+        yield Finding(
+            "collectives", "ok", "one process; start with accelerate launch to try several"
+        )
+        return
+    for name, seconds, sent in _collectives(ranks):
+        rate = sent / seconds
+        slow = ranks.device.type == "cuda" and rate < SLOW_NETWORK
+        yield Finding(
+            name,
+            "slow" if slow else "ok",
+            f"{rate / 1e9:.2f} GB/s a rank ({backend(ranks.device.type)}, "
+            f"{MESSAGE >> 20} MiB, {seconds * 1000:.1f} ms)",
+            "NCCL_DEBUG=INFO says which way it takes; set NCCL_SOCKET_IFNAME" if slow else "",
+        )
+
+
+def _collectives(ranks: Ranks) -> Iterator[tuple[str, float, float]]:
+    """Names, seconds of the slowest rank, and bytes that each rank has to send at least."""
+    own = torch.ones(MESSAGE // 4 // ranks.world * ranks.world, device=ranks.device)
+    parts = list(torch.empty_like(own).chunk(ranks.world))
+    piece = own[: len(own) // ranks.world].clone()
+    share = (ranks.world - 1) / ranks.world
+    yield "all-gather", _timed(ranks, lambda: dist.all_gather(parts, piece)), MESSAGE * share
+    yield "all-reduce", _timed(ranks, lambda: dist.all_reduce(own)), 2 * MESSAGE * share
+
+
+def _timed(ranks: Ranks, action: Callable[[], object]) -> float:
+    seconds = []
+    for _ in range(TURNS + 1):
+        ranks.barrier()
+        begin = time.perf_counter()
+        action()
+        if ranks.device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - begin)
+    slowest = [max(turn) for turn in zip(*ranks.gather(seconds[1:]), strict=True)]
+    return sorted(slowest)[TURNS // 2]
+
+
+def _devices() -> Iterator[Finding]:
+    told = f"torch {torch.__version__}, {len(os.sched_getaffinity(0))} cores"
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        if built is None:
+            yield Finding("GPUs", "ok", f"{told}; this torch is built without CUDA")
+        elif Path("/proc/driver/nvidia/version").exists():
+            yield Finding(
+                "GPUs",
+                "wrong",
+                f"{told}; a driver is there, but torch (CUDA {built}) sees no GPU",
+                "ask for GPUs in this job, look at CUDA_VISIBLE_DEVICES, or update the driver",
+            )
+        else:
+            yield Finding("GPUs", "ok", f"{told}, CUDA {built}; this machine has no driver")
+        return
+    names = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+    version = Path("/proc/driver/nvidia/version")
+    driver = version.read_text().split("\n")[0].strip() if version.exists() else "unknown driver"
+    nccl = ".".join(map(str, torch.cuda.nccl.version()))
+    told += f", CUDA {torch.version.cuda}, NCCL {nccl}; {', '.join(names)}; {driver}"
+    kinds, built_for = torch.cuda.get_device_capability(), torch.cuda.get_arch_list()
+    if f"sm_{kinds[0]}{kinds[1]}" in built_for or not built_for:
+        yield Finding("GPUs", "ok", told)
+    else:
+        yield Finding(
+            "GPUs", "slow", f"{told}; torch is built for {', '.join(built_for)}", "update torch"
+        )
+
+
+def _faiss() -> Iterator[Finding]:
+    if importlib.util.find_spec("faiss") is None:
+        yield Finding("FAISS", "slow", "not installed; torch searches", "pip install faiss-cpu")
+        return
+    import faiss
+    import numpy as np
+
+    gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
+    told = f"faiss {faiss.__version__}, {gpus} GPUs"
+    try:
+        index: Any = faiss.IndexFlatIP(8)
+        if gpus:
+            index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+        vectors = np.eye(8, dtype=np.float32)
+        index.add(vectors)
+        right = bool((index.search(vectors, 1)[1][:, 0] == np.arange(8)).all())
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[0]
+        yield Finding("FAISS", "slow", f"{told}: {first}", "no kernels for this card: torch serves")
+        return
+    if right:
+        yield Finding("FAISS", "ok", f"{told}; a search gives what it should")
+    else:
+        yield Finding("FAISS", "wrong", f"{told}; a search gives wrong rows", "reinstall it")
+
+
+def _deepspeed() -> Iterator[Finding]:
+    try:
+        told = f"deepspeed {metadata.version('deepspeed')}"
+    except metadata.PackageNotFoundError:
+        yield Finding("DeepSpeed", "ok", "not installed; needed for launchers/zero*.yaml only")
+        return
+    missing = [tool for tool in ("g++", "ninja") if shutil.which(tool) is None]
+    if missing:
+        yield Finding(
+            "DeepSpeed",
+            "wrong",
+            f"{told}; its operators are compiled at first use, and {' and '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing",
+            "install them, or load the site's compiler module",
+        )
+        return
+    place = os.environ.get("TORCH_EXTENSIONS_DIR", "~/.cache/torch_extensions")
+    yield Finding("DeepSpeed", "ok", f"{told}; g++ and ninja are there; operators go to {place}")
+
+
+def _disk(folder: Path) -> Iterator[Finding]:
+    """Where runs are written: whether that can be, how fast, and how much."""
+    there = next(place for place in (folder, *folder.resolve().parents) if place.exists())
+    file = there / f".hybrid_dist-doctor-{os.getpid()}"
+    try:
+        begin = time.perf_counter()
+        with file.open("wb") as out:
+            for _ in range(WRITTEN >> 20):
+                out.write(bytes(1 << 20))
+            out.flush()
+            os.fsync(out.fileno())
+        rate = WRITTEN / (time.perf_counter() - begin)
+    except OSError as error:
+        cure = "name another folder with --folder, or make room"
+        yield Finding("run folder", "wrong", f"{folder}: {error.strerror}", cure)
+        return
+    finally:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
+    free = shutil.disk_usage(there).free
+    told = f"{folder}: {rate / 1e6:,.0f} MB/s written, {free / 1e9:,.0f} GB free"
+    slow = rate < SLOW_DISK or free < LITTLE_ROOM
+    cure = "a checkpoint of XLM-R large is 6.7 GB: choose a faster or larger disk" if slow else ""
+    yield Finding("run folder", "slow" if slow else "ok", told, cure)
+
+
+def _wandb() -> Iterator[Finding]:
+    if importlib.util.find_spec("wandb") is None:
+        yield Finding("W&B", "ok", "not installed; metrics.jsonl has everything")
+        return
+    import wandb
+
+    where = wandb.Settings().base_url
+    if wandb.login(prompt=False, verify=False):
+        yield Finding("W&B", "ok", f"a key for {where} is there")
+    else:
+        yield Finding("W&B", "ok", f"no key for {where}: runs stay offline; wandb login sets one")
+
+
+def _hub() -> Iterator[Finding]:
+    from huggingface_hub import constants
+
+    mode = "offline (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else "online"
+    yield Finding("model hub", "ok", f"{mode}; cache in {constants.HF_HUB_CACHE}")
+
+
+def _network() -> Iterator[Finding]:
+    """Whether other machines could reach this one by its name, and a port can be had."""
+    name = socket.gethostname()
+    try:
+        address = socket.gethostbyname(name)
+        with socket.socket() as free:
+            free.bind(("", 0))
+    except OSError as error:
+        cure = "add it to /etc/hosts, or give --main_process_ip an address"
+        yield Finding("network", "wrong", f"{name}: {error.strerror}", cure)
+        return
+    several = int(os.environ.get("SLURM_NNODES", "1")) > 1
+    if several and (head := os.environ.get("MASTER_ADDR")):
+        address = own_address(head) or address  # by which ranks know it, whatever its name says
+    if address.startswith("127.") and several:
+        cure = "other machines cannot reach it: give --main_process_ip the address of this node"
+        yield Finding("network", "slow", f"{name} is {address}", cure)
+    else:
+        yield Finding("network", "ok", f"{name} is {address}; a port can be had")

@@ -1,0 +1,93 @@
+"""Before a job starts: that its nodes have equal versions, see their GPUs and share a folder.
+
+`srun --ntasks-per-node=1 python -m hybrid_dist.runtime.preflight FOLDER`. The nodes meet in the
+folder, through files that each writes and all read: a disk that is not shared is seen by what is
+missing there.
+"""
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from hybrid_dist.errors import LaunchError, UserError, reported
+from hybrid_dist.runtime.environment import versions
+from hybrid_dist.runtime.files import write_atomically
+
+SECONDS_TO_MEET = 90.0
+"""File servers may tell of another node's file a minute late."""
+
+
+def main() -> None:
+    program = (
+        f"hybrid_dist.runtime.preflight ({os.environ.get('SLURMD_NODENAME', platform.node())})"
+    )
+    with reported(program):
+        if len(sys.argv) != 2 or "SLURM_PROCID" not in os.environ:
+            raise UserError(
+                "start it in a job: srun python -m hybrid_dist.runtime.preflight FOLDER"
+            )
+        check_gpus(int(os.environ.get("SLURM_GPUS_ON_NODE") or 0))
+        number, count = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
+        name = os.environ["SLURMD_NODENAME"]
+        found = meet(Path(sys.argv[1]), number, count, {"node": name} | installed())
+        check_versions(found)
+
+
+def installed() -> dict[str, str]:
+    told = {"python": platform.python_version()} | versions()
+    return {name: version or "not installed" for name, version in told.items()}
+
+
+def check_gpus(allotted: int) -> None:
+    if not allotted:
+        return
+    import torch  # takes seconds, and nodes without GPUs can do without
+
+    visible = torch.cuda.device_count()
+    if visible < allotted:
+        raise LaunchError(
+            f"{allotted} GPUs were allotted here and PyTorch sees {visible}; look at nvidia-smi on "
+            "this node, whether this PyTorch has CUDA, and whether a container is given the GPUs"
+        )
+
+
+def meet(
+    folder: Path, number: int, count: int, told: Mapping[str, str], seconds: float = SECONDS_TO_MEET
+) -> list[dict[str, str]]:
+    """What every node tells of itself, in their order: each writes a file and waits for all."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / str(number), json.dumps(told))
+    except OSError as error:
+        raise UserError(
+            f"{folder.parent}: cannot be written here ({error.strerror}); give a run.dir on a disk "
+            "that all nodes write to"
+        ) from None
+    wanted, end = {str(other) for other in range(count)}, time.monotonic() + seconds
+    while missing := wanted - {file.name for file in folder.iterdir()}:
+        if time.monotonic() > end:
+            raise UserError(
+                f"{folder.parent}: node {', '.join(sorted(missing))} of 0 to {count - 1} wrote "
+                "nothing there that is seen here; give a run.dir on a disk that all nodes share"
+            )
+        time.sleep(0.1)
+    return [json.loads((folder / str(other)).read_text()) for other in range(count)]
+
+
+def check_versions(found: list[dict[str, str]]) -> None:
+    first, *others = found
+    for other in others:
+        for name in first:
+            if name != "node" and other.get(name) != first[name]:
+                raise LaunchError(
+                    f"{name} is {first[name]} on {first['node']} and {other.get(name)} on "
+                    f"{other['node']}; give all nodes the same environment"
+                )
+
+
+if __name__ == "__main__":
+    main()

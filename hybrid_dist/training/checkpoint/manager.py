@@ -1,0 +1,249 @@
+"""Checkpoints: written beside, then renamed; for a damaged one the one before is taken."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from safetensors import SafetensorError
+
+from hybrid_dist.errors import UserError
+from hybrid_dist.runtime.files import apply_umask
+from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.training.checkpoint import manifest
+from hybrid_dist.training.checkpoint.manifest import (
+    LATEST,
+    MANIFEST,
+    NAME,
+    DamagedError,
+    Manifest,
+    latest_step,
+    not_readable,
+    step_of,
+    write_latest,
+)
+from hybrid_dist.training.checkpoint.progress import Progress
+from hybrid_dist.training.checkpoint.state import Write
+
+DRAFT = ".tmp"
+PATH_OF_ONE = "give the path of one checkpoint, RUN/checkpoints/step-NUMBER"
+
+
+class State(Protocol):
+    """What is saved beside the progress. All ranks call these together."""
+
+    def save(self, folder: Path, write: Write) -> None: ...
+
+    def load(self, folder: Path) -> None: ...
+
+
+class Checkpoints:
+    """The checkpoints of one run folder: the latest ones, and that of the best step."""
+
+    def __init__(
+        self,
+        folder: Path,
+        state: State,
+        ranks: Ranks,
+        keep: int,
+        on_failure: Literal["stop", "go_on"],
+        say: Callable[[str], None],
+    ) -> None:
+        self._folder, self._state, self._ranks = folder, state, ranks
+        self._keep, self._on_failure, self._say = keep, on_failure, say
+
+    def save(self, progress: Progress) -> None:
+        """Write a checkpoint; it counts only once `latest` names it."""
+        final = self._folder / manifest.name_of(progress.step)
+        draft = final.with_name(final.name + DRAFT)
+        attempt = Attempt(self._ranks.is_first)
+        attempt.write(lambda: _make_empty(draft))
+        self._state.save(draft, attempt.write)
+        attempt.write(lambda: self._publish(draft, final, progress))
+        problem = self._ranks.from_first(attempt.problem)
+        if problem is not None:
+            self._failed(draft, final, problem)
+
+    def find(self, resume: str) -> Path | None:
+        """The checkpoint to go on from: a path that was asked for, or the latest that is whole.
+
+        The first rank looks, and says why it passed others over.
+        """
+        return self._ranks.first_decides(lambda: self._search(resume))
+
+    def load(self, folder: Path) -> Progress:
+        """Bring back weights, optimizer and random states; say where the run stands."""
+
+        def progress() -> Progress:
+            try:
+                return manifest.read(folder).progress
+            except DamagedError as damaged:
+                raise UserError(f"{folder} {damaged}") from None
+
+        found = self._ranks.first_decides(progress)
+        self._state.load(folder)
+        return found
+
+    def _search(self, resume: str) -> Path | None:
+        if resume not in ("auto", "never"):
+            check_path(resume)
+            if problem := damage(Path(resume)):
+                raise UserError(f"checkpoint.resume: {resume} {problem}")
+            return Path(resume)
+        try:
+            if (self._folder / LATEST).exists() and latest_step(self._folder) is None:
+                self._say(f"{self._folder / LATEST} is damaged; taking the last whole checkpoint")
+            timeline = self._timeline()
+        except OSError as error:
+            raise not_readable(self._folder, error) from None
+        for folder in reversed(timeline):
+            problem = damage(folder)
+            if problem is None:
+                return folder
+            self._say(f"{folder} {problem}; trying the one before")
+        return None
+
+    def _failed(self, draft: Path, final: Path, problem: str) -> None:
+        """The checkpoint could not be written; those before it are as they were."""
+        last: str | None = None
+        if self._ranks.is_first:
+            _remove(draft)  # also makes room for what else is written
+            with suppress(OSError, UserError):
+                last = next((str(f) for f in reversed(self._timeline()) if not damage(f)), None)
+        last = self._ranks.from_first(last)
+        stands = f"the last good one is {last}" if last else "there is none before it"
+        told = f"{final}: the checkpoint could not be written ({problem}); {stands}"
+        if self._on_failure == "stop":
+            raise UserError(
+                f"{told}; make room and start the same command again, or set "
+                "checkpoint.on_failure to go_on"
+            )
+        self._say(f"{told}; the run goes on")
+
+    def _publish(self, draft: Path, final: Path, progress: Progress) -> None:
+        """Every step is on the disk before the next one relies on it."""
+        apply_umask(draft.rglob("*.safetensors"))  # safetensors writes files that only we can read
+        written = sorted(draft.rglob("*"), reverse=True)
+        files = {str(f.relative_to(draft)): _checksum(f) for f in written if f.is_file()}
+        for path in written:
+            _to_disk(path)
+        manifest.write(draft, Manifest(progress, files))
+        _remove(final)
+        draft.rename(final)
+        _to_disk(self._folder)
+        write_latest(self._folder, progress.step)
+        self._forget(progress)
+
+    def _forget(self, progress: Progress) -> None:
+        """Remove all but the last few and the best, and those of a future that was given up."""
+        timeline = self._timeline()
+        kept = timeline[-self._keep :]
+        kept += [folder for folder in timeline if step_of(folder) == progress.best_step]
+        for other in self._all():
+            if other not in kept:
+                _remove(other)  # what stays is tried again next time
+
+    def _timeline(self) -> list[Path]:
+        """The checkpoint that `latest` names and those before it, oldest first."""
+        last = latest_step(self._folder)
+        return [folder for folder in self._all() if last is None or step_of(folder) <= last]
+
+    def _all(self) -> list[Path]:
+        if not self._folder.exists():
+            return []
+        found = (f for f in self._folder.iterdir() if NAME.fullmatch(f.name))
+        return sorted(found, key=step_of)
+
+
+class Attempt:
+    """Writes of the first rank: once one has failed the rest is left out, and all ranks still
+    meet."""
+
+    def __init__(self, writes: bool) -> None:
+        self._writes = writes
+        self.problem: str | None = None
+
+    def write(self, action: Callable[[], Any]) -> None:
+        if not self._writes or self.problem is not None:
+            return
+        try:
+            action()
+        except (OSError, SafetensorError) as error:
+            self.problem = str(error)
+
+
+def _make_empty(folder: Path) -> None:
+    _remove(folder)
+    folder.mkdir(parents=True)
+
+
+def _remove(path: Path) -> None:
+    """A folder, or a link to one that lies elsewhere, which is left as it is."""
+    if path.is_symlink():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, in words that follow its name; none when it is whole."""
+    try:
+        files = manifest.read(folder).files
+    except DamagedError as damaged:
+        return str(damaged)
+    for name, checksum in files.items():
+        try:
+            found = _checksum(folder / name)
+        except (FileNotFoundError, NotADirectoryError):
+            return f"lacks {name}"
+        except PermissionError as error:
+            raise not_readable(folder / name, error) from None
+        except OSError as error:
+            return f"is damaged: {name} cannot be read ({error.strerror})"
+        if found != checksum:
+            return f"is damaged: {name} is not what was written"
+    return None
+
+
+def check_path(resume: str) -> None:
+    """Refuse a path that leads to no checkpoint, and say what it leads to."""
+    path, refused = Path(resume), f"checkpoint.resume: {resume} is no checkpoint"
+    try:
+        if (path / MANIFEST).is_file():
+            return
+        inside = {f.name for f in path.iterdir()}
+    except (FileNotFoundError, ValueError):
+        raise UserError(f"{refused}: it is not there (auto, never or a path)") from None
+    except NotADirectoryError:
+        raise UserError(f"{refused} but a file; {PATH_OF_ONE}") from None
+    except OSError as error:
+        raise not_readable(path, error) from None
+    if "checkpoints" in inside or any(map(NAME.fullmatch, inside)):
+        raise UserError(f"{refused} but a folder that holds some; {PATH_OF_ONE}")
+    if "config.json" in inside:
+        raise UserError(
+            f"{refused} but a model, without the optimizer's state; to start from its weights, set "
+            "model.name_or_path to it"
+        )
+    raise UserError(
+        f"checkpoint.resume: {resume} is no whole checkpoint (it has no {MANIFEST}); {PATH_OF_ONE}"
+    )
+
+
+def _checksum(file: Path) -> str:
+    if not file.is_file():
+        raise FileNotFoundError(file)
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would outlast a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
