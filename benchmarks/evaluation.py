@@ -1,10 +1,10 @@
 """The evaluator against what one would use instead, in turns, as ratios of medians.
 
   scan    XQuAD-R at 768 numbers a vector, every setting, interval and bias figure, against numpy's
-          bare `questions @ passages.T`; and the memory it takes beyond imports and vectors
+          bare `queries @ passages.T`; and the memory it takes beyond imports and vectors
   mteb    the same against MTEB's exact search and scoring at k = 1,000 of the pool of all languages
           alone, and of that and all pairs of languages (--peer-python: a python with mteb)
-  large   2 million passages and 1,000 questions of 256 numbers on 2 ranks: memory beyond imports,
+  large   2 million passages and 1,000 queries of 256 numbers on 2 ranks: memory beyond imports,
           and the best 100 against faiss's IndexFlatIP alone
   embed   texts of natural lengths against SentenceTransformer.encode, unsorted and sorted
 
@@ -32,12 +32,12 @@ from measuring import Missing, compare, data, forget_peak, minilm, needs, peak_g
 from hybrid_dist.evaluation.search import top_k
 from hybrid_dist.evaluation.tasks import Task, load_task
 from hybrid_dist.evaluation.tiles import Shard, shard_bounds
-from hybrid_dist.model.embedder import Retriever
+from hybrid_dist.model.embedder import TextEmbedder
 from hybrid_dist.reporting.evaluation_report import evaluate_vectors
-from hybrid_dist.runtime.ranks import Ranks, leave
+from hybrid_dist.runtime.ranks import Ranks, exit_process
 
 PEER = Path(__file__).with_name("mteb_peer.py")
-PASSAGES, QUESTIONS, SIZE, BEST = 2_000_000, 1000, 256, 100
+PASSAGES, QUERIES, SIZE, BEST = 2_000_000, 1000, 256, 100
 
 
 def main() -> None:
@@ -87,11 +87,11 @@ class Given:
     name = "random vectors"
 
     def __init__(self, task: Task) -> None:
-        self._questions = random_vectors(len(task.question_ids), 768, 1)
+        self._queries = random_vectors(len(task.query_ids), 768, 1)
         self._passages = random_vectors(len(task.passage_ids), 768, 2)
 
-    def questions(self, rows: slice) -> np.ndarray:
-        return self._questions[rows]
+    def queries(self, rows: slice) -> np.ndarray:
+        return self._queries[rows]
 
     def passages(self, rows: slice) -> np.ndarray:
         return self._passages[rows]
@@ -105,15 +105,15 @@ def scan(options: argparse.Namespace) -> None:
     task = xquad_r()
     vectors = Given(task)
     whole = slice(None)
-    questions, passages = vectors.questions(whole), vectors.passages(whole)
-    print(f"scan: {len(questions):,} questions x {len(passages):,} passages, 768 numbers each")
+    queries, passages = vectors.queries(whole), vectors.passages(whole)
+    print(f"scan: {len(queries):,} queries x {len(passages):,} passages, 768 numbers each")
 
     def ours(first: int, last: int) -> None:
         with tempfile.TemporaryDirectory() as out:
             evaluate_vectors(task, vectors, Ranks(), Path(out))
 
     def bare(first: int, last: int) -> None:
-        questions @ passages.T
+        queries @ passages.T
 
     ratio = compare({"ours": ours, "bare": bare}, 1, options.turns, "bare product over ours")
     print(f"  the whole report takes {1 / ratio:.2f} times the bare product")
@@ -139,17 +139,17 @@ def mteb(options: argparse.Namespace) -> None:
         raise Missing("give --peer-python a python that has mteb")
     task = xquad_r()
     vectors = Given(task)
-    print(f"mteb: search and scoring at k = 1,000 of {len(task.question_ids):,} questions")
+    print(f"mteb: search and scoring at k = 1,000 of {len(task.query_ids):,} queries")
     seconds: dict[str, list[float]] = {"ours": [], "pooled": [], "pairs": []}
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        np.save(folder / "questions.npy", vectors.questions(slice(None)))
+        np.save(folder / "queries.npy", vectors.queries(slice(None)))
         np.save(folder / "passages.npy", vectors.passages(slice(None)))
         np.savez(
             folder / "task.npz",
             starts=task.relevant_starts,
             relevant=task.relevant,
-            question_language=task.question_language,
+            query_language=task.query_language,
             passage_language=task.passage_language,
         )
         for turn in range(options.turns):
@@ -179,7 +179,7 @@ def mteb_seconds(python: str, folder: Path, what: str) -> float:
 
 def large(options: argparse.Namespace) -> None:
     needs("faiss")
-    print(f"large: the best {BEST} of {PASSAGES:,} x {SIZE} for {QUESTIONS:,} questions, 2 ranks")
+    print(f"large: the best {BEST} of {PASSAGES:,} x {SIZE} for {QUERIES:,} queries, 2 ranks")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     told = again([*torchrun, "--nproc_per_node", "2"], "rank", Path(), OMP_NUM_THREADS="1")
     for rank in told:
@@ -199,7 +199,7 @@ def large_inside(_: Path) -> None:
     dist.init_process_group("gloo")
     ranks = Ranks(dist.get_rank(), dist.get_world_size())
     held = shard_bounds(PASSAGES, ranks.world)[ranks.rank]
-    questions = random_vectors(QUESTIONS, SIZE, 1)
+    queries = random_vectors(QUERIES, SIZE, 1)
     forget_peak()
     before = peak_gib()
     vectors = np.empty((len(held), SIZE), np.float32)
@@ -210,7 +210,7 @@ def large_inside(_: Path) -> None:
     for turn in range(4):
         ranks.barrier()
         begin = time.perf_counter()
-        top_k(questions, [shard], BEST, ranks)
+        top_k(queries, [shard], BEST, ranks)
         seconds["ours"].append(time.perf_counter() - begin)
         if turn == 0:
             beyond = peak_gib() - before
@@ -218,7 +218,7 @@ def large_inside(_: Path) -> None:
             index.add(vectors)
         ranks.barrier()
         begin = time.perf_counter()
-        index.search(questions, BEST)
+        index.search(queries, BEST)
         seconds["faiss"].append(time.perf_counter() - begin)
     told = {
         "rank": ranks.rank,
@@ -229,7 +229,7 @@ def large_inside(_: Path) -> None:
     for rank in ranks.gather(told):
         if ranks.is_first:
             print(json.dumps(rank), flush=True)
-    leave()
+    exit_process()
 
 
 # --- embedding
@@ -243,13 +243,13 @@ def embed(options: argparse.Namespace) -> None:
     english = np.flatnonzero(task.passage_language == task.languages.index("en"))
     texts = [task.passage_texts[row] for row in english]
     texts = [texts[n] for n in np.random.default_rng(3).permutation(len(texts))]
-    retriever = Retriever.load(minilm(), torch.device("cpu"))
+    embedder = TextEmbedder.load(minilm(), torch.device("cpu"))
     peer = SentenceTransformer(minilm(), device="cpu")
     for order, given in (("unsorted", texts), ("sorted by length", sorted(texts, key=len))):
         print(f"embed: {len(given):,} English sentences, {order}")
 
         def ours(first: int, last: int, given: list[str] = given) -> None:
-            retriever.embed_passages(given)
+            embedder.embed_passages(given)
 
         def theirs(first: int, last: int, given: list[str] = given) -> None:
             peer.encode(given, show_progress_bar=False)

@@ -19,15 +19,15 @@ DEPTHS = (1, 3, 5, 10, 20, 100, 1000)
 
 
 def main(folder: Path, what: str) -> None:
-    """`pooled`: all questions in the pool of all languages; `pairs`: every pair of languages."""
+    """`pooled`: all queries in the pool of all languages; `pairs`: every pair of languages."""
     given = np.load(folder / "task.npz")
-    asked, held = given["question_language"], given["passage_language"]
+    asked, held = given["query_language"], given["passage_language"]
     numbers = np.split(given["relevant"], given["starts"][1:-1])
-    vectors = [torch.from_numpy(np.load(folder / f"{n}.npy")) for n in ("questions", "passages")]
-    questions, passages = np.arange(len(asked)), np.arange(len(held))
-    settings = [(questions, passages)]
+    vectors = [torch.from_numpy(np.load(folder / f"{n}.npy")) for n in ("queries", "passages")]
+    queries, passages = np.arange(len(asked)), np.arange(len(held))
+    settings = [(queries, passages)]
     if what == "pairs":
-        ours = [questions[asked == language] for language in np.unique(asked)]
+        ours = [queries[asked == language] for language in np.unique(asked)]
         theirs = [passages[held == language] for language in np.unique(held)]
         settings = [(one, other) for one in ours for other in theirs]
     prepared = [
@@ -41,10 +41,10 @@ def main(folder: Path, what: str) -> None:
 
 
 def _relevant(
-    numbers: list[np.ndarray], questions: np.ndarray, passages: np.ndarray
+    numbers: list[np.ndarray], queries: np.ndarray, passages: np.ndarray
 ) -> dict[str, dict[str, int]]:
     pool = set(passages.tolist())
-    return {f"q{q}": {f"p{p}": 1 for p in numbers[q].tolist() if p in pool} for q in questions}
+    return {f"q{q}": {f"p{p}": 1 for p in numbers[q].tolist() if p in pool} for q in queries}
 
 
 def _corpus(passages: np.ndarray) -> Dataset:
@@ -52,7 +52,7 @@ def _corpus(passages: np.ndarray) -> Dataset:
 
 
 def _score(
-    questions: torch.Tensor,
+    queries: torch.Tensor,
     passages: torch.Tensor,
     relevant: dict[str, dict[str, int]],
     corpus: Dataset,
@@ -62,7 +62,7 @@ def _score(
         task_corpus=corpus,
         corpus_chunk_size=50_000,
         query_idx_to_id=dict(enumerate(relevant)),
-        query_embeddings=questions,
+        query_embeddings=queries,
         task_metadata=TASK,
         hf_subset="default",
         hf_split="test",

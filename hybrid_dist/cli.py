@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import hybrid_dist
-from hybrid_dist.errors import ENDING, UserError, nearest, reported
+from hybrid_dist.errors import TERMINATION_SIGNALS, UserError, nearest, report_errors
 
 PROGRAM = "hybrid-dist"
 
@@ -47,7 +47,7 @@ RENAMED = {"tell": "config get"}
 def main() -> None:
     """Entry point of `hybrid-dist`."""
     word, *args = sys.argv[1:] or ["--help"]
-    with reported(PROGRAM, () if word == "train" else ENDING):
+    with report_errors(PROGRAM, () if word == "train" else TERMINATION_SIGNALS):
         if word in ("-h", "--help"):
             print(usage())
         elif word == "--version":

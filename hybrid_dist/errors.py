@@ -44,7 +44,7 @@ def short(value: object) -> str:
     return _SHORT.repr(value)
 
 
-def problem_of(error: Any) -> str:
+def validation_problem(error: Any) -> str:
     """One of the errors that pydantic found in a value: its key, what is wrong, what was given."""
     path = ".".join(short(part) if not isinstance(part, str) else part for part in error["loc"])
     message = error["msg"].removeprefix("Value error, ")
@@ -59,7 +59,7 @@ def problem_of(error: Any) -> str:
 SECONDS_FOR_FIRST_RANK = 10
 SECONDS_OF_ONE_SIGNAL = 1.0
 """Launchers pass on a signal that may have reached the process already."""
-ENDING = (signal.SIGTERM, signal.SIGHUP)
+TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 _FILE_ERRORS = frozenset(
     getattr(errno, name)
@@ -100,7 +100,9 @@ def file_of(error: BaseException) -> str | None:
 
 
 @contextmanager
-def reported(program: str, signals: Sequence[signal.Signals] = ENDING) -> Iterator[None]:
+def report_errors(
+    program: str, signals: Sequence[signal.Signals] = TERMINATION_SIGNALS
+) -> Iterator[None]:
     """Turn what the user can mend into a message on stderr and exit code 2.
 
     That is a UserError, and an error of the system about a file. Most mistakes are found by every

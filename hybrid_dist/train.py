@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from hybrid_dist.errors import reported
+from hybrid_dist.errors import report_errors
 from hybrid_dist.runtime.signals import Interruption
 
 
@@ -19,7 +19,7 @@ def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.train") 
     from hybrid_dist.reporting.run_evaluation import load_evaluation
     from hybrid_dist.training.run import run
 
-    with reported(program, signals=()):
+    with report_errors(program, signals=()):
         config = flags.load(sys.argv[1:] if args is None else args, program)
         run(config, interruption, load_evaluation)
 

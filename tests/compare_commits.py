@@ -23,7 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 60
-RENAMED = {r"\bquestions\b": "queries", r"\bquestion\b": "query"}
+RENAMED = {r"\bqueries\b": "queries", r"\bquery\b": "query"}
 """Words of keys before, and after."""
 NOT_RESULTS = re.compile(r"seconds|_s$|per_second|memory|system/|time|version|digest|id$|commit")
 """Keys of what may differ between two runs of one commit."""

@@ -18,7 +18,7 @@ from card import Card
 from transformers import AutoConfig, AutoModel
 
 from hybrid_dist.demo.toy import ToyOptions, generate
-from hybrid_dist.model.embedder import Retriever
+from hybrid_dist.model.embedder import TextEmbedder
 
 CARD = Card("embed", __doc__)
 COUNT = 200 if CARD.dry else 8000
@@ -60,13 +60,13 @@ def main() -> None:
     vectors: dict[str, np.ndarray] = {}
 
     def ours() -> None:
-        retriever = Retriever.load(model, CARD.device)
-        ids = retriever._tokens.passage_ids(texts)
+        embedder = TextEmbedder.load(model, CARD.device)
+        ids = embedder._tokens.passage_ids(texts)
         CARD.record("texts", count=COUNT, tokens=sum(map(len, ids)))
         begin = CARD.now()
-        retriever._tokens.passage_ids(texts)
+        embedder._tokens.passage_ids(texts)
         CARD.record("tokenisation alone", s=round(CARD.now() - begin, 3))
-        vectors["ours"] = timed("ours", retriever.embed_passages, texts)
+        vectors["ours"] = timed("ours", embedder.embed_passages, texts)
 
     def peer() -> None:
         if find_spec("sentence_transformers") is None:

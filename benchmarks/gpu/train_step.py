@@ -28,7 +28,7 @@ from hybrid_dist.losses.infonce import info_nce
 from hybrid_dist.model.compiling import compile_layers
 from hybrid_dist.model.encoder import BiEncoder, Chunk
 from hybrid_dist.model.loading import build, read_config
-from hybrid_dist.model.packing import Packed
+from hybrid_dist.model.packing import PackedTexts
 from hybrid_dist.training.flops import Flops, peak
 from hybrid_dist.training.optimizer import adamw
 
@@ -87,7 +87,9 @@ class Engine:
         torch.manual_seed(0)
         options = Model(name_or_path=FOLDER, init="scratch")
         encoder = build(options, read_config(options))
-        encoder.attend_on(CARD.device, encoder.why_no_kernel(CARD.device, torch.bfloat16))
+        encoder.select_attention(
+            CARD.device, encoder.kernel_refusal_reason(CARD.device, torch.bfloat16)
+        )
         CARD.record("texts", how=encoder.told)
         self.flops = Flops.of(encoder.backbone)
         self.model = BiEncoder(encoder, 0.05, learn_temperature=False).to(CARD.device).train()
@@ -96,9 +98,10 @@ class Engine:
     def chunks(self, queries: Texts, passages: Texts, size: int) -> list[Chunk]:
         order = np.argsort([len(q) + len(p) for q, p in zip(queries, passages, strict=True)])
         return [
-            Chunk(Packed.of([queries[i] for i in some]), Packed.of([passages[i] for i in some])).to(
-                CARD.device
-            )
+            Chunk(
+                PackedTexts.of([queries[i] for i in some]),
+                PackedTexts.of([passages[i] for i in some]),
+            ).to(CARD.device)
             for some in np.split(order, range(size, len(order), size))
         ]
 
@@ -324,7 +327,7 @@ def gradient_error(engine: Engine) -> None:
         engine.model.zero_grad()
         encoder = engine.model.encoder
         dtype = torch.bfloat16 if enabled else torch.float32
-        encoder.attend_on(CARD.device, encoder.why_no_kernel(CARD.device, dtype))
+        encoder.select_attention(CARD.device, encoder.kernel_refusal_reason(CARD.device, dtype))
         with torch.autocast(CARD.device.type, torch.bfloat16, enabled=enabled):
             vectors = engine.model(chunks)
         layout = BatchLayout(0, (len(vectors[0]),), None)
@@ -373,7 +376,7 @@ def peer(pairs: int, chunk: int, steps: int = 3) -> None:
     CARD.reset_memory()
     seconds: list[float] = []
     for _ in range(steps + 1):
-        columns = [Packed.of(some).to(CARD.device) for some in batch(pairs)]
+        columns = [PackedTexts.of(some).to(CARD.device) for some in batch(pairs)]
         begin = CARD.now()
         features = [some.padded(1)[0] for some in columns]
         with torch.autocast(CARD.device.type, torch.bfloat16):

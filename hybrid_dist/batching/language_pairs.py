@@ -1,4 +1,4 @@
-"""Which pair of languages each row of a batch is in: the question's, then the passage's."""
+"""Which pair of languages each row of a batch is in: the query's, then the passage's."""
 
 from collections.abc import Sequence
 
@@ -19,14 +19,18 @@ class LanguagePairs:
             np.array([languages.index(name) for name in index.languages], np.int64)
             for index in self._indexes
         ]
-        self.names = [f"{asked}_to_{told}" for asked in languages for told in languages]
-        """Of pair number i: `en_to_de` is an English question with a German passage."""
+        self.names = [
+            f"{query_lang}_to_{passage_lang}"
+            for query_lang in languages
+            for passage_lang in languages
+        ]
+        """Of pair number i: `en_to_de` is an English query with a German passage."""
 
     def of(self, batch: GlobalBatch, rows: np.ndarray) -> np.ndarray:
         """Of some rows of a batch: the numbers of their pairs."""
         index, numbers = self._indexes[batch.stream.source], self._numbers[batch.stream.source]
-        asked, told = (
+        query_lang, passage_lang = (
             numbers[index.language_of(where[rows])]
             for where in (batch.query_row, batch.passage_row)
         )
-        return asked * self._languages + told
+        return query_lang * self._languages + passage_lang

@@ -41,7 +41,7 @@ def draw_negatives(index: Index, passage_rows: np.ndarray, most: int, key: int) 
     begin = keyed_hash(key, passage_rows) % np.maximum(listed, 1).astype(np.uint64)
     turn = _ranges(begin.astype(np.int64), counts) % np.repeat(listed, counts)
     passages = index.negatives[np.repeat(starts, counts) + turn]
-    return Negatives(counts, passages, index.text_group[passages])
+    return Negatives(counts, passages, index.passage_cluster[passages])
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -20,9 +20,9 @@ from hybrid_dist.batching.streams import (
     MONOLINGUAL,
     Stream,
     all_streams,
-    chances,
     mix_weights,
     pair_uids,
+    sampling_probabilities,
 )
 from hybrid_dist.config.schema import Batching
 from hybrid_dist.data.store.reader import Index, Source
@@ -31,7 +31,7 @@ from hybrid_dist.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class GlobalBatch:
-    """What one step trains on, over all ranks: row i is a question and its passage."""
+    """What one step trains on, over all ranks: row i is a query and its passage."""
 
     step: int
     stream: Stream
@@ -39,10 +39,10 @@ class GlobalBatch:
     query_row: np.ndarray
     passage_row: np.ndarray
     groups: np.ndarray
-    """Of each row its passage's and its question's group: rows equal in either may answer each
-    other's question, so they are no negatives of each other."""
+    """Of each row its passage's and its query's group: rows equal in either may answer each
+    other's query, so they are no negatives of each other."""
     lengths: np.ndarray
-    """Of each row: how long its question, its passage and its hard negatives are together, each as
+    """Of each row: how long its query, its passage and its hard negatives are together, each as
     it is cut, in the store's measure."""
     negatives: Negatives | None
     """None where the run takes no hard negatives."""
@@ -55,7 +55,7 @@ class GlobalBatch:
         return self.stream.kind
 
     def false_negatives(self) -> int:
-        """Ordered pairs of different rows that share a passage's or a question's group."""
+        """Ordered pairs of different rows that share a passage's or a query's group."""
         passages, queries = (_pairs_alike(self.groups[:, i]) for i in (0, 1))
         return passages + queries - _pairs_alike(self.groups)
 
@@ -65,7 +65,7 @@ def _pairs_alike(values: np.ndarray) -> int:
     return int((counts * (counts - 1)).sum())
 
 
-def largest_size(sources: Sequence[Source], batching: Batching) -> int:
+def max_batch_size(sources: Sequence[Source], batching: Batching) -> int:
     """The largest batch that every stream of the mix can give."""
     wanted = zip(KINDS, mix_weights(batching.mix), strict=True)
     streams = [s for kind, weight in wanted if weight for s in all_streams(sources, kind, batching)]
@@ -90,7 +90,7 @@ class Plan:
                 raise UserError(_nothing_to_draw(kind, found, sources, self.size))
         self._schedule = Schedule(
             mix_weights(batching.mix),
-            [chances(self.streams[kind], len(sources)) for kind in KINDS],
+            [sampling_probabilities(self.streams[kind], len(sources)) for kind in KINDS],
             seed,
         )
         self._pair_uids = lru_cache(maxsize=64)(pair_uids)
@@ -130,7 +130,9 @@ class Plan:
             uid=uids,
             query_row=query_row,
             passage_row=passage_row,
-            groups=np.stack([index.passage_group[uids], index.query_group[uids]], axis=1),
+            groups=np.stack(
+                [index.uid_passage_cluster[uids], index.uid_query_cluster[uids]], axis=1
+            ),
             lengths=_lengths(self.sources[stream.source], query_row, passage_row, negatives),
             negatives=negatives,
         )
@@ -138,18 +140,20 @@ class Plan:
     def _across(
         self, stream: Stream, uids: np.ndarray, pass_key: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of questions and passages: in the stream's two languages, or in drawn ones."""
+        """Rows of queries and passages: in the stream's two languages, or in drawn ones."""
         index = self.sources[stream.source].index
         if stream.languages:
-            asked, told = (index.row_of(uids, language) for language in stream.languages)
-            return asked, told
+            query_rows, passage_rows = (
+                index.row_of(uids, language) for language in stream.languages
+            )
+            return query_rows, passage_rows
         starts, ends = index.uid_starts[uids], index.uid_starts[uids + 1]
         languages = (ends - starts).astype(np.uint64)
         bits = keyed_hash(key(pass_key, "languages"), uids)
         query = bits % languages
         if stream.kind == CROSS_LINGUAL:
             passage = bits // languages % (languages - np.uint64(1))
-            passage += passage >= query  # any language but the question's
+            passage += passage >= query  # any language but the query's
         else:
             passage = bits // languages % languages
         rows = index.uid_rows

@@ -9,7 +9,7 @@ from hybrid_dist.errors import UserError
 
 
 @dataclass(frozen=True)
-class Share:
+class RankShard:
     """One rank's rows of the global batch, shortest first, cut into chunks."""
 
     rows: np.ndarray
@@ -22,7 +22,7 @@ class Share:
     """Positions of all ranks' rows, rank after rank."""
 
 
-def deal(lengths: np.ndarray, rank: int, world: int, chunk_size: int) -> Share:
+def shard_batch(lengths: np.ndarray, rank: int, world: int, chunk_size: int) -> RankShard:
     """A rank's share of rows so long, encoded `chunk_size` rows at a time (0: all at once).
 
     Counts differ by one at most and lengths are near equal: world after world of rows, longest
@@ -43,7 +43,7 @@ def deal(lengths: np.ndarray, rank: int, world: int, chunk_size: int) -> Share:
     chunks = min(-(-max(counts) // chunk_size) if chunk_size else 1, min(counts))
     cuts = [counts[rank] * c // chunks for c in range(chunks + 1)]
     first = sum(counts[:rank])
-    return Share(
+    return RankShard(
         rows=order[first : first + counts[rank]],
         chunks=tuple(slice(a, b) for a, b in pairwise(cuts)),
         counts=counts,

@@ -23,7 +23,7 @@ class Stream:
     kind: str
     source: int
     languages: tuple[int, ...]
-    """Empty: uids of any two languages or more. One. Or a question's and its passage's."""
+    """Empty: uids of any two languages or more. One. Or a query's and its passage's."""
     uids: int
     name: str
     weight: float
@@ -51,7 +51,7 @@ def all_streams(sources: Sequence[Source], kind: str, batching: Batching) -> lis
     ]
 
 
-def chances(streams: Sequence[Stream], sources: int) -> np.ndarray:
+def sampling_probabilities(streams: Sequence[Stream], sources: int) -> np.ndarray:
     """The chance of each stream: its source by the size of its streams, then by weight."""
     size, weight = np.zeros(sources), np.zeros(sources)
     for stream in streams:
@@ -116,4 +116,4 @@ def _weight(languages: Sequence[str], size: float, batching: Batching) -> float:
     told: Mapping[str, float] = batching.language_weights
     if told:
         return float(np.prod([told.get(language, 1.0) for language in languages]))
-    return float(size) ** batching.language_temperature
+    return float(size) ** batching.language_alpha

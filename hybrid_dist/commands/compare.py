@@ -17,7 +17,7 @@ from hybrid_dist.text import printable
 class Options:
     """Put evaluated runs side by side: mAP in the three settings and the language bias.
 
-    Differences are from the first run, question by question.
+    Differences are from the first run, query by query.
 
     Example: hybrid-dist compare runs/demo/monolingual runs/demo/hybrid --out runs/demo
     """

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from hybrid_dist.config import flags
-from hybrid_dist.errors import UserError, reported
+from hybrid_dist.errors import UserError, report_errors
 
 TRAIN = "hybrid_dist.train"
 """What the options of the config are written for: messages about them name this program."""
@@ -23,7 +23,7 @@ def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.commands
     if not args or args[0] in ("-h", "--help") or list(args[:2]) == ["get", "--help"]:
         print(USAGE, end="")
         return
-    with reported(TRAIN):
+    with report_errors(TRAIN):
         if args[0] != "get" or "--" not in args:
             raise UserError(
                 f"{program}: give get KEY ... -- --config FILE [--section.key value ...], not "

@@ -9,10 +9,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from hybrid_dist.errors import reported
+from hybrid_dist.errors import report_errors
 from hybrid_dist.runtime.doctor import Finding, examine
 from hybrid_dist.runtime.launch import start
-from hybrid_dist.runtime.ranks import leave
+from hybrid_dist.runtime.ranks import exit_process
 from hybrid_dist.text import cell
 
 STYLES = {"ok": "green", "slow": "yellow", "wrong": "bold red"}
@@ -31,22 +31,22 @@ class Options:
 
 
 def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.doctor") -> None:
-    with reported(program):
+    with report_errors(program):
         options = tyro.cli(Options, args=args, prog=program, use_underscores=True)
         _, ranks = start()
-        found = examine(ranks, options.folder)
+        findings = examine(ranks, options.folder)
         if ranks.is_first:
-            Console().print(table(found))
-    if any(finding.state == "wrong" for finding in found):
+            Console().print(table(findings))
+    if any(finding.state == "wrong" for finding in findings):
         sys.exit(1)
-    leave()
+    exit_process()
 
 
-def table(found: Sequence[Finding]) -> Table:
+def table(findings: Sequence[Finding]) -> Table:
     lines = Table("", "", "found", "what to do")
-    for finding in found:
+    for finding in findings:
         state = cell(finding.state, STYLES[finding.state])
-        lines.add_row(cell(finding.what), state, cell(finding.told), cell(finding.cure))
+        lines.add_row(cell(finding.what), state, cell(finding.message), cell(finding.remedy))
     return lines
 
 

@@ -13,19 +13,19 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
-from hybrid_dist.errors import UserError, reported
+from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.evaluation.cache import Cached
 from hybrid_dist.evaluation.evaluator import check_run_is_possible
-from hybrid_dist.evaluation.groups import GroupsAsked
+from hybrid_dist.evaluation.groups import LanguageGroups
 from hybrid_dist.evaluation.search import EXACT
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.trec import read_run
 from hybrid_dist.evaluation.vectors import GivenVectors
-from hybrid_dist.model.embedder import Retriever
-from hybrid_dist.model.repository import in_words_of
+from hybrid_dist.model.embedder import TextEmbedder
+from hybrid_dist.model.repository import naming_flag
 from hybrid_dist.reporting import replacing
 from hybrid_dist.reporting.evaluation_report import (
-    Wanted,
+    ReportOptions,
     evaluate_run,
     evaluate_task,
     evaluate_vectors,
@@ -33,7 +33,7 @@ from hybrid_dist.reporting.evaluation_report import (
 from hybrid_dist.reporting.report_files import RUN
 from hybrid_dist.reporting.run_evaluation import load_tasks
 from hybrid_dist.runtime.launch import start
-from hybrid_dist.runtime.ranks import Ranks, leave
+from hybrid_dist.runtime.ranks import Ranks, exit_process
 from hybrid_dist.text import printable
 from hybrid_dist.training.checkpoint import load as checkpoint_loading
 from hybrid_dist.training.run_folder import trained_languages
@@ -64,13 +64,13 @@ class Options:
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Replace reports in OUT even if they belong to other evaluations."""
     groups: tuple[str, ...] = ()
-    """Groups of question languages to tell of, each NAME=LANGUAGE,LANGUAGE. `seen` and `unseen`
+    """Groups of query languages to tell of, each NAME=LANGUAGE,LANGUAGE. `seen` and `unseen`
     come by themselves with the model of a run folder."""
     cache: Path | None = None
     """Keep the vectors of --model here: what was embedded once is not embedded again, also when it
     was stopped in between. On a disk that all nodes see; N texts take 4 x N x dimension bytes."""
     index: str = EXACT
-    """What finds the first passages of every question: a factory string of FAISS, as IVF1024,Flat,
+    """What finds the first passages of every query: a factory string of FAISS, as IVF1024,Flat,
     for corpora that are slow to search. Ranks, and what is made of them, are exact with any."""
     shards: Literal["fp32", "fp16"] = "fp32"
     """How passages are kept: in fp16 they take half the memory, and scores are those of the rounded
@@ -81,7 +81,7 @@ class Options:
     """Run the Python code that comes with --model; without this option a model that needs such code
     is refused. The code can do anything that you can do: read it first."""
     save_run: Annotated[int, tyro.conf.arg(metavar="K")] = 0
-    """Also write OUT/NAME/run.trec with the first K passages of every question; 0: none."""
+    """Also write OUT/NAME/run.trec with the first K passages of every query; 0: none."""
 
     def __post_init__(self) -> None:
         given = [name for name in SUBJECTS if getattr(self, name) is not None]
@@ -118,7 +118,7 @@ SUBJECTS = ("model", "embeddings", "run")
 def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.evaluate") -> None:
     args = sys.argv[1:] if args is None else args
     first = int(os.environ.get("RANK", "0")) == 0
-    with reported(program):
+    with report_errors(program):
         if sum(arg.split("=")[0] == "--task" for arg in args) > 1:
             raise UserError("--task: given twice; name all tasks after one, as in --task A:x B:y")
         run(tyro.cli(Options, args=args, prog=program, console_outputs=first))
@@ -129,7 +129,7 @@ def run(options: Options) -> None:
     trained = None
     if options.model is not None:
         trained = trained_languages(checkpoint_loading.run_of(Path(options.model)))
-    groups = GroupsAsked.of(options.groups, tasks, trained)
+    groups = LanguageGroups.of(options.groups, tasks, trained)
     for task in tasks:
         check_run_is_possible(task, options.save_run)
     _, ranks = start()
@@ -139,33 +139,33 @@ def run(options: Options) -> None:
             print(printable(message, lines=True), file=sys.stderr, flush=True)
 
     half = options.shards == "fp16"
-    wanted = Wanted({}, groups, options.save_run, options.index, half)
+    report_options = ReportOptions({}, groups, options.save_run, options.index, half)
     if options.model is not None:
-        retriever = load_model(options.model, ranks.device, options.trust_remote_code)
-        made_from = check_places(options, tasks, ranks, retriever)
+        embedder = load_model(options.model, ranks.device, options.trust_remote_code)
+        made_from = check_places(options, tasks, ranks, embedder)
         for task, made in zip(tasks, made_from, strict=True):
             out = options.out / task.name
-            wanted = replace(wanted, settings=retriever.settings, made_from=made)
+            report_options = replace(report_options, settings=embedder.settings, made_from=made)
             if options.cache is None:
-                evaluate_task(task, retriever, ranks, out, say, wanted)
+                evaluate_task(task, embedder, ranks, out, say, report_options)
             else:
-                vectors = Cached(task, retriever, options.cache, ranks, say)
-                evaluate_vectors(task, vectors, ranks, out, say, wanted)
+                vectors = Cached(task, embedder, options.cache, ranks, say)
+                evaluate_vectors(task, vectors, ranks, out, say, report_options)
     elif options.embeddings is not None:
         given = GivenVectors(options.embeddings, tasks[0])
         (made,) = check_places(options, tasks, ranks)
-        wanted = replace(wanted, settings=given.settings, made_from=made)
-        evaluate_vectors(tasks[0], given, ranks, options.out / tasks[0].name, say, wanted)
+        report_options = replace(report_options, settings=given.settings, made_from=made)
+        evaluate_vectors(tasks[0], given, ranks, options.out / tasks[0].name, say, report_options)
     elif options.run is not None:
         listed = read_run(options.run, tasks[0])
         (made,) = check_places(options, tasks, ranks)
-        wanted = Wanted(groups=groups, made_from=made)
-        evaluate_run(tasks[0], listed, ranks, options.out / tasks[0].name, say, wanted)
-    leave()
+        report_options = ReportOptions(groups=groups, made_from=made)
+        evaluate_run(tasks[0], listed, ranks, options.out / tasks[0].name, say, report_options)
+    exit_process()
 
 
 def check_places(
-    options: Options, tasks: Sequence[Task], ranks: Ranks, retriever: Retriever | None = None
+    options: Options, tasks: Sequence[Task], ranks: Ranks, embedder: TextEmbedder | None = None
 ) -> list[Mapping[str, Any]]:
     """Refuse to replace reports of other evaluations before hours of work are spent.
 
@@ -173,7 +173,7 @@ def check_places(
     """
 
     def check() -> list[Mapping[str, Any]]:
-        subject = _subject(options, retriever)
+        subject = _subject(options, embedder)
         made_from: list[Mapping[str, Any]] = []
         for task in tasks:
             out = options.out / task.name
@@ -187,15 +187,15 @@ def check_places(
             made_from.append(made)
         return made_from
 
-    return ranks.first_decides(check)
+    return ranks.decide_on_first(check)
 
 
-def _subject(options: Options, retriever: Retriever | None) -> dict[str, Any]:
+def _subject(options: Options, embedder: TextEmbedder | None) -> dict[str, Any]:
     """Identifies the scored model, vectors or run independently of how its path is written."""
-    if retriever is not None and options.model is not None:
+    if embedder is not None and options.model is not None:
         path = Path(options.model)
         name = str(path.resolve()) if path.exists() else options.model
-        return {"model": name, "its weights and settings": retriever.fingerprint[:16]}
+        return {"model": name, "its weights and settings": embedder.fingerprint[:16]}
     given = options.embeddings if options.run is None else options.run
     return {} if given is None else replacing.of_path(given)
 
@@ -211,11 +211,11 @@ def _ways(options: Options) -> dict[str, Any]:
     }
 
 
-def load_model(name: str, device: torch.device, trust_remote_code: bool = False) -> Retriever:
-    with in_words_of("--model"):
+def load_model(name: str, device: torch.device, trust_remote_code: bool = False) -> TextEmbedder:
+    with naming_flag("--model"):
         if checkpoint_loading.is_checkpoint(Path(name)):
             return checkpoint_loading.load(Path(name), device, trust_remote_code)
-        return Retriever.load(name, device, trust_remote_code)
+        return TextEmbedder.load(name, device, trust_remote_code)
 
 
 if __name__ == "__main__":

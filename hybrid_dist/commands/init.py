@@ -26,7 +26,7 @@ def source() -> Path:
     return installed if (installed / PARTS[0]).is_dir() else package.parent
 
 
-def lay_out(target: Path) -> list[str]:
+def copy_templates(target: Path) -> list[str]:
     """Copy what is not there yet, all of it or nothing; a line about every file."""
     if target.exists() and not target.is_dir():
         raise UserError(f"{target}: is a file; name a folder to lay the files out in")
@@ -80,10 +80,10 @@ class Options:
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist init") -> None:
-    from hybrid_dist.commands.init import lay_out
+    from hybrid_dist.commands.init import copy_templates
 
     options = tyro.cli(Options, args=args, prog=program, use_underscores=True)
-    for line in lay_out(options.dir):
+    for line in copy_templates(options.dir):
         print(printable(line))
     print(
         f"Next: cd {printable(options.dir)} && hybrid-dist toy --out runs/demo/toy && "

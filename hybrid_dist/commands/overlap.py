@@ -1,6 +1,6 @@
 """`hybrid-dist overlap`: whether what tasks evaluate on is among training pairs.
 
-Looked for are questions and the passages that answer them; other candidates tell no answer.
+Looked for are queries and the passages that answer them; other candidates tell no answer.
 """
 
 import gzip
@@ -19,7 +19,7 @@ from rich.table import Table
 
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.store import format as store_format
-from hybrid_dist.data.store.builder import NoPairs, build
+from hybrid_dist.data.store.builder import NoPairsError, build
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.contamination import (
@@ -27,14 +27,16 @@ from hybrid_dist.evaluation.contamination import (
     Overlap,
     blocks,
     evaluated,
-    primary,
-    squeezed,
+    normalized_text,
+    primary_subtag,
 )
 from hybrid_dist.evaluation.tasks import load_task
 from hybrid_dist.runtime.files import atomic_file, made_parents
 from hybrid_dist.text import cell, json_text, printable
 
 CLIP = 160
+KINDS = {"query": "queries", "passage": "passages"}
+"""What is looked for: one, and several."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,7 @@ def write_store(pairs: Iterable[pa.RecordBatch], out: Path, options: Options, si
     with store_format.replaced(out, size) as folder, store_format.Checksums() as checksums:
         try:
             languages = build(pairs, Reading(), folder, checksums)
-        except NoPairs:
+        except NoPairsError:
             raise UserError(f"--drop {out}: no pair would be left") from None
         told = {"source": "overlap", "paths": [options.store], "without": list(options.task)}
         store_format.write_manifest(folder, told | {"languages": languages}, checksums)
@@ -170,12 +172,11 @@ def described(found: Overlap, examples: int) -> dict[str, Any]:
 def show(found: Overlap, examples: int) -> None:
     """The same, for people."""
     console = Console()
-    table = Table("Language", "Training pairs", "Questions found", "Passages found")
+    table = Table("Language", "Training pairs", "Queries found", "Passages found")
     for lang, row in _by_language(found).items():
         cells = (
-            f"{row[f'{kind}s']['exact']:,} + {row[f'{kind}s']['contained']:,} "
-            f"of {row[f'{kind}s']['evaluated']:,}"
-            for kind in ("question", "passage")
+            f"{row[kinds]['exact']:,} + {row[kinds]['contained']:,} of {row[kinds]['evaluated']:,}"
+            for kinds in KINDS.values()
         )
         table.add_row(cell(lang), f"{row['pairs']:,}", *cells)
     console.print(table)
@@ -192,21 +193,21 @@ def show(found: Overlap, examples: int) -> None:
 def _by_language(found: Overlap) -> dict[str, Any]:
     counts: Counter[tuple[str, str, str]] = Counter()
     for one in found.evaluated:
-        counts[primary(one.lang), one.kind, "evaluated"] += 1
+        counts[primary_subtag(one.lang), one.kind, "evaluated"] += 1
     for hit in found.best.values():
         how = "exact" if hit.exact else "contained"
-        counts[primary(hit.evaluated.lang), hit.evaluated.kind, how] += 1
+        counts[primary_subtag(hit.evaluated.lang), hit.evaluated.kind, how] += 1
     pairs: Counter[str] = Counter()
     for lang, count in found.pairs.items():
-        pairs[primary(lang)] += count
+        pairs[primary_subtag(lang)] += count
     return {
         lang: {
             "pairs": pairs[lang],
             **{
-                f"{kind}s": {
+                kinds: {
                     what: counts[lang, kind, what] for what in ("evaluated", "exact", "contained")
                 }
-                for kind in ("question", "passage")
+                for kind, kinds in KINDS.items()
             },
         }
         for lang in sorted({*pairs, *(lang for lang, _, _ in counts)})
@@ -216,7 +217,7 @@ def _by_language(found: Overlap) -> dict[str, Any]:
 def _worst(found: Overlap, count: int) -> list[Hit]:
     """The fullest, longest first; only one of each text."""
     ordered = sorted(found.best.values(), key=lambda hit: (-hit.share, -len(hit.evaluated.text)))
-    distinct = {squeezed(hit.evaluated.text): hit for hit in reversed(ordered)}
+    distinct = {normalized_text(hit.evaluated.text): hit for hit in reversed(ordered)}
     return list(reversed(distinct.values()))[:count]
 
 

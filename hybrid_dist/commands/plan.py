@@ -12,19 +12,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from hybrid_dist.batching import KINDS, GlobalBatch, Plan, Stream, check_world, deal
+from hybrid_dist.batching import KINDS, GlobalBatch, Plan, Stream, check_world, shard_batch
 from hybrid_dist.batching.streams import mix_weights
 from hybrid_dist.config import flags
 from hybrid_dist.config.schema import Config
 from hybrid_dist.data.store.reader import Store, open_sources
-from hybrid_dist.errors import UserError, reported
-from hybrid_dist.model.spec import Settings
+from hybrid_dist.errors import UserError, report_errors
+from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.text import cell, json_text
 
 BAR = 24
 LOOKED_AT = 200
-MOST_STEPS = 10_000_000
+MAX_STEPS = 10_000_000
 """Half a minute, and beyond any run."""
 EXAMPLE = "Example: hybrid-dist plan --config configs/demo.yaml --steps 1000"
 
@@ -43,17 +43,17 @@ def main(args: Sequence[str], program: str = "hybrid-dist plan") -> None:
         "--world-size", type=int, help="also each rank's rows and tokens (with --json)"
     )
     own, rest = parser.parse_known_args(args)
-    with reported(program):
+    with report_errors(program):
         for name, value in (("steps", own.steps), ("world-size", own.world_size)):
             if value is not None and value < 1:
                 raise UserError(f"--{name}: {value} is too few; give 1 or more")
-        if own.steps > MOST_STEPS:
+        if own.steps > MAX_STEPS:
             raise UserError(
                 f"--steps: {own.steps:,} are too many: every step up to the last is worked out and "
-                f"kept, 11 bytes each; give {MOST_STEPS:,} or fewer"
+                f"kept, 11 bytes each; give {MAX_STEPS:,} or fewer"
             )
         config = flags.load(rest, program)
-        stores, sources = open_sources(config.data.train, Settings.of(config.model).most_tokens)
+        stores, sources = open_sources(config.data.train, EncoderSpec.of(config.model).max_tokens)
         plan = Plan(sources, config.batching, config.seed)
         if own.json:
             _print_steps(config, plan, stores, own.steps, own.world_size)
@@ -69,7 +69,7 @@ def _print_steps(
     if world is not None:
         check_world(plan.size, world)
         model = config.model
-        tokens = TextTokens.load(model.name_or_path, Settings.of(model), model.trust_remote_code)
+        tokens = TextTokens.load(model.name_or_path, EncoderSpec.of(model), model.trust_remote_code)
     try:
         for record in records(config, plan, stores, steps, world, tokens):
             print(json_text(record))
@@ -98,8 +98,8 @@ def records(
             "kind": batch.kind,
             "stream": batch.stream.name,
             "rows": [
-                {"uid": uid, "query_lang": names[asked], "passage_lang": names[told]}
-                for uid, asked, told in rows
+                {"uid": uid, "query_lang": names[query_lang], "passage_lang": names[passage_lang]}
+                for uid, query_lang, passage_lang in rows
             ],
         }
         if world is not None and tokens is not None:
@@ -116,7 +116,7 @@ def _ranks(
     if batch.negatives is not None:
         ids = tokens.passage_ids(store.passage_texts(batch.negatives.passages))
         batch.negatives.add_to(lengths, np.array([len(one) for one in ids], np.int64))
-    share = deal(batch.lengths, 0, world, config.train.chunk_size)
+    share = shard_batch(batch.lengths, 0, world, config.train.chunk_size)
     of_ranks = np.split(share.order, np.cumsum(share.counts)[:-1])
     return [{"rows": rows.tolist(), "tokens": int(lengths[rows].sum())} for rows in of_ranks]
 
@@ -160,20 +160,22 @@ def _streams(streams: Counter[Stream], plan: Plan) -> Table:
 
 def _languages(batches: Sequence[GlobalBatch], plan: Plan) -> Table:
     """How often each language asks and answers, over all kinds."""
-    asked: Counter[str] = Counter()
-    told: Counter[str] = Counter()
+    query_counts: Counter[str] = Counter()
+    passage_counts: Counter[str] = Counter()
     for batch in batches:
         index = plan.sources[batch.stream.source].index
-        for counter, rows in ((asked, batch.query_row), (told, batch.passage_row)):
+        for counter, rows in ((query_counts, batch.query_row), (passage_counts, batch.passage_row)):
             codes, counts = np.unique(index.language_of(rows), return_counts=True)
             for code, count in zip(codes, counts, strict=True):
                 counter[index.languages[code]] += int(count)
     table = Table(
-        "Language", "Questions", "Passages", "", title=f"Rows of the first {len(batches)} batches"
+        "Language", "Queries", "Passages", "", title=f"Rows of the first {len(batches)} batches"
     )
-    total = asked + told
+    total = query_counts + passage_counts
     languages = {language for source in plan.sources for language in source.index.languages}
     for language in sorted(languages):
         bar = "█" * round(BAR * total[language] / max(total.values()))
-        table.add_row(cell(language), f"{asked[language]:,}", f"{told[language]:,}", bar)
+        table.add_row(
+            cell(language), f"{query_counts[language]:,}", f"{passage_counts[language]:,}", bar
+        )
     return table

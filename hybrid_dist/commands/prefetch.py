@@ -7,7 +7,7 @@ from pathlib import Path
 from hybrid_dist.config import flags
 from hybrid_dist.config.schema import Config
 from hybrid_dist.data.store.reader import check_sources
-from hybrid_dist.errors import UserError, reported
+from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.evaluation.tasks import fetch_task
 from hybrid_dist.text import printable
 
@@ -24,7 +24,7 @@ def main(args: Sequence[str], program: str = "hybrid-dist prefetch") -> None:
     if not args or args[0] in ("-h", "--help"):
         print(HELP)
         sys.exit(0 if args else 2)
-    with reported(program):
+    with report_errors(program):
         if args[0].startswith("-"):
             raise UserError(f"expected a config file, found {args[0]}\n\n{HELP}")
         prefetch(flags.load(["--config", *args], program))
@@ -35,14 +35,14 @@ def prefetch(config: Config) -> None:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     from hybrid_dist.model.loading import build, read_config
-    from hybrid_dist.model.spec import Settings
+    from hybrid_dist.model.spec import EncoderSpec
     from hybrid_dist.model.tokenization import TextTokens
 
     check_sources([*config.data.train, *config.data.dev])
     for task in config.eval.tasks:
         fetch_task(task)
         print(printable(f"{task}: here"))
-    name, settings = config.model.name_or_path, Settings.of(config.model)
+    name, settings = config.model.name_or_path, EncoderSpec.of(config.model)
     model_config = read_config(config.model)
     TextTokens.load(name, settings, config.model.trust_remote_code).check(model_config)
     build(config.model, model_config)

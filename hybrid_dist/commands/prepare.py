@@ -18,10 +18,10 @@ from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.sources.source import COMMON, Source
 from hybrid_dist.data.store import format as store_format
 from hybrid_dist.data.store import space
-from hybrid_dist.data.store.builder import NoPairs, build
+from hybrid_dist.data.store.builder import NoPairsError, build
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.data.store.tokens import LONGEST, write_tokens
-from hybrid_dist.errors import UserError, nearest, reported
+from hybrid_dist.errors import UserError, nearest, report_errors
 from hybrid_dist.runtime.files import bytes_of, write_atomically
 from hybrid_dist.text import json_text, printable
 
@@ -36,7 +36,7 @@ EXAMPLES = """Examples:
 def main(args: Sequence[str], program: str = "hybrid-dist prepare") -> None:
     parser = _parser(program)
     asked = parser.parse_args(args)
-    with reported(program):
+    with report_errors(program):
         if asked.verify:
             _verify(asked.verify)
             return
@@ -137,7 +137,7 @@ def prepare(
         try:
             blocks = _watched(source.pairs(paths, reading), progress)
             languages = build(blocks, reading, folder, checksums)
-        except NoPairs as error:
+        except NoPairsError as error:
             raise UserError(f"{', '.join(paths)}: {error}") from None
         about: dict[str, Any] = {
             "hybrid_dist": hybrid_dist.__version__,
@@ -178,12 +178,12 @@ def _options(given: Sequence[str]) -> dict[str, str]:
 
 
 def _tokens(model: str, prefixes: tuple[str, str], trust_remote_code: bool) -> Any:
-    from hybrid_dist.model.repository import in_words_of
-    from hybrid_dist.model.spec import Settings
+    from hybrid_dist.model.repository import naming_flag
+    from hybrid_dist.model.spec import EncoderSpec
     from hybrid_dist.model.tokenization import TextTokens  # seconds to import, so only when needed
 
-    settings = Settings("mean", *prefixes, LONGEST, LONGEST)
-    with in_words_of("--tokenize"):
+    settings = EncoderSpec("mean", *prefixes, LONGEST, LONGEST)
+    with naming_flag("--tokenize"):
         return TextTokens.load(model, settings, trust_remote_code).tokenizer
 
 
@@ -215,7 +215,7 @@ def _evaluation(
         reading.notes.append(f"nothing to evaluate on: {error}")
         return {}
     counts: dict[str, dict[str, int]] = {}
-    told = (("candidates", collection.passages), ("questions", collection.questions))
+    told = (("candidates", collection.passages), ("queries", collection.queries))
     for name, texts in told:
         for language, count in sorted(Counter(text.lang for text in texts).items()):
             counts.setdefault(language, {})[name] = count

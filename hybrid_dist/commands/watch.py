@@ -58,7 +58,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunStatus:
     """What the folder of a run says."""
 
     config: Config
@@ -69,7 +69,7 @@ class Standing:
     why: str = ""
 
     @classmethod
-    def read(cls, path: Path) -> "Standing":
+    def read(cls, path: Path) -> "RunStatus":
         if not (path / "config.yaml").is_file():
             raise UserError(f"{path}: is no run folder (it has no config.yaml)")
         path = path.resolve()  # `.` has a name, too
@@ -104,7 +104,7 @@ class Standing:
 def main(args: Sequence[str], program: str = "hybrid-dist watch") -> None:
     options = tyro.cli(Options, args=args, prog=program)
     console = Console()
-    standing = Standing.read(options.run)
+    standing = RunStatus.read(options.run)
     if not console.is_terminal:
         for line in _lines(standing):
             print(printable(line), flush=True)
@@ -118,18 +118,18 @@ def main(args: Sequence[str], program: str = "hybrid-dist watch") -> None:
         try:
             while standing.state == RUNNING:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-                standing = Standing.read(options.run)
+                standing = RunStatus.read(options.run)
                 live.update(_screen(standing), refresh=True)
         except KeyboardInterrupt:
             return
 
 
-def _tell_records(path: Path, standing: Standing) -> None:
+def _tell_records(path: Path, standing: RunStatus) -> None:
     """A line for every record that comes, until the run ends."""
     told = standing.step
     while standing.state == RUNNING:
         time.sleep(SECONDS_BETWEEN_LOOKS)
-        standing = Standing.read(path)
+        standing = RunStatus.read(path)
         for record in standing.records:
             if record["step"] > told:
                 print(printable(_line(record)), flush=True)
@@ -185,7 +185,7 @@ def _is_running(folder: RunFolder) -> bool:
     return False
 
 
-def _headline(standing: Standing) -> str:
+def _headline(standing: RunStatus) -> str:
     steps, name = standing.config.train.steps, standing.config.run.name
     text = f"{name}: {standing.state}, step {standing.step:,} of {steps:,}"
     step_ms = standing.last("system/step_ms").get("system/step_ms")
@@ -223,7 +223,7 @@ def _evaluated(record: Record) -> Record:
     return {name: v for name, v in record.items() if name.startswith(("eval/", "dev/"))}
 
 
-def _lines(standing: Standing) -> Iterator[str]:
+def _lines(standing: RunStatus) -> Iterator[str]:
     """Everything, plain."""
     yield _headline(standing)
     for name in filter(None, ("train/loss", standing.metric)):
@@ -237,7 +237,7 @@ def _lines(standing: Standing) -> Iterator[str]:
     yield from _damage(standing)
 
 
-def _damage(standing: Standing) -> Iterator[str]:
+def _damage(standing: RunStatus) -> Iterator[str]:
     if standing.problems:
         yield (
             f"metrics.jsonl: {len(standing.problems):,} lines cannot be read and are left out "
@@ -245,7 +245,7 @@ def _damage(standing: Standing) -> Iterator[str]:
         )
 
 
-def _screen(standing: Standing) -> RenderableType:
+def _screen(standing: RunStatus) -> RenderableType:
     """Everything, for a terminal."""
     colour = {RUNNING: "green", "finished": "cyan", "failed": "red"}.get(standing.state, "yellow")
     parts: list[RenderableType] = [cell(_headline(standing), f"bold {colour}")]
@@ -273,7 +273,7 @@ def _drawn(name: str, steps: list[float], values: list[float], last: int) -> Ren
     return Group(cell(f"{name}  {values[-1]:.4g}", "bold"), grid)
 
 
-def _tables(standing: Standing) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+def _tables(standing: RunStatus) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
     """What there is of the mix, the last evaluation and the speed."""
     made = standing.last("system/pairs_per_s")
     batches = {k: v for k, v in made.items() if k.startswith("train/batches/") and v is not None}

@@ -13,12 +13,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from hybrid_dist.config.schema import DEV_LOSS, LEARNED_TEMPERATURE, Config, flatten
 from hybrid_dist.config.strict_yaml import read_yaml
-from hybrid_dist.errors import UserError, nearest, problem_of, short
+from hybrid_dist.errors import UserError, nearest, short, validation_problem
 
-MOST_PROBLEMS, MOST_LETTERS = 10, 200
+MAX_PROBLEMS, MAX_CHARACTERS = 10, 200
 """Of one message."""
 LONGEST_NAME, LONGEST_PATH = 255, 3500
 """Bytes that Linux allows in a file's name; and in its path, with room for what a run adds."""
+RENAMED = {"batching.language_temperature": "batching.language_alpha"}
+"""Keys that had another name: refused in a config with the new one, read in old run folders."""
 HELP = """One run of hybrid_dist.
 
 Start from a file with --config FILE and change single values with --section.key value
@@ -30,6 +32,9 @@ Example: hybrid-dist train --config configs/demo.yaml --run.name first --train.s
 def load(args: Sequence[str], program: str) -> Config:
     """The run that `--config FILE` and the flags describe, checked as far as it can be."""
     file, flags = _split_config_flag(args)
+    for flag in flags:
+        if (key := flag.partition("=")[0].removeprefix("--")) in RENAMED:
+            raise UserError(f"--{key}: is called --{RENAMED[key]} now")
     base = _checked(read_yaml(file), str(file)) if file else Config()
     config = tyro.cli(
         Config,
@@ -48,7 +53,12 @@ def load(args: Sequence[str], program: str) -> Config:
 
 def from_yaml(file: Path) -> Config:
     """The run that a resolved file describes (the config.yaml of a run folder)."""
-    return _checked(read_yaml(file), str(file))
+    tree = read_yaml(file)
+    for old, new in RENAMED.items():  # a run that an older version wrote goes on
+        section, key = old.split(".")
+        if isinstance(tree, dict) and isinstance(part := tree.get(section), dict) and key in part:
+            part[new.split(".")[1]] = part.pop(key)
+    return _checked(tree, str(file))
 
 
 def to_yaml(config: Config) -> str:
@@ -98,22 +108,24 @@ def _checked(tree: Any, where: str) -> Config:
         return TypeAdapter(Config).validate_python(tree)
     except ValidationError as error:
         found = error.errors()
-        problems = [_problem(one) for one in found[:MOST_PROBLEMS]]
-        if len(found) > MOST_PROBLEMS:
-            problems.append(f"and {len(found) - MOST_PROBLEMS} more")
+        problems = [_problem(one) for one in found[:MAX_PROBLEMS]]
+        if len(found) > MAX_PROBLEMS:
+            problems.append(f"and {len(found) - MAX_PROBLEMS} more")
         raise UserError("\n  ".join([f"{where}:", *problems])) from None
 
 
 def _problem(error: Any) -> str:
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        path = ".".join(map(str, error["loc"]))[:MOST_LETTERS]
+        path = ".".join(map(str, error["loc"]))[:MAX_CHARACTERS]
+        if path in RENAMED:
+            return f"{path}: is called {RENAMED[path]} now"
         keys = list(flatten(Config()))
         by_last_name = [key for key in keys if key.rsplit(".", 1)[-1] == path.rsplit(".", 1)[-1]]
         cure = f"; did you mean '{by_last_name[0]}'?" if by_last_name else nearest(path, keys)
         return f"{path}: unknown key{cure or ' (--help lists them all)'}"
     if error["type"] == "tuple_type":
         error = error | {"msg": "expected a list (one `- item` a line)"}
-    return problem_of(error)
+    return validation_problem(error)
 
 
 def _check_possible(config: Config) -> None:

@@ -1,4 +1,4 @@
-"""What a run is: one frozen, typed value. config_file.py makes it of a file and flags."""
+"""What a run is: one frozen, typed value. config/flags.py makes it of a file and flags."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -74,7 +74,7 @@ class Model:
     pooling: Literal["mean", "cls", "labse"] = "mean"
     """Mean of the tokens, the first token, or the first token through LaBSE's dense layer."""
     query_prefix: Text = "Query: "
-    """Put before every question."""
+    """Put before every query."""
     passage_prefix: Text = "Passage: "
     """Put before every passage."""
     max_query_tokens: Length = 64
@@ -102,9 +102,9 @@ class Data:
 @section
 class Mix:
     monolingual: Share = 0.0
-    """Weight of batches whose questions and passages are all in one language."""
+    """Weight of batches whose queries and passages are all in one language."""
     cross_lingual: Share = 0.0
-    """Weight of batches whose questions and passages are in different languages."""
+    """Weight of batches whose queries and passages are in different languages."""
     multilingual: Share = 0.0
     """Weight of batches that draw both languages of every pair freely."""
 
@@ -117,7 +117,7 @@ class Batching:
     """Weights of the kinds of batches; a kind that a file's `mix` leaves out has weight 0."""
     cross_lingual: Literal["diverse", "pairwise"] = "diverse"
     """Cross-lingual batches draw the two languages for every row, or for the whole batch."""
-    language_temperature: Annotated[float, NUMBER, Field(ge=0, le=10)] = 0.0
+    language_alpha: Annotated[float, NUMBER, Field(ge=0, le=10)] = 0.0
     """Languages of monolingual batches, and pairs when pairwise, are drawn by size to this power:
     0 equally, 1 by size. Rows of diverse and multilingual batches draw among their uid's languages
     equally."""
@@ -126,7 +126,7 @@ class Batching:
     by size; one not named weighs 1, and 0 leaves one out."""
     hard_negatives: Count = 0
     """Hard negatives of each pair that a step takes, where the pairs list any; they are negatives
-    of all questions of the batch. Of longer lists every pass takes others."""
+    of all queries of the batch. Of longer lists every pass takes others."""
     false_negatives: Literal["mask", "keep"] = "mask"
     """What the loss does with negatives that are known to be right answers too."""
 
@@ -138,7 +138,7 @@ class Loss:
     learn_temperature: Switch = False
     """Train the temperature, starting from loss.temperature."""
     symmetric: Switch = False
-    """Also rank questions for every passage, and take the mean of both losses."""
+    """Also rank queries for every passage, and take the mean of both losses."""
 
 
 @section
@@ -196,7 +196,7 @@ class Eval:
     patience: Count = 0
     """So many evaluations in a row without a better eval.metric end the run; 0: none do."""
     groups: tuple[Text, ...] = ()
-    """Groups of question languages that reports tell of, each NAME=LANGUAGE,LANGUAGE; `seen` and
+    """Groups of query languages that reports tell of, each NAME=LANGUAGE,LANGUAGE; `seen` and
     `unseen` in training come by themselves."""
 
 
@@ -261,7 +261,7 @@ def flatten(section: Any, prefix: Text = "") -> dict[str, Any]:
     return flat
 
 
-def other_run(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+def changes_to_run(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     """The keys, with both values, that make `new` another run than `old`."""
     before, after = flatten(old), flatten(new)
     return {

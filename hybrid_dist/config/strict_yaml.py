@@ -8,7 +8,7 @@ import yaml
 
 from hybrid_dist.errors import UserError, short
 
-MOST_KEYS = 10_000
+MAX_KEYS = 10_000
 """Of a mapping that others are merged into."""
 
 
@@ -51,9 +51,9 @@ class _Loader(yaml.SafeLoader):
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Merge `<<` keys; merges of merges multiply, so a short file could fill the memory."""
         super().flatten_mapping(node)
-        if len(node.value) > MOST_KEYS:
+        if len(node.value) > MAX_KEYS:
             line = node.start_mark.line + 1
-            raise yaml.YAMLError(f"merges more than {MOST_KEYS:,} keys, line {line}")
+            raise yaml.YAMLError(f"merges more than {MAX_KEYS:,} keys, line {line}")
 
 
 _OLD = (":bool", ":int", ":float", ":timestamp")

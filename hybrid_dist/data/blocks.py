@@ -30,7 +30,7 @@ class Block(NamedTuple):
     content: bytes
 
 
-def is_there(path: str) -> bool:
+def path_exists(path: str) -> bool:
     """Whether a path names a file or folder; one that cannot be a path does not."""
     try:
         return bool(path) and Path(path).exists()
@@ -42,7 +42,7 @@ def expand(patterns: Sequence[str]) -> list[Path]:
     """The files that paths and globs name, each once, in a fixed order."""
     files: dict[Path, None] = {}
     for pattern in patterns:
-        found = [pattern] if is_there(pattern) else _matches(pattern)  # a name may have brackets
+        found = [pattern] if path_exists(pattern) else _matches(pattern)  # a name may have brackets
         if not found:
             what = pattern or "an empty path"
             raise UserError(f"{what}: no such file; a pair file has one JSON object a line")

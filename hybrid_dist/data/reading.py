@@ -27,7 +27,7 @@ _LINES = 1 << 40
 
 
 class Text(NamedTuple):
-    """A question or a candidate passage."""
+    """A query or a candidate passage."""
 
     id: str
     lang: str
@@ -36,17 +36,17 @@ class Text(NamedTuple):
 
 @dataclass(frozen=True)
 class Collection:
-    """What is evaluated: questions, candidate passages, and which passages answer which.
+    """What is evaluated: queries, candidate passages, and which passages answer which.
 
-    Texts are told by (language, id); questions with one id say the same thing in several languages.
+    Texts are told by (language, id); queries with one id say the same thing in several languages.
     """
 
-    questions: Sequence[Text]
+    queries: Sequence[Text]
     passages: Sequence[Text]
     relevant_starts: np.ndarray
-    """Question q is answered by the passages `relevant[relevant_starts[q] : ...[q + 1]]`."""
+    """Query q is answered by the passages `relevant[relevant_starts[q] : ...[q + 1]]`."""
     relevant: np.ndarray
-    """Positions in `passages`, ascending for every question."""
+    """Positions in `passages`, ascending for every query."""
     grades: np.ndarray
     """Of each of those: how well it answers; 1 where the source knows only right and wrong."""
     one_pool: bool = True

@@ -20,7 +20,7 @@ IN_MEMORY = 256 << 20
 
 
 class Texts(Sequence[Text]):
-    """Questions or passages, in an order that costs eight bytes a text to change."""
+    """Queries or passages, in an order that costs eight bytes a text to change."""
 
     def __init__(self, batches: Sequence[pa.RecordBatch], order: np.ndarray | None = None) -> None:
         self._batches = batches
@@ -90,7 +90,7 @@ class Part(Sequence[str]):
         return self._texts[index][self._field]
 
 
-class Backwards(Sequence[str]):
+class Reversed(Sequence[str]):
     """Texts from the last to the first, read when they are asked for."""
 
     def __init__(self, texts: Sequence[str]) -> None:

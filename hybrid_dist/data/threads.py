@@ -12,7 +12,7 @@ Made = TypeVar("Made")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def ahead(
+def prefetched(
     work: Callable[[Given], Made], items: Iterable[Given], workers: int = CORES
 ) -> Iterator[tuple[Given, Made]]:
     """Every item with what is made of it, in order; a few are made before they are asked for."""

@@ -26,7 +26,7 @@ class ToyOptions:
     dev_uids: int = 100
     """Facts whose loss is watched during training."""
     test_uids: int = 250
-    """Facts to evaluate on; each is a question and a passage in every language."""
+    """Facts to evaluate on; each is a query and a passage in every language."""
     imbalance: float = 0.0
     """The n-th language has train_uids / n ** imbalance training pairs; 0: all have train_uids."""
     layers: int = 2

@@ -1,6 +1,6 @@
 """A small invented world: the same facts told and asked in up to eight invented languages.
 
-A uid is a fact: who did what to whom, where and when. Its question asks for one part, leaves
+A uid is a fact: who did what to whom, where and when. Its query asks for one part, leaves
 another out, and says some words otherwise. Facts come in families that differ in a part or two, or
 in who did it to whom, and a passage also tells some of another fact of its family; so the right
 passage is known by the combination of its words and by their order, not by one telling word.
@@ -29,7 +29,7 @@ class Language:
     adjective_first: bool
     preposition: bool
     asks: str
-    """Where the question word stands: first, last, or in the place of what is asked."""
+    """Where the query word stands: first, last, or in the place of what is asked."""
 
 
 LANGUAGES = (
@@ -69,7 +69,7 @@ Parts = dict[str, int]
 
 @dataclass(frozen=True)
 class Fact:
-    """What happened, what its passage tells besides, and what its question does not say."""
+    """What happened, what its passage tells besides, and what its query does not say."""
 
     parts: Parts
     aside: Parts
@@ -114,16 +114,14 @@ def _coin(language: Language, rng: random.Random, avoid: Iterable[str]) -> Itera
 
 
 def facts(count: int, seed: int) -> list[Fact]:
-    """Facts whose questions have one answer among them all, hence are asked in one split only."""
+    """Facts whose queries have one answer among them all, hence are asked in one split only."""
     rng = random.Random(f"{seed}:facts")
     families = [_family(rng) for _ in range(ceil(1.2 * count / FAMILY) + 20)]
-    times = Counter(
-        said for family in families for parts in family for said, _ in _questions(parts)
-    )
+    times = Counter(said for family in families for parts in family for said, _ in _queries(parts))
     found = []
     for family in families:
         for parts in family:
-            clear = [unsaid for said, unsaid in _questions(parts) if times[said] == 1]
+            clear = [unsaid for said, unsaid in _queries(parts) if times[said] == 1]
             if clear:
                 asked, omitted = rng.sample(rng.choice(clear), 2)
                 another = rng.choice([other for other in family if other != parts])
@@ -154,14 +152,14 @@ def _aside(parts: Parts, another: Parts, rng: random.Random) -> Parts:
     return {part: another[part] for part in told[:ASIDE]}
 
 
-def _questions(parts: Parts) -> Iterator[tuple[tuple[tuple[str, int], ...], tuple[str, str]]]:
-    """Every way to ask about a fact: the parts that the question says, and the two it does not."""
+def _queries(parts: Parts) -> Iterator[tuple[tuple[tuple[str, int], ...], tuple[str, str]]]:
+    """Every way to ask about a fact: the parts that the query says, and the two it does not."""
     for unsaid in combinations(PARTS, 2):
         yield tuple(item for item in parts.items() if item[0] not in unsaid), unsaid
 
 
 def say(fact: Fact, language: Language, words: Words, rng: random.Random) -> dict[str, str]:
-    """The question and the passage of a fact in a language."""
+    """The query and the passage of a fact in a language."""
     told = {part: words[f"{PARTS[part]}{n}"][0] for part, n in fact.parts.items()}
     aside = {part: words[f"{PARTS[part]}{n}"][0] for part, n in fact.aside.items()}
     also = _sentence(aside, language, words)
@@ -171,11 +169,11 @@ def say(fact: Fact, language: Language, words: Words, rng: random.Random) -> dic
     del said[fact.asked], said[fact.omitted]
     asking = words[f"?{fact.asked}"][0]
     if language.asks == "place":
-        question = _sentence(said | {fact.asked: asking}, language, words)
+        query = _sentence(said | {fact.asked: asking}, language, words)
     else:
         rest = _sentence(said, language, words)
-        question = f"{asking} {rest}" if language.asks == "first" else f"{rest} {asking}"
-    return {"query": question + "?", "passage": passage}
+        query = f"{asking} {rest}" if language.asks == "first" else f"{rest} {asking}"
+    return {"query": query + "?", "passage": passage}
 
 
 def _sentence(said: dict[str, str], language: Language, words: Words) -> str:

@@ -11,16 +11,16 @@ from hybrid_dist.evaluation.search import TopK
 from hybrid_dist.evaluation.tasks import Task
 
 COMPLETE_AT = (20, 100)
-"""Depths at which all right answers to a question should be there."""
+"""Depths at which all right answers to a query should be there."""
 TOP = 10
-"""Passages of every question whose languages are counted."""
+"""Passages of every query whose languages are counted."""
 
 
 @dataclass(frozen=True)
 class Bias:
-    """Of every question, in the pool of all languages; NaN where the question cannot tell.
+    """Of every query, in the pool of all languages; NaN where the query cannot tell.
 
-    A question with fewer than two right answers cannot tell how languages are treated.
+    A query with fewer than two right answers cannot tell how languages are treated.
     """
 
     distance: np.ndarray
@@ -52,8 +52,8 @@ class Bias:
 
 
 def measure(task: Task, ranking: Ranking, top: TopK) -> Bias:
-    """The bias that every question shows."""
-    hits = Hits(task.pair_question, ranking.pooled, task.grades, len(task.question_ids))
+    """The bias that every query shows."""
+    hits = Hits(task.pair_query, ranking.pooled, task.grades, len(task.query_ids))
     starts = task.relevant_starts[:-1]
     answers = np.diff(task.relevant_starts)
     highest = np.maximum.reduceat(ranking.pooled, starts).astype(float)
@@ -86,34 +86,34 @@ def _normalised(distance: np.ndarray, answers: np.ndarray, passages: int) -> np.
 
 
 def _own(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Of each question: right answers in its language, and whether there are others as well."""
-    question = task.pair_question
-    is_own = task.pair_language == task.question_language[question]
-    own = np.bincount(question, weights=is_own, minlength=len(task.question_ids))
+    """Of each query: right answers in its language, and whether there are others as well."""
+    query = task.pair_query
+    is_own = task.pair_language == task.query_language[query]
+    own = np.bincount(query, weights=is_own, minlength=len(task.query_ids))
     return own, (own > 0) & (own < np.diff(task.relevant_starts)) & task.one_pool
 
 
 def _first_hits(task: Task, ranking: Ranking) -> np.ndarray:
-    """Whether the first right answer is in the question's language; NaN where none is listed."""
-    question = task.pair_question
-    order = np.lexsort((ranking.pooled, question))[task.relevant_starts[:-1]]
-    own = task.pair_language[order] == task.question_language
+    """Whether the first right answer is in the query's language; NaN where none is listed."""
+    query = task.pair_query
+    order = np.lexsort((ranking.pooled, query))[task.relevant_starts[:-1]]
+    own = task.pair_language[order] == task.query_language
     return np.where(np.isfinite(ranking.pooled[order]), own, np.nan)
 
 
 def _self_preference(task: Task, top: np.ndarray) -> np.ndarray:
-    values = np.full(len(task.question_ids), np.nan)
+    values = np.full(len(task.query_ids), np.nan)
     if task.one_pool and len(task.languages) > 1:
         listed = top >= 0
         language = np.where(listed, task.passage_language[top], -1)
-        own = (language == task.question_language[:, None]).sum(axis=1)
-        expected = listed.sum(axis=1) * pool_share(task)[task.question_language]
+        own = (language == task.query_language[:, None]).sum(axis=1)
+        expected = listed.sum(axis=1) * pool_share(task)[task.query_language]
         np.divide(own, expected, out=values, where=expected > 0)
     return values
 
 
 def summary(task: Task, found: Bias) -> dict[str, Any]:
-    """Within every question language, then the mean over languages."""
+    """Within every query language, then the mean over languages."""
     spread = {
         name: _spread(task, values)
         for name, values in (("rank_distance", found.distance), ("worst_rank", found.worst_rank))
@@ -145,7 +145,7 @@ def _means(task: Task, values: np.ndarray) -> dict[str, Any]:
 def _spread(task: Task, values: np.ndarray) -> dict[str, Any]:
     rows: dict[str, dict[str, float]] = {}
     for code, language in enumerate(task.languages):
-        known = values[task.question_language == code]
+        known = values[task.query_language == code]
         known = known[~np.isnan(known)]
         if len(known):
             rows[language] = {
@@ -157,17 +157,17 @@ def _spread(task: Task, values: np.ndarray) -> dict[str, Any]:
         name: mean(np.array([row[name] for row in rows.values()]))
         for name in ("mean", "median", "p90")
     }
-    return {**over, "questions": int(np.sum(~np.isnan(values))), "by_language": rows}
+    return {**over, "queries": int(np.sum(~np.isnan(values))), "by_language": rows}
 
 
 def language_share(task: Task, top: np.ndarray) -> np.ndarray:
-    """[question language, passage language]: the share of the languages among the best passages.
+    """[query language, passage language]: the share of the languages among the best passages.
 
-    `top` has the numbers of every question's best passages; a negative one is none.
+    `top` has the numbers of every query's best passages; a negative one is none.
     """
     languages = len(task.languages)
     filled = top >= 0
-    asked = np.broadcast_to(task.question_language[:, None], top.shape)[filled]
+    asked = np.broadcast_to(task.query_language[:, None], top.shape)[filled]
     cells = asked * languages + task.passage_language[top[filled]]
     counts = np.bincount(cells, minlength=languages**2).reshape(languages, languages).astype(float)
     total = counts.sum(axis=1, keepdims=True)
@@ -191,7 +191,7 @@ def lift(share: np.ndarray, pool: np.ndarray) -> np.ndarray:
 
 
 def divergence(share: np.ndarray, pool: np.ndarray) -> np.ndarray:
-    """Of each question language: the Kullback-Leibler divergence of its top from the pool, bits."""
+    """Of each query language: the Kullback-Leibler divergence of its top from the pool, bits."""
     ratio = lift(share, pool)
     logs = np.log2(ratio, out=np.zeros_like(ratio), where=ratio > 0)
     values = np.where(share > 0, share * logs, 0.0).sum(axis=1)

@@ -1,7 +1,7 @@
-"""How sure a figure is: the same figure over questions drawn again, with replacement.
+"""How sure a figure is: the same figure over queries drawn again, with replacement.
 
-What is drawn is a question id with its questions in all languages, since parallel questions are
-not independent. The draws depend on the ids alone, so that two runs on the same questions are drawn
+What is drawn is a query id with its queries in all languages, since parallel queries are
+not independent. The draws depend on the ids alone, so that two runs on the same queries are drawn
 alike and their difference can be taken draw by draw.
 """
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hybrid_dist.evaluation.per_query import PerQuestion
+from hybrid_dist.evaluation.per_query import PerQuery
 
 RESAMPLES = 1000
 SEED = 1
 LEVEL = 95
 """Percent of the draws that an interval holds."""
-TOLD = f"{LEVEL}%, from {RESAMPLES:,} draws of question ids with replacement"
+INTERVAL_METHOD = f"{LEVEL}%, from {RESAMPLES:,} draws of query ids with replacement"
 AT_ONCE = 1 << 24
 """Weights of ids in draws that are turned into floats at once (128 MiB)."""
 
@@ -26,7 +26,7 @@ class Draws:
     """How often each id is in each draw. The first draw is the sample itself."""
 
     cluster: np.ndarray
-    """Of each question: its id's number."""
+    """Of each query: its id's number."""
     weights: np.ndarray
     """[1 + RESAMPLES, ids]"""
 
@@ -42,14 +42,14 @@ class Draws:
         return cls(cluster, weights)
 
     def means(
-        self, question: np.ndarray, cell: np.ndarray, cells: int, values: Sequence[np.ndarray]
+        self, query: np.ndarray, cell: np.ndarray, cells: int, values: Sequence[np.ndarray]
     ) -> np.ndarray:
-        """[values, draws, cells]: means over the questions of a cell; NaN in an empty one.
+        """[values, draws, cells]: means over the queries of a cell; NaN in an empty one.
 
-        Values stand in cells and are questions'; all `values` stand in the same.
+        Values stand in cells and are queries'; all `values` stand in the same.
         """
         ids = self.weights.shape[1]
-        place = self.cluster[question] * cells + cell
+        place = self.cluster[query] * cells + cell
         tables = [np.bincount(place, minlength=ids * cells)]
         tables += [np.bincount(place, weights=_addable(v), minlength=ids * cells) for v in values]
         table = np.stack([one.reshape(ids, cells) for one in tables], axis=1).astype(float)
@@ -85,20 +85,20 @@ class Resampled:
 
     languages: tuple[str, ...]
     pairs: np.ndarray
-    """[pairs, 2]: question language and pool language of the language pairs that there are."""
+    """[pairs, 2]: query language and pool language of the language pairs that there are."""
     by_pair: Mapping[str, np.ndarray]
     """Of each metric, [draws, pairs]."""
     by_language: Mapping[str, np.ndarray]
     """Of each pooled figure, [draws, languages]."""
 
     @classmethod
-    def of(cls, found: PerQuestion, draws: Draws | None = None) -> "Resampled":
+    def of(cls, found: PerQuery, draws: Draws | None = None) -> "Resampled":
         draws = Draws.of(found.ids) if draws is None else draws
         count = len(found.languages)
-        asked = found.language[found.cell_question]
+        asked = found.language[found.cell_query]
         pairs, cell = np.unique(asked * count + found.cell_pool, return_inverse=True)
         by_pair = draws.means(
-            found.cell_question, cell, len(pairs), [found.by_pool[name] for name in found.by_pool]
+            found.cell_query, cell, len(pairs), [found.by_pool[name] for name in found.by_pool]
         )
         by_language = {}
         for name, values in found.pooled.items():
@@ -114,7 +114,7 @@ class Resampled:
     def figures(self, languages: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Figures by their dotted names, each over all draws; those without a value are left out.
 
-        With `languages`, over the questions in these alone.
+        With `languages`, over the queries in these alone.
         """
         asked = self.languages if languages is None else languages
         chosen = np.array([name in asked for name in self.languages])

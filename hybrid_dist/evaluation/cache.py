@@ -1,6 +1,6 @@
 """Vectors kept on disk, so that a model embeds a task's texts once, however often it is stopped.
 
-A folder for each model and task holds two arrays, of questions and of passages. They are filled in
+A folder for each model and task holds two arrays, of queries and of passages. They are filled in
 blocks of texts; a block counts once a file of its own says which bytes belong there. Ranks share
 the missing blocks out by the amount of text, and read what others wrote: the folder has to be on a
 disk that all of them see. What is read is mapped, so that a corpus may be larger than memory.
@@ -29,9 +29,11 @@ from hybrid_dist.runtime.files import (
 )
 from hybrid_dist.runtime.ranks import Ranks
 
-CURE = "make room there, or name another --cache; blocks that are written stay"
+REMEDY = "make room there, or name another --cache; blocks that are written stay"
 BLOCK = 8192
 """Texts that are embedded, and then safe, at a time."""
+STEMS = {"queries": "questions", "passages": "passages"}
+"""What the files of queries and of passages are called: as ever, so that old caches stay valid."""
 Embed = Callable[[Sequence[str]], np.ndarray]
 
 
@@ -55,26 +57,26 @@ class Cached:
     ) -> None:
         self.name = embedder.name
         key = hashlib.sha256(embedder.fingerprint.encode())
-        for texts in (task.question_texts, task.passage_texts):
+        for texts in (task.query_texts, task.passage_texts):
             key.update(_digest(texts).encode())
         self._folder, self._ranks = folder / f"{task.name}-{key.hexdigest()[:16]}", ranks
         self._say = lambda told: say(f"{task.name}: {told}")
-        embed = embedder.embed_questions
+        embed = embedder.embed_queries
         dimension = embed([]).shape[1]
         parts = [
-            _Part("questions", task.question_texts, embed, self._folder, dimension),
+            _Part("queries", task.query_texts, embed, self._folder, dimension),
             _Part("passages", task.passage_texts, embedder.embed_passages, self._folder, dimension),
         ]
         self._make(parts)
         missing = [self._missing(part) for part in parts]
         if self._ranks.is_first:  # before any text is embedded whose vector would have no room
             left = sum(part.left for part, blocks in zip(parts, missing, strict=True) if blocks)
-            check_room(folder, left, CURE)
+            check_room(folder, left, REMEDY)
         self._ranks.barrier()
-        self._questions, self._passages = map(self._filled, parts, missing)
+        self._queries, self._passages = map(self._filled, parts, missing)
 
-    def questions(self, rows: slice) -> np.ndarray:
-        return self._questions[rows]
+    def queries(self, rows: slice) -> np.ndarray:
+        return self._queries[rows]
 
     def passages(self, rows: slice) -> np.ndarray:
         return self._passages[rows]
@@ -109,15 +111,16 @@ class Cached:
 
 
 class _Part:
-    """The questions or the passages: an array in a file, written in blocks, and beside it of every
+    """The queries or the passages: an array in a file, written in blocks, and beside it of every
     block its checksum."""
 
     def __init__(
         self, what: str, texts: Sequence[str], embed: Embed, folder: Path, dimension: int
     ) -> None:
         self.what, self.texts, self.embed = what, texts, embed
+        stem = STEMS[what]
         self.blocks = [slice(n, min(n + BLOCK, len(texts))) for n in range(0, len(texts), BLOCK)]
-        self.file, self._marks = folder / f"{what}.npy", folder / f"{what}.blocks"
+        self.file, self._marks = folder / f"{stem}.npy", folder / f"{stem}.blocks"
         header = io.BytesIO()
         described = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), dimension)}
         np.lib.format.write_array_header_1_0(header, described)
@@ -177,7 +180,7 @@ class _Part:
         return len(self._header) + self.blocks[number].start * self._row
 
     def _writing(self) -> AbstractContextManager[None]:
-        return writing(self.file.parent.parent, needed=self._size, cure=CURE)
+        return writing(self.file.parent.parent, needed=self._size, cure=REMEDY)
 
 
 def _share(sizes: dict[int, int], ranks: Ranks) -> list[int]:

@@ -28,12 +28,12 @@ a text could have enough of the others."""
 CELLS = 1 << 24
 WEIGHT = np.uint64(0x9E3779B97F4A7C15)
 BLOCK = 4096
-CHECKED = 200_000
+MAX_CHECKED_AT_START = 200_000
 """Pairs, and texts evaluated on, that a run's start has the time to compare."""
 
 
 class Evaluated(NamedTuple):
-    """A question of a task, or a passage that answers one."""
+    """A query of a task, or a passage that answers one."""
 
     task: str
     kind: str
@@ -54,17 +54,17 @@ class Hit(NamedTuple):
 
     @property
     def exact(self) -> bool:
-        return squeezed(self.text) == squeezed(self.evaluated.text)
+        return normalized_text(self.text) == normalized_text(self.evaluated.text)
 
 
-def squeezed(text: str) -> str:
+def normalized_text(text: str) -> str:
     """What counts of a text: not its case, nor how words are set apart."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     return " ".join(text.casefold().split())
 
 
-def primary(lang: str) -> str:
+def primary_subtag(lang: str) -> str:
     """The language itself: varieties, and pools of one language, are compared."""
     return lang.partition("-")[0]
 
@@ -90,7 +90,7 @@ class Overlap:
     def __post_init__(self) -> None:
         by_language: dict[str, list[int]] = {}
         for number, one in enumerate(self.evaluated):
-            by_language.setdefault(primary(one.lang), []).append(number)
+            by_language.setdefault(primary_subtag(one.lang), []).append(number)
         self._indexes = {
             lang: _Index(lang, numbers, self.evaluated, self.threshold)
             for lang, numbers in by_language.items()
@@ -104,12 +104,12 @@ class Overlap:
             rows.setdefault(lang, []).append(row)
         for lang, some in rows.items():
             self.pairs[lang] = self.pairs.get(lang, 0) + len(some)
-            index = self._indexes.get(primary(lang))
+            index = self._indexes.get(primary_subtag(lang))
             if index is None:
                 continue
             for name in ("query", "passage"):
                 texts = block.column(name).take(pa.array(some)).to_pylist()
-                for place, number, share in index.search([squeezed(text) for text in texts]):
+                for place, number, share in index.search([normalized_text(text) for text in texts]):
                     self.uids.add(uids[some[place]])
                     if number not in self.best or share > self.best[number].share:
                         told = uids[some[place]], name, texts[place]
@@ -126,7 +126,7 @@ class _Index:
         self.threshold = threshold
         self.whole: dict[str, list[int]] = {}
         for number in numbers:
-            self.whole.setdefault(squeezed(texts[number].text), []).append(number)
+            self.whole.setdefault(normalized_text(texts[number].text), []).append(number)
         grams = {text: ngrams(text, self.letters) for text in self.whole}
         self.texts = [text for text, found in grams.items() if len(found) >= self.fewest]
         self.grams = [grams[text] for text in self.texts]
@@ -219,14 +219,11 @@ def _cell(grams: np.ndarray) -> np.ndarray:
 
 
 def evaluated(task: Task) -> list[Evaluated]:
-    """Questions, and the passages that answer any."""
+    """Queries, and the passages that answer any."""
     right = np.unique(task.relevant).tolist()
-    asked = zip(task.question_language, task.question_ids, task.question_texts, strict=True)
+    asked = zip(task.query_language, task.query_ids, task.query_texts, strict=True)
     return [
-        *(
-            Evaluated(task.name, "question", task.languages[c], name, text)
-            for c, name, text in asked
-        ),
+        *(Evaluated(task.name, "query", task.languages[c], name, text) for c, name, text in asked),
         *(
             Evaluated(
                 task.name,
@@ -259,25 +256,29 @@ def blocks(store: Store) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pydict(columns, PAIRS)
 
 
-def at_start(stores: Sequence[Store], tasks: Sequence[Task], sources: Sequence[str]) -> str:
+def check_overlap_at_start(
+    stores: Sequence[Store], tasks: Sequence[Task], sources: Sequence[str]
+) -> str:
     """What a run says of its own tasks: whether any of their texts is a training text."""
     if not tasks:
         return "overlap: no check was made, as eval.tasks names nothing to evaluate on"
     pairs = sum(store.index.rows for store in stores)
-    texts = sum(len(task.question_ids) + len(np.unique(task.relevant)) for task in tasks)
-    if max(pairs, texts) > CHECKED:
+    texts = sum(len(task.query_ids) + len(np.unique(task.relevant)) for task in tasks)
+    if max(pairs, texts) > MAX_CHECKED_AT_START:
         named = " ".join(f"{task.name}:{task.path}" for task in tasks)
         return (
             f"overlap: no check was made, as {pairs:,} pairs or the tasks are too many for a run's "
             f"start; hybrid-dist overlap {sources[0]} --task {named}"
         )
-    sought = {(primary(t.lang), squeezed(t.text)) for task in tasks for t in evaluated(task)}
+    sought = {
+        (primary_subtag(t.lang), normalized_text(t.text)) for task in tasks for t in evaluated(task)
+    }
     seen = set()
     for store in stores:
         for block in blocks(store):
-            langs = [primary(lang) for lang in block.column("lang").to_pylist()]
+            langs = [primary_subtag(lang) for lang in block.column("lang").to_pylist()]
             for name in ("query", "passage"):
-                told = map(squeezed, block.column(name).to_pylist())
+                told = map(normalized_text, block.column(name).to_pylist())
                 seen |= sought.intersection(zip(langs, told, strict=True))
     names = ", ".join(task.name for task in tasks)
     return (

@@ -15,15 +15,15 @@ from hybrid_dist.evaluation.bias import TOP
 from hybrid_dist.evaluation.ranking import Ranking, exact_ranks
 from hybrid_dist.evaluation.search import EXACT, TopK, check_index, top_k
 from hybrid_dist.evaluation.tasks import TIES, Task
-from hybrid_dist.evaluation.tiles import PASSAGES, QUESTIONS, Shard, check_vectors, shard_bounds
+from hybrid_dist.evaluation.tiles import PASSAGES, QUERIES, Shard, check_vectors, shard_bounds
 from hybrid_dist.evaluation.trec import Run, check_names
 from hybrid_dist.runtime.ranks import Ranks
 
-SHOWN_NOTES = 10
+MAX_NOTES = 10
 """How many skipped lines and other omissions are listed individually."""
-HALVED = 1 << 16
+FP16_BLOCK = 1 << 16
 """Passages that are made in fp32 at once where they are kept in fp16."""
-MOST_LISTED = 1 << 28
+MAX_RUN_LINES = 1 << 28
 """The most lines of a saved run: each takes 12 bytes of memory while the run is built."""
 
 
@@ -37,13 +37,13 @@ class Embedder(Protocol):
     @property
     def name(self) -> str: ...
 
-    def embed_questions(self, texts: Sequence[str]) -> np.ndarray: ...
+    def embed_queries(self, texts: Sequence[str]) -> np.ndarray: ...
 
     def embed_passages(self, texts: Sequence[str]) -> np.ndarray: ...
 
 
 class Vectors(Protocol):
-    """The float32 vectors of a task, by the numbers of its questions and passages.
+    """The float32 vectors of a task, by the numbers of its queries and passages.
 
     None is longer than 1.
     """
@@ -51,7 +51,7 @@ class Vectors(Protocol):
     @property
     def name(self) -> str: ...
 
-    def questions(self, rows: slice) -> np.ndarray: ...
+    def queries(self, rows: slice) -> np.ndarray: ...
 
     def passages(self, rows: slice) -> np.ndarray: ...
 
@@ -70,12 +70,12 @@ class Scored:
 
 def check_run_is_possible(task: Task, depth: int) -> None:
     """Refuse runs of tasks whose pools are separate, and runs that do not fit in memory."""
-    lines = len(task.question_ids) * min(depth, len(task.passage_ids))
-    if lines > MOST_LISTED:
+    lines = len(task.query_ids) * min(depth, len(task.passage_ids))
+    if lines > MAX_RUN_LINES:
         raise UserError(
-            f"--save-run: {depth:,} passages for each of the {len(task.question_ids):,} queries of "
+            f"--save-run: {depth:,} passages for each of the {len(task.query_ids):,} queries of "
             f"{task.spec} are {lines:,} lines, which are kept in memory; give "
-            f"{MOST_LISTED // len(task.question_ids):,} or fewer"
+            f"{MAX_RUN_LINES // len(task.query_ids):,} or fewer"
         )
     if depth and not task.one_pool:
         raise UserError(
@@ -95,28 +95,28 @@ def score_vectors(
     half: bool = False,
     depth: int = TOP,
 ) -> Scored:
-    """Rank all right answers, and search the first `depth` passages of every question.
+    """Rank all right answers, and search the first `depth` passages of every query.
 
-    Every rank keeps the vectors of its own shard of the passages; all have those of the questions.
+    Every rank keeps the vectors of its own shard of the passages; all have those of the queries.
     `index` is what searches, a factory string of FAISS; `half` keeps passages in fp16.
     """
     clock = _Clock()
     tell(
-        f"{task.name}: vectors of {len(task.question_ids):,} questions and "
+        f"{task.name}: vectors of {len(task.query_ids):,} queries and "
         f"{len(task.passage_ids):,} passages in {len(task.languages)} languages"
     )
     _tell_notes(task, tell)
-    questions = _all_questions(task, vectors, ranks)
-    check_index(index, questions.shape[1])
+    queries = _all_queries(task, vectors, ranks)
+    check_index(index, queries.shape[1])
     shard = _own_shard(task, vectors, ranks, half)
     clock.lap("embed_s")
     tell(f"{task.name}: ranking {len(task.relevant):,} right answers")
-    ranking = exact_ranks(task, questions, [shard], ranks)
+    ranking = exact_ranks(task, queries, [shard], ranks)
     clock.lap("rank_s")
-    tell(f"{task.name}: searching the first {depth} passages of every question")
-    top = top_k(questions, [shard], depth, ranks, index)
+    tell(f"{task.name}: searching the first {depth} passages of every query")
+    top = top_k(queries, [shard], depth, ranks, index)
     clock.lap("search_s")
-    used = _scoring(questions.shape[1], half, top.method)
+    used = _scoring(queries.shape[1], half, top.method)
     timing = {**clock.laps, "processes": ranks.world, "threads": torch.get_num_threads()}
     return Scored(task, vectors.name, ranking, top, _settings(task, used), timing)
 
@@ -131,7 +131,7 @@ def score_run(task: Task, run: Run, tell: Callable[[str], None]) -> Scored:
 
 
 def _tell_notes(task: Task, tell: Callable[[str], None]) -> None:
-    for note in task.notes[:SHOWN_NOTES]:
+    for note in task.notes[:MAX_NOTES]:
         tell(f"{task.name}: left out: {note}")
 
 
@@ -146,20 +146,20 @@ class EmbeddedTask:
     def name(self) -> str:
         return self.embedder.name
 
-    def questions(self, rows: slice) -> np.ndarray:
-        return _float32(self.embedder.embed_questions(self.task.question_texts[rows]))
+    def queries(self, rows: slice) -> np.ndarray:
+        return _float32(self.embedder.embed_queries(self.task.query_texts[rows]))
 
     def passages(self, rows: slice) -> np.ndarray:
         return _float32(self.embedder.embed_passages(self.task.passage_texts[rows]))
 
 
-def _all_questions(task: Task, vectors: Vectors, ranks: Ranks) -> np.ndarray:
-    """The vectors of all questions; every rank makes its part."""
-    edges = [len(task.question_ids) * rank // ranks.world for rank in range(ranks.world + 1)]
+def _all_queries(task: Task, vectors: Vectors, ranks: Ranks) -> np.ndarray:
+    """The vectors of all queries; every rank makes its part."""
+    edges = [len(task.query_ids) * rank // ranks.world for rank in range(ranks.world + 1)]
     mine = slice(edges[ranks.rank], edges[ranks.rank + 1])
-    found = vectors.questions(mine)
-    names = _names(task, task.question_ids[mine], task.question_language[mine])
-    check_vectors(found, names, "question", ranks)
+    found = vectors.queries(mine)
+    names = _names(task, task.query_ids[mine], task.query_language[mine])
+    check_vectors(found, names, "query", ranks)
     return ranks.gather_rows(found)
 
 
@@ -176,8 +176,8 @@ def _own_shard(task: Task, vectors: Vectors, ranks: Ranks, half: bool) -> Shard:
 def _halved(vectors: Vectors, held: range) -> np.ndarray:
     """Passages in fp16, never all of them in fp32."""
     found = np.empty((0, 0), dtype=np.float16)
-    for low in range(held.start, held.stop, HALVED):
-        some = vectors.passages(slice(low, min(low + HALVED, held.stop)))
+    for low in range(held.start, held.stop, FP16_BLOCK):
+        some = vectors.passages(slice(low, min(low + FP16_BLOCK, held.stop)))
         if low == held.start:
             found = np.empty((len(held), some.shape[1]), dtype=np.float16)
         found[low - held.start :][: len(some)] = some
@@ -205,7 +205,7 @@ def _scoring(dimension: int, half: bool, search: str) -> dict[str, Any]:
         "dimension": dimension,
         "average precision": "full depth, exact ranks by counting",
         "score": f"float32 inner product{', passages rounded to float16' if half else ''}",
-        "tile": f"{QUESTIONS} questions x {PASSAGES} passages",
+        "tile": f"{QUERIES} queries x {PASSAGES} passages",
         "search": search,
     }
 

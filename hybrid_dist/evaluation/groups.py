@@ -1,4 +1,4 @@
-"""Groups of question languages: those trained on, those not, and others that people name."""
+"""Groups of query languages: those trained on, those not, and others that people name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ Groups = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class GroupsAsked:
+class LanguageGroups:
     """What groups an evaluation tells of."""
 
     named: Groups = field(default_factory=dict)
@@ -28,7 +28,7 @@ class GroupsAsked:
     @classmethod
     def of(
         cls, given: Sequence[str], tasks: Sequence[Task], trained: Sequence[str] | None = None
-    ) -> "GroupsAsked":
+    ) -> "LanguageGroups":
         """Read NAME=LANGUAGE,LANGUAGE; every language has to be one that some task asks in."""
         asked = {language for task in tasks for language in _asked(task)}
         named = dict(_read(one, asked) for one in given)
@@ -48,7 +48,7 @@ class GroupsAsked:
 
 
 def _asked(task: Task) -> tuple[str, ...]:
-    return tuple(task.languages[code] for code in np.unique(task.question_language))
+    return tuple(task.languages[code] for code in np.unique(task.query_language))
 
 
 def _read(given: str, asked: set[str]) -> tuple[str, tuple[str, ...]]:
@@ -66,7 +66,7 @@ def _read(given: str, asked: set[str]) -> tuple[str, tuple[str, ...]]:
             raise UserError(f"groups: {given!r}: {error}") from None
         if language not in asked:
             raise UserError(
-                f"groups: {given!r}: no task has questions in {language!r}"
+                f"groups: {given!r}: no task has queries in {language!r}"
                 f"{nearest(language, asked)} (they have {', '.join(sorted(asked))})"
             )
         languages.append(language)

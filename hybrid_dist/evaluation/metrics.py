@@ -1,6 +1,6 @@
 """Retrieval metrics from exact ranks, and their means over the settings of the paper.
 
-Every metric is first a value per question and pool; only then come the means, so that whatever
+Every metric is first a value per query and pool; only then come the means, so that whatever
 is told of a mean (an interval, a difference of two runs) can be told from the same values.
 """
 
@@ -15,7 +15,7 @@ from hybrid_dist.evaluation.tasks import Task
 
 @dataclass(frozen=True)
 class Hits:
-    """Right answers in groups: those of one question in one pool are a group."""
+    """Right answers in groups: those of one query in one pool are a group."""
 
     group: np.ndarray
     """Of each right answer: the number of its group."""
@@ -122,51 +122,51 @@ METRICS: dict[str, tuple[str, Metric]] = {
 
 @dataclass(frozen=True)
 class Scores:
-    """One metric of every question."""
+    """One metric of every query."""
 
     by_pool: np.ndarray
-    """[question, language]: in the pool of that language; NaN without a right answer there."""
+    """[query, language]: in the pool of that language; NaN without a right answer there."""
     pooled: np.ndarray
     """In the pool of all languages; NaN where the task has no such pool."""
 
 
 def score(metric: Metric, task: Task, ranking: Ranking) -> Scores:
-    """The metric of every question in every pool."""
-    questions, languages = len(task.question_ids), len(task.languages)
-    question = task.pair_question
-    group = question * languages + task.pair_language
-    cells = metric(Hits(group, ranking.in_language, task.grades, questions * languages))
-    pooled = np.full(questions, np.nan)
+    """The metric of every query in every pool."""
+    queries, languages = len(task.query_ids), len(task.languages)
+    query = task.pair_query
+    group = query * languages + task.pair_language
+    cells = metric(Hits(group, ranking.in_language, task.grades, queries * languages))
+    pooled = np.full(queries, np.nan)
     if task.one_pool:
-        pooled = metric(Hits(question, ranking.pooled, task.grades, questions))
-    return Scores(cells.reshape(questions, languages), pooled)
+        pooled = metric(Hits(query, ranking.pooled, task.grades, queries))
+    return Scores(cells.reshape(queries, languages), pooled)
 
 
-def over_pools(scores: Scores) -> np.ndarray:
-    """Of each question: the mean over the pools in which it has a right answer."""
-    questions, pools = np.nonzero(~np.isnan(scores.by_pool))
-    return _mean(questions, scores.by_pool[questions, pools], len(scores.by_pool))
+def mean_over_pools(scores: Scores) -> np.ndarray:
+    """Of each query: the mean over the pools in which it has a right answer."""
+    queries, pools = np.nonzero(~np.isnan(scores.by_pool))
+    return _mean(queries, scores.by_pool[queries, pools], len(scores.by_pool))
 
 
 def by_pair(task: Task, scores: Scores) -> np.ndarray:
-    """[question language, passage language]: mean over questions; NaN where there is none."""
+    """[query language, passage language]: mean over queries; NaN where there is none."""
     languages = len(task.languages)
     columns = [by_language(task, scores.by_pool[:, language]) for language in range(languages)]
     return np.stack(columns, axis=1)
 
 
 def by_language(task: Task, values: np.ndarray) -> np.ndarray:
-    """Of each question language: the mean over its questions that have a value."""
+    """Of each query language: the mean over its queries that have a value."""
     known = ~np.isnan(values)
-    return _mean(task.question_language[known], values[known], len(task.languages))
+    return _mean(task.query_language[known], values[known], len(task.languages))
 
 
 def settings(task: Task, scores: Scores) -> dict[str, float]:
     """The paper's three figures; each is a mean over languages, or language pairs, of means.
 
-    Monolingual: question and pool in one language. Cross-lingual: in two. Multilingual: one pool
+    Monolingual: query and pool in one language. Cross-lingual: in two. Multilingual: one pool
     of all languages, where the passages of all languages are right. A language pair has the
-    questions that have a right answer there. NaN where `task.left_out` says why.
+    queries that have a right answer there. NaN where `task.left_out` says why.
     """
     pairs = by_pair(task, scores)
     same = np.eye(len(task.languages), dtype=bool)

@@ -1,6 +1,6 @@
-"""What questions and passages are called outside: in TREC runs, and beside vectors made elsewhere.
+"""What queries and passages are called outside: in TREC runs, and beside vectors made elsewhere.
 
-Where a task has several languages, an id alone says too little: a question is `ID_LANGUAGE`, a
+Where a task has several languages, an id alone says too little: a query is `ID_LANGUAGE`, a
 passage `LANGUAGE_ID`, as in LAReQA. Where it has one, both are their ids.
 """
 
@@ -15,11 +15,11 @@ SHOWN = 80
 """Letters of a name in messages."""
 
 
-def question_names(task: Task) -> list[str]:
+def query_names(task: Task) -> list[str]:
     if len(task.languages) == 1:
-        return list(task.question_ids)
-    asked = zip(task.question_ids, task.question_language.tolist(), strict=True)
-    return _distinct(task, "questions", [f"{name}_{task.languages[code]}" for name, code in asked])
+        return list(task.query_ids)
+    asked = zip(task.query_ids, task.query_language.tolist(), strict=True)
+    return _distinct(task, "queries", [f"{name}_{task.languages[code]}" for name, code in asked])
 
 
 def passage_names(task: Task) -> list[str]:

@@ -1,6 +1,6 @@
-"""The value of every question, of which every headline figure is a mean; kept beside the report.
+"""The value of every query, of which every headline figure is a mean; kept beside the report.
 
-Runs are compared by them: question by question, not by their means alone.
+Runs are compared by them: query by query, not by their means alone.
 """
 
 import hashlib
@@ -19,21 +19,23 @@ from hybrid_dist.evaluation.metrics import Scores
 from hybrid_dist.evaluation.tasks import Task
 
 FILE = "scores.npz"
-NUMBERS = ("language", "cell_question", "cell_pool")
+NUMBERS = ("language", "cell_query", "cell_pool")
+NAMES_BEFORE_2 = {"cell_question": "cell_query"}
+"""Arrays that hybrid_dist 0.1 wrote under another name, and their name now."""
 REPORT_ID, CHECKSUM = "report_id", "checksum"
 
 
 @dataclass(frozen=True)
-class PerQuestion:
-    """What an evaluation found of every question."""
+class PerQuery:
+    """What an evaluation found of every query."""
 
     languages: tuple[str, ...]
     ids: np.ndarray
-    """Of each question: its id; parallel questions share one."""
+    """Of each query: its id; parallel queries share one."""
     language: np.ndarray
-    """Of each question: its language, as a position in `languages`."""
-    cell_question: np.ndarray
-    """Of each cell, a question and a pool of one language with a right answer: the question."""
+    """Of each query: its language, as a position in `languages`."""
+    cell_query: np.ndarray
+    """Of each cell, a query and a pool of one language with a right answer: the query."""
     cell_pool: np.ndarray
     """Of each cell: the pool's language."""
     by_pool: Mapping[str, np.ndarray]
@@ -44,14 +46,14 @@ class PerQuestion:
     """The id of the report that the values belong to."""
 
     @classmethod
-    def of(cls, task: Task, scores: Mapping[str, Scores], bias: Bias) -> "PerQuestion":
+    def of(cls, task: Task, scores: Mapping[str, Scores], bias: Bias) -> "PerQuery":
         known = ~np.isnan(next(iter(scores.values())).by_pool)
-        question, pool = np.nonzero(known)
+        query, pool = np.nonzero(known)
         return cls(
             languages=task.languages,
-            ids=np.array(list(task.question_ids)),
-            language=task.question_language,
-            cell_question=question,
+            ids=np.array(list(task.query_ids)),
+            language=task.query_language,
+            cell_query=query,
             cell_pool=pool,
             by_pool={name: found.by_pool[known] for name, found in scores.items()},
             pooled={
@@ -74,12 +76,13 @@ class PerQuestion:
         np.savez_compressed(file, **stored)
 
     @classmethod
-    def load(cls, file: Path) -> "PerQuestion":
+    def load(cls, file: Path) -> "PerQuery":
         """Refuses a file that is damaged: it has a checksum."""
         try:
             stored = _arrays(file)
             if str(stored.pop(CHECKSUM)) != _checksum(stored):
                 raise ValueError("its content is not what was written")
+            stored = {NAMES_BEFORE_2.get(name, name): array for name, array in stored.items()}
             return cls(
                 languages=tuple(stored["languages"].tolist()),
                 ids=stored["ids"],

@@ -1,6 +1,6 @@
 """Exact ranks at any depth, by counting who stands ahead.
 
-The rank of passage d for question q is 1 + the passages that score more + those that score the
+The rank of passage d for query q is 1 + the passages that score more + those that score the
 same and have a smaller number. Counts are kept per language of the passages ahead, so one scan
 answers for the pool of any language and for the pool of all, and counts add over shards.
 """
@@ -15,25 +15,25 @@ import torch
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import (
     PASSAGES,
-    QUESTIONS,
+    QUERIES,
     Shard,
     load_block,
     new_tiles,
-    question_blocks,
+    query_blocks,
 )
 from hybrid_dist.runtime.ranks import Ranks
 
 KEPT_TILES = 32
 """Tiles of a shard that are kept (2 MiB each) between finding the targets and counting."""
 PLACES = 16
-"""Targets of a question that are compared with a tile at once (half a MiB each)."""
+"""Targets of a query that are compared with a tile at once (half a MiB each)."""
 FULL = 255
 """What a byte counts to: yes-or-no bytes are added eight at a time, as 64-bit words."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Of every (question, relevant passage) pair, in the task's order: where it is ranked.
+    """Of every (query, relevant passage) pair, in the task's order: where it is ranked.
 
     Ranks are infinite where a search did not list the passage.
     """
@@ -46,16 +46,16 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Targets:
-    """The relevant passages of one block of questions, as a table [places, QUESTIONS]."""
+    """The relevant passages of one block of queries, as a table [places, QUERIES]."""
 
     place: np.ndarray
     """Of each pair: its row in the table."""
     column: np.ndarray
-    """Of each pair: its question's column."""
+    """Of each pair: its query's column."""
     passage: np.ndarray
     """Of each pair: its passage's number."""
     numbers: torch.Tensor
-    """The table of passage numbers; -1 where a question has fewer."""
+    """The table of passage numbers; -1 where a query has fewer."""
 
     @classmethod
     def of(cls, task: Task, block: range, device: torch.device) -> "Targets":
@@ -64,7 +64,7 @@ class Targets:
         column = np.repeat(np.arange(len(block)), sizes)
         place = np.arange(len(column)) - np.repeat(starts[:-1] - starts[0], sizes)
         passage = task.relevant[starts[0] : starts[-1]]
-        numbers = np.full((int(sizes.max()), QUESTIONS), -1, dtype=np.int64)
+        numbers = np.full((int(sizes.max()), QUERIES), -1, dtype=np.int64)
         numbers[place, column] = passage
         return cls(place, column, passage, torch.from_numpy(numbers).to(device))
 
@@ -75,15 +75,13 @@ class Targets:
         return torch.from_numpy(table).to(self.numbers.device)
 
 
-def exact_ranks(
-    task: Task, questions: np.ndarray, shards: Sequence[Shard], ranks: Ranks
-) -> Ranking:
-    """Ranks of all relevant passages. Every rank has all questions and its own shards."""
+def exact_ranks(task: Task, queries: np.ndarray, shards: Sequence[Shard], ranks: Ranks) -> Ranking:
+    """Ranks of all relevant passages. Every rank has all queries and its own shards."""
     scans = [_Scan(shard, task) for shard in shards]
     in_language, pooled = [], []
-    for block in question_blocks(len(questions)):
+    for block in query_blocks(len(queries)):
         targets = Targets.of(task, block, ranks.device)
-        vectors = load_block(questions[block.start : block.stop], ranks.device)
+        vectors = load_block(queries[block.start : block.stop], ranks.device)
         found = np.zeros(len(targets.passage), dtype=np.float32)
         for scan in scans:
             scan.find(vectors, targets, found)
@@ -99,7 +97,7 @@ def exact_ranks(
 
 
 class _Scan:
-    """One shard, walked twice for each block of questions."""
+    """One shard, walked twice for each block of queries."""
 
     def __init__(self, shard: Shard, task: Task) -> None:
         device = shard.vectors.device
@@ -108,7 +106,7 @@ class _Scan:
         self.kept: dict[int, torch.Tensor] = {}
         self.room = new_tiles(min(KEPT_TILES, len(shard.tile_starts)), device)
         self.spare = new_tiles(1, device)[0]
-        self.ahead = torch.empty(PLACES, PASSAGES, QUESTIONS, dtype=torch.bool, device=device)
+        self.ahead = torch.empty(PLACES, PASSAGES, QUERIES, dtype=torch.bool, device=device)
         self.row = torch.arange(PASSAGES, device=device)[:, None]
         own = task.passage_language[shard.start : shard.start + shard.rows]
         self.pieces = {
@@ -130,7 +128,7 @@ class _Scan:
     def count(self, block: torch.Tensor, targets: Targets, scores: torch.Tensor) -> np.ndarray:
         """Of each pair and language: how many passages of this shard are ahead."""
         places = len(scores)
-        counts = scores.new_zeros(places, self.languages, QUESTIONS, dtype=torch.int64)
+        counts = scores.new_zeros(places, self.languages, QUERIES, dtype=torch.int64)
         for start in self.shard.tile_starts:
             tile = self.kept[start] if start in self.kept else self._score(start, block)
             for low in range(0, places, PLACES):

@@ -1,4 +1,4 @@
-"""The best k passages of every question, the same whoever searches.
+"""The best k passages of every query, the same whoever searches.
 
 FAISS (or torch, where FAISS is not) proposes somewhat more than k passages of each shard. Those
 are scored again, pair by pair, in a way that depends on the two vectors alone, and merged by
@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.tiles import PASSAGES, Shard, load_block, new_tiles, question_blocks
+from hybrid_dist.evaluation.tiles import PASSAGES, Shard, load_block, new_tiles, query_blocks
 from hybrid_dist.runtime.ranks import Ranks
 
 EXACT = "Flat"
 """The index that misses nothing."""
 SAMPLE = 200
-"""Questions of which what another index misses is counted."""
+"""Queries of which what another index misses is counted."""
 SPARE = 16
 """How many more than k a shard proposes."""
 SLACK = 1e-5
@@ -35,7 +35,7 @@ LOW_BITS = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class TopK:
-    """Of each question: the best passages, best first."""
+    """Of each query: the best passages, best first."""
 
     numbers: np.ndarray
     scores: np.ndarray
@@ -48,18 +48,18 @@ class TopK:
 
 
 def top_k(
-    questions: np.ndarray, shards: Sequence[Shard], k: int, ranks: Ranks, index: str = EXACT
+    queries: np.ndarray, shards: Sequence[Shard], k: int, ranks: Ranks, index: str = EXACT
 ) -> TopK:
     """The k best of all ranks' shards, on every rank.
 
     With the factory string of another index of FAISS the best are those that it finds, and
-    `method` says how many of the best of some questions it misses.
+    `method` says how many of the best of some queries it misses.
     """
     if index != EXACT:
-        return _with_index(questions, shards, k, ranks, index)
+        return _with_index(queries, shards, k, ranks, index)
     with_faiss = ranks.device.type == "cpu" and _has_faiss()
-    found = [_search_shard(questions, shard, k, with_faiss) for shard in shards if shard.rows]
-    return TopK(*_best_of_all(found, len(questions), k, ranks), _method(with_faiss, ranks.device))
+    found = [_search_shard(queries, shard, k, with_faiss) for shard in shards if shard.rows]
+    return TopK(*_best_of_all(found, len(queries), k, ranks), _method(with_faiss, ranks.device))
 
 
 def check_index(index: str, dimension: int) -> None:
@@ -89,7 +89,7 @@ def _refusal(index: str, what: str, error: Exception) -> UserError:
 
 
 def _with_index(
-    questions: np.ndarray, shards: Sequence[Shard], k: int, ranks: Ranks, index: str
+    queries: np.ndarray, shards: Sequence[Shard], k: int, ranks: Ranks, index: str
 ) -> TopK:
     """What the index finds, scored again and merged as what an exact search finds."""
     import faiss
@@ -105,27 +105,27 @@ def _with_index(
                 searched.add(vectors)
             except RuntimeError as error:
                 raise _refusal(index, f"with {shard.rows:,} of a rank", error) from None
-            _, rows = searched.search(np.ascontiguousarray(questions), min(k + SPARE, shard.rows))
-            numbers, scores = _rescore(questions, shard, np.maximum(rows, 0))
+            _, rows = searched.search(np.ascontiguousarray(queries), min(k + SPARE, shard.rows))
+            numbers, scores = _rescore(queries, shard, np.maximum(rows, 0))
             numbers[rows < 0], scores[rows < 0] = NOTHING, -np.inf
             found.append((numbers, scores))
-    numbers, scores = _best_of_all(found, len(questions), k, ranks)
-    some = np.linspace(0, len(questions) - 1, min(len(questions), SAMPLE)).astype(np.int64)
-    exact = top_k(questions[some], shards, k, ranks).numbers
+    numbers, scores = _best_of_all(found, len(queries), k, ranks)
+    some = np.linspace(0, len(queries) - 1, min(len(queries), SAMPLE)).astype(np.int64)
+    exact = top_k(queries[some], shards, k, ranks).numbers
     pairs = zip(numbers[some].tolist(), exact.tolist(), strict=True)
     hits = sum(len(set(one) & set(other) - {NOTHING}) for one, other in pairs)
     told = (
         f"faiss {faiss.__version__} {index}, which finds {hits / np.sum(exact != NOTHING):.2%} of "
-        f"the best {k} of {len(some)} questions"
+        f"the best {k} of {len(some)} queries"
     )
     return TopK(numbers, scores, told)
 
 
 def _best_of_all(
-    found: Sequence[tuple[np.ndarray, np.ndarray]], questions: int, k: int, ranks: Ranks
+    found: Sequence[tuple[np.ndarray, np.ndarray]], queries: int, k: int, ranks: Ranks
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best of what all ranks found in their shards, on every rank."""
-    found = [*found, _nothing(questions, k)]
+    found = [*found, _nothing(queries, k)]
     numbers, scores = _merge(found, k)
     everywhere = list(
         zip(
@@ -149,8 +149,8 @@ def _method(with_faiss: bool, device: torch.device) -> str:
     return f"torch {torch.__version__} on {device.type}"
 
 
-def _nothing(questions: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.full((questions, k), NOTHING), np.full((questions, k), -np.inf, dtype=np.float32)
+def _nothing(queries: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.full((queries, k), NOTHING), np.full((queries, k), -np.inf, dtype=np.float32)
 
 
 def _merge(found: Sequence[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -162,34 +162,34 @@ def _merge(found: Sequence[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.n
 
 
 def _search_shard(
-    questions: np.ndarray, shard: Shard, k: int, with_faiss: bool
+    queries: np.ndarray, shard: Shard, k: int, with_faiss: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     asked = min(k + SPARE, shard.rows)
     if not with_faiss:
-        rows = _propose_by_tiles(questions, shard, asked)
-        return _rescore(questions, shard, rows)
-    rows, last = _propose_by_faiss(questions, shard, asked)
-    numbers, scores = _rescore(questions, shard, rows)
+        rows = _propose_by_tiles(queries, shard, asked)
+        return _rescore(queries, shard, rows)
+    rows, last = _propose_by_faiss(queries, shard, asked)
+    numbers, scores = _rescore(queries, shard, rows)
     if asked < shard.rows:
         unsettled = np.flatnonzero(last >= np.sort(scores, axis=1)[:, -k] - SLACK)
-        again = _propose_by_tiles(questions[unsettled], shard, asked)
-        numbers[unsettled], scores[unsettled] = _rescore(questions[unsettled], shard, again)
+        again = _propose_by_tiles(queries[unsettled], shard, asked)
+        numbers[unsettled], scores[unsettled] = _rescore(queries[unsettled], shard, again)
     return numbers, scores
 
 
 def _propose_by_faiss(
-    questions: np.ndarray, shard: Shard, asked: int
+    queries: np.ndarray, shard: Shard, asked: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the best passages, and the score of the last of them."""
     import faiss
 
     faiss.omp_set_num_threads(torch.get_num_threads())
-    asked_for, metric = np.ascontiguousarray(questions), faiss.METRIC_INNER_PRODUCT
+    asked_for, metric = np.ascontiguousarray(queries), faiss.METRIC_INNER_PRODUCT
     if shard.vectors.dtype == torch.float32:
         passages = shard.vectors.numpy()  # searched where they are: an index would hold them twice
         scores, rows = faiss.knn(asked_for, passages, asked, metric=metric)
         return rows, scores[:, -1]
-    scores = np.full((len(questions), asked), -np.inf, dtype=np.float32)
+    scores = np.full((len(queries), asked), -np.inf, dtype=np.float32)
     rows = np.zeros(scores.shape, dtype=np.int64)
     for low in range(0, shard.rows, WIDENED):
         part = shard.vectors[low : low + WIDENED].float().numpy()
@@ -201,7 +201,7 @@ def _propose_by_faiss(
     return rows, scores[:, -1]
 
 
-def _propose_by_tiles(questions: np.ndarray, shard: Shard, asked: int) -> np.ndarray:
+def _propose_by_tiles(queries: np.ndarray, shard: Shard, asked: int) -> np.ndarray:
     """Rows of the best passages by (score, row), tile by tile.
 
     Score and row make one integer key, so that no two are equal and torch.topk has no choice.
@@ -209,8 +209,8 @@ def _propose_by_tiles(questions: np.ndarray, shard: Shard, asked: int) -> np.nda
     device = shard.vectors.device
     tile = new_tiles(1, device)[0]
     found = [np.empty((0, asked), dtype=np.int64)]
-    for block in question_blocks(len(questions)):
-        vectors = load_block(questions[block.start : block.stop], device)
+    for block in query_blocks(len(queries)):
+        vectors = load_block(queries[block.start : block.stop], device)
         best = torch.empty(0, vectors.shape[1], dtype=torch.int64, device=device)
         for start in shard.tile_starts:
             real = shard.score(start, vectors, tile)
@@ -228,15 +228,13 @@ def _keys(scores: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return (ascending << 32) | (LOW_BITS - rows)[:, None]
 
 
-def _rescore(
-    questions: np.ndarray, shard: Shard, rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _rescore(queries: np.ndarray, shard: Shard, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers and scores of the rows; every product is summed alone, in float64."""
     scores = np.empty(rows.shape, dtype=np.float32)
     step = 64
     for low in range(0, len(rows), step):
         block = rows[low : low + step]
         passages = shard.vectors[torch.from_numpy(block).to(shard.vectors.device)]
-        products = passages.cpu().numpy() * questions[low : low + step, None].astype(np.float64)
+        products = passages.cpu().numpy() * queries[low : low + step, None].astype(np.float64)
         scores[low : low + step] = products.sum(axis=2)
     return rows + shard.start, scores

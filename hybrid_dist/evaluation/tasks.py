@@ -1,4 +1,4 @@
-"""Evaluation tasks: questions, candidate passages, and which passages answer which question."""
+"""Evaluation tasks: queries, candidate passages, and which passages answer which query."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,18 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_dist.data.blocks import expand, is_there
+from hybrid_dist.data.blocks import expand, path_exists
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.sources.paths import local
 from hybrid_dist.data.store.reader import read_pairs
-from hybrid_dist.data.texts import Backwards, Part, Texts
+from hybrid_dist.data.texts import Part, Reversed, Texts
 from hybrid_dist.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
 class Task:
-    """Questions and passages are told by (language, id); questions with one id are parallel.
+    """Queries and passages are told by (language, id); queries with one id are parallel.
 
     Passages are sorted by (language, id), or by that backwards for trec_eval's ties. A passage's
     position there is its stable number: it breaks ties between equal scores, so that a ranking
@@ -30,18 +30,18 @@ class Task:
     name: str
     path: str
     languages: tuple[str, ...]
-    """All languages of questions and passages, sorted."""
-    question_ids: Sequence[str]
-    question_texts: Sequence[str]
-    question_language: np.ndarray
-    """Of each question: its language, as a position in `languages`."""
+    """All languages of queries and passages, sorted."""
+    query_ids: Sequence[str]
+    query_texts: Sequence[str]
+    query_language: np.ndarray
+    """Of each query: its language, as a position in `languages`."""
     passage_ids: Sequence[str]
     passage_texts: Sequence[str]
     passage_language: np.ndarray
     relevant_starts: np.ndarray
-    """Question q is answered by the passages `relevant[relevant_starts[q] : ...[q + 1]]`."""
+    """Query q is answered by the passages `relevant[relevant_starts[q] : ...[q + 1]]`."""
     relevant: np.ndarray
-    """Numbers of relevant passages, ascending for every question."""
+    """Numbers of relevant passages, ascending for every query."""
     grades: np.ndarray
     """Of each of those: how well it answers."""
     one_pool: bool = True
@@ -61,9 +61,9 @@ class Task:
         return f"{self.name}:{self.path}"
 
     @property
-    def pair_question(self) -> np.ndarray:
-        """Of each (question, relevant passage) pair, in the order of `relevant`: the question."""
-        return np.repeat(np.arange(len(self.question_ids)), np.diff(self.relevant_starts))
+    def pair_query(self) -> np.ndarray:
+        """Of each (query, relevant passage) pair, in the order of `relevant`: the query."""
+        return np.repeat(np.arange(len(self.query_ids)), np.diff(self.relevant_starts))
 
     @property
     def pair_language(self) -> np.ndarray:
@@ -74,19 +74,19 @@ class Task:
     @cached_property
     def left_out(self) -> dict[str, str]:
         """The figures that the task does not support, and why."""
-        own = self.pair_language == self.question_language[self.pair_question]
+        own = self.pair_language == self.query_language[self.pair_query]
         found = {}
         if not own.any():
-            found["monolingual"] = "no question has a right answer in its own language"
+            found["monolingual"] = "no query has a right answer in its own language"
         if own.all():
-            found["cross_lingual"] = "no question has a right answer in another language"
+            found["cross_lingual"] = "no query has a right answer in another language"
             if len(self.languages) == 1:
                 found["cross_lingual"] = "it has one language only"
         if not self.one_pool:
             apart = "every language pair has a pool of its own"
             return found | {"multilingual": apart, "rank_distance": apart}
         if np.diff(self.relevant_starts).max() < 2:
-            found["rank_distance"] = "no question has two right answers"
+            found["rank_distance"] = "no query has two right answers"
         return found
 
 
@@ -109,11 +109,11 @@ def backwards(task: Task) -> Task:
     """
     last = len(task.passage_ids) - 1
     relevant = last - task.relevant
-    order = np.lexsort((relevant, task.pair_question))
+    order = np.lexsort((relevant, task.pair_query))
     return replace(
         task,
-        passage_ids=Backwards(task.passage_ids),
-        passage_texts=Backwards(task.passage_texts),
+        passage_ids=Reversed(task.passage_ids),
+        passage_texts=Reversed(task.passage_texts),
         passage_language=task.passage_language[::-1].copy(),
         relevant=relevant[order],
         grades=task.grades[order],
@@ -158,26 +158,28 @@ def task_name(spec: str) -> str:
 
 
 def from_collection(name: str, path: str, found: Collection) -> Task:
-    """The task in a collection, with questions and passages sorted by (language, id)."""
-    asking, telling = _texts(found.questions), _texts(found.passages)
-    asked, told = _order(asking), _order(telling)
-    asking, telling = asking.take(asked), telling.take(told)
-    ask, tell = asking.column("lang"), telling.column("lang")
-    languages = tuple(sorted({*pc.unique(ask).to_pylist(), *pc.unique(tell).to_pylist()}))
-    question = np.repeat(_inverse(asked), np.diff(found.relevant_starts))
-    passage = _inverse(told)[found.relevant]
-    order = np.lexsort((passage, question))
-    counts = np.bincount(question, minlength=len(asking))
+    """The task in a collection, with queries and passages sorted by (language, id)."""
+    queries, passages = _texts(found.queries), _texts(found.passages)
+    query_order, passage_order = _order(queries), _order(passages)
+    queries, passages = queries.take(query_order), passages.take(passage_order)
+    query_langs, passage_langs = queries.column("lang"), passages.column("lang")
+    languages = tuple(
+        sorted({*pc.unique(query_langs).to_pylist(), *pc.unique(passage_langs).to_pylist()})
+    )
+    query = np.repeat(_inverse(query_order), np.diff(found.relevant_starts))
+    passage = _inverse(passage_order)[found.relevant]
+    order = np.lexsort((passage, query))
+    counts = np.bincount(query, minlength=len(queries))
     return Task(
         name=name,
         path=path,
         languages=languages,
-        question_ids=asking.column("id").to_pylist(),
-        question_texts=Part(asking, "text"),
-        question_language=_codes(ask, languages),
-        passage_ids=Part(telling, "id"),
-        passage_texts=Part(telling, "text"),
-        passage_language=_codes(tell, languages),
+        query_ids=queries.column("id").to_pylist(),
+        query_texts=Part(queries, "text"),
+        query_language=_codes(query_langs, languages),
+        passage_ids=Part(passages, "id"),
+        passage_texts=Part(passages, "text"),
+        passage_language=_codes(passage_langs, languages),
         relevant_starts=np.concatenate([[0], np.cumsum(counts)]),
         relevant=passage[order],
         grades=found.grades[order],
@@ -211,8 +213,8 @@ def _codes(names: pa.ChunkedArray, languages: Sequence[str]) -> np.ndarray:
 def from_pairs(name: str, path: str, table: pa.Table) -> Task:
     """The task in a table of pairs.
 
-    Every (uid, language) asks a question. The distinct passage texts of a language are its
-    candidates, named by the first uid that has the text. All passages of the question's uid, in
+    Every (uid, language) asks a query. The distinct passage texts of a language are its
+    candidates, named by the first uid that has the text. All passages of the query's uid, in
     any language, are right answers.
     """
     uids, langs = table["uid"].to_pylist(), table["lang"].to_pylist()
@@ -232,9 +234,9 @@ def from_pairs(name: str, path: str, table: pa.Table) -> Task:
         name=name,
         path=path,
         languages=languages,
-        question_ids=uids,
-        question_texts=table["query"].to_pylist(),
-        question_language=np.array([code[lang] for lang in langs], dtype=np.int64),
+        query_ids=uids,
+        query_texts=table["query"].to_pylist(),
+        query_language=np.array([code[lang] for lang in langs], dtype=np.int64),
         passage_ids=ids,
         passage_texts=[text for _, text in number],
         passage_language=np.array([code[lang] for lang, _ in number], dtype=np.int64),
@@ -247,9 +249,9 @@ def from_pairs(name: str, path: str, table: pa.Table) -> Task:
 def _toy_file(path: str) -> str:
     """The test split of a folder made by `hybrid-dist toy`, or the file itself."""
     place = Path(path)
-    if is_there(path) and place.is_file():
+    if path_exists(path) and place.is_file():
         return path
-    if not is_there(str(place / "test.jsonl")):
+    if not path_exists(str(place / "test.jsonl")):
         raise UserError(
             f"task toy:{path}: no file {place / 'test.jsonl'}; "
             f"make it with `hybrid-dist toy --out {path}`, or name another folder"
@@ -270,7 +272,7 @@ TASKS = {
 
 SKIP_BAD = "skip_bad"
 """The option that all of them have."""
-MOST_DIGITS = 18
+MAX_DIGITS = 18
 """Of a number of lines."""
 
 
@@ -288,7 +290,7 @@ def _split(spec: str) -> tuple[str, str, dict[str, str]]:
             f"(known: {', '.join(known)})"
         )
     if name in PAIR_TASKS:
-        return name, path, {}  # a glob may have a question mark
+        return name, path, {}  # a glob may have a query mark
     path, _, written = path.partition("?")
     options = {}
     for part in written.split("&") if written else ():
@@ -306,7 +308,7 @@ def _split(spec: str) -> tuple[str, str, dict[str, str]]:
 def _skip_bad(spec: str, options: Mapping[str, str]) -> int:
     """How many bad lines to pass over."""
     given = options.get(SKIP_BAD, "0")
-    if not given.isdecimal() or len(given) > MOST_DIGITS:
+    if not given.isdecimal() or len(given) > MAX_DIGITS:
         raise UserError(f"task {spec!r}: {SKIP_BAD}={given}: give a whole number of lines")
     return int(given)
 
@@ -314,27 +316,27 @@ def _skip_bad(spec: str, options: Mapping[str, str]) -> int:
 def _check_shape(task: Task) -> None:
     """Refuse what cannot be scored: nothing is left out in silence."""
     place = f"task {task.spec}"
-    if not len(task.question_ids) or not len(task.passage_ids):
-        raise UserError(f"{place}: no question or no passage in it")
+    if not len(task.query_ids) or not len(task.passage_ids):
+        raise UserError(f"{place}: no query or no passage in it")
     if np.any(task.relevant < 0) or np.any(task.relevant >= len(task.passage_ids)):
         wrong = np.flatnonzero((task.relevant < 0) | (task.relevant >= len(task.passage_ids)))
-        asked = task.pair_question[wrong[:3]].tolist()
-        first = ", ".join(f"of question {task.question_ids[q]}" for q in asked)
+        asked = task.pair_query[wrong[:3]].tolist()
+        first = ", ".join(f"of query {task.query_ids[q]}" for q in asked)
         raise UserError(
             f"{place}: {len(wrong)} right answers are passages that are not there (first: {first})"
         )
     if np.any(task.grades < 1):
         wrong = np.flatnonzero(task.grades < 1)
-        asked = task.pair_question[wrong[:3]].tolist()
-        first = ", ".join(f"of question {task.question_ids[q]}" for q in asked)
+        asked = task.pair_query[wrong[:3]].tolist()
+        first = ", ".join(f"of query {task.query_ids[q]}" for q in asked)
         raise UserError(
             f"{place}: {len(wrong)} right answers have a grade below 1 (first: {first}); "
             "a passage judged 0 is no right answer"
         )
     unanswered = np.flatnonzero(np.diff(task.relevant_starts) == 0)
     if len(unanswered):
-        first = ", ".join(task.question_ids[int(q)] for q in unanswered[:3])
+        first = ", ".join(task.query_ids[int(q)] for q in unanswered[:3])
         raise UserError(
-            f"{place}: {len(unanswered)} questions have no right answer among the passages "
+            f"{place}: {len(unanswered)} queries have no right answer among the passages "
             f"(first: {first}); remove them or add their passages"
         )

@@ -15,7 +15,7 @@ import torch
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.ranks import Ranks
 
-QUESTIONS = 512
+QUERIES = 512
 """Columns of a tile."""
 PASSAGES = 1024
 """Rows of a tile."""
@@ -52,7 +52,7 @@ class Shard:
         return range(0, self.rows, PASSAGES)
 
     def score(self, tile_start: int, block: torch.Tensor, out: torch.Tensor) -> int:
-        """Fill `out` with the tile's scores [PASSAGES, QUESTIONS]; say how many rows are real."""
+        """Fill `out` with the tile's scores [PASSAGES, QUERIES]; say how many rows are real."""
         tile = self.vectors[tile_start : tile_start + PASSAGES].float()
         real = len(tile)
         if real < PASSAGES:
@@ -61,21 +61,21 @@ class Shard:
         return real
 
 
-def question_blocks(questions: int) -> list[range]:
-    """The questions of each column of tiles."""
-    return [range(q, min(q + QUESTIONS, questions)) for q in range(0, questions, QUESTIONS)]
+def query_blocks(queries: int) -> list[range]:
+    """The queries of each column of tiles."""
+    return [range(q, min(q + QUERIES, queries)) for q in range(0, queries, QUERIES)]
 
 
-def load_block(questions: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Up to QUESTIONS vectors as [dimension, QUESTIONS], filled with zeros."""
-    block = torch.zeros(QUESTIONS, questions.shape[1], device=device)
-    block[: len(questions)] = torch.from_numpy(np.ascontiguousarray(questions))
+def load_block(queries: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Up to QUERIES vectors as [dimension, QUERIES], filled with zeros."""
+    block = torch.zeros(QUERIES, queries.shape[1], device=device)
+    block[: len(queries)] = torch.from_numpy(np.ascontiguousarray(queries))
     return block.T
 
 
 def new_tiles(count: int, device: torch.device) -> torch.Tensor:
     """Room for the scores of so many tiles."""
-    return torch.empty(count, PASSAGES, QUESTIONS, device=device)
+    return torch.empty(count, PASSAGES, QUERIES, device=device)
 
 
 def check_vectors(vectors: np.ndarray, ids: Sequence[str], kind: str, ranks: Ranks) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.names import first_of, passage_names, positions, question_names
+from hybrid_dist.evaluation.names import first_of, passage_names, positions, query_names
 from hybrid_dist.evaluation.tasks import Task
 
 LAYOUT = "queries.npy, query_ids.txt, corpus.npy and corpus_ids.txt"
@@ -38,7 +38,7 @@ class _Array:
 
 
 class GivenVectors:
-    """The vectors of a task's questions and passages.
+    """The vectors of a task's queries and passages.
 
     They are compared by inner product as they are. Both sides are divided by a power of two that
     leaves no vector longer than 1, which the search expects; no rank and no tie changes by it.
@@ -46,9 +46,9 @@ class GivenVectors:
 
     def __init__(self, folder: Path, task: Task) -> None:
         self.name = str(folder)
-        self._questions = _read(folder, "queries.npy", "query_ids.txt", task, True)
+        self._queries = _read(folder, "queries.npy", "query_ids.txt", task, True)
         self._passages = _read(folder, "corpus.npy", "corpus_ids.txt", task, False)
-        sizes = [array.rows.shape[1] for array in (self._questions, self._passages)]
+        sizes = [array.rows.shape[1] for array in (self._queries, self._passages)]
         if sizes[0] != sizes[1]:
             raise UserError(
                 f"{folder}: queries.npy has vectors of {sizes[0]} numbers, corpus.npy of "
@@ -57,19 +57,19 @@ class GivenVectors:
 
     @property
     def settings(self) -> dict[str, Any]:
-        told = (f"up to {_power(array.exponent)}" for array in (self._questions, self._passages))
-        return {"vectors": f"given; lengths of questions and passages {' and '.join(told)}"}
+        told = (f"up to {_power(array.exponent)}" for array in (self._queries, self._passages))
+        return {"vectors": f"given; lengths of queries and passages {' and '.join(told)}"}
 
-    def questions(self, rows: slice) -> np.ndarray:
-        return self._questions[rows]
+    def queries(self, rows: slice) -> np.ndarray:
+        return self._queries[rows]
 
     def passages(self, rows: slice) -> np.ndarray:
         return self._passages[rows]
 
 
 def _read(folder: Path, array: str, ids: str, task: Task, asks: bool) -> _Array:
-    names = question_names(task) if asks else passage_names(task)
-    codes = task.question_language if asks else task.passage_language
+    names = query_names(task) if asks else passage_names(task)
+    codes = task.query_language if asks else task.passage_language
     given = _ids(folder / ids)
     rows = _rows(folder / array)
     if len(rows) != len(given):

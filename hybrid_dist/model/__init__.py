@@ -1,1 +1,1 @@
-"""The bi-encoder: one encoder for questions and passages."""
+"""The bi-encoder: one encoder for queries and passages."""

@@ -7,7 +7,7 @@ from torch import nn
 from torch.fx.experimental import _config as fx_config
 
 from hybrid_dist.model.encoder import Encoder
-from hybrid_dist.model.packing import Attends
+from hybrid_dist.model.packing import AttentionMode
 
 
 def compile_layers(encoder: Encoder, backend: str = "inductor") -> None:
@@ -16,9 +16,9 @@ def compile_layers(encoder: Encoder, backend: str = "inductor") -> None:
     Layers are alike, so the first one's graph serves all of them. Chunks are recomputed, and DDP,
     FSDP and ZeRO do their work, between graphs.
     """
-    if encoder.padded_because is None and encoder.attends is Attends.BY_SIZE:
+    if encoder.padding_reason is None and encoder.attends is AttentionMode.BY_SIZE:
         # a call for each length that occurs: no graph could hold that
-        encoder.attend_on(torch.device("cpu"), "train.compile needs it on CPUs")
+        encoder.select_attention(torch.device("cpu"), "train.compile needs it on CPUs")
     # DDP would have graphs cut at its buckets, to send gradients early: between layers it does
     torch._dynamo.config.optimize_ddp = False
     # or two sizes that happen to be equal in the first step would have to be equal in every step

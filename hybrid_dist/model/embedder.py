@@ -15,9 +15,9 @@ from hybrid_dist.data.store.tokens import tokenizer_hash
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.encoder import Encoder
 from hybrid_dist.model.loading import build, positions, read_config
-from hybrid_dist.model.packing import OLDEST_CARD, Packed
+from hybrid_dist.model.packing import OLDEST_CARD, PackedTexts
 from hybrid_dist.model.repository import is_folder
-from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 
 TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 65_536}
@@ -26,8 +26,8 @@ a second as calls of 8,192, and take 2.4 GiB for a model of XLM-R large's size."
 TEXTS_AT_ONCE = 16384
 
 
-class Retriever:
-    """Embeds questions and passages with a model folder's own prefixes, lengths and pooling."""
+class TextEmbedder:
+    """Embeds queries and passages with a model folder's own prefixes, lengths and pooling."""
 
     def __init__(
         self,
@@ -40,10 +40,12 @@ class Retriever:
         self.name, self._trust_remote_code = name, trust_remote_code
         self._encoder, self._tokens, self._device = encoder.to(device).eval(), tokens, device
         self._dtype = _fastest_dtype(device)
-        encoder.attend_on(device, encoder.why_no_kernel(device, self._dtype))
+        encoder.select_attention(device, encoder.kernel_refusal_reason(device, self._dtype))
 
     @classmethod
-    def load(cls, name: str, device: torch.device, trust_remote_code: bool = False) -> "Retriever":
+    def load(
+        cls, name: str, device: torch.device, trust_remote_code: bool = False
+    ) -> "TextEmbedder":
         """From a run folder, a saved model, or any folder or name that transformers loads."""
         folder = Path(name)
         if is_folder(name) and (folder / "config.yaml").is_file():
@@ -53,7 +55,7 @@ class Retriever:
         where = str(folder) if is_folder(str(folder)) else name
         model = Model(name_or_path=where, trust_remote_code=trust_remote_code)
         config = read_config(model)
-        settings = Settings.load(where).within(positions(config))
+        settings = EncoderSpec.load(where).within(positions(config))
         tokens = TextTokens.load(where, settings, trust_remote_code)
         tokens.check(config)
         encoder = build(replace(model, pooling=settings.pooling), config)
@@ -68,7 +70,7 @@ class Retriever:
         arithmetic = "bf16" if self._dtype is torch.bfloat16 else "fp32"
         return told | {
             "arithmetic": arithmetic,
-            "encoding": self._encoder.told,
+            "encoding": self._encoder.encoding_description,
             "trust remote code": self._trust_remote_code,
         }
 
@@ -82,7 +84,7 @@ class Retriever:
             digest.update(weights.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
-    def embed_questions(self, texts: Sequence[str]) -> np.ndarray:
+    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
         return self._embed(texts, self._tokens.query_ids)
 
     def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
@@ -96,7 +98,7 @@ class Retriever:
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             ids = tokenise(texts[start : start + TEXTS_AT_ONCE])
             for some in _portions([len(text) for text in ids], TOKENS_AT_ONCE[self._device.type]):
-                packed = Packed.of([ids[i] for i in some]).to(self._device)
+                packed = PackedTexts.of([ids[i] for i in some]).to(self._device)
                 with torch.inference_mode(), self._arithmetic():
                     vectors[start + np.array(some)] = self._encoder(packed).float().cpu().numpy()
         self._check(texts, vectors)

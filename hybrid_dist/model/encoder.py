@@ -13,8 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from hybrid_dist.config.schema import LEARNED_TEMPERATURE
 from hybrid_dist.model.packing import (
     NAME,
-    Attends,
-    Packed,
+    AttentionMode,
+    PackedTexts,
     first_position,
     kernel_refusal,
     register,
@@ -23,10 +23,10 @@ from hybrid_dist.model.packing import (
 
 @dataclass(frozen=True)
 class Chunk:
-    """The texts of some rows: their questions; their passages, then their hard negatives."""
+    """The texts of some rows: their queries; their passages, then their hard negatives."""
 
-    queries: Packed
-    candidates: Packed
+    queries: PackedTexts
+    candidates: PackedTexts
 
     def to(self, device: torch.device) -> "Chunk":
         return Chunk(self.queries.to(device), self.candidates.to(device))
@@ -39,11 +39,11 @@ Encoded = tuple[Tensor, Tensor]
 class Encoder(nn.Module):
     """Texts in, one L2-normalised fp32 vector each out."""
 
-    padded_because: str | None = "packing was not asked for"
+    padding_reason: str | None = "packing was not asked for"
     """Why this model pads texts; None: it computes no padding."""
-    attends = Attends.BY_SIZE
+    attends = AttentionMode.BY_SIZE
     """How packed texts are kept apart."""
-    attention_padded_because: str | None = None
+    attention_padding_reason: str | None = None
     """Why attention alone pads packed texts; None: it does not."""
 
     def __init__(self, backbone: Any, pooling: str) -> None:
@@ -54,11 +54,11 @@ class Encoder(nn.Module):
         self._first_position = first_position(backbone.config)
         self._attention = backbone.config._attn_implementation
 
-    def forward(self, texts: Packed, words: Tensor | None = None) -> Tensor:
+    def forward(self, texts: PackedTexts, words: Tensor | None = None) -> Tensor:
         """`words`: the tokens' word embeddings, where they were looked up before."""
-        if self.padded_because is not None:
+        if self.padding_reason is not None:
             vectors = self._pooled(self._in_rows_of_one_length(texts), texts)
-        elif self.attends is not Attends.BY_SIZE:
+        elif self.attends is not AttentionMode.BY_SIZE:
             vectors = self._pooled(self._in_one_row(texts, words), texts)
         else:  # texts of one size beside each other attend together
             texts, tokens, order = texts.by_size()
@@ -67,20 +67,20 @@ class Encoder(nn.Module):
         return functional.normalize(vectors, dim=-1)
 
     @property
-    def told(self) -> str:
+    def encoding_description(self) -> str:
         """How texts are encoded, for people."""
-        if self.padded_because is not None:
-            return f"padded: {self.padded_because}"
+        if self.padding_reason is not None:
+            return f"padded: {self.padding_reason}"
         no_dropout = "attention weights have no dropout"
-        if self.attends is Attends.PADDED:
-            return f"packed but for attention ({self.attention_padded_because}); {no_dropout}"
+        if self.attends is AttentionMode.PADDED:
+            return f"packed but for attention ({self.attention_padding_reason}); {no_dropout}"
         return f"packed: no padding is computed, and {no_dropout}"
 
     def embed_words(self, ids: Tensor) -> Tensor:
         """Word embeddings of some token ids."""
         return self.backbone.get_input_embeddings()(ids)
 
-    def _in_one_row(self, texts: Packed, words: Tensor | None) -> Tensor:
+    def _in_one_row(self, texts: PackedTexts, words: Tensor | None) -> Tensor:
         """The last layer of every token [tokens, width]."""
         row = {"input_ids": texts.ids[None]} if words is None else {"inputs_embeds": words[None]}
         return self.backbone(
@@ -89,11 +89,11 @@ class Encoder(nn.Module):
             **texts.for_attention(self.attends),
         ).last_hidden_state[0]
 
-    def _in_rows_of_one_length(self, texts: Packed) -> Tensor:
+    def _in_rows_of_one_length(self, texts: PackedTexts) -> Tensor:
         rows, real = texts.padded(self.backbone.config.pad_token_id or 0)
         return self.backbone(**rows).last_hidden_state[real]
 
-    def _pooled(self, hidden: Tensor, texts: Packed) -> Tensor:
+    def _pooled(self, hidden: Tensor, texts: PackedTexts) -> Tensor:
         if self.pooling == "mean":
             bounds = texts.bounds.long()
             return torch.segment_reduce(_wide(hidden), "mean", offsets=bounds, unsafe=True)
@@ -104,28 +104,28 @@ class Encoder(nn.Module):
 
     def pack(self, why_not: str | None) -> None:
         """Compute no padding; or pad, for the reason given."""
-        self.padded_because = why_not
+        self.padding_reason = why_not
         wanted = NAME if why_not is None else self._attention
         if wanted != self.backbone.config._attn_implementation:
             register()
             self.backbone.set_attn_implementation(wanted)
 
-    def why_no_kernel(self, device: torch.device, dtype: torch.dtype) -> str | None:
+    def kernel_refusal_reason(self, device: torch.device, dtype: torch.dtype) -> str | None:
         """What stands against torch's CUDA kernel for packed texts; None where it can be used, and
         where it is not needed."""
-        if self.padded_because is not None:
+        if self.padding_reason is not None:
             return None
         config = self.backbone.config
         head_width = getattr(config, "head_dim", None) or self.width // config.num_attention_heads
         return kernel_refusal(head_width, dtype, device)
 
-    def attend_on(self, device: torch.device, why_no_kernel: str | None) -> None:
+    def select_attention(self, device: torch.device, kernel_refusal_reason: str | None) -> None:
         """Choose how the texts of a packed row are kept apart."""
-        self.attention_padded_because = why_no_kernel
-        if why_no_kernel is not None:
-            self.attends = Attends.PADDED
+        self.attention_padding_reason = kernel_refusal_reason
+        if kernel_refusal_reason is not None:
+            self.attends = AttentionMode.PADDED
         else:
-            self.attends = Attends.KERNEL if device.type == "cuda" else Attends.BY_SIZE
+            self.attends = AttentionMode.KERNEL if device.type == "cuda" else AttentionMode.BY_SIZE
 
 
 def _wide(numbers: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ class BiEncoder(nn.Module):
         self.temperature = Temperature(temperature) if learn_temperature else None
 
     def forward(self, chunks: Sequence[Chunk]) -> tuple[Tensor, Tensor, Tensor]:
-        """Vectors of questions, of candidates (all passages, then all hard negatives), in the order
+        """Vectors of queries, of candidates (all passages, then all hard negatives), in the order
         of the rows, and the temperature.
 
         Several chunks are encoded one after the other in this one forward, all but the last under
@@ -169,7 +169,7 @@ class BiEncoder(nn.Module):
         with _no_autocast_cache():
             if len(chunks) == 1:
                 encoded = [self._encode(chunks[0])]
-            elif self.encoder.padded_because is not None:
+            elif self.encoder.padding_reason is not None:
                 encoded = [_checkpointed(self._encode, chunk) for chunk in chunks[:-1]]
                 encoded.append(self._encode(chunks[-1]))
             else:
@@ -198,7 +198,7 @@ class BiEncoder(nn.Module):
 
     def _encode(self, chunk: Chunk, words: Tensor | None = None) -> Encoded:
         """Vectors of a chunk; `words` are its word embeddings, where they were looked up."""
-        if self.encoder.padded_because is not None:  # queries are shorter: they pad less alone
+        if self.encoder.padding_reason is not None:  # queries are shorter: they pad less alone
             return self.encoder(chunk.queries), self.encoder(chunk.candidates)
         vectors = self.encoder(chunk.queries.joined(chunk.candidates), words)
         queries = len(chunk.queries.sizes)
@@ -232,7 +232,7 @@ def _no_autocast_cache() -> Iterator[None]:
 
 
 def _candidates(encoded: Sequence[Encoded]) -> Tensor:
-    """The passages of all chunks, as many as their questions, then their hard negatives."""
+    """The passages of all chunks, as many as their queries, then their hard negatives."""
     passages = [candidates[: len(queries)] for queries, candidates in encoded]
     negatives = [candidates[len(queries) :] for queries, candidates in encoded]
     return torch.cat(passages + negatives)

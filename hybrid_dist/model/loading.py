@@ -9,7 +9,7 @@ from torch import nn
 from hybrid_dist.config.schema import Model
 from hybrid_dist.errors import UserError, short
 from hybrid_dist.model.encoder import Encoder
-from hybrid_dist.model.packing import ROBERTAS, Packed, first_position
+from hybrid_dist.model.packing import ROBERTAS, PackedTexts, first_position
 from hybrid_dist.model.repository import (
     KEY,
     TRUST,
@@ -108,7 +108,7 @@ def _pack(encoder: Encoder, dropout: float | None) -> None:
     if not getattr(encoder.backbone, "_supports_attention_backend", False):
         encoder.pack(f"models of type {kind} take no attention but their own")
         return
-    texts = Packed.of([[3], [3, 4, 5, 6, 7, 8, 9], [3, 4, 5, 6]])
+    texts = PackedTexts.of([[3], [3, 4, 5, 6, 7, 8, 9], [3, 4, 5, 6]])
     training = encoder.training
     encoder.eval()
     with torch.no_grad():

@@ -22,7 +22,7 @@ WIDEST_HEAD, OLDEST_CARD = 256, (8, 0)
 this compute capability (Ampere) and later."""
 
 
-class Attends(Enum):
+class AttentionMode(Enum):
     """How attention keeps the texts of a packed row apart."""
 
     KERNEL = auto()
@@ -35,7 +35,7 @@ class Attends(Enum):
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedTexts:
     """The tokens of some texts, one text after the other."""
 
     ids: Tensor
@@ -48,7 +48,7 @@ class Packed:
     """Tokens of each text, on the host."""
 
     @classmethod
-    def of(cls, texts: Sequence[Sequence[int]]) -> "Packed":
+    def of(cls, texts: Sequence[Sequence[int]]) -> "PackedTexts":
         """Pack the token ids of each text."""
         sizes = tuple(map(len, texts))
         ids = [np.asarray(text, np.int64) for text in texts]
@@ -60,16 +60,16 @@ class Packed:
             sizes,
         )
 
-    def joined(self, other: "Packed") -> "Packed":
+    def joined(self, other: "PackedTexts") -> "PackedTexts":
         """These texts, then the others."""
-        return Packed(
+        return PackedTexts(
             torch.cat([self.ids, other.ids]),
             torch.cat([self.places, other.places]),
             torch.cat([self.bounds, other.bounds[1:] + len(self.ids)]),
             self.sizes + other.sizes,
         )
 
-    def by_size(self) -> tuple["Packed", Tensor, Tensor]:
+    def by_size(self) -> tuple["PackedTexts", Tensor, Tensor]:
         """The same texts, shortest first; where each token and each text stood before."""
         sizes = self.bounds.diff()
         texts = sizes.argsort(stable=True)
@@ -78,10 +78,12 @@ class Packed:
         bounds = functional.pad(sorted_sizes.cumsum(0, dtype=torch.int32), (1, 0))
         numbers = torch.arange(len(self.ids), device=self.ids.device)
         tokens = tokens + numbers - bounds[:-1].repeat_interleave(sorted_sizes)
-        moved = Packed(self.ids[tokens], self.places[tokens], bounds, tuple(sorted(self.sizes)))
+        moved = PackedTexts(
+            self.ids[tokens], self.places[tokens], bounds, tuple(sorted(self.sizes))
+        )
         return moved, tokens, texts
 
-    def to(self, device: torch.device) -> "Packed":
+    def to(self, device: torch.device) -> "PackedTexts":
         """The same on a device; the host does not wait."""
         if device.type == "cpu":
             return self
@@ -89,7 +91,7 @@ class Packed:
             part.pin_memory().to(device, non_blocking=True)
             for part in (self.ids, self.places, self.bounds)
         )
-        return Packed(ids, places, bounds, self.sizes)
+        return PackedTexts(ids, places, bounds, self.sizes)
 
     def padded(self, filling: int) -> tuple[dict[str, Tensor], Tensor]:
         """One row a text, as models take them that cannot do without; and which tokens are real."""
@@ -100,12 +102,12 @@ class Packed:
         ids[real] = self.ids
         return {"input_ids": ids, "attention_mask": real.long()}, real
 
-    def for_attention(self, attends: Attends) -> dict[str, Any]:
+    def for_attention(self, attends: AttentionMode) -> dict[str, Any]:
         """What `attention` needs to know of the texts. The lengths of the longest are rounded up:
         shapes repeat, and a compiled graph has one number for them, not one for each text."""
-        if attends is Attends.BY_SIZE:
+        if attends is AttentionMode.BY_SIZE:
             return {"sizes": self.sizes}
-        if attends is Attends.KERNEL:
+        if attends is AttentionMode.KERNEL:
             return {"bounds": self.bounds, "longest": _rounded_up(max(self.sizes), 64)}
         longest, sizes, device = (
             _rounded_up(max(self.sizes), 8),

@@ -17,7 +17,7 @@ LONGEST = 300
 
 
 @contextmanager
-def in_words_of(flag: str) -> Iterator[None]:
+def naming_flag(flag: str) -> Iterator[None]:
     """Where a model is named by a flag of its own, messages name that and --trust-remote-code."""
     try:
         yield

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from hybrid_dist.model.spec import ACTIVATION, FILE, Settings
+from hybrid_dist.model.spec import ACTIVATION, FILE, EncoderSpec
 from hybrid_dist.runtime.files import apply_umask, atomic_folder
 
 
 def save(
-    folder: Path, backbone: Any, state: Mapping[str, Tensor], tokenizer: Any, settings: Settings
+    folder: Path, backbone: Any, state: Mapping[str, Tensor], tokenizer: Any, settings: EncoderSpec
 ) -> None:
     """Write the folder completely, or leave the old one untouched.
 
@@ -38,7 +38,7 @@ def _save_tokenizer(folder: Path, tokenizer: Any) -> None:
 
 
 def _save_sentence_transformers(
-    folder: Path, width: int, state: Mapping[str, Tensor], settings: Settings
+    folder: Path, width: int, state: Mapping[str, Tensor], settings: EncoderSpec
 ) -> None:
     dense = settings.pooling == "labse"
     kinds = ["Transformer", "Pooling", *(["Dense"] if dense else []), "Normalize"]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from hybrid_dist.config.schema import Model, Text
-from hybrid_dist.errors import UserError, problem_of
+from hybrid_dist.errors import UserError, validation_problem
 from hybrid_dist.model.repository import find, json_object, kind_of, read_object
 from hybrid_dist.runtime.files import read_json
 
@@ -21,7 +21,7 @@ MODULES = ("Transformer", "Pooling", "Dense", "Dropout", "Normalize")
 
 
 @dataclass(frozen=True)
-class Settings:
+class EncoderSpec:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     pooling: Pooling
@@ -31,7 +31,7 @@ class Settings:
     max_passage_tokens: Length
 
     @classmethod
-    def of(cls, model: Model) -> "Settings":
+    def of(cls, model: Model) -> "EncoderSpec":
         return cls(
             pooling=model.pooling,
             query_prefix=model.query_prefix,
@@ -41,7 +41,7 @@ class Settings:
         )
 
     @classmethod
-    def load(cls, name: str) -> "Settings":
+    def load(cls, name: str) -> "EncoderSpec":
         """Those of a folder or hub model: ours, else sentence-transformers', else plain means."""
         if (ours := find(name, FILE)) is not None:
             return cls.checked(json_object(ours), ours)
@@ -50,19 +50,19 @@ class Settings:
         return cls("mean", "", "", max_query_tokens=512, max_passage_tokens=512)
 
     @classmethod
-    def checked(cls, content: dict[str, Any], file: Path) -> "Settings":
+    def checked(cls, content: dict[str, Any], file: Path) -> "EncoderSpec":
         """The settings that a file's content is; refuses a missing, unknown or impossible value."""
         try:
             return TypeAdapter(cls).validate_python(content)
         except ValidationError as error:
-            raise UserError(f"{file}: {problem_of(error.errors()[0])}") from None
+            raise UserError(f"{file}: {validation_problem(error.errors()[0])}") from None
 
     @property
-    def most_tokens(self) -> tuple[int, int]:
+    def max_tokens(self) -> tuple[int, int]:
         """Of a query and of a passage."""
         return self.max_query_tokens, self.max_passage_tokens
 
-    def within(self, positions: int) -> "Settings":
+    def within(self, positions: int) -> "EncoderSpec":
         """These, with lengths that a model of so many positions can take."""
         return replace(
             self,
@@ -95,7 +95,7 @@ def read_modules(file: Path) -> dict[str, str]:
     return paths
 
 
-def _of_sentence_transformers(name: str, file: Path) -> Settings:
+def _of_sentence_transformers(name: str, file: Path) -> EncoderSpec:
     paths = read_modules(file)
     pooling = _pooling(name, paths)
     prompts_file = "config_sentence_transformers.json"
@@ -105,7 +105,7 @@ def _of_sentence_transformers(name: str, file: Path) -> Settings:
             raise UserError(f"{name}/{prompts_file}: prompts.{kind}: expected a string")
     length = _value(name, "sentence_bert_config.json", "max_seq_length", int)
     length = 512 if length is None else length
-    return Settings.checked(
+    return EncoderSpec.checked(
         {
             "pooling": pooling,
             "query_prefix": prompts.get("query") or "",

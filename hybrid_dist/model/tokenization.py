@@ -5,19 +5,21 @@ from typing import Any
 
 from hybrid_dist.data.store.tokens import TokenCache
 from hybrid_dist.errors import UserError
-from hybrid_dist.model.packing import Packed
+from hybrid_dist.model.packing import PackedTexts
 from hybrid_dist.model.repository import KEY, loading
-from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.spec import EncoderSpec
 
 
 class TextTokens:
     """A tokenizer that knows what is put before queries and passages and where they are cut."""
 
-    def __init__(self, tokenizer: Any, settings: Settings) -> None:
+    def __init__(self, tokenizer: Any, settings: EncoderSpec) -> None:
         self.tokenizer, self.settings = tokenizer, settings
 
     @classmethod
-    def load(cls, name: str, settings: Settings, trust_remote_code: bool = False) -> "TextTokens":
+    def load(
+        cls, name: str, settings: EncoderSpec, trust_remote_code: bool = False
+    ) -> "TextTokens":
         from transformers import AutoTokenizer  # seconds to import, so only when needed
 
         with loading(name, "a tokenizer", trust_remote_code):
@@ -29,11 +31,11 @@ class TextTokens:
             tokens.lengths(["a"], ["a"])  # so that a broken one fails here
         return tokens
 
-    def queries(self, texts: Sequence[str]) -> Packed:
-        return Packed.of(self.query_ids(texts))
+    def queries(self, texts: Sequence[str]) -> PackedTexts:
+        return PackedTexts.of(self.query_ids(texts))
 
-    def passages(self, texts: Sequence[str]) -> Packed:
-        return Packed.of(self.passage_ids(texts))
+    def passages(self, texts: Sequence[str]) -> PackedTexts:
+        return PackedTexts.of(self.passage_ids(texts))
 
     def query_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each query, as they are encoded."""
@@ -48,11 +50,11 @@ class TextTokens:
         counts = zip(self.query_ids(queries), self.passage_ids(passages), strict=True)
         return [len(query) + len(passage) for query, passage in counts]
 
-    def unfit(self, cache: TokenCache) -> str:
+    def mismatch(self, cache: TokenCache) -> str:
         """Why a store's token ids are not those of this model; empty where they are."""
         most = max(self.settings.max_query_tokens, self.settings.max_passage_tokens)
         prefixes = self.settings.query_prefix, self.settings.passage_prefix
-        return cache.unfit(self.tokenizer, *prefixes, most)
+        return cache.mismatch(self.tokenizer, *prefixes, most)
 
     def check(self, config: Any) -> None:
         """Refuse a tokenizer whose ids the model has no embeddings for."""

@@ -36,7 +36,7 @@ COLUMNS = (
     *(Column(f"mAP {label.lower()}", f"map.{key}") for key, label in SETTINGS.items()),
     Column("Rank distance", "bias.rank_distance.mean", 1, lower_is_better=True),
 )
-SURE = 0.05
+INTERVALS_NOTE = 0.05
 """A difference stands out where chance gives one as large less often than this."""
 
 
@@ -48,7 +48,7 @@ class Comparison:
     runs: tuple[str, ...]
     reports: tuple[dict[str, Any], ...]
     paired: Paired
-    """Differences from the first run, question by question."""
+    """Differences from the first run, query by query."""
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Comparison:
     def sure(self) -> list[list[bool]]:
         """Which cells of `difference_rows` are more than chance."""
         return [
-            [False, *(c.figure in found and found[c.figure].p < SURE for c in COLUMNS)]
+            [False, *(c.figure in found and found[c.figure].p < INTERVALS_NOTE for c in COLUMNS)]
             for found in self.paired.differences.values()
         ]
 
@@ -106,7 +106,7 @@ class Comparison:
     def size(self) -> str:
         counts = self.counts
         return (
-            f"{counts['questions']:,} questions, {counts['passages']:,} passages, "
+            f"{counts['queries']:,} queries, {counts['passages']:,} passages, "
             f"{languages(self.reports[0])} languages"
         )
 
@@ -133,7 +133,7 @@ def _table(title: str, rows: list[list[str]], marks: list[list[bool]]) -> Table:
 
 
 def compare(runs: Sequence[Path], task: str | None = None) -> Comparison:
-    """Put the runs' reports beside each other, question by question where they can be paired.
+    """Put the runs' reports beside each other, query by query where they can be paired.
 
     Without `task`, the one task that all runs were evaluated on.
     """
@@ -188,7 +188,7 @@ def _read(run: Path, task: str) -> dict[str, Any]:
 
 def _told(report: dict[str, Any]) -> str:
     counts = report["counts"]
-    return f"{report['task']}, {counts['questions']:,} questions, {counts['passages']:,} passages"
+    return f"{report['task']}, {counts['queries']:,} queries, {counts['passages']:,} passages"
 
 
 def _names(runs: Sequence[Path]) -> tuple[str, ...]:

@@ -10,38 +10,38 @@ from typing import Any
 import numpy as np
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.bootstrap import TOLD
+from hybrid_dist.evaluation.bootstrap import INTERVAL_METHOD
 from hybrid_dist.reporting import html, plots
-from hybrid_dist.reporting.comparison import COLUMNS, SURE, Comparison
+from hybrid_dist.reporting.comparison import COLUMNS, INTERVALS_NOTE, Comparison
 from hybrid_dist.reporting.tables import SETTINGS
 from hybrid_dist.runtime.files import write_together
 from hybrid_dist.text import csv_text, json_text, latex, markdown, printable
-from hybrid_dist.tracking.report_file import REPORT, is_of_evaluation
+from hybrid_dist.tracking.report_file import REPORT, is_evaluation_report
 
 MEANING = (
     "mAP is mean average precision, 1 at best: how near the top the right answers stand. "
-    "Monolingual: question and passages in one language; cross-lingual: in two; multilingual: one "
+    "Monolingual: query and passages in one language; cross-lingual: in two; multilingual: one "
     "pool of all languages, where the right answers in every language are wanted. "
-    "Rank distance is how far apart, in that pool, the first and the last of a question's equally "
+    "Rank distance is how far apart, in that pool, the first and the last of a query's equally "
     "right answers stand: the smaller, the less the model minds the language. At best it is one "
-    f"less than their number. Small figures are intervals: {TOLD}."
+    f"less than their number. Small figures are intervals: {INTERVAL_METHOD}."
 )
 DIFFERENCES = (
-    "Each run less the first, both on the same draws of questions. p: how often chance alone gives "
-    f"a difference as large; below {SURE} it stands out. Each is one test: of many, some stand out "
-    "by chance."
+    "Each run less the first, both on the same draws of queries. p: how often chance alone gives "
+    f"a difference as large; below {INTERVALS_NOTE} it stands out. Each is one test: of many, some "
+    "stand out by chance."
 )
 
 PICTURES = (
     ("map.png", "mAP in three settings", "bars of mAP by setting and run"),
     ("rank_distance.png", "Language bias", "bars of rank distance by run, log scale"),
-    ("map_by_language.png", "By question language", "multilingual mAP by language and run"),
+    ("map_by_language.png", "By query language", "multilingual mAP by language and run"),
 )
 
 
 def write(found: Comparison, out: Path) -> None:
     """Write all files of a comparison; if one cannot be written, the old ones stay."""
-    if is_of_evaluation(out / REPORT):
+    if is_evaluation_report(out / REPORT):
         raise UserError(f"--out {out}: holds the report of an evaluation; choose another folder")
     drawn = _plots(found)
     files: dict[str, str | bytes | None] = {
@@ -107,7 +107,7 @@ def _latex(found: Comparison) -> str:
     """A table for a paper, with the rules of booktabs; intervals stand below."""
     head = " & ".join(["Run", *(column.name for column in COLUMNS)])
     lines = [
-        f"% {printable(found.task)}: {found.size()}; intervals: {TOLD}",
+        f"% {printable(found.task)}: {found.size()}; intervals: {INTERVAL_METHOD}",
         rf"\begin{{tabular}}{{l{'r' * len(COLUMNS)}}}",
         r"\toprule",
         rf"{head} \\",
@@ -158,7 +158,7 @@ def _plots(found: Comparison) -> dict[str, bytes]:
         drawn["map_by_language.png"] = plots.lines_by_language(
             shown,
             dict(zip(found.runs, by_language, strict=True)),
-            "mAP multilingual, by question language",
+            "mAP multilingual, by query language",
         )
     if not np.isnan(distance).all():
         drawn["rank_distance.png"] = plots.log_bars(

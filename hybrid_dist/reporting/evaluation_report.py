@@ -15,7 +15,7 @@ from hybrid_dist.evaluation.evaluator import (
     score_run,
     score_vectors,
 )
-from hybrid_dist.evaluation.groups import GroupsAsked
+from hybrid_dist.evaluation.groups import LanguageGroups
 from hybrid_dist.evaluation.search import EXACT
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.trec import Run, write_run
@@ -29,18 +29,18 @@ WriteRun = Callable[[Path, str], None]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReportOptions:
     """What a report tells beside the figures that every report has."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Told beside the evaluator's own."""
-    groups: GroupsAsked = field(default_factory=GroupsAsked)
+    groups: LanguageGroups = field(default_factory=LanguageGroups)
     save_run: int = 0
-    """Also list so many passages of every question in a TREC run; 0: none."""
+    """Also list so many passages of every query in a TREC run; 0: none."""
     index: str = EXACT
     """What finds the first passages: a factory string of FAISS. Ranks are exact with any."""
     half: bool = False
-    """Keep passages in fp16; questions and scores stay fp32."""
+    """Keep passages in fp16; queries and scores stay fp32."""
     made_from: Mapping[str, Any] = field(default_factory=dict)
     """Identifies this evaluation, for commands that may replace its report."""
 
@@ -51,10 +51,10 @@ def evaluate_task(
     ranks: Ranks,
     out: Path,
     say: Callable[[str], None] | None = None,
-    wanted: Wanted | None = None,
+    report_options: ReportOptions | None = None,
 ) -> dict[str, Any]:
     """Score the task, write the report into the folder `out`, and return it, on every rank."""
-    return evaluate_vectors(task, EmbeddedTask(task, embedder), ranks, out, say, wanted)
+    return evaluate_vectors(task, EmbeddedTask(task, embedder), ranks, out, say, report_options)
 
 
 def evaluate_vectors(
@@ -63,15 +63,17 @@ def evaluate_vectors(
     ranks: Ranks,
     out: Path,
     say: Callable[[str], None] | None = None,
-    wanted: Wanted | None = None,
+    report_options: ReportOptions | None = None,
 ) -> dict[str, Any]:
     """The same with vectors that there are already."""
-    wanted = wanted or Wanted()
-    check_run_is_possible(task, wanted.save_run)
+    report_options = report_options or ReportOptions()
+    check_run_is_possible(task, report_options.save_run)
     tell = _on_first_only(say, ranks)
-    depth = max(TOP, min(wanted.save_run, len(task.passage_ids)))
-    scored = score_vectors(task, vectors, ranks, tell, wanted.index, wanted.half, depth)
-    return _report(scored, wanted, ranks, out, tell)
+    depth = max(TOP, min(report_options.save_run, len(task.passage_ids)))
+    scored = score_vectors(
+        task, vectors, ranks, tell, report_options.index, report_options.half, depth
+    )
+    return _report(scored, report_options, ranks, out, tell)
 
 
 def evaluate_run(
@@ -80,15 +82,19 @@ def evaluate_run(
     ranks: Ranks,
     out: Path,
     say: Callable[[str], None] | None = None,
-    wanted: Wanted | None = None,
+    report_options: ReportOptions | None = None,
 ) -> dict[str, Any]:
     """The same for what a search has listed; passages that it did not list have no rank."""
     tell = _on_first_only(say, ranks)
-    return _report(score_run(task, run, tell), wanted or Wanted(), ranks, out, tell)
+    return _report(score_run(task, run, tell), report_options or ReportOptions(), ranks, out, tell)
 
 
 def _report(
-    scored: Scored, wanted: Wanted, ranks: Ranks, out: Path, tell: Callable[[str], None]
+    scored: Scored,
+    report_options: ReportOptions,
+    ranks: Ranks,
+    out: Path,
+    tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Write the report on the first rank, and return it on all."""
     task = scored.task
@@ -99,19 +105,19 @@ def _report(
             scored.name,
             scored.ranking,
             scored.top.first(TOP),
-            {**scored.settings, **wanted.settings},
+            {**scored.settings, **report_options.settings},
             scored.timing,
-            wanted.groups.within(task),
-            wanted.made_from,
+            report_options.groups.within(task),
+            report_options.made_from,
         )
-        write_report(out, report, _run_writer(scored, wanted.save_run))
-        tell(f"{task.name}: {headline(report.found)}")
-        if wanted.save_run:
+        write_report(out, report, _run_writer(scored, report_options.save_run))
+        tell(f"{task.name}: {headline(report.content)}")
+        if report_options.save_run:
             tell(f"{task.name}: run in {out / RUN}")
         tell(f"{task.name}: report in {out}")
-        return report.found
+        return report.content
 
-    return ranks.first_decides(write)
+    return ranks.decide_on_first(write)
 
 
 def _run_writer(scored: Scored, depth: int) -> WriteRun | None:

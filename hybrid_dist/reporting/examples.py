@@ -1,4 +1,4 @@
-"""The questions with the best and the worst rankings, with their texts."""
+"""The queries with the best and the worst rankings, with their texts."""
 
 import math
 from typing import Any
@@ -11,15 +11,15 @@ from hybrid_dist.evaluation.tasks import Task
 
 BEST, WORST = 3, 6
 SHOWN = 5
-"""Passages found that are shown of a question."""
+"""Passages found that are shown of a query."""
 CLIP = 400
 """Characters of a text that are shown."""
 
 
 def choose(task: Task, ranking: Ranking, precision: np.ndarray, top: TopK) -> dict[str, Any]:
-    """The questions of highest and lowest average precision.
+    """The queries of highest and lowest average precision.
 
-    Of parallel questions only one is taken, and no language comes again before the others came,
+    Of parallel queries only one is taken, and no language comes again before the others came,
     so that a few examples show many things.
     """
     order = np.argsort(precision, kind="stable")
@@ -32,15 +32,15 @@ def choose(task: Task, ranking: Ranking, precision: np.ndarray, top: TopK) -> di
 
 
 def _spread(task: Task, order: np.ndarray, count: int) -> list[int]:
-    asked = len(np.unique(task.question_language))
+    asked = len(np.unique(task.query_language))
     chosen: list[int] = []
     ids: set[str] = set()
     languages: set[int] = set()
-    for question in order.tolist():
-        language = int(task.question_language[question])
-        if task.question_ids[question] not in ids and language not in languages:
-            chosen.append(question)
-            ids.add(task.question_ids[question])
+    for query in order.tolist():
+        language = int(task.query_language[query])
+        if task.query_ids[query] not in ids and language not in languages:
+            chosen.append(query)
+            ids.add(task.query_ids[query])
             languages.add(language)
         if len(chosen) == count:
             break
@@ -50,24 +50,24 @@ def _spread(task: Task, order: np.ndarray, count: int) -> list[int]:
 
 
 def _example(
-    task: Task, ranking: Ranking, precision: np.ndarray, top: TopK, question: int
+    task: Task, ranking: Ranking, precision: np.ndarray, top: TopK, query: int
 ) -> dict[str, Any]:
-    pairs = slice(task.relevant_starts[question], task.relevant_starts[question + 1])
+    pairs = slice(task.relevant_starts[query], task.relevant_starts[query + 1])
     right = task.relevant[pairs].tolist()
     ranks = ranking.pooled if task.one_pool else ranking.in_language
     places = zip(right, ranks[pairs].tolist(), strict=True)
     pools = set(range(len(task.languages)))
     if not task.one_pool:
         pools = set(task.passage_language[right].tolist())
-    own = [p for p in right if task.passage_language[p] == task.question_language[question]]
-    found = zip(top.numbers[question].tolist(), top.scores[question].tolist(), strict=True)
+    own = [p for p in right if task.passage_language[p] == task.query_language[query]]
+    found = zip(top.numbers[query].tolist(), top.scores[query].tolist(), strict=True)
     return {
-        "question": {
-            "id": task.question_ids[question],
-            "language": task.languages[int(task.question_language[question])],
-            "text": _clip(task.question_texts[question]),
+        "query": {
+            "id": task.query_ids[query],
+            "language": task.languages[int(task.query_language[query])],
+            "text": _clip(task.query_texts[query]),
         },
-        "average_precision": float(precision[question]),
+        "average_precision": float(precision[query]),
         "answer": _passage(task, (own or right)[0]),
         "ranks": [
             {"language": _language(task, passage), "rank": rank if rank < math.inf else None}

@@ -7,7 +7,7 @@ from typing import Any
 from hybrid_dist.evaluation.per_query import FILE
 from hybrid_dist.reporting import html, tables
 from hybrid_dist.reporting.report import Report
-from hybrid_dist.reporting.report_files import RUN, replaced_report, tagged
+from hybrid_dist.reporting.report_files import RUN, replace_report, tag_png
 from hybrid_dist.text import json_text
 from hybrid_dist.tracking.report_file import REPORT
 
@@ -19,11 +19,11 @@ def write_report(
 
     `write_run` writes the report's TREC run into a file, for a report of an id.
     """
-    found, name = report.found, report.found["id"]
+    found, name = report.content, report.content["id"]
     page, text = report_page(found, report.plots), tables.markdown(found)
-    with replaced_report(folder) as draft:
+    with replace_report(folder) as draft:
         for file, image in report.plots.items():
-            (draft / file).write_bytes(tagged(image, name))
+            (draft / file).write_bytes(tag_png(image, name))
         report.values.save(draft / FILE)
         (draft / "report.html").write_text(page, "utf-8")
         (draft / "report.md").write_text(text, "utf-8")
@@ -36,7 +36,7 @@ def report_page(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
     """report.html: headline, languages, pairs, bias, examples, settings."""
     counts = found["counts"]
     lead = (
-        f"{found['model']} on {counts['questions']:,} questions and {counts['passages']:,} "
+        f"{found['model']} on {counts['queries']:,} queries and {counts['passages']:,} "
         f"passages in {tables.languages(found)} languages"
     )
     names = tables.SETTINGS.values()
@@ -46,12 +46,12 @@ def report_page(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
         f'<p class="note">{html.escape(_sure(found))}</p>',
         *_left_out(found),
         *_groups(found),
-        html.heading("By question language", tables.LEGEND),
+        html.heading("By query language", tables.LEGEND),
         html.table(tables.LANGUAGE_COLUMNS, tables.language_rows(found)),
         html.heading("mAP by language pair"),
         html.picture(
             drawn["map_by_pair.png"],
-            "heatmap of mAP by question language and pool language",
+            "heatmap of mAP by query language and pool language",
             "Each row asks in one language, each column searches the passages of one. The diagonal "
             "is the monolingual setting, the rest is the cross-lingual one.",
         ),
@@ -71,8 +71,8 @@ def report_page(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
 def _headline(found: Mapping[str, Any]) -> list[html.Card]:
     bias, sure = found["bias"], found["intervals"]
     notes = {
-        "monolingual": "question and pool in one language",
-        "cross_lingual": "question in one, pool in another",
+        "monolingual": "query and pool in one language",
+        "cross_lingual": "query in one, pool in another",
         "multilingual": "one pool of all languages",
     }
     shown = [
@@ -98,7 +98,7 @@ def _groups(found: Mapping[str, Any]) -> list[str]:
     blocks, rows = [], tables.group_rows(found)
     if rows:
         head = [(name, "") for name in tables.GROUP_COLUMNS]
-        blocks += [html.heading("Groups of question languages"), html.table(head, rows)]
+        blocks += [html.heading("Groups of query languages"), html.table(head, rows)]
     if lines := tables.spread_lines(found):
         blocks += [html.heading("Best and worst language"), *map(html.paragraph, lines)]
     return blocks
@@ -119,10 +119,10 @@ def _distances(drawn: Mapping[str, bytes]) -> list[str]:
         html.heading("Rank distance"),
         html.picture(
             drawn["rank_distance.png"],
-            "box plot of rank distance by question language",
-            "The right answers to a question say the same in several languages; the distance is "
+            "box plot of rank distance by query language",
+            "The right answers to a query say the same in several languages; the distance is "
             "the last one's rank minus the first one's. Boxes span the middle half of the "
-            "questions, whiskers 10% to 90%; the line is the median, the diamond the mean.",
+            "queries, whiskers 10% to 90%; the line is the median, the diamond the mean.",
         ),
     ]
 
@@ -134,9 +134,9 @@ def _shares(drawn: Mapping[str, bytes]) -> list[str]:
         html.heading("Languages of the top 10"),
         html.picture(
             drawn["language_share.png"],
-            "heatmap of the share of each language among the top 10, by question language",
+            "heatmap of the share of each language among the top 10, by query language",
             "In the pool of all languages. A search that favours no language would repeat the last "
-            "row, the pool's own shares; a bright diagonal favours the question's language.",
+            "row, the pool's own shares; a bright diagonal favours the query's language.",
         ),
     ]
 
@@ -152,14 +152,14 @@ def _left_out(found: Mapping[str, Any]) -> list[str]:
 
 
 def _example(example: Mapping[str, Any]) -> str:
-    question, answer = example["question"], example["answer"]
+    query, answer = example["query"], example["answer"]
     ranks = ", ".join(
         f"{place['language']} {tables.show(place['rank'], 0)}" for place in example["ranks"]
     )
     return (
-        f'<div class="example"><div class="asked" dir="auto">{_tag(question["language"])}'
-        f"{html.escape(question['text'])}</div>"
-        f'<p class="note">{html.escape(question["id"])}: average precision '
+        f'<div class="example"><div class="asked" dir="auto">{_tag(query["language"])}'
+        f"{html.escape(query['text'])}</div>"
+        f'<p class="note">{html.escape(query["id"])}: average precision '
         f"{example['average_precision']:.3f}; ranks of the right answers: {html.escape(ranks)}</p>"
         f'<div dir="auto">{_tag("right answer, " + answer["language"], True)}'
         f"{html.escape(answer['text'])}</div>"

@@ -1,4 +1,4 @@
-"""Differences between runs, question by question, and how likely chance makes them."""
+"""Differences between runs, query by query, and how likely chance makes them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bootstrap import Difference, Draws, Resampled
-from hybrid_dist.evaluation.per_query import FILE, PerQuestion
+from hybrid_dist.evaluation.per_query import FILE, PerQuery
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Paired:
 
 def pair(folders: Mapping[str, Path], ids: Mapping[str, str]) -> Paired:
     """Compare the reports in the folders with the first of them; `ids` are the reports'."""
-    found: dict[str, PerQuestion] = {}
+    found: dict[str, PerQuery] = {}
     refused: dict[str, str] = {}
     for run, folder in folders.items():
         if not (folder / FILE).is_file():
             refused[run] = f"its report has no {FILE}; evaluate it again"
             continue
         try:
-            found[run] = PerQuestion.load(folder / FILE)
+            found[run] = PerQuery.load(folder / FILE)
         except UserError as error:
             refused[run] = str(error)
             continue
@@ -44,7 +44,7 @@ def pair(folders: Mapping[str, Path], ids: Mapping[str, str]) -> Paired:
         return Paired({}, refused)
     base = found.pop(first)
     for run, scores in list(found.items()):
-        if why := _other_questions(base, scores):
+        if why := _other_queries(base, scores):
             refused[run] = why
             found.pop(run)
     if not found:
@@ -60,17 +60,17 @@ def pair(folders: Mapping[str, Path], ids: Mapping[str, str]) -> Paired:
     return Paired(differences, refused)
 
 
-def _other_questions(base: PerQuestion, scores: PerQuestion) -> str:
-    """Why two runs did not answer the same questions; nothing where they did."""
+def _other_queries(base: PerQuery, scores: PerQuery) -> str:
+    """Why two runs did not answer the same queries; nothing where they did."""
     if base.languages != scores.languages:
         return f"its languages are {', '.join(scores.languages)}"
     ids = set(zip(base.ids.tolist(), base.language.tolist(), strict=True))
     other = set(zip(scores.ids.tolist(), scores.language.tolist(), strict=True))
     if ids != other:
         names = (f"{name} in {base.languages[code]}" for name, code in sorted(ids ^ other)[:3])
-        return f"{len(ids ^ other):,} questions are in one of them only (first: {', '.join(names)})"
+        return f"{len(ids ^ other):,} queries are in one of them only (first: {', '.join(names)})"
     same = all(
         np.array_equal(getattr(base, name), getattr(scores, name))
-        for name in ("ids", "cell_question", "cell_pool")
+        for name in ("ids", "cell_query", "cell_pool")
     )
-    return "" if same else "its questions are answered in other languages"
+    return "" if same else "its queries are answered in other languages"

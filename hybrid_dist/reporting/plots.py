@@ -19,14 +19,21 @@ MANY = 16
 
 
 def map_by_pair(pairs: np.ndarray, languages: Sequence[str]) -> bytes:
-    """mAP of every question language in the pool of every passage language."""
+    """mAP of every query language in the pool of every passage language."""
     known = ~np.isnan(pairs)
-    asked, told = np.flatnonzero(known.any(axis=1)), np.flatnonzero(known.any(axis=0))
-    rows, columns = ([languages[int(code)] for code in codes] for codes in (asked, told))
+    query_langs, passage_langs = (
+        np.flatnonzero(known.any(axis=1)),
+        np.flatnonzero(known.any(axis=0)),
+    )
+    rows, columns = (
+        [languages[int(code)] for code in codes] for codes in (query_langs, passage_langs)
+    )
     drawing, axes = _drawing(*_heatmap_size(len(columns), len(rows)))
-    _heatmap(axes, pairs[np.ix_(asked, told)], columns, "{:.2f}", step=0.1, rows=rows)
+    _heatmap(
+        axes, pairs[np.ix_(query_langs, passage_langs)], columns, "{:.2f}", step=0.1, rows=rows
+    )
     axes.set_xlabel("pool: passages in")
-    axes.set_ylabel("questions in")
+    axes.set_ylabel("queries in")
     return _png(drawing)
 
 
@@ -39,12 +46,12 @@ def language_share(share: np.ndarray, pool: np.ndarray, languages: Sequence[str]
     _heatmap(axes, rows, languages, "{:.0f}", step=10, rows=[*names, "pool"])
     axes.axhline(len(names) - 0.5, color="white", linewidth=4)
     axes.set_xlabel("% of the top 10 in")
-    axes.set_ylabel("questions in")
+    axes.set_ylabel("queries in")
     return _png(drawing)
 
 
 def rank_distance(distances: Sequence[np.ndarray], languages: Sequence[str]) -> bytes:
-    """The spread of the questions' rank distances, by question language."""
+    """The spread of the queries' rank distances, by query language."""
     known = [values[~np.isnan(values)] for values in distances]
     kept = [pair for pair in zip(known, languages, strict=True) if len(pair[0])][::-1]
     drawing, axes = _drawing(7.6, 1.2 + 0.34 * len(kept))

@@ -8,7 +8,7 @@ from typing import Any
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.tasks import Task
-from hybrid_dist.reporting.report_files import written_in
+from hybrid_dist.reporting.report_files import report_files_in
 from hybrid_dist.runtime.files import restore_folder
 from hybrid_dist.tracking.report_file import MADE_FROM, REPORT, read_report
 
@@ -23,7 +23,7 @@ def check_place(folder: Path, made_from: Mapping[str, Any] | None) -> None:
     """
     restore_folder(folder)
     _check_writable(folder)
-    found = written_in(folder)
+    found = report_files_in(folder)
     if made_from is None or not found:
         return
     if REPORT not in found:
@@ -65,7 +65,7 @@ def _check_writable(folder: Path) -> None:
 def of_task(task: Task) -> dict[str, str]:
     """What says which task it is: its name, path and options, its ids, queries and qrels."""
     digest = hashlib.sha256()
-    for texts in (task.question_ids, task.question_texts, task.passage_ids):
+    for texts in (task.query_ids, task.query_texts, task.passage_ids):
         digest.update(hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).digest())
     for numbers in (task.relevant_starts, task.relevant, task.grades, task.passage_language):
         digest.update(hashlib.sha256(numbers.tobytes()).digest())

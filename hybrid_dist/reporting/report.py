@@ -1,4 +1,4 @@
-"""What an evaluation found: its figures, its plots, and the value of every question."""
+"""What an evaluation found: its figures, its plots, and the value of every query."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,12 +10,12 @@ import numpy as np
 from hybrid_dist.evaluation import bias, bootstrap, groups, metrics
 from hybrid_dist.evaluation.bootstrap import Resampled, interval
 from hybrid_dist.evaluation.metrics import METRICS, Scores
-from hybrid_dist.evaluation.per_query import PerQuestion
+from hybrid_dist.evaluation.per_query import PerQuery
 from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.search import TopK
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.reporting import examples
-from hybrid_dist.tracking.report_file import MADE_FROM, report_id
+from hybrid_dist.tracking.report_file import FORMAT, MADE_FROM, VERSION, report_id
 
 Plots = dict[str, bytes]
 """PNG images by file name."""
@@ -25,10 +25,10 @@ Plots = dict[str, bytes]
 class Report:
     """One evaluation's."""
 
-    found: dict[str, Any]
+    content: dict[str, Any]
     """What report.json holds."""
     plots: Plots
-    values: PerQuestion
+    values: PerQuery
 
 
 def build_report(
@@ -47,11 +47,12 @@ def build_report(
     """
     scores = {name: metrics.score(metric, task, ranking) for name, (_, metric) in METRICS.items()}
     precision = scores["map"]
-    shown = precision.pooled if task.one_pool else metrics.over_pools(precision)
+    shown = precision.pooled if task.one_pool else metrics.mean_over_pools(precision)
     measured = bias.measure(task, ranking, top)
-    values = PerQuestion.of(task, scores, measured)
+    values = PerQuery.of(task, scores, measured)
     resampled = Resampled.of(values)
     found: dict[str, Any] = {
+        FORMAT: VERSION,
         "task": task.name,
         "model": model,
         "counts": _counts(task, metrics.by_pair(task, precision)),
@@ -64,7 +65,7 @@ def build_report(
         "bias": bias.summary(task, measured) | _languages_of_the_top(task, top),
         "search": top.method,
         "examples": examples.choose(task, ranking, shown, top),
-        "settings": dict(settings) | {"intervals": bootstrap.TOLD},
+        "settings": dict(settings) | {"intervals": bootstrap.INTERVAL_METHOD},
         "timing": dict(timing),
         MADE_FROM: dict(made_from or {}),
     }
@@ -89,7 +90,7 @@ def _left_out(task: Task, ranking: Ranking) -> dict[str, str]:
 
 
 def _tables(task: Task, scores: Mapping[str, Scores]) -> dict[str, Any]:
-    """Every metric by language pair, and by question language in the pool of all."""
+    """Every metric by language pair, and by query language in the pool of all."""
     tables: dict[str, Any] = {}
     for name, found in scores.items():
         tables[f"{name}_by_pair"] = _matrix(task, metrics.by_pair(task, found))
@@ -120,7 +121,7 @@ def _plots(task: Task, precision: Scores, measured: bias.Bias, top: TopK) -> Plo
         drawn["language_share.png"] = plots.language_share(share, pool, task.languages)
     if not np.isnan(measured.distance).all():
         codes = range(len(task.languages))
-        distances = [measured.distance[task.question_language == code] for code in codes]
+        distances = [measured.distance[task.query_language == code] for code in codes]
         drawn["rank_distance.png"] = plots.rank_distance(distances, task.languages)
     return drawn
 
@@ -132,15 +133,15 @@ def figures(report: Mapping[str, Any]) -> dict[str, float | None]:
 
 def _counts(task: Task, pairs: np.ndarray) -> dict[str, Any]:
     languages = len(task.languages)
-    questions = np.bincount(task.question_language, minlength=languages).tolist()
+    queries = np.bincount(task.query_language, minlength=languages).tolist()
     passages = np.bincount(task.passage_language, minlength=languages).tolist()
     return {
-        "questions": len(task.question_ids),
+        "queries": len(task.query_ids),
         "passages": len(task.passage_ids),
         "right_answers": len(task.relevant),
         "language_pairs_without_answers": int(np.isnan(pairs).sum()),
         "by_language": {
-            language: {"questions": questions[code], "passages": passages[code]}
+            language: {"queries": queries[code], "passages": passages[code]}
             for code, language in enumerate(task.languages)
         },
     }
@@ -152,7 +153,7 @@ def _row(task: Task, values: np.ndarray) -> dict[str, float]:
 
 
 def _matrix(task: Task, values: np.ndarray) -> dict[str, dict[str, float]]:
-    """By question language and passage language; what has no value is left out."""
+    """By query language and passage language; what has no value is left out."""
     rows = {language: _row(task, row) for language, row in zip(task.languages, values, strict=True)}
     return {language: row for language, row in rows.items() if row}
 

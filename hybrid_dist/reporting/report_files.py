@@ -20,7 +20,7 @@ NAMES = (REPORT, "report.md", "report.html", SCORES, RUN, *PLOTS)
 
 
 @contextmanager
-def replaced_report(folder: Path) -> Iterator[Path]:
+def replace_report(folder: Path) -> Iterator[Path]:
     """A folder to write the files of a report into; they take the place of the old ones together.
 
     If anything fails, the old report stays whole. Files of other names stay in any case.
@@ -41,7 +41,7 @@ def replaced_report(folder: Path) -> Iterator[Path]:
         raise UserError(f"{folder}: cannot write the report ({error.strerror or error})") from None
 
 
-def written_in(folder: Path) -> list[str]:
+def report_files_in(folder: Path) -> list[str]:
     """The files of a report that a folder holds."""
     return [name for name in NAMES if (folder / name).exists()]
 
@@ -64,7 +64,7 @@ def _link(old: str | Path, new: str | Path) -> None:
         shutil.copy2(old, new, follow_symlinks=False)
 
 
-def tagged(png: bytes, report_id: str) -> bytes:
+def tag_png(png: bytes, report_id: str) -> bytes:
     """A PNG image that says in its metadata which report it belongs to."""
     content = b"tEXt" + b"hybrid_dist report\0" + report_id.encode("ascii")
     chunk = (len(content) - 4).to_bytes(4, "big") + content + zlib.crc32(content).to_bytes(4, "big")

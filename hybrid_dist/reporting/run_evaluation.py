@@ -7,11 +7,11 @@ from pathlib import Path
 from hybrid_dist.config.schema import DEV_LOSS, Config, Eval
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError, nearest
-from hybrid_dist.evaluation.contamination import at_start
-from hybrid_dist.evaluation.groups import GroupsAsked
+from hybrid_dist.evaluation.contamination import check_overlap_at_start
+from hybrid_dist.evaluation.groups import LanguageGroups
 from hybrid_dist.evaluation.tasks import Task, load_task
-from hybrid_dist.model.embedder import Retriever
-from hybrid_dist.reporting.evaluation_report import Wanted, evaluate_task
+from hybrid_dist.model.embedder import TextEmbedder
+from hybrid_dist.reporting.evaluation_report import ReportOptions, evaluate_task
 from hybrid_dist.reporting.report import figures
 from hybrid_dist.runtime.ranks import Ranks
 
@@ -31,7 +31,7 @@ class Evaluation:
     tasks: tuple[Task, ...]
     metric: str | None
     """NAME/figure; none where the loss on held-out pairs chooses."""
-    groups: GroupsAsked
+    groups: LanguageGroups
     trust_remote_code: bool = False
 
     @classmethod
@@ -40,7 +40,7 @@ class Evaluation:
     ) -> "Evaluation":
         """`trained` are the languages that the run trains on."""
         tasks = load_tasks(options.tasks)
-        groups = GroupsAsked.of(options.groups, tasks, trained)
+        groups = LanguageGroups.of(options.groups, tasks, trained)
         if options.metric == DEV_LOSS:
             return cls(tasks, None, groups, trust_remote_code)
         name, slash, wanted = options.metric.rpartition("/")
@@ -70,17 +70,17 @@ class Evaluation:
 
     def overlap(self, stores: Sequence[Store], sources: Sequence[str]) -> str:
         """Whether any text that is evaluated on is a training text, in one line."""
-        return at_start(stores, self.tasks, sources)
+        return check_overlap_at_start(stores, self.tasks, sources)
 
     def __call__(
         self, model: Path, out: Path, ranks: Ranks, say: Callable[[str], None] | None = None
     ) -> dict[str, float]:
         """Score a saved model on all ranks: figures by NAME/figure, reports in OUT/NAME."""
-        retriever = Retriever.load(str(model), ranks.device, self.trust_remote_code)
+        embedder = TextEmbedder.load(str(model), ranks.device, self.trust_remote_code)
         found = {}
-        told = Wanted(retriever.settings, self.groups)
+        told = ReportOptions(embedder.settings, self.groups)
         for task in self.tasks:
-            report = evaluate_task(task, retriever, ranks, out / task.name, say, told)
+            report = evaluate_task(task, embedder, ranks, out / task.name, say, told)
             for name, value in figures(report).items():
                 if name in HIGHER_IS_BETTER and value is not None:
                     found[f"{task.name}/{name}"] = value
@@ -100,5 +100,5 @@ def load_tasks(specs: Sequence[str], ties: str = "number") -> tuple[Task, ...]:
 def load_evaluation(config: Config, trained: Sequence[str]) -> Evaluation:
     """What a run is evaluated on. `trained` are the languages that it trains on."""
     if not config.eval.tasks:
-        return Evaluation((), None, GroupsAsked())
+        return Evaluation((), None, LanguageGroups())
     return Evaluation.of(config.eval, trained, config.model.trust_remote_code)

@@ -18,10 +18,10 @@ COUNTS = {
     "pairs": "Pairs",
     "passages": "Passages",
     "duplicate_passages": "Passages again",
-    "duplicate_questions": "Questions again",
+    "duplicate_queries": "Queries again",
     "hard_negatives": "Negatives",
     "candidates": "Candidates",
-    "questions": "Questions",
+    "queries": "Queries",
 }
 """Figures of a language, and what they are called."""
 Described = dict[str, Any]
@@ -31,7 +31,7 @@ def describe(store: Store) -> Described:
     """Figures of every language, and the measure of its lengths."""
     index = store.index
     parallel = pair_sizes(index)
-    questions = _question_hashes(store)
+    queries = _query_hashes(store)
     fertility = _tokens_per_character(store)
     languages: dict[str, Described] = {}
     for number, name in enumerate(index.languages):
@@ -44,8 +44,8 @@ def describe(store: Store) -> Described:
             "passages": answers,
             "hard_negatives": counts["passages"] - answers,
             "duplicate_passages": pairs - answers,
-            "duplicate_questions": pairs - len(np.unique(questions[rows])),
-            "question_length": _percentiles(index.query_length[rows]),
+            "duplicate_queries": pairs - len(np.unique(queries[rows])),
+            "query_length": _percentiles(index.query_length[rows]),
             "passage_length": _percentiles(index.text_length[index.passage_of[rows]]),
             "tokens_per_character": fertility.get(name),
             "parallel": {
@@ -59,7 +59,7 @@ def describe(store: Store) -> Described:
     return {"unit": "tokens" if store.tokens else "characters", "languages": languages}
 
 
-def _question_hashes(store: Store) -> np.ndarray:
+def _query_hashes(store: Store) -> np.ndarray:
     return np.concatenate([hashes(texts) for texts in store.query_column.arrays()])
 
 
@@ -114,10 +114,10 @@ def tables(told: Described, width: int = 80) -> Iterator[Table]:
 
 
 def _lengths(named: dict[str, Described], unit: str) -> Table:
-    kinds = ("question", "passage")
+    kinds = ("query", "passage")
     headings = [f"{kind[0].upper()} {name}%" for kind in kinds for name in PERCENTILES]
     last = ["Tokens/character"] if unit == "tokens" else []
-    title = f"Lengths in {unit}: percentiles of questions (Q) and passages (P)"
+    title = f"Lengths in {unit}: percentiles of queries (Q) and passages (P)"
     table = _right(Table("Language", *headings, *last, title=title))
     for name, figures in named.items():
         cells = [f"{n:,}" for kind in kinds for n in figures[f"{kind}_length"].values()]
@@ -143,7 +143,7 @@ def plot(told: Described) -> bytes:
         },
         {
             kind: [list(figures[f"{kind}_length"].values()) for figures in named.values()]
-            for kind in ("question", "passage")
+            for kind in ("query", "passage")
         },
         f"{told['unit']} (percentiles {', '.join(map(str, PERCENTILES))})",
     )

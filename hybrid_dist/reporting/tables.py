@@ -51,7 +51,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines = [
         f"# {escaped(report['task'])}: {escaped(report['model'])}",
         "",
-        f"{counts['questions']:,} questions and {counts['passages']:,} passages in "
+        f"{counts['queries']:,} queries and {counts['passages']:,} passages in "
         f"{languages(report)} languages. In brackets: {report['settings']['intervals']}.",
         "",
         *_table(["", *SETTINGS.values()], metric_rows(report)),
@@ -106,7 +106,7 @@ def bias_rows(report: Mapping[str, Any]) -> list[list[str]]:
     rows = (
         ("Rank distance", "rank_distance", "mean", 1, "right answers - 1"),
         ("median", "rank_distance", "median", 1, ""),
-        ("90% of the questions", "rank_distance", "p90", 1, ""),
+        ("90% of the queries", "rank_distance", "p90", 1, ""),
         ("normalised", "rank_distance", "normalised", 3, "0; a random order has 1"),
         ("Worst rank of a right answer", "worst_rank", "mean", 1, "right answers"),
         *((f"Complete@{k}", f"complete_at_{k}", "mean", 3, "1") for k in COMPLETE_AT),
@@ -134,7 +134,7 @@ GROUP_COLUMNS = (
 
 
 def group_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    """Figures over the questions in the languages of each group."""
+    """Figures over the queries in the languages of each group."""
     digits = {"map.monolingual": 3, "map.cross_lingual": 3, "map.multilingual": 3}
     digits["bias.rank_distance.mean"] = 1
     return [
@@ -159,7 +159,7 @@ def spread_lines(report: Mapping[str, Any]) -> list[str]:
         digits = 1 if key.startswith("bias") else 3
         low, high = (show(edge, digits) for edge in row["gap_interval"])
         lines.append(
-            f"{names[key]} over question languages: best {row['best']}, worst {row['worst']}, "
+            f"{names[key]} over query languages: best {row['best']}, worst {row['worst']}, "
             f"{show(row['gap'], digits)} apart ({low} to {high}); standard deviation "
             f"{show(row['standard_deviation'], digits)}."
         )
@@ -167,38 +167,38 @@ def spread_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 LANGUAGE_COLUMNS = (
-    ("Language", "the language of the questions"),
-    ("Questions", ""),
+    ("Language", "the language of the queries"),
+    ("Queries", ""),
     ("Passages", ""),
     ("mAP own pool", "monolingual"),
     ("mAP all", "multilingual: the pool of all languages"),
     ("Rank distance", "mean"),
     ("median", ""),
-    ("90%", "one question in ten has a larger one"),
-    ("Own top 10", "share of the top 10 in the question's language"),
-    ("Own pool", "share of the pool in the question's language"),
+    ("90%", "one query in ten has a larger one"),
+    ("Own top 10", "share of the top 10 in the query's language"),
+    ("Own pool", "share of the pool in the query's language"),
 )
 
 
 LEGEND = (
     ". ".join(f"{name}: {told}" for name, told in LANGUAGE_COLUMNS if told)
-    + ". Where a question has R right answers, multilingual Recall@k is k / R at most and the rank "
+    + ". Where a query has R right answers, multilingual Recall@k is k / R at most and the rank "
     "distance R - 1 at least."
 )
 """What the columns mean, for pages that have no room in their heads."""
 
 
 def language_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    """The figures of every question language, in the order of LANGUAGE_COLUMNS."""
+    """The figures of every query language, in the order of LANGUAGE_COLUMNS."""
     found, rows = report["bias"], []
     for language, counts in report["counts"]["by_language"].items():
-        if not counts["questions"]:
+        if not counts["queries"]:
             continue
         distance = found["rank_distance"]["by_language"].get(language, {})
         rows.append(
             [
                 language,
-                f"{counts['questions']:,}",
+                f"{counts['queries']:,}",
                 f"{counts['passages']:,}",
                 show(report["map_by_pair"].get(language, {}).get(language)),
                 show(report["map_by_language"].get(language)),
@@ -210,17 +210,22 @@ def language_rows(report: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
-PAIR_COLUMNS = ("Questions in", "Pool", "mAP", "Recall@1")
+PAIR_COLUMNS = ("Queries in", "Pool", "mAP", "Recall@1")
 
 
 def pair_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    """The figures of every language pair, where questions find none in their own language."""
+    """The figures of every language pair, where queries find none in their own language."""
     if "monolingual" not in report["left_out"]:
         return []
     return [
-        [asked, told, show(value), show(report["recall_at_1_by_pair"][asked][told])]
-        for asked, row in report["map_by_pair"].items()
-        for told, value in row.items()
+        [
+            query_lang,
+            passage_lang,
+            show(value),
+            show(report["recall_at_1_by_pair"][query_lang][passage_lang]),
+        ]
+        for query_lang, row in report["map_by_pair"].items()
+        for passage_lang, value in row.items()
     ]
 
 

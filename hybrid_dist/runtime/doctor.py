@@ -32,33 +32,33 @@ class Finding:
 
     what: str
     state: Literal["ok", "slow", "wrong"]
-    told: str
-    cure: str = ""
+    message: str
+    remedy: str = ""
 
 
 def examine(ranks: Ranks, folder: Path) -> list[Finding]:
     """Look at everything. All ranks call this together, and all get the same lines."""
-    found = [*_together(ranks)]
+    findings = [*_together(ranks)]
     if ranks.is_first:
         own: tuple[Callable[[], Iterator[Finding]], ...]
         own = (_devices, _faiss, _deepspeed, lambda: _disk(folder), _wandb, _hub, _network)
-        found = [*(finding for look in own for finding in look()), *found]
-    told: list[Finding] = ranks.from_first(found)
-    return told
+        findings = [*(finding for look in own for finding in look()), *findings]
+    message: list[Finding] = ranks.broadcast_from_first(findings)
+    return message
 
 
 def _together(ranks: Ranks) -> Iterator[Finding]:
     """What concerns all ranks: whether they have the same, and how fast they exchange it."""
     others = ranks.gather((socket.gethostname(), environment.versions()))
-    names = [name for name in others[0][1] if len({told[name] for _, told in others}) > 1]
+    names = [name for name in others[0][1] if len({message[name] for _, message in others}) > 1]
     hosts = len({host for host, _ in others})
-    told = f"{ranks.world} on {hosts} machine{'s' if hosts > 1 else ''}, {ranks.device.type}"
+    message = f"{ranks.world} on {hosts} machine{'s' if hosts > 1 else ''}, {ranks.device.type}"
     if names:
-        at = {host: ", ".join(f"{n} {told[n]}" for n in names) for host, told in others}
+        at = {host: ", ".join(f"{n} {message[n]}" for n in names) for host, message in others}
         listed = "; ".join(f"{host}: {versions}" for host, versions in at.items())
         yield Finding("processes", "wrong", listed, "install the same versions everywhere")
     else:
-        yield Finding("processes", "ok", told)
+        yield Finding("processes", "ok", message)
     if ranks.world == 1:
         yield Finding(
             "collectives", "ok", "one process; start with accelerate launch to try several"
@@ -100,32 +100,32 @@ def _timed(ranks: Ranks, action: Callable[[], object]) -> float:
 
 
 def _devices() -> Iterator[Finding]:
-    told = f"torch {torch.__version__}, {len(os.sched_getaffinity(0))} cores"
+    message = f"torch {torch.__version__}, {len(os.sched_getaffinity(0))} cores"
     if not torch.cuda.is_available():
         built = torch.version.cuda
         if built is None:
-            yield Finding("GPUs", "ok", f"{told}; this torch is built without CUDA")
+            yield Finding("GPUs", "ok", f"{message}; this torch is built without CUDA")
         elif Path("/proc/driver/nvidia/version").exists():
             yield Finding(
                 "GPUs",
                 "wrong",
-                f"{told}; a driver is there, but torch (CUDA {built}) sees no GPU",
+                f"{message}; a driver is there, but torch (CUDA {built}) sees no GPU",
                 "ask for GPUs in this job, look at CUDA_VISIBLE_DEVICES, or update the driver",
             )
         else:
-            yield Finding("GPUs", "ok", f"{told}, CUDA {built}; this machine has no driver")
+            yield Finding("GPUs", "ok", f"{message}, CUDA {built}; this machine has no driver")
         return
     names = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     version = Path("/proc/driver/nvidia/version")
     driver = version.read_text().split("\n")[0].strip() if version.exists() else "unknown driver"
     nccl = ".".join(map(str, torch.cuda.nccl.version()))
-    told += f", CUDA {torch.version.cuda}, NCCL {nccl}; {', '.join(names)}; {driver}"
+    message += f", CUDA {torch.version.cuda}, NCCL {nccl}; {', '.join(names)}; {driver}"
     kinds, built_for = torch.cuda.get_device_capability(), torch.cuda.get_arch_list()
     if f"sm_{kinds[0]}{kinds[1]}" in built_for or not built_for:
-        yield Finding("GPUs", "ok", told)
+        yield Finding("GPUs", "ok", message)
     else:
         yield Finding(
-            "GPUs", "slow", f"{told}; torch is built for {', '.join(built_for)}", "update torch"
+            "GPUs", "slow", f"{message}; torch is built for {', '.join(built_for)}", "update torch"
         )
 
 
@@ -137,7 +137,7 @@ def _faiss() -> Iterator[Finding]:
     import numpy as np
 
     gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
-    told = f"faiss {faiss.__version__}, {gpus} GPUs"
+    message = f"faiss {faiss.__version__}, {gpus} GPUs"
     try:
         index: Any = faiss.IndexFlatIP(8)
         if gpus:
@@ -147,17 +147,19 @@ def _faiss() -> Iterator[Finding]:
         right = bool((index.search(vectors, 1)[1][:, 0] == np.arange(8)).all())
     except RuntimeError as error:
         first = str(error).strip().splitlines()[0]
-        yield Finding("FAISS", "slow", f"{told}: {first}", "no kernels for this card: torch serves")
+        yield Finding(
+            "FAISS", "slow", f"{message}: {first}", "no kernels for this card: torch serves"
+        )
         return
     if right:
-        yield Finding("FAISS", "ok", f"{told}; a search gives what it should")
+        yield Finding("FAISS", "ok", f"{message}; a search gives what it should")
     else:
-        yield Finding("FAISS", "wrong", f"{told}; a search gives wrong rows", "reinstall it")
+        yield Finding("FAISS", "wrong", f"{message}; a search gives wrong rows", "reinstall it")
 
 
 def _deepspeed() -> Iterator[Finding]:
     try:
-        told = f"deepspeed {metadata.version('deepspeed')}"
+        message = f"deepspeed {metadata.version('deepspeed')}"
     except metadata.PackageNotFoundError:
         yield Finding("DeepSpeed", "ok", "not installed; needed for launchers/zero*.yaml only")
         return
@@ -166,13 +168,13 @@ def _deepspeed() -> Iterator[Finding]:
         yield Finding(
             "DeepSpeed",
             "wrong",
-            f"{told}; its operators are compiled at first use, and {' and '.join(missing)} "
+            f"{message}; its operators are compiled at first use, and {' and '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing",
             "install them, or load the site's compiler module",
         )
         return
     place = os.environ.get("TORCH_EXTENSIONS_DIR", "~/.cache/torch_extensions")
-    yield Finding("DeepSpeed", "ok", f"{told}; g++ and ninja are there; operators go to {place}")
+    yield Finding("DeepSpeed", "ok", f"{message}; g++ and ninja are there; operators go to {place}")
 
 
 def _disk(folder: Path) -> Iterator[Finding]:
@@ -188,17 +190,17 @@ def _disk(folder: Path) -> Iterator[Finding]:
             os.fsync(out.fileno())
         rate = WRITTEN / (time.perf_counter() - begin)
     except OSError as error:
-        cure = "name another folder with --folder, or make room"
-        yield Finding("run folder", "wrong", f"{folder}: {error.strerror}", cure)
+        remedy = "name another folder with --folder, or make room"
+        yield Finding("run folder", "wrong", f"{folder}: {error.strerror}", remedy)
         return
     finally:
         with suppress(OSError):
             file.unlink(missing_ok=True)
     free = shutil.disk_usage(there).free
-    told = f"{folder}: {rate / 1e6:,.0f} MB/s written, {free / 1e9:,.0f} GB free"
+    message = f"{folder}: {rate / 1e6:,.0f} MB/s written, {free / 1e9:,.0f} GB free"
     slow = rate < SLOW_DISK or free < LITTLE_ROOM
-    cure = "a checkpoint of XLM-R large is 6.7 GB: choose a faster or larger disk" if slow else ""
-    yield Finding("run folder", "slow" if slow else "ok", told, cure)
+    remedy = "a checkpoint of XLM-R large is 6.7 GB: choose a faster or larger disk" if slow else ""
+    yield Finding("run folder", "slow" if slow else "ok", message, remedy)
 
 
 def _wandb() -> Iterator[Finding]:
@@ -229,14 +231,14 @@ def _network() -> Iterator[Finding]:
         with socket.socket() as free:
             free.bind(("", 0))
     except OSError as error:
-        cure = "add it to /etc/hosts, or give --main_process_ip an address"
-        yield Finding("network", "wrong", f"{name}: {error.strerror}", cure)
+        remedy = "add it to /etc/hosts, or give --main_process_ip an address"
+        yield Finding("network", "wrong", f"{name}: {error.strerror}", remedy)
         return
     several = int(os.environ.get("SLURM_NNODES", "1")) > 1
     if several and (head := os.environ.get("MASTER_ADDR")):
         address = own_address(head) or address  # by which ranks know it, whatever its name says
     if address.startswith("127.") and several:
-        cure = "other machines cannot reach it: give --main_process_ip the address of this node"
-        yield Finding("network", "slow", f"{name} is {address}", cure)
+        remedy = "other machines cannot reach it: give --main_process_ip the address of this node"
+        yield Finding("network", "slow", f"{name} is {address}", remedy)
     else:
         yield Finding("network", "ok", f"{name} is {address}; a port can be had")

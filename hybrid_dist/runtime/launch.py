@@ -10,7 +10,7 @@ import torch
 
 from hybrid_dist.errors import LaunchError, UserError
 from hybrid_dist.runtime.network import name_interface
-from hybrid_dist.runtime.ranks import Ranks, backend, check_launch, share_cores
+from hybrid_dist.runtime.ranks import Ranks, backend, check_launch, limit_threads
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -35,7 +35,7 @@ def start(
     _check_device(precision, device_type)
     _check_launcher(device_type, gpus_wanted=launched and not (use_cpu or zero))
     if device_type == "cpu":
-        share_cores(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        limit_threads(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
     from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 

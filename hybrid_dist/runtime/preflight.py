@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from hybrid_dist.errors import LaunchError, UserError, reported
+from hybrid_dist.errors import LaunchError, UserError, report_errors
 from hybrid_dist.runtime.environment import versions
 from hybrid_dist.runtime.files import write_atomically
 
@@ -25,7 +25,7 @@ def main() -> None:
     program = (
         f"hybrid_dist.runtime.preflight ({os.environ.get('SLURMD_NODENAME', platform.node())})"
     )
-    with reported(program):
+    with report_errors(program):
         if len(sys.argv) != 2 or "SLURM_PROCID" not in os.environ:
             raise UserError(
                 "start it in a job: srun python -m hybrid_dist.runtime.preflight FOLDER"

@@ -53,7 +53,7 @@ class Ranks:
                         "give all processes the same command, files and versions"
                     )
 
-    def from_first(self, thing: Any) -> Any:
+    def broadcast_from_first(self, thing: Any) -> Any:
         """The first rank's thing, on every rank."""
         if self.world == 1:
             return thing
@@ -61,7 +61,7 @@ class Ranks:
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
-    def first_decides(self, action: Callable[[], T]) -> T:
+    def decide_on_first(self, action: Callable[[], T]) -> T:
         """Run something on the first rank: its result, or its refusal, is that of every rank."""
         found: T | None = None
         refusal = None
@@ -70,12 +70,12 @@ class Ranks:
                 found = action()
             except UserError as error:
                 refusal = str(error)
-        found, refusal = self.from_first((found, refusal))
+        found, refusal = self.broadcast_from_first((found, refusal))
         if refusal is not None:
             raise UserError(refusal)
         return cast(T, found)
 
-    def refuse_together(self, problem: str | None) -> None:
+    def raise_together(self, problem: str | None) -> None:
         """Refuse on every rank if any has a problem, so that none goes on and waits for it."""
         problems = {rank: told for rank, told in enumerate(self.gather(problem)) if told}
         for rank, told in problems.items():
@@ -134,12 +134,12 @@ def check_launch(environment: Mapping[str, str], world: int) -> None:
         )
 
 
-def share_cores(local_world: int) -> None:
+def limit_threads(local_world: int) -> None:
     """Give each process of this machine its part of the cores; launchers give each only one."""
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
 
 
-def leave() -> None:
+def exit_process() -> None:
     """End a program whose work is done, as a success.
 
     gloo's threads may take the interpreter's lock while Python shuts down, which aborts a process

@@ -33,7 +33,7 @@ DEVICE_WORK = tuple(PACKAGE / name for name in ("training", "loss", "model"))
 
 
 @dataclass(frozen=True)
-class Standing:
+class RankStatus:
     """Where a rank's main thread is."""
 
     words: int
@@ -101,7 +101,7 @@ class Watch:
                 waits = may_wait(frames, self._ranks.device.type)
                 if load.share() > AT_WORK and not waits:  # a waiting process may spin
                     since = now
-                own = Standing(self._words, self._step, _where(frames), now - since, waits)
+                own = RankStatus(self._words, self._step, _where(frames), now - since, waits)
                 self._report(own)
                 self._check(own)
             looks += 1
@@ -111,12 +111,12 @@ class Watch:
         before, self._looked = self._looked, now
         return now - before > self._look * LOOKS_BETWEEN_WORDS
 
-    def _report(self, own: Standing) -> None:
+    def _report(self, own: RankStatus) -> None:
         self._words += 1
         with suppress(RuntimeError):  # losing rank 0 matters only once this rank waits
             self._board.write(str(self._ranks.rank), json.dumps(asdict(own)))
 
-    def _check(self, own: Standing) -> None:
+    def _check(self, own: RankStatus) -> None:
         """End the run if this rank has waited too long for nothing."""
         if not own.waits or own.still < self._seconds / 2:
             self._heard.clear()
@@ -127,7 +127,7 @@ class Watch:
             self._leave(UNREACHABLE)
         if found is None or not late:
             return
-        named, what = at_fault(found, self._ranks.rank, self._seconds)
+        named, what = ranks_at_fault(found, self._ranks.rank, self._seconds)
         if not named:
             return
         listing = "\n  ".join(
@@ -139,11 +139,11 @@ class Watch:
             f"  {listing}"
         )
 
-    def _ask_all(self) -> "dict[int, Standing] | None":
+    def _ask_all(self) -> "dict[int, RankStatus] | None":
         """The last report of every rank, with its age; None if rank 0 is gone."""
         keys = [str(rank) for rank in range(self._ranks.world)]
         try:
-            found = [Standing(**json.loads(word)) for word in self._board.read(keys)]
+            found = [RankStatus(**json.loads(word)) for word in self._board.read(keys)]
         except (RuntimeError, TimeoutError):
             return None
         finally:
@@ -179,7 +179,9 @@ class Load:
         return (self._now[1] - before[1]) / max(self._now[0] - before[0], 1e-3)
 
 
-def at_fault(found: Mapping[int, Standing], own: int, seconds: float) -> tuple[list[int], str]:
+def ranks_at_fault(
+    found: Mapping[int, RankStatus], own: int, seconds: float
+) -> tuple[list[int], str]:
     """The ranks that rank `own` waits for in vain; none if the awaited rank is working."""
     others = {rank: said for rank, said in found.items() if rank != own}
     frozen = [rank for rank, said in others.items() if said.silent > max(SILENCE, seconds / 3)]
@@ -193,7 +195,7 @@ def at_fault(found: Mapping[int, Standing], own: int, seconds: float) -> tuple[l
     return [], ""
 
 
-class Board:
+class StatusBoard:
     """A store in rank 0's process that all ranks write to and read.
 
     A thread of its own talks to it: the store of a frozen process never answers.
@@ -217,29 +219,31 @@ class Board:
         asked: Future[list[bytes]] = self._ask(lambda: [self._store.get(key) for key in keys])
         return asked.result(self._patience * 2)
 
-    def _ask(self, question: Callable[[], Any]) -> Future[Any]:
+    def _ask(self, query: Callable[[], Any]) -> Future[Any]:
         answer = Future[Any]()
-        self._asked.put((answer, question))
+        self._asked.put((answer, query))
         return answer
 
     def _serve(self) -> None:
         while True:
-            answer, question = self._asked.get()
+            answer, query = self._asked.get()
             try:
-                answer.set_result(question())
+                answer.set_result(query())
             except RuntimeError as error:
                 answer.set_exception(error)
 
 
-def board(ranks: Ranks, patience: float) -> Board:
+def board(ranks: Ranks, patience: float) -> StatusBoard:
     """At a free port of rank 0's machine."""
     host, time_limit = os.environ.get("MASTER_ADDR", "127.0.0.1"), timedelta(seconds=patience)
     if ranks.is_first:
         store = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=time_limit)
-        ranks.from_first(store.port)
+        ranks.broadcast_from_first(store.port)
     else:
-        store = TCPStore(host, ranks.from_first(None), is_master=False, timeout=time_limit)
-    return Board(store, patience)
+        store = TCPStore(
+            host, ranks.broadcast_from_first(None), is_master=False, timeout=time_limit
+        )
+    return StatusBoard(store, patience)
 
 
 def _stack(frame: FrameType | None) -> list[FrameType]:

@@ -48,7 +48,7 @@ class MetricsLog:
                     problems.append(f"line {number}: {json_problem(error)}")
         return records, problems
 
-    def cut_back(self, step: int) -> list[str]:
+    def truncate_after(self, step: int) -> list[str]:
         """Keep what was logged up to a step; what is wrong with lines that are lost thereby.
 
         Where there are such lines, the file is kept as it was under the name of `damaged`.

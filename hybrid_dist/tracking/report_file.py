@@ -14,6 +14,10 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import read_json
 
 REPORT = "report.json"
+FORMAT, VERSION = "format", 2
+"""The key of report.json that says its version, and the version that is written."""
+KEYS_BEFORE_2 = {"questions": "queries", "question": "query"}
+"""Keys of version 1, wherever they stand, and what they are called now; it has no `format`."""
 MADE_FROM = "made_from"
 """Where report.json says what it was made from: model, task and options."""
 NOT_IN_ID = ("id", "timing")
@@ -35,7 +39,14 @@ def read_report(file: Path) -> dict[str, Any]:
     report = read_json(file, "a report")
     if not isinstance(report, dict):
         raise UserError(f"{file}: is not a report ({_told(report)}, not an object); {AGAIN}")
-    for key, value, expected in _expected(file, report):
+    version = report.get(FORMAT, 1)
+    if version not in (1, VERSION):
+        raise UserError(
+            f"{file}: is a report of format {_told(version)}, this program reads 1 and {VERSION}; "
+            f"{AGAIN}"
+        )
+    current = report if version == VERSION else _with_current_keys(report)
+    for key, value, expected in _expected(file, current):
         if not _fits(value, expected):
             raise UserError(f"{file}: {key} is {_told(value)}, not {expected}; {AGAIN}")
     if report["id"] != report_id(report):
@@ -43,10 +54,19 @@ def read_report(file: Path) -> dict[str, Any]:
             f"{file}: was changed after it was written (its content does not give its id, "
             f"{report['id'][:40]!r}); {AGAIN}"
         )
-    return report
+    return current
 
 
-def is_of_evaluation(file: Path) -> bool:
+def _with_current_keys(thing: Any) -> Any:
+    """A report of version 1, or a part of one, under the keys of this version."""
+    if isinstance(thing, dict):
+        return {
+            KEYS_BEFORE_2.get(key, key): _with_current_keys(value) for key, value in thing.items()
+        }
+    return [_with_current_keys(value) for value in thing] if isinstance(thing, list) else thing
+
+
+def is_evaluation_report(file: Path) -> bool:
     """Whether a file is, or was, the report of an evaluation and not of a comparison."""
     try:
         found = read_json(file, "a report")
@@ -76,9 +96,9 @@ def _expected(file: Path, report: dict[str, Any]) -> Iterator[tuple[str, Any, st
         yield from ((*path, name) for name in found)
 
     paths: list[tuple[tuple[str, ...], str]] = [((key,), TEXT) for key in ("id", "task", "model")]
-    paths += [(("counts", key), COUNT) for key in ("questions", "passages")]
+    paths += [(("counts", key), COUNT) for key in ("queries", "passages")]
     for row in rows("counts", "by_language"):
-        paths += [((*row, key), COUNT) for key in ("questions", "passages")]
+        paths += [((*row, key), COUNT) for key in ("queries", "passages")]
     paths += [(("map", key), SHARE) for key in SETTINGS]
     paths += [(("bias", "rank_distance", "mean"), FIGURE)]
     paths += [(row, SHARE) for row in rows("map_by_language")]

@@ -186,10 +186,14 @@ def _heatmaps(folder: Path, section: str) -> Record:
     found: Record = {}
     for file in sorted(folder.glob(f"[!.]*/{REPORT}")):
         by_pair = read_report(file)["map_by_pair"]
-        rows = [[asked, told, v] for asked, row in by_pair.items() for told, v in row.items()]
+        rows = [
+            [query_lang, passage_lang, v]
+            for query_lang, row in by_pair.items()
+            for passage_lang, v in row.items()
+        ]
         name = f"{section}/{file.parent.name}/map_by_pair"
         found[name] = wandb.Image(str(file.with_name("map_by_pair.png")))
-        found[f"{name}_table"] = wandb.Table(columns=["question", "passage", "mAP"], data=rows)
+        found[f"{name}_table"] = wandb.Table(columns=["query", "passage", "mAP"], data=rows)
     return found
 
 

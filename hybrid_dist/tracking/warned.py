@@ -10,7 +10,7 @@ CLEAR_LINE = "\r\x1b[2K"
 """The first rank's live line may stand where another rank writes."""
 
 
-def name_ranks() -> None:
+def prefix_warnings_with_rank() -> None:
     """From here on, Python's warnings and the warnings and errors of libraries' loggers begin with
     `rank N:` in this process. Python shows each of its own once."""
     rank, world = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE"))

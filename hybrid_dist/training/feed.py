@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from hybrid_dist.batching import GlobalBatch, Plan, Share, deal
+from hybrid_dist.batching import GlobalBatch, Plan, RankShard, shard_batch
 from hybrid_dist.batching.language_pairs import LanguagePairs
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.losses.batch_layout import NO_ID, BatchLayout
 from hybrid_dist.model.encoder import Chunk
-from hybrid_dist.model.packing import Packed
+from hybrid_dist.model.packing import PackedTexts
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.runtime.ranks import Ranks
 
@@ -20,11 +20,11 @@ AHEAD = 3
 
 
 @dataclass(frozen=True)
-class Work:
+class StepInputs:
     """What one rank does in one step."""
 
     batch: GlobalBatch
-    share: Share
+    share: RankShard
     """Which rows of the batch are this rank's."""
     chunks: list[Chunk]
     layout: BatchLayout
@@ -37,17 +37,17 @@ class StoreTokens:
 
     def __init__(self, store: Store, tokens: TextTokens) -> None:
         self.index, self._store, self._tokens = store.index, store, tokens
-        self.unfit = "it keeps none" if store.tokens is None else tokens.unfit(store.tokens)
+        self.mismatch = "it keeps none" if store.tokens is None else tokens.mismatch(store.tokens)
         """Why texts are tokenised on the way; empty: they are not."""
 
     def queries(self, rows: np.ndarray) -> Sequence[Sequence[int]]:
-        if self._store.tokens is not None and not self.unfit:
+        if self._store.tokens is not None and not self.mismatch:
             return self._store.tokens.queries(rows, self._tokens.settings.max_query_tokens)
         return self._tokens.query_ids(self._store.queries(rows))
 
     def passages(self, numbers: np.ndarray) -> Sequence[Sequence[int]]:
         """Of passages by their numbers."""
-        if self._store.tokens is not None and not self.unfit:
+        if self._store.tokens is not None and not self.mismatch:
             return self._store.tokens.passages(numbers, self._tokens.settings.max_passage_tokens)
         return self._tokens.passage_ids(self._store.passage_texts(numbers))
 
@@ -68,10 +68,10 @@ class Feed:
         self._ranks, self._chunk_size, self._mask = ranks, chunk_size, mask
         self._pairs = LanguagePairs(plan.sources)
 
-    def steps(self, first: int, last: int) -> Iterator[Work]:
+    def steps(self, first: int, last: int) -> Iterator[StepInputs]:
         """The work of steps first .. last - 1, in order."""
         with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
-            waiting: list[Future[Work]] = []
+            waiting: list[Future[StepInputs]] = []
             try:
                 for step in range(first, last):
                     waiting.append(pool.submit(self._prepare, step))
@@ -82,10 +82,10 @@ class Feed:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _prepare(self, step: int) -> Work:
+    def _prepare(self, step: int) -> StepInputs:
         batch = self._plan.batch(step)
-        share = deal(batch.lengths, self._ranks.rank, self._ranks.world, self._chunk_size)
-        return Work(
+        share = shard_batch(batch.lengths, self._ranks.rank, self._ranks.world, self._chunk_size)
+        return StepInputs(
             batch,
             share,
             [self._chunk(batch, share, cut) for cut in share.chunks],
@@ -93,18 +93,18 @@ class Feed:
             torch.from_numpy(self._pairs.of(batch, share.rows)),
         )
 
-    def _chunk(self, batch: GlobalBatch, share: Share, cut: slice) -> Chunk:
+    def _chunk(self, batch: GlobalBatch, share: RankShard, cut: slice) -> Chunk:
         rows, tokens = share.rows[cut], self._tokens[batch.stream.source]
         candidates = tokens.index.passage_of[batch.passage_row[rows]]
         if batch.negatives is not None:
             drawn = batch.negatives.passages[batch.negatives.of(rows)]
             candidates = np.concatenate([candidates, drawn])
         return Chunk(
-            Packed.of(tokens.queries(batch.query_row[rows])),
-            Packed.of(tokens.passages(candidates)),
+            PackedTexts.of(tokens.queries(batch.query_row[rows])),
+            PackedTexts.of(tokens.passages(candidates)),
         )
 
-    def _layout(self, batch: GlobalBatch, share: Share) -> BatchLayout:
+    def _layout(self, batch: GlobalBatch, share: RankShard) -> BatchLayout:
         ids = torch.from_numpy(batch.groups[share.order]) if self._mask else None
         if batch.negatives is None:
             return BatchLayout(self._ranks.rank, share.counts, ids)
@@ -124,7 +124,7 @@ class Feed:
             negative_ids=negative_ids,
         )
 
-    def _on_device(self, work: Work) -> Work:
+    def _on_device(self, work: StepInputs) -> StepInputs:
         device = self._ranks.device
         if device.type == "cpu":
             return work

@@ -16,7 +16,7 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.host_copy import HostCopy
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.checkpoint.progress import Progress
-from hybrid_dist.training.feed import Work
+from hybrid_dist.training.feed import StepInputs
 from hybrid_dist.training.step import Result
 
 IN_A_ROW = 20
@@ -46,7 +46,7 @@ class Health:
         """Whether the last update was made, so that the weights before it are worth keeping."""
         return self._in_a_row == 0
 
-    def note(self, step: int, work: Work, result: Result) -> None:
+    def note(self, step: int, work: StepInputs, result: Result) -> None:
         """Remember an update; the device is not waited for."""
         flag = HostCopy(result.skipped)
         self._unread.append(Update(step, work.batch, result.loss.num_nonfinite, flag))
@@ -88,7 +88,7 @@ class Health:
         )
 
     @contextmanager
-    def memory_told(self, work: Work) -> Iterator[None]:
+    def explain_oom(self, work: StepInputs) -> Iterator[None]:
         """Out of memory: say which chunk size is worth the next try."""
         try:
             yield

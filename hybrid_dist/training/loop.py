@@ -8,7 +8,7 @@ from hybrid_dist.training.checkpoint.manager import Checkpoints
 from hybrid_dist.training.checkpoint.progress import Progress
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.health import Health
-from hybrid_dist.training.requests import Asked, Requests
+from hybrid_dist.training.requests import PendingRequests, Requests
 from hybrid_dist.training.selection import Selection
 from hybrid_dist.training.step import Updater
 from hybrid_dist.training.step_log import StepLog
@@ -44,14 +44,14 @@ def train(
     intervals = (config.log.every, config.checkpoint.every, config.eval.every)
     last = progress.step if selection.gave_up(progress) else steps
     for work in log.timed(feed.steps(progress.step, last)):
-        with health.memory_told(work):
+        with health.explain_oom(work):
             result = updater.update(work)
         progress = replace(progress, step=work.batch.step + 1)
         log.note(progress.step, work, result)
         health.note(progress.step, work, result)
         settled = progress.step == last or any(due(progress.step, each) for each in intervals)
         asked = requests.at_edge(settled)
-        progress = health.counted(progress, settled or asked != Asked())
+        progress = health.counted(progress, settled or asked != PendingRequests())
         if due(progress.step, config.log.every):
             log.step(progress, work, result)
         save = due(progress.step, config.checkpoint.every) or asked.save or asked.stop is not None

@@ -12,7 +12,7 @@ from hybrid_dist.batching import KINDS, Plan
 from hybrid_dist.batching.language_pairs import LanguagePairs
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.tracking.stopwatch import Stopwatch
-from hybrid_dist.training.feed import Work
+from hybrid_dist.training.feed import StepInputs
 from hybrid_dist.training.flops import Flops, peak
 from hybrid_dist.training.step import Result
 
@@ -48,7 +48,7 @@ class Meters:
         """So long no batch was ready."""
         self._waited += seconds
 
-    def note(self, work: Work, result: Result) -> None:
+    def note(self, work: StepInputs, result: Result) -> None:
         """Add an update."""
         self._updates += 1
         self.batches[work.batch.stream] += 1
@@ -60,7 +60,7 @@ class Meters:
             self._seconds.update(self._timing.popleft().seconds())
         self._add(work, result)
 
-    def _add(self, work: Work, result: Result) -> None:
+    def _add(self, work: StepInputs, result: Result) -> None:
         """Add what an update learned; of one that was skipped, whose loss is no number, nothing."""
         loss, kind = result.loss, KINDS.index(work.batch.kind)
         made = ~result.skipped

@@ -16,7 +16,7 @@ SECONDS_BETWEEN_LOOKS = 1.0
 
 
 @dataclass(frozen=True)
-class Asked:
+class PendingRequests:
     stop: str | None = None
     """What asked the run to stop: a signal's name or the file's; none to go on."""
     save: bool = False
@@ -31,7 +31,7 @@ class Requests:
         self._asked = deque[HostCopy]()
         """Agreements on their way."""
 
-    def at_edge(self, now: bool) -> Asked:
+    def at_edge(self, now: bool) -> PendingRequests:
         """The same answer on every rank, by one small all-reduce.
 
         It is read a step later, so that no host waits for its GPU; `now`: at this edge.
@@ -44,8 +44,8 @@ class Requests:
             answer = self._asked.popleft().read()
             number, stop, save = number or answer[0], stop or answer[1], save or answer[2]
         if number:
-            return Asked(signal.Signals(number).name)
-        return Asked(STOP if stop else None, bool(save))
+            return PendingRequests(signal.Signals(number).name)
+        return PendingRequests(STOP if stop else None, bool(save))
 
     def _files(self) -> tuple[bool, bool]:
         now = time.monotonic()

@@ -11,24 +11,24 @@ from typing import Any, Protocol
 
 import torch
 
-from hybrid_dist.batching import Plan, check_world, deal, largest_size
+from hybrid_dist.batching import Plan, check_world, max_batch_size, shard_batch
 from hybrid_dist.config.schema import DEV_LOSS, Config, flatten
 from hybrid_dist.data.store.reader import Store, check_sources, open_sources
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.compiling import compile_layers
 from hybrid_dist.model.encoder import BiEncoder, Encoder, recompute_layers
 from hybrid_dist.model.loading import build, check_lengths, read_config
-from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.runtime import environment
 from hybrid_dist.runtime.launch import start, strategy
-from hybrid_dist.runtime.ranks import Ranks, leave
+from hybrid_dist.runtime.ranks import Ranks, exit_process
 from hybrid_dist.runtime.signals import Interruption
 from hybrid_dist.runtime.watchdog import Watch
 from hybrid_dist.tracking.metrics_log import MetricsLog
 from hybrid_dist.tracking.terminal import Terminal
 from hybrid_dist.tracking.wandb_run import WandbRun
-from hybrid_dist.tracking.warned import name_ranks
+from hybrid_dist.tracking.warned import prefix_warnings_with_rank
 from hybrid_dist.training.checkpoint.export import Exporter
 from hybrid_dist.training.checkpoint.manager import Checkpoints
 from hybrid_dist.training.checkpoint.progress import Progress
@@ -40,8 +40,8 @@ from hybrid_dist.training.loop import train
 from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.optimizer import adamw
 from hybrid_dist.training.requests import Requests
-from hybrid_dist.training.run_folder import TRAINED, RunFolder
-from hybrid_dist.training.selection import Evaluate, Judge, Selection, taken_up
+from hybrid_dist.training.run_folder import TRAINING_LANGUAGES, RunFolder
+from hybrid_dist.training.selection import Evaluate, Selection, SelectionMetric, resume_selection
 from hybrid_dist.training.step import Updater
 from hybrid_dist.training.step_log import StepLog
 
@@ -81,7 +81,7 @@ LoadEvaluation = Callable[[Config, Sequence[str]], RunEvaluation]
 
 
 @dataclass(frozen=True)
-class Materials:
+class RunInputs:
     """All that a run is made of but its weights: read and found fit."""
 
     folder: RunFolder
@@ -93,21 +93,21 @@ class Materials:
     tokens: TextTokens
 
 
-def gather_materials(config: Config, load_evaluation: LoadEvaluation) -> Materials:
+def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
     """Read everything but weights; refuse what cannot be run."""
     check_sources([*config.data.train, *config.data.dev])  # a wrong path is told before all else
     folder = RunFolder(config)
     folder.check()
-    stores, sources = open_sources(config.data.train, Settings.of(config.model).most_tokens)
+    stores, sources = open_sources(config.data.train, EncoderSpec.of(config.model).max_tokens)
     plan = Plan(sources, config.batching, config.seed)
     dev = _dev(config) if config.data.dev else None
     model_config = read_config(config.model)
     check_lengths(model_config, config.model)
     name, trusted = config.model.name_or_path, config.model.trust_remote_code
-    tokens = TextTokens.load(name, Settings.of(config.model), trusted)
+    tokens = TextTokens.load(name, EncoderSpec.of(config.model), trusted)
     tokens.check(model_config)
     evaluation = load_evaluation(config, training_languages(plan))
-    return Materials(folder, stores, plan, dev, evaluation, model_config, tokens)
+    return RunInputs(folder, stores, plan, dev, evaluation, model_config, tokens)
 
 
 def training_languages(plan: Plan) -> list[str]:
@@ -116,10 +116,10 @@ def training_languages(plan: Plan) -> list[str]:
 
 def _dev(config: Config) -> tuple[Plan, list[Store]]:
     """The held-out pairs, in batches of the same mix, as large as they allow."""
-    stores, sources = open_sources(config.data.dev, Settings.of(config.model).most_tokens)
+    stores, sources = open_sources(config.data.dev, EncoderSpec.of(config.model).max_tokens)
     # weights may name languages that only train has, and dev pairs may lack negatives
     batching = replace(config.batching, language_weights={}, hard_negatives=0)
-    size = min(batching.size, largest_size(sources, batching))
+    size = min(batching.size, max_batch_size(sources, batching))
     if size < 2:
         raise UserError(
             f"data.dev: too few pairs for a batch of every kind of batching.mix (at most {size} "
@@ -134,8 +134,8 @@ def run(config: Config, interruption: Interruption, load_evaluation: LoadEvaluat
     `load_evaluation` reads what the run is evaluated on: training does not import the evaluator.
     """
     interruption.listen()
-    name_ranks()
-    materials = gather_materials(config, load_evaluation)
+    prefix_warnings_with_rank()
+    materials = load_inputs(config, load_evaluation)
     accelerator, ranks = start(
         config.train.precision, config.optim.max_grad_norm, config.train.hang_minutes
     )
@@ -146,19 +146,19 @@ def run(config: Config, interruption: Interruption, load_evaluation: LoadEvaluat
     choose_attention(model.encoder, DTYPES[config.train.precision], ranks)
     if config.train.compile:
         compile_layers(model.encoder)
-    ranks.agree({"how texts are encoded": model.encoder.told} | _shapes(model))
+    ranks.agree({"how texts are encoded": model.encoder.encoding_description} | _shapes(model))
     if ranks.is_first:
         materials.folder.hold()
         described = environment.describe(ranks.world, strategy(accelerator))
         described |= {
-            "encoding": model.encoder.told,
+            "encoding": model.encoder.encoding_description,
             "trust_remote_code": config.model.trust_remote_code,
-            TRAINED: training_languages(materials.plan),
+            TRAINING_LANGUAGES: training_languages(materials.plan),
         }
         materials.folder.write_description(described)
     with Terminal(config.run.name, config.train.steps, ranks.is_first) as terminal:
         _introduce(terminal, config, materials, accelerator, ranks)
-        terminal.say(f"texts are {model.encoder.told}")
+        terminal.say(f"texts are {model.encoder.encoding_description}")
         requests = Requests(materials.folder.path, ranks, interruption)
         with (
             materials.folder.written_to(),
@@ -166,10 +166,10 @@ def run(config: Config, interruption: Interruption, load_evaluation: LoadEvaluat
             _wandb(config, materials.folder, ranks, terminal) as wandb,
         ):
             _train(config, materials, model, accelerator, ranks, terminal, requests, watch, wandb)
-    leave()
+    exit_process()
 
 
-def _told(config: Config, materials: Materials) -> dict[str, Any]:
+def _told(config: Config, materials: RunInputs) -> dict[str, Any]:
     """What every rank must have the same of before the first collective of the work itself."""
     return {
         **{f"the value of {key}": value for key, value in flatten(config).items()},
@@ -191,7 +191,7 @@ def _shapes(model: torch.nn.Module) -> dict[str, str]:
 
 def _train(
     config: Config,
-    materials: Materials,
+    materials: RunInputs,
     model: BiEncoder,
     accelerator: Any,
     ranks: Ranks,
@@ -211,7 +211,7 @@ def _train(
         updater.model,
         model.encoder.backbone,
         tokens.tokenizer,
-        Settings.of(config.model),
+        EncoderSpec.of(config.model),
     )
     checkpoints = Checkpoints(
         folder.checkpoints,
@@ -224,7 +224,7 @@ def _train(
     judge = _judge(materials.evaluation)
     progress = _resume(config, checkpoints, judge, folder, ranks, terminal)
     lengths = materials.plan.batch(progress.step).lengths
-    share = deal(lengths, ranks.rank, ranks.world, config.train.chunk_size)
+    share = shard_batch(lengths, ranks.rank, ranks.world, config.train.chunk_size)
     ranks.agree({"the step to go on from": progress.step, "its chunks": len(share.chunks)})
     meters = Meters(ranks, materials.plan, flops, progress.step)
     log = _step_log(folder.metrics, ranks, meters, progress, terminal, watch, wandb)
@@ -282,7 +282,7 @@ def _step_log(
 ) -> StepLog:
     """Steps go to the terminal and the watch; records to metrics.jsonl, W&B and the terminal."""
     metrics = MetricsLog(file)
-    if ranks.is_first and (lost := metrics.cut_back(progress.step)):
+    if ranks.is_first and (lost := metrics.truncate_after(progress.step)):
         terminal.say(
             f"{file.name}: {len(lost):,} lines cannot be read and are left out (the first: "
             f"{lost[0]}); the file as it was is {metrics.damaged}"
@@ -295,10 +295,10 @@ def _step_log(
     return StepLog(ranks, tick, [metrics.write, wandb.write, terminal.show], meters)
 
 
-def _judge(evaluation: RunEvaluation) -> Judge:
+def _judge(evaluation: RunEvaluation) -> SelectionMetric:
     if evaluation.metric is None:
-        return Judge(DEV_LOSS, higher_is_better=False)
-    return Judge(f"eval/{evaluation.metric}", evaluation.higher_is_better)
+        return SelectionMetric(DEV_LOSS, higher_is_better=False)
+    return SelectionMetric(f"eval/{evaluation.metric}", evaluation.higher_is_better)
 
 
 def _evaluated(evaluation: RunEvaluation, ranks: Ranks, wandb: WandbRun) -> Evaluate:
@@ -329,14 +329,14 @@ def _model(config: Config, model_config: Any) -> BiEncoder:
 
 def choose_attention(encoder: Encoder, dtype: torch.dtype, ranks: Ranks) -> None:
     """By the card that can do least, so that all ranks compute alike."""
-    refusals = ranks.gather(encoder.why_no_kernel(ranks.device, dtype))
-    encoder.attend_on(ranks.device, next(filter(None, refusals), None))
+    refusals = ranks.gather(encoder.kernel_refusal_reason(ranks.device, dtype))
+    encoder.select_attention(ranks.device, next(filter(None, refusals), None))
 
 
 def _resume(
     config: Config,
     checkpoints: Checkpoints,
-    judge: Judge,
+    judge: SelectionMetric,
     folder: RunFolder,
     ranks: Ranks,
     terminal: Terminal,
@@ -352,8 +352,8 @@ def _resume(
         )
     done = progress.step >= config.train.steps
     evaluates = bool(config.eval.every) and not done
-    model_is_there = ranks.first_decides(folder.model.is_dir)
-    progress, why = taken_up(progress, judge, evaluates, model_is_there)
+    model_is_there = ranks.decide_on_first(folder.model.is_dir)
+    progress, why = resume_selection(progress, judge, evaluates, model_is_there)
     if why is not None:
         terminal.say(why)
     more = f"; that is all of train.steps, {config.train.steps}" if done else ""
@@ -367,7 +367,7 @@ def _wandb(config: Config, folder: RunFolder, ranks: Ranks, terminal: Terminal) 
 
 
 def _introduce(
-    terminal: Terminal, config: Config, materials: Materials, accelerator: Any, ranks: Ranks
+    terminal: Terminal, config: Config, materials: RunInputs, accelerator: Any, ranks: Ranks
 ) -> None:
     indexes = [source.index for source in materials.plan.sources]
     languages = training_languages(materials.plan)
@@ -377,7 +377,7 @@ def _introduce(
         f"{config.train.precision}); batches of {config.batching.size}"
     )
     for source, store in zip(materials.plan.sources, materials.stores, strict=True):
-        if store.tokens is not None and (why := materials.tokens.unfit(store.tokens)):
+        if store.tokens is not None and (why := materials.tokens.mismatch(store.tokens)):
             terminal.say(f"{source.name}: texts are tokenised on the way, for {why}")
     for stream in materials.plan.left_out:
         terminal.say(stream.left_out(config.batching.size))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hybrid_dist.config.flags import from_yaml, to_yaml
-from hybrid_dist.config.schema import Config, other_run
+from hybrid_dist.config.schema import Config, changes_to_run
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import read_json, write_atomically
 from hybrid_dist.training.checkpoint.manager import check_path
@@ -25,7 +25,7 @@ DRAFT = re.compile(
     r"\.\w{8}\.part"
 )
 """Drafts of the run's files or of its model, left by a process that was killed while writing."""
-TRAINED = "training_languages"
+TRAINING_LANGUAGES = "training_languages"
 """Where a run folder's environment.json lists what the run was trained on."""
 
 
@@ -95,7 +95,7 @@ class RunFolder:
                 f"train.steps: is {self._config.train.steps}, but {self.path} is trained to step "
                 f"{trained}; give {trained} or more, or choose another run.name"
             )
-        changed = other_run(from_yaml(recorded), self._config)
+        changed = changes_to_run(from_yaml(recorded), self._config)
         if changed:
             listing = "\n  ".join(
                 f"{key}: was {_told(old)}, is {_told(new)}" for key, (old, new) in changed.items()
@@ -190,9 +190,11 @@ def trained_languages(run: Path) -> list[str] | None:
     if not file.is_file():
         return None
     described = read_json(file, "the description of a run")
-    languages = described.get(TRAINED) if isinstance(described, dict) else None
+    languages = described.get(TRAINING_LANGUAGES) if isinstance(described, dict) else None
     if languages is None:
         return None
     if not isinstance(languages, list) or not all(isinstance(name, str) for name in languages):
-        raise UserError(f"{file}: {TRAINED} is not a list of languages; fix it or remove the file")
+        raise UserError(
+            f"{file}: {TRAINING_LANGUAGES} is not a list of languages; fix it or remove the file"
+        )
     return languages

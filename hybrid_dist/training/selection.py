@@ -22,7 +22,7 @@ Evaluate = Callable[[Path, Path], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Judge:
+class SelectionMetric:
     """Says by which figure of an evaluation one model is better than another."""
 
     figure: str
@@ -48,8 +48,8 @@ class Judge:
         return value > best if self.higher_is_better else value < best
 
 
-def taken_up(
-    progress: Progress, judge: Judge, evaluates: bool, model_is_there: bool
+def resume_selection(
+    progress: Progress, judge: SelectionMetric, evaluates: bool, model_is_there: bool
 ) -> tuple[Progress, str | None]:
     """A resumed run's progress, with a selection that goes on or starts anew; and why, to be said.
 
@@ -91,7 +91,7 @@ class Selection:
         log: StepLog,
         dev: Feed | None,
         tasks: Evaluate | None,
-        judge: Judge,
+        judge: SelectionMetric,
         patience: int,
         say: Callable[[str], None],
     ) -> None:

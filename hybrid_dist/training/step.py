@@ -13,11 +13,11 @@ from hybrid_dist.config.schema import Config
 from hybrid_dist.losses.infonce import LossOutput, info_nce
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.runtime.ranks import Ranks
-from hybrid_dist.training.feed import Feed, Work
+from hybrid_dist.training.feed import Feed, StepInputs
 from hybrid_dist.training.optimizer import learning_rate
 
 
-def keep_temperature_exact(model: BiEncoder, optimizer: torch.optim.Optimizer) -> None:
+def keep_temperature_fp32(model: BiEncoder, optimizer: torch.optim.Optimizer) -> None:
     """Have FSDP2 keep a learned temperature in fp32: sharded by itself, before the rest of the
     model is with a policy of mixed precision."""
     if model.temperature is None:
@@ -28,7 +28,7 @@ def keep_temperature_exact(model: BiEncoder, optimizer: torch.optim.Optimizer) -
         group["params"] = [model.temperature.log if p is plain else p for p in group["params"]]
 
 
-def keep_gathered(model: nn.Module) -> list[FSDPModule]:
+def keep_parameters_gathered(model: nn.Module) -> list[FSDPModule]:
     """Let FSDP2 gather weights once a step, not once a chunk; the modules to reshard after it."""
     sharded: list[FSDPModule] = [m for m in model.modules() if isinstance(m, FSDPModule)]
     for module in sharded:
@@ -71,14 +71,14 @@ class Updater:
         optimizer: torch.optim.Optimizer,
     ) -> None:
         if accelerator.is_fsdp2:
-            keep_temperature_exact(model, optimizer)
+            keep_temperature_fp32(model, optimizer)
         self._config, self._accelerator, self._ranks = config, accelerator, ranks
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
-        self._sharded = keep_gathered(self.model)
+        self._sharded = keep_parameters_gathered(self.model)
         self._sums_in_fp32 = False
         self.model.train()
 
-    def update(self, work: Work) -> Result:
+    def update(self, work: StepInputs) -> Result:
         optim = self._config.optim
         rate = learning_rate(work.batch.step, self._config.train.steps, optim)
         for group in self.optimizer.param_groups:
@@ -124,7 +124,7 @@ class Updater:
         for module in self._sharded:
             module.reshard()
 
-    def _loss(self, work: Work) -> tuple[LossOutput, Tensor]:
+    def _loss(self, work: StepInputs) -> tuple[LossOutput, Tensor]:
         queries, candidates, temperature = self.model(work.chunks)
         output = info_nce(
             queries, candidates, temperature, work.layout, self._config.loss.symmetric

@@ -7,7 +7,7 @@ from typing import Any
 
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.checkpoint.progress import Progress
-from hybrid_dist.training.feed import Work
+from hybrid_dist.training.feed import StepInputs
 from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.step import Result
 
@@ -25,7 +25,7 @@ class StepLog:
         self._record: dict[str, Any] = {}
         self.begin()
 
-    def timed(self, steps: Iterator[Work]) -> Iterator[Work]:
+    def timed(self, steps: Iterator[StepInputs]) -> Iterator[StepInputs]:
         """The same work, in the same order; it is told how long each was waited for."""
         self.begin()
         while True:
@@ -43,12 +43,12 @@ class StepLog:
         yield
         self._since += time.perf_counter() - start
 
-    def note(self, step: int, work: Work, result: Result) -> None:
+    def note(self, step: int, work: StepInputs, result: Result) -> None:
         """Remember an update; nothing is sent and the device is not waited for."""
         self._tick(step)
         self._meters.note(work, result)
 
-    def step(self, progress: Progress, work: Work, result: Result) -> None:
+    def step(self, progress: Progress, work: StepInputs, result: Result) -> None:
         """Gather means over the updates since the last record. All ranks take part."""
         seconds = time.perf_counter() - self._since
         self._record |= self._meters.read(seconds, len(work.batch)) | {

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hybrid_dist.errors import UserError, reported
+from hybrid_dist.errors import UserError, report_errors
 from tests.fuzz.edits import Edit, Tree, apply, clear, read_tree, write_tree
 from tests.fuzz.mutations import draw
 from tests.fuzz.target import Target, bad_message
@@ -93,7 +93,7 @@ class Bench:
         try:
             with _watched(folder, unprivileged) as noise:
                 try:
-                    with reported(PROGRAM):
+                    with report_errors(PROGRAM):
                         value = _acted(target, variant, folder, self.out)
                 except SystemExit as end:
                     refusal = _refusal(end)

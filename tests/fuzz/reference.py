@@ -129,7 +129,7 @@ def language(code: Any, where: str) -> str:
 
 
 def judgements(file: Path) -> dict[str, dict[str, int]]:
-    """BEIR's or TREC's lines: grades by question and document."""
+    """BEIR's or TREC's lines: grades by query and document."""
     found: dict[str, dict[str, int]] = {}
     for number, line in lines(file):
         where = f"{file.name}:{number}"
@@ -146,8 +146,8 @@ def judgements(file: Path) -> dict[str, dict[str, int]]:
         if [cell.replace("_", "-") for cell in cells] == ["query-id", "corpus-id", "score"]:
             continue
         try:
-            question, document, grade = cells
-            judged = found.setdefault(nfc(question), {})
+            query, document, grade = cells
+            judged = found.setdefault(nfc(query), {})
             if judged.setdefault(nfc(document), int(grade)) != int(grade):
                 raise Doubt("a document is judged twice", where)
         except ValueError:
@@ -156,14 +156,14 @@ def judgements(file: Path) -> dict[str, dict[str, int]]:
 
 
 def right_answers(
-    judged: Mapping[str, Mapping[str, int]], documents: Sequence[str], questions: Sequence[str]
+    judged: Mapping[str, Mapping[str, int]], documents: Sequence[str], queries: Sequence[str]
 ) -> dict[str, dict[str, int]]:
-    """Of every question that has any: its right documents and their grades."""
+    """Of every query that has any: its right documents and their grades."""
     right = {q: {d: g for d, g in told.items() if g > 0} for q, told in judged.items()}
-    right = {question: told for question, told in right.items() if told}
-    for question, told in right.items():
-        if question not in questions:
-            raise Doubt("a judged question is not there", question)
+    right = {query: told for query, told in right.items() if told}
+    for query, told in right.items():
+        if query not in queries:
+            raise Doubt("a judged query is not there", query)
         for document in told:
             if document not in documents:
                 raise Doubt("a right document is not there", document)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.launched.launch import Done, launch, train
-from tests.launched.test_meters import assert_meters, records
-from tests.launched.test_training import column, options
-from tests.launched.test_updates import SCRIPT, assert_equal_updates, results
+from tests.support.launch import Done, launch, train
+from tests.support.meters import assert_meters, records
+from tests.support.runs import column, options
+from tests.support.updates import SCRIPT, assert_equal_updates, results
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is visible here")
 NEEDS_DEEPSPEED = pytest.mark.skipif(

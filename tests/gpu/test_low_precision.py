@@ -5,15 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.launched.launch import launch
-from tests.launched.test_low_precision import (
-    NAMES,
-    SCRIPT,
-    assert_chunks_cost_memory_only,
-    assert_the_loss_is_given_fp32,
-)
-from tests.launched.test_updates import results
-from tests.unit.test_chunks import (
+from tests.support.chunk_gradients import (
     HOW,
     assert_bf16_gradients_do_not_depend_on_chunks,
     bi_encoder,
@@ -21,6 +13,14 @@ from tests.unit.test_chunks import (
     gradient,
     relative_error,
 )
+from tests.support.launch import launch
+from tests.support.low_precision import (
+    NAMES,
+    SCRIPT,
+    assert_chunks_cost_memory_only,
+    assert_the_loss_is_given_fp32,
+)
+from tests.support.updates import results
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is visible here")
 
@@ -33,7 +33,7 @@ def test_recomputed_chunks_draw_the_same_dropout_masks(
     """Other masks move the gradient by a third; the order of sums on a GPU by far less than 1%."""
     padded = how == "padded"
     model = bi_encoder(tmp_path, dropout=0.1, attention_dropout=0.1 if padded else 0.0).cuda()
-    assert (model.encoder.padded_because is not None) == padded
+    assert (model.encoder.padding_reason is not None) == padded
     torch.manual_seed(1)
     found = gradient(model, chunks_of(16), bf16)
     monkeypatch.setattr(

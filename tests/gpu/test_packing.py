@@ -15,13 +15,13 @@ from torch._dynamo.utils import counters
 import hybrid_dist
 from hybrid_dist.model.compiling import compile_layers
 from hybrid_dist.model.encoder import BiEncoder, Encoder
-from hybrid_dist.model.packing import Attends, Packed, attention
+from hybrid_dist.model.packing import AttentionMode, PackedTexts, attention
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.run import choose_attention
-from tests.launched.launch import train
-from tests.launched.test_training import column, options, succeed
-from tests.unit.test_compiling import chunks
-from tests.unit.test_packing import SIZES, encoder_of
+from tests.support.compiled_chunks import chunks
+from tests.support.encoders import SIZES, encoder_of
+from tests.support.launch import train
+from tests.support.runs import column, options, succeed
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is visible here")
 CUDA = torch.device("cuda")
@@ -36,7 +36,7 @@ def on_card(encoder: Encoder, dtype: torch.dtype) -> Encoder:
 def vectors_and_gradient(encoder: Encoder, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     encoder.zero_grad()
     with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
-        vectors = encoder(Packed.of(SIZES).to(CUDA))
+        vectors = encoder(PackedTexts.of(SIZES).to(CUDA))
     (
         vectors * torch.linspace(-1, 1, vectors.numel(), device=CUDA).view_as(vectors).sin()
     ).sum().backward()
@@ -58,7 +58,9 @@ def test_any_head_width_and_precision_trains(
     """Without padding where the kernel takes it, else with attention padded: as padded fp32."""
     encoder = on_card(encoder_of("xlm-roberta", tmp_path, {"hidden_size": width}), dtype)
     with_kernel = AMPERE and width == 32 and dtype != torch.float32
-    assert encoder.attends is (Attends.KERNEL if with_kernel else Attends.PADDED), encoder.told
+    assert encoder.attends is (AttentionMode.KERNEL if with_kernel else AttentionMode.PADDED), (
+        encoder.encoding_description
+    )
     found, gradient = vectors_and_gradient(encoder, dtype)
     encoder.pack("a test")
     wanted, true = vectors_and_gradient(encoder, torch.float32)
@@ -150,7 +152,7 @@ def test_activations_take_what_the_launchers_table_says(tmp_path: Path) -> None:
         }
         encoder = encoder_of("xlm-roberta", tmp_path / str(layers), sizes, dropout=0.1)
         on_card(encoder, torch.bfloat16).train()
-        texts = Packed.of([[5] * 128] * 32).to(CUDA)
+        texts = PackedTexts.of([[5] * 128] * 32).to(CUDA)
         with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
             before = torch.cuda.memory_allocated()
             vectors = encoder(texts)
@@ -169,10 +171,10 @@ def test_padded_attention_is_faster_than_padding_all_in_fp32(tmp_path: Path) -> 
         "max_position_embeddings": 260,
     }
     encoder = on_card(encoder_of("xlm-roberta", tmp_path, sizes, dropout=0.0), torch.float32)
-    assert encoder.attends is Attends.PADDED
+    assert encoder.attends is AttentionMode.PADDED
     drawn = np.random.default_rng(0)
     lengths = np.clip(drawn.lognormal(np.log(100), 0.5, 256), 4, 256).astype(int)
-    texts = Packed.of([[5] * length for length in lengths]).to(CUDA)
+    texts = PackedTexts.of([[5] * length for length in lengths]).to(CUDA)
     seconds: dict[str, float] = {}
     for how in ("packed", "padded"):
         encoder.pack(None if how == "packed" else "a test")

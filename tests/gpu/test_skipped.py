@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.launched.test_skipped import assert_skipped
+from tests.support.skipped import assert_skipped
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is visible here")
 

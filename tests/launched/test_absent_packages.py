@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.launched.launch import ROOT, Done, run
-from tests.launched.test_training import column, options, succeed
+from tests.support.launch import ROOT, Done, run
+from tests.support.runs import column, options, succeed
 
 ABSENT = ("deepspeed", "wandb", "faiss")
 

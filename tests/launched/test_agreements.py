@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.launched.launch import TORCHRUN, run
+from tests.support.launch import TORCHRUN, run
 
 SCRIPT = str(Path(__file__).with_name("scripts") / "agreements.py")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from hybrid_dist.training.checkpoint.manifest import latest_step
-from tests.disks import disk
-from tests.launched.launch import train
-from tests.launched.test_training import column, options, succeed
+from tests.support.disks import disk
+from tests.support.launch import train
+from tests.support.runs import column, options, succeed
 
 
 @pytest.mark.parametrize("on_failure", ["stop", pytest.param("go_on", marks=pytest.mark.long)])

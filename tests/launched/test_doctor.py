@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.launched.launch import launch
-from tests.launched.test_training import succeed
+from tests.support.launch import launch
+from tests.support.runs import succeed
 
 
 def test_two_processes_measure_what_is_between_them(tmp_path: Path) -> None:

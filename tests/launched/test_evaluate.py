@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from hybrid_dist.commands import evaluate
-from tests.launched.launch import launch, run, train
-from tests.launched.test_training import options, succeed
+from tests.support.launch import launch, run, train
+from tests.support.runs import options, succeed
 
-TRAINED = {"train__steps": "5", "checkpoint__every": "5"}
+TRAINING_LANGUAGES = {"train__steps": "5", "checkpoint__every": "5"}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def trained(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with a model and the report of a task."""
     runs = tmp_path_factory.mktemp("runs")
-    succeed(train(options(toy, runs, "run", **TRAINED, eval__tasks=f"toy:{toy}")))
+    succeed(train(options(toy, runs, "run", **TRAINING_LANGUAGES, eval__tasks=f"toy:{toy}")))
     return runs / "run"
 
 
@@ -36,7 +36,7 @@ def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(
-            "hybrid_dist.runtime.launch.share_cores", lambda _: torch.set_num_threads(1)
+            "hybrid_dist.runtime.launch.limit_threads", lambda _: torch.set_num_threads(1)
         )
         yield
     torch.set_num_threads(before)
@@ -70,7 +70,7 @@ def test_a_checkpoint_is_the_model_that_its_run_saved(
     capsys.readouterr()
     evaluate.main(["--model", str(last), *words, str(tmp_path / "checkpoint")])
     said = capsys.readouterr().err
-    found = re.findall(r"([\d,]+) of ([\d,]+) (?:questions|passages) are", said)
+    found = re.findall(r"([\d,]+) of ([\d,]+) (?:queries|passages) are", said)
     assert len(found) == 2 and all(known == wanted for known, wanted in found)
     assert report(tmp_path / "checkpoint")["map"] == report(tmp_path / "model")["map"]
     assert "seen" in report(tmp_path / "checkpoint")["groups"]
@@ -105,8 +105,8 @@ def test_two_processes_fill_a_cache_that_one_reads(
     evaluate.main([*words, "--out", str(tmp_path / "one")])
     assert "toy: 0 of " in filled.output
     said = capsys.readouterr().err
-    questions, passages = re.findall(r"([\d,]+) of ([\d,]+) (?:questions|passages) are", said)
-    assert questions[0] == questions[1] and passages[0] == passages[1]
+    queries, passages = re.findall(r"([\d,]+) of ([\d,]+) (?:queries|passages) are", said)
+    assert queries[0] == queries[1] and passages[0] == passages[1]
     one, two = report(tmp_path / "one"), report(tmp_path / "two")
     del one["timing"], two["timing"]
     assert json.dumps(one) == json.dumps(two)
@@ -145,7 +145,7 @@ def test_the_report_of_a_training_run_is_not_replaced_by_evaluate(
     assert refused.value.code == 2
     assert "that another command wrote; choose another --out" in capsys.readouterr().err
     (folder / "eval" / "toy" / "notes.txt").write_text("mine")
-    given = TRAINED | {"train__steps": "6", "eval__tasks": f"toy:{toy}"}
+    given = TRAINING_LANGUAGES | {"train__steps": "6", "eval__tasks": f"toy:{toy}"}
     succeed(train(options(toy, tmp_path, "run", **given)))
     assert report(folder / "eval")["id"] != first["id"]
     assert (folder / "eval" / "toy" / "notes.txt").read_text() == "mine"

@@ -14,7 +14,7 @@ import pytest
 
 from hybrid_dist.training.checkpoint.manager import damage
 from hybrid_dist.training.checkpoint.manifest import latest_step
-from tests.launched.launch import (
+from tests.support.launch import (
     is_running,
     kill,
     launch_command,
@@ -24,7 +24,7 @@ from tests.launched.launch import (
     train_command,
     wait_for,
 )
-from tests.launched.test_training import column, metrics, options, succeed
+from tests.support.runs import column, metrics, options, succeed
 
 FAULTY = str(Path(__file__).with_name("scripts") / "faulty.py")
 FORWARDED = {

@@ -10,7 +10,7 @@ import pytest
 from hybrid_dist.batching import Plan
 from hybrid_dist.config.schema import Batching, Mix
 from hybrid_dist.data.store.reader import open_sources
-from tests.launched.launch import launch
+from tests.support.launch import launch
 
 SCRIPT = str(Path(__file__).with_name("scripts") / "feeds.py")
 SIZE, STEPS, FIRST = 25, 6, 7  # from a later step, as after a resume; ranks differ by a row

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.launched.launch import ROOT
+from tests.support.launch import ROOT
 
 
 def test_all_gpu_benchmarks_run_dry(tmp_path: Path) -> None:

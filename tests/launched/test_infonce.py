@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.launched.launch import TORCHRUN, run
+from tests.support.launch import TORCHRUN, run
 
 SCRIPT = str(Path(__file__).with_name("scripts") / "infonce_ddp.py")
 TOLERANCE = {"torch.float64": 1e-12, "torch.float32": 2e-6}

@@ -1,22 +1,10 @@
 """The meters of several ranks are those of one process, by plain float64 arithmetic."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.launched.launch import launch
-
-SCRIPT = str(Path(__file__).with_name("scripts") / "meters.py")
-MEASURED = {"system/data_wait_pct", "system/gather_ms", "system/loss_ms", "system/memory_gib"}
-
-
-def records(launcher: str, processes: int, toy: Path) -> list[dict[str, Any]]:
-    done = launch(launcher, processes, [SCRIPT, str(toy)])
-    assert done.code == 0, done.output
-    lines = [line for line in done.output.splitlines() if "RESULT " in line]
-    return [json.loads(line.partition("RESULT ")[2]) for line in lines]
+from tests.support.meters import assert_meters, records
 
 
 @pytest.mark.parametrize(
@@ -25,29 +13,3 @@ def records(launcher: str, processes: int, toy: Path) -> list[dict[str, Any]]:
 )
 def test_meters_are_those_of_whole_batches(processes: int, toy: Path) -> None:
     assert_meters(records("cpu", processes, toy), processes, 2e-5)
-
-
-def assert_meters(told: list[dict[str, Any]], processes: int, tolerance: float) -> None:
-    assert [each["options"] for each in told] == [
-        "plain",
-        "symmetric",
-        "no masks",
-        "hard negatives",
-        "all",
-    ]
-    for each in told:
-        found, expected = each["found"], each["expected"]
-        assert found.keys() - expected.keys() - {"train/accuracy"} == MEASURED
-        assert ("train/accuracy" in expected) == (each["options"] != "no masks")
-        for name, value in expected.items():
-            assert found[name] == pytest.approx(value, tolerance, tolerance / 10), name
-        kinds = [name for name in found if name.startswith("train/loss/")]
-        pairs = [name for name in found if name.startswith("train/loss_by_pair/")]
-        assert len(kinds) == 3
-        assert len(pairs) > 12, "questions and passages in four languages"
-        masked = each["options"] != "no masks"
-        assert (found["train/false_negatives"] > 0) == masked
-        assert found["system/data_wait_pct"] == pytest.approx(100 * 6 * 0.25 / 2.0)
-        assert found["system/loss_ms"] > 0
-        assert found["system/gather_ms"] > 0 or processes == 1
-        assert 0.05 < found["system/memory_gib"] < 10

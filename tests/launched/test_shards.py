@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.launched.launch import launch
-from tests.launched.test_training import succeed
+from tests.support.launch import launch
+from tests.support.runs import succeed
 
 LANGUAGES, UIDS, DIMENSION = ("de", "en", "fr"), 3000, 24
 """9,000 passages: nine tiles, so that eight processes have shards of unequal size."""

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hybrid_dist.training.checkpoint import manifest
-from tests.launched.launch import TORCHRUN, run, train
-from tests.launched.test_training import column, metrics, options, succeed
+from tests.support.launch import TORCHRUN, run, train
+from tests.support.runs import column, metrics, options, succeed
 
 SHARDED = str(Path(__file__).with_name("scripts") / "sharded_state.py")
 

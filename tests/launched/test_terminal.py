@@ -8,8 +8,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from tests.launched.launch import ROOT, TORCHRUN, kill, run, start, train_command
-from tests.launched.test_training import options, wait_for
+from tests.support.launch import ROOT, TORCHRUN, kill, run, start, train_command, wait_for
+from tests.support.runs import options
 
 SCRIPT = str(Path(__file__).with_name("scripts") / "warned.py")
 WATCH = [sys.executable, "-m", "hybrid_dist", "watch"]

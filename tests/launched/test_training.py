@@ -2,52 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.launched.launch import ACCELERATE, Done, kill, run, start, train, train_command, wait_for
+from tests.support.launch import ACCELERATE, kill, run, start, train, train_command, wait_for
+from tests.support.runs import column, metrics, options, succeed
 
 Options = dict[str, str]
-
-
-def options(toy: Path, runs: Path, name: str, **changed: str) -> list[str]:
-    """A small run on the toy data; keys are config keys with __ for the dot."""
-    values = {
-        "run__dir": str(runs),
-        "run__name": name,
-        "model__name_or_path": str(toy / "model"),
-        "model__init": "scratch",
-        "model__max_passage_tokens": "128",
-        "model__dropout": "0",
-        "model__attention_dropout": "0",
-        "data__train": str(toy / "train.jsonl"),
-        "batching__size": "33",
-        "optim__lr": "1e-3",
-        "optim__max_grad_norm": "15",  # clips some steps and not others
-        "train__precision": "fp32",
-        "train__steps": "50",
-        "checkpoint__every": "0",
-        "log__every": "1",
-        "log__wandb": "disabled",
-    } | changed
-    return [
-        word for key, value in values.items() for word in (f"--{key.replace('__', '.')}", value)
-    ]
-
-
-def metrics(runs: Path, name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (runs / name / "metrics.jsonl").read_text().splitlines()]
-
-
-def column(runs: Path, name: str, key: str) -> np.ndarray:
-    return np.array([record[key] for record in metrics(runs, name)])
-
-
-def succeed(done: Done) -> Done:
-    assert done.code == 0, done.output
-    return done
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,13 @@
 """Updates on several ranks equal those of one process with the whole batch, in float64."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.launched.launch import TORCHRUN, Done, launch, run
+from tests.support.launch import TORCHRUN, launch, run
+from tests.support.updates import SCRIPT, assert_equal_updates, results
 
-SCRIPT = str(Path(__file__).with_name("scripts") / "updates.py")
-TOLERANCE = 1e-4
 NAMES = (
     "plain",
     "three chunks",
@@ -24,23 +22,6 @@ NAMES = (
     "dropout",
 )
 FEW = ("plain", "all", "dropout")
-
-
-def results(done: Done) -> dict[str, dict[str, Any]]:
-    lines = [line for line in done.output.splitlines() if "RESULT " in line]
-    found = [json.loads(line.partition("RESULT ")[2]) for line in lines]
-    assert done.code == 0 and found, done.output
-    return {result["options"]: result for result in found}
-
-
-def assert_equal_updates(found: dict[str, dict[str, Any]], names: tuple[str, ...]) -> None:
-    assert tuple(found) == names
-    for result in found.values():
-        assert result["gradient_error"] < TOLERANCE, result
-        assert result["update_error"] < TOLERANCE, result
-        assert result["loss_error"] < TOLERANCE, result
-        assert result.get("temperature_error", 0.0) < TOLERANCE, result
-        assert result["masked"] > 0, "the batches held no false negatives to mask"
 
 
 def assert_collectives(

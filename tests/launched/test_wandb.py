@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.launched.launch import kill, start, train, train_command
-from tests.launched.test_training import metrics, options, succeed, wait_for
-from tests.unit.wandb_files import offline_runs
+from tests.support.launch import kill, start, train, train_command, wait_for
+from tests.support.runs import metrics, options, succeed
+from tests.support.wandb_files import offline_runs
 
 
 def test_a_run_is_recorded_whole(toy: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hybrid_dist.commands.init import lay_out
+from hybrid_dist.commands.init import copy_templates
 from tests.slurm.cluster import Cluster, unavailable
 from tests.slurm.jobs import STEPS, TASKS, Site
 
@@ -37,7 +37,7 @@ def cluster() -> Iterator[Cluster]:
 def site(cluster: Cluster, toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A user's folder on the shared disk, with the demo's data."""
     folder = tmp_path_factory.mktemp("user")
-    list(lay_out(folder))
+    list(copy_templates(folder))
     (folder / "runs/demo").mkdir(parents=True)
     (folder / "runs/demo/toy").symlink_to(toy)
     (folder / "slurm/site.env").write_text(SITE)

@@ -214,7 +214,8 @@ def test_a_wheel_carries_what_init_lays_out(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(installed)
     laid = tmp_path / "laid out"
-    code = f"from hybrid_dist.commands import init; print(*init.lay_out(init.Path({str(laid)!r})))"
+    call = f"print(*init.copy_templates(init.Path({str(laid)!r})))"
+    code = f"from hybrid_dist.commands import init; {call}"
     subprocess.run(
         [sys.executable, "-c", code], check=True, cwd=tmp_path, env={"PYTHONPATH": str(installed)}
     )

@@ -14,9 +14,9 @@ from hybrid_dist.data.languages import two_letters
 from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources import judged
 from hybrid_dist.data.sources.collecting import blocks
-from hybrid_dist.data.sources.judged import Corpus, Named, Part, judgements, the_split, titled
+from hybrid_dist.data.sources.judged import Corpus, Named, Part, judgements, only_split, titled
 from hybrid_dist.data.sources.lines import Record, key, records, text
-from hybrid_dist.data.sources.paths import Found, local, search
+from hybrid_dist.data.sources.paths import MatchedFile, local, search
 from hybrid_dist.data.sources.source import (
     Source,
     check_languages,
@@ -58,7 +58,7 @@ def _parts(paths: Sequence[str], reading: Reading, usual: str) -> tuple[list[Par
         there = {"corpus": corpora, "queries": queries, "qrels": qrels}
         missing = ", ".join(name for name, found in there.items() if not found)
         raise UserError(f"{paths[0]}: no {missing} file in it; expected {EXPECTED}")
-    split = the_split(reading, [found.match["split"] for found in qrels], usual, paths[0])
+    split = only_split(reading, [found.match["split"] for found in qrels], usual, paths[0])
     only = wanted_languages(reading)
     parts = []
     judged: set[str] = set()
@@ -77,20 +77,20 @@ def _parts(paths: Sequence[str], reading: Reading, usual: str) -> tuple[list[Par
         if not asked or not held:
             what = "queries.jsonl" if not asked else "corpus.jsonl"
             raise UserError(f"{file}: {what} is missing beside it; expected {EXPECTED}")
-        parts.append(Part(lang, _all_of(asked, _question), file, tuple(held)))
+        parts.append(Part(lang, _all_of(asked, _query), file, tuple(held)))
     check_languages(reading, judged, paths[0])
     note_unjudged(reading, _asked(reading, root, queries, split), judged, f"qrels of {split}")
     return parts, _parallel(reading, parts)
 
 
-def _asked(reading: Reading, root: Path, queries: Sequence[Found], split: str) -> set[str]:
+def _asked(reading: Reading, root: Path, queries: Sequence[MatchedFile], split: str) -> set[str]:
     """The languages that have queries of a split."""
     of_split = [found for found in queries if found.match["split"] in (None, split)]
     folders = {found.match["folder"] or "" for found in of_split}
     return {_language(reading, root, folder, None) for folder in folders}
 
 
-def _files(root: Path, pattern: str) -> list[Found]:
+def _files(root: Path, pattern: str) -> list[MatchedFile]:
     return list(search([str(root)], pattern))
 
 
@@ -103,7 +103,7 @@ def _language(reading: Reading, root: Path, folder: str, label: str | None) -> s
 
 
 def _parallel(reading: Reading, parts: Sequence[Part]) -> bool:
-    """Whether a question's id means the same in all languages. Where it does not have the same
+    """Whether a query's id means the same in all languages. Where it does not have the same
     documents everywhere, only the user knows."""
     told = reading.options.get("parallel")
     if told not in (None, "yes", "no"):
@@ -112,13 +112,13 @@ def _parallel(reading: Reading, parts: Sequence[Part]) -> bool:
         return told != "no"
     seen: dict[str, tuple[Part, set[str]]] = {}
     for part in parts:
-        for question, documents in judgements(reading, part.judgements).items():
+        for query, documents in judgements(reading, part.judgements).items():
             right = {name for name, answer in documents.items() if answer.grade > 0}
-            first, before = seen.setdefault(question, (part, right))
+            first, before = seen.setdefault(query, (part, right))
             if before != right:
                 raise UserError(
-                    f"{part.judgements}: question {question} has other documents than in "
-                    f"{first.judgements}; give the option parallel=yes if it is the same question, "
+                    f"{part.judgements}: query {query} has other documents than in "
+                    f"{first.judgements}; give the option parallel=yes if it is the same query, "
                     "or parallel=no if ids mean something within a language only"
                 )
     return True
@@ -133,7 +133,7 @@ def _all_of(files: Sequence[Path], parse: Callable[[Record], tuple[str, str]]) -
     return lambda reading: chain.from_iterable(records(reading, file, parse) for file in files)
 
 
-def _question(record: Record) -> tuple[str, str]:
+def _query(record: Record) -> tuple[str, str]:
     return key(record, "_id"), text(record, "text")
 
 
@@ -146,6 +146,6 @@ SOURCE = Source(
         "split": "which qrels; test where there is one (to train: train)",
         "language": "the language of a folder whose name does not tell one",
         "languages": "read these only, as in languages=af,de",
-        "parallel": "yes or no: whether questions of one id in several languages are the same",
+        "parallel": "yes or no: whether queries of one id in several languages are the same",
     },
 )

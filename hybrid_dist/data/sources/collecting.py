@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 
 
 Answers = dict[str, dict[Key, Answer]]
-"""Of each question id: its right passages, in all languages."""
+"""Of each query id: its right passages, in all languages."""
 
 
 def blocks(pairs: Iterable[Pair]) -> Iterator[pa.RecordBatch]:
@@ -52,7 +52,7 @@ def blocks(pairs: Iterable[Pair]) -> Iterator[pa.RecordBatch]:
 
 def collect(
     reading: Reading,
-    questions: Iterable[Placed],
+    queries: Iterable[Placed],
     passages: Iterable[Placed],
     answers: Mapping[str, Mapping[Key, Answer]],
     one_pool: bool = True,
@@ -71,21 +71,19 @@ def collect(
     number = np.full(len(told.keys), -1)
     number[rows] = np.arange(len(rows))
     right = {
-        question: sorted(
-            (int(number[wanted[k]]), a.grade) for k, a in some.items() if wanted[k] >= 0
-        )
-        for question, some in answers.items()
+        query: sorted((int(number[wanted[k]]), a.grade) for k, a in some.items() if wanted[k] >= 0)
+        for query, some in answers.items()
     }
-    asked = _Kept(reading, "question")
-    asking = Texts.of(asked.keep(placed for placed in questions if right.get(placed[1].id)))
+    asked = _Kept(reading, "query")
+    asking = Texts.of(asked.keep(placed for placed in queries if right.get(placed[1].id)))
     asking = asking.take(asked.rows(asking))
     starts, relevant, grades = [0], array("q"), array("q")
-    for question in asking.column("id").to_pylist():
-        relevant.extend(passage for passage, _ in right[question])
-        grades.extend(grade for _, grade in right[question])
+    for query in asking.column("id").to_pylist():
+        relevant.extend(passage for passage, _ in right[query])
+        grades.extend(grade for _, grade in right[query])
         starts.append(len(relevant))
     return Collection(
-        questions=asking,
+        queries=asking,
         passages=telling,
         relevant_starts=np.array(starts),
         relevant=np.array(relevant, dtype=np.int64),

@@ -1,4 +1,4 @@
-"""Questions, documents, and judgements of which document answers which question, and how well.
+"""Queries, documents, and judgements of which document answers which query, and how well.
 
 What BEIR's folders, MIRACL and mMARCO have in common, whatever their files are called.
 """
@@ -13,11 +13,11 @@ from pathlib import Path
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Key, Pair, Placed, collect
 from hybrid_dist.data.sources.completeness import Missing, check_complete
-from hybrid_dist.data.sources.lines import Bad, Record, columns, key, normal
+from hybrid_dist.data.sources.lines import BadRecord, Record, columns, key, normal
 from hybrid_dist.errors import UserError, nearest
 
 Named = Callable[[Reading], Iterator[tuple[int, tuple[str, str]]]]
-"""Reads the places, ids and texts of questions or documents."""
+"""Reads the places, ids and texts of queries or documents."""
 
 
 @dataclass(frozen=True)
@@ -30,30 +30,30 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Part:
-    """The questions of one language, and the corpora that their judgements speak of."""
+    """The queries of one language, and the corpora that their judgements speak of."""
 
     lang: str
-    questions: Named
+    queries: Named
     judgements: Path
     corpora: tuple[Corpus, ...]
 
 
 GRADE = re.compile("-?[0-9]{1,9}")
 Judgements = dict[str, dict[str, Answer]]
-"""By question and document."""
+"""By query and document."""
 
 
 def judgements(reading: Reading, file: Path) -> Judgements:
     """BEIR's lines (query-id, corpus-id, score; a header) or TREC's (qid, Q0, docid, grade)."""
     found: Judgements = {}
-    for place, (question, document, grade) in columns(reading, file, _judgement):
+    for place, (query, document, grade) in columns(reading, file, _judgement):
         if grade is None:
             continue
-        first = found.setdefault(question, {}).setdefault(document, Answer(grade, place))
+        first = found.setdefault(query, {}).setdefault(document, Answer(grade, place))
         if first.grade != grade:
             reading.refuse(
                 reading.where(place),
-                f"{document} is judged {grade} for query {question}, but {first.grade} at "
+                f"{document} is judged {grade} for query {query}, but {first.grade} at "
                 f"{reading.where(first.place)}; keep one of the two lines",
             )
     if not any(answer.grade > 0 for answers in found.values() for answer in answers.values()):
@@ -71,12 +71,12 @@ def _judgement(cells: list[str]) -> tuple[str, str, int | None]:
     if [cell.replace("_", "-") for cell in cells] == ["query-id", "corpus-id", "score"]:
         return "", "", None
     try:
-        question, document, grade = cells
-        if not GRADE.fullmatch(grade) or not question.strip() or not document.strip():
+        query, document, grade = cells
+        if not GRADE.fullmatch(grade) or not query.strip() or not document.strip():
             raise ValueError
-        return normal(question), normal(document), int(grade)
+        return normal(query), normal(document), int(grade)
     except ValueError:
-        raise Bad(
+        raise BadRecord(
             "expected query-id, corpus-id and score with tabs in between, or TREC's qid, Q0, docid "
             f"and a whole number; found {' '.join(cells)[:80]!r}"
         ) from None
@@ -95,15 +95,15 @@ def with_title(record: Record) -> str:
     """A document's text, behind its title where it has one."""
     title, body = record.get("title"), record.get("text")
     if not isinstance(title, str | None) or not isinstance(body, str):
-        raise Bad("expected a document with title and text, both of them text")
+        raise BadRecord("expected a document with title and text, both of them text")
     given = [part for part in (title, body) if part and part.strip()]
     if not given:
-        raise Bad("expected a document with title and text, one not empty")
+        raise BadRecord("expected a document with title and text, one not empty")
     return normal(" ".join(given))
 
 
 def collection(reading: Reading, parts: Sequence[Part], parallel: bool) -> Collection:
-    """All documents, and the questions with an answer. Where parallel, questions of one id have
+    """All documents, and the queries with an answer. Where parallel, queries of one id have
     the answers of all languages."""
     answers: Answers = {}
     wanted: dict[Key, int] = {}
@@ -118,9 +118,9 @@ def collection(reading: Reading, parts: Sequence[Part], parallel: bool) -> Colle
                     right.update(dict.fromkeys(keys, answer))
     corpora = {id(corpus): corpus for part in parts for corpus in part.corpora}
 
-    def questions() -> Iterator[Placed]:
+    def queries() -> Iterator[Placed]:
         for one in judged_parts:
-            for place, (name, text) in one.part.questions(reading):
+            for place, (name, text) in one.part.queries(reading):
                 if name in one.judged:
                     one.asked.add(name)
                     yield place, Text(one.uid(name, parallel), one.part.lang, text)
@@ -130,7 +130,7 @@ def collection(reading: Reading, parts: Sequence[Part], parallel: bool) -> Colle
             for place, (name, text) in corpus.documents(reading):
                 yield place, Text(name, corpus.lang, text)
 
-    found = collect(reading, questions(), passages(), answers, wanted=wanted)
+    found = collect(reading, queries(), passages(), answers, wanted=wanted)
     held = {key for key, number in wanted.items() if number >= 0}
     check_complete(reading, [gap for one in judged_parts for gap in one.missing(reading, held)])
     return found
@@ -187,19 +187,19 @@ def _holders(part: Part, judged: Judgements) -> Callable[[str], Sequence[str]]:
 
 
 def pairs(reading: Reading, parts: Sequence[Part], parallel: bool) -> Iterator[Pair]:
-    """Every question with every document that answers it; those judged wrong are negatives."""
+    """Every query with every document that answers it; those judged wrong are negatives."""
     gaps: list[Missing] = []
     for part in parts:
         foreign = [corpus.lang for corpus in part.corpora if corpus.lang != part.lang]
         if foreign:
             raise UserError(
-                f"{part.judgements}: its questions are in {part.lang}, its documents in "
+                f"{part.judgements}: its queries are in {part.lang}, its documents in "
                 f"{', '.join(foreign)}; a training pair is in one language, so this can only be "
                 "evaluated on"
             )
         one = _Judged(part, judgements(reading, part.judgements))
         texts = _texts(reading, part, one.judged)
-        for _, (name, text) in part.questions(reading):
+        for _, (name, text) in part.queries(reading):
             if name in one.judged:
                 one.asked.add(name)
                 yield from _pairs(part, one.uid(name, parallel), text, one.judged[name], texts)
@@ -224,15 +224,15 @@ def _texts(reading: Reading, part: Part, judged: Judgements) -> dict[str, str]:
 
 
 def _pairs(
-    part: Part, uid: str, question: str, judged: Mapping[str, Answer], texts: Mapping[str, str]
+    part: Part, uid: str, query: str, judged: Mapping[str, Answer], texts: Mapping[str, str]
 ) -> Iterator[Pair]:
     wrong = [texts[name] for name, answer in judged.items() if answer.grade <= 0 and name in texts]
     for name, answer in judged.items():
         if answer.grade > 0 and name in texts:
-            yield Pair(f"{uid}:{name}", part.lang, question, texts[name], wrong, answer.place)
+            yield Pair(f"{uid}:{name}", part.lang, query, texts[name], wrong, answer.place)
 
 
-def the_split(reading: Reading, splits: Sequence[str], usual: str, where: str) -> str:
+def only_split(reading: Reading, splits: Sequence[str], usual: str, where: str) -> str:
     """The split of the option, else the usual one, else the only one."""
     there = sorted(set(splits))
     wanted = reading.options.get("split") or (usual if usual in there else "")

@@ -12,40 +12,40 @@ import pyarrow as pa
 
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
-from hybrid_dist.data.sources.lines import Bad, normal
+from hybrid_dist.data.sources.lines import BadRecord, normal
 from hybrid_dist.data.sources.source import Source
-from hybrid_dist.data.sources.squad import Paragraph, Question, answered, paragraphs
+from hybrid_dist.data.sources.squad import Paragraph, Query, answered, paragraphs
 from hybrid_dist.errors import UserError, nearest
 
 VARIANTS = ("sentence", "sentence+context")
 
 
 def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
-    """A question and the sentence that answers it."""
+    """A query and the sentence that answers it."""
 
     def found() -> Iterator[Pair]:
         for paragraph, sentences in _paragraphs(paths, reading):
-            for question, right in _right(paragraph, reading):
+            for query, right in _right(paragraph, reading):
                 told = sentences[right[0]].text
-                yield Pair(question.id, paragraph.lang, question.text, told, [], question.place)
+                yield Pair(query.id, paragraph.lang, query.text, told, [], query.place)
 
     return blocks(found())
 
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
-    """All sentences, and the questions with their sentences in every language."""
-    questions: list[Placed] = []
+    """All sentences, and the queries with their sentences in every language."""
+    queries: list[Placed] = []
     passages: list[Placed] = []
     answers: Answers = {}
     for paragraph, sentences in _paragraphs(paths, reading):
         passages += ((paragraph.place, sentence) for sentence in sentences)
-        for question, right in _right(paragraph, reading):
-            asked = Text(question.id, paragraph.lang, question.text)
-            questions.append((question.place, asked))
+        for query, right in _right(paragraph, reading):
+            asked = Text(query.id, paragraph.lang, query.text)
+            queries.append((query.place, asked))
             for number in right:
                 told = paragraph.lang, sentences[number].id
-                answers.setdefault(question.id, {})[told] = Answer(1, question.place)
-    return collect(reading, questions, passages, answers)
+                answers.setdefault(query.id, {})[told] = Answer(1, query.place)
+    return collect(reading, queries, passages, answers)
 
 
 def _paragraphs(paths: Sequence[str], reading: Reading) -> Iterator[tuple[Paragraph, list[Text]]]:
@@ -68,8 +68,8 @@ def _paragraphs(paths: Sequence[str], reading: Reading) -> Iterator[tuple[Paragr
         try:
             sentences = [normal(paragraph.context[a:b]) for a, b in _breaks(paragraph)]
             if not all(map(str.strip, sentences)):
-                raise Bad("a sentence of sentence_breaks is empty")
-        except Bad as error:
+                raise BadRecord("a sentence of sentence_breaks is empty")
+        except BadRecord as error:
             reading.refuse(reading.where(paragraph.place), str(error))
             continue
         if variant == "sentence+context":
@@ -83,22 +83,22 @@ def _paragraphs(paths: Sequence[str], reading: Reading) -> Iterator[tuple[Paragr
         )
 
 
-def _right(paragraph: Paragraph, reading: Reading) -> Iterator[tuple[Question, list[int]]]:
-    """Questions, and the numbers of the sentences in which their answers start."""
+def _right(paragraph: Paragraph, reading: Reading) -> Iterator[tuple[Query, list[int]]]:
+    """Queries, and the numbers of the sentences in which their answers start."""
     breaks = _breaks(paragraph)
-    for question in answered(paragraph, reading):
+    for query in answered(paragraph, reading):
         right = [
             number
             for number, (start, end) in enumerate(breaks)
-            if any(start <= answer < end for answer in question.starts)
+            if any(start <= answer < end for answer in query.starts)
         ]
         if right:
-            yield question, right
+            yield query, right
         else:
             reading.refuse(
-                reading.where(question.place),
-                f"question {question.id}: expected an answer that starts in a sentence of its "
-                f"paragraph; answer_start is {question.starts[0]}",
+                reading.where(query.place),
+                f"query {query.id}: expected an answer that starts in a sentence of its "
+                f"paragraph; answer_start is {query.starts[0]}",
             )
 
 
@@ -111,7 +111,7 @@ def _breaks(paragraph: Paragraph) -> list[tuple[int, int]]:
             return breaks
     except (TypeError, ValueError):
         pass
-    raise Bad(
+    raise BadRecord(
         "expected sentence_breaks, a list of [start, end) offsets in the paragraph, whole numbers"
         + ("" if "sentence_breaks" in paragraph.record else "; SQuAD's own files: use squad")
     )

@@ -19,7 +19,7 @@ Record = Mapping[str, Any]
 T = TypeVar("T")
 
 
-class Bad(ValueError):
+class BadRecord(ValueError):
     """What is wrong with a line, and what was expected. Who reads the line adds its place."""
 
 
@@ -117,7 +117,7 @@ def text(record: Record, name: str) -> str:
     value = record.get(name)
     if not isinstance(value, str) or not value.strip():
         has = f"found {short(value)}" if name in record else f"found only {', '.join(record)}"
-        raise Bad(f"expected a non-empty text as {name!r}, {has}")
+        raise BadRecord(f"expected a non-empty text as {name!r}, {has}")
     return normal(value)
 
 
@@ -130,7 +130,9 @@ def key(record: Record, name: str) -> str:
 def column(cells: list[str], number: int, what: str) -> str:
     """A text of a line with columns."""
     if len(cells) <= number or not cells[number].strip():
-        raise Bad(f"expected {what} in column {number + 1}, found {short(chr(9).join(cells))}")
+        raise BadRecord(
+            f"expected {what} in column {number + 1}, found {short(chr(9).join(cells))}"
+        )
     return normal(cells[number])
 
 
@@ -148,7 +150,7 @@ def normal(raw: str) -> str:
     try:
         raw.encode()
     except UnicodeEncodeError:
-        raise Bad(f"expected text, found half a letter in {short(raw)}") from None
+        raise BadRecord(f"expected text, found half a letter in {short(raw)}") from None
     return unicodedata.normalize("NFC", raw)
 
 

@@ -17,12 +17,12 @@ from hybrid_dist.data.sources.judged import (
     Named,
     Part,
     judgements,
-    the_split,
+    only_split,
     titled,
     with_title,
 )
-from hybrid_dist.data.sources.lines import Bad, Record, column, columns, key, records, text
-from hybrid_dist.data.sources.paths import Found, search
+from hybrid_dist.data.sources.lines import BadRecord, Record, column, columns, key, records, text
+from hybrid_dist.data.sources.paths import MatchedFile, search
 from hybrid_dist.data.sources.source import (
     Source,
     check_languages,
@@ -46,7 +46,7 @@ EXPECTED = (
 
 
 def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
-    """Questions with each document that answers them; the ones judged wrong are negatives."""
+    """Queries with each document that answers them; the ones judged wrong are negatives."""
     rows = list(search(_places(paths, reading), ROWS))
     if rows:
         return blocks(_row_pairs(reading, rows))
@@ -54,7 +54,7 @@ def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
 
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
-    """The judged questions of every language, and whole corpora."""
+    """The judged queries of every language, and whole corpora."""
     return judged.collection(reading, _parts(paths, reading, "dev"), parallel=False)
 
 
@@ -69,9 +69,9 @@ def _parts(paths: Sequence[str], reading: Reading, usual: str) -> list[Part]:
     qrels = list(search(places, QRELS))
     if not qrels:
         raise UserError(f"{where}: no qrels of MIRACL in it; expected {EXPECTED}")
-    split = the_split(reading, [found.match["split"] for found in qrels], usual, where)
+    split = only_split(reading, [found.match["split"] for found in qrels], usual, where)
     topics = {_key(found): found.file for found in search(places, TOPICS)}
-    documents: dict[str, list[Found]] = {}
+    documents: dict[str, list[MatchedFile]] = {}
     for found in search(places, DOCS):
         folder = found.file.absolute().parent
         lang = language_of(reading, folder.name.rpartition("-")[2], folder)
@@ -108,13 +108,13 @@ def _parts(paths: Sequence[str], reading: Reading, usual: str) -> list[Part]:
 
 
 def _count(reading: Reading, topics: Path, qrels: Path) -> str:
-    questions = sum(1 for _ in _topics(topics)(reading))
+    queries = sum(1 for _ in _topics(topics)(reading))
     judged = judgements(reading, qrels).values()
     right = sum(answer.grade > 0 for answers in judged for answer in answers.values())
-    return f"{questions:,} questions, {right:,} right of {sum(map(len, judged)):,} judged"
+    return f"{queries:,} queries, {right:,} right of {sum(map(len, judged)):,} judged"
 
 
-def _key(found: Found) -> tuple[str, str]:
+def _key(found: MatchedFile) -> tuple[str, str]:
     return found.match["lang"], found.match["split"]
 
 
@@ -127,24 +127,24 @@ def _topics(file: Path) -> Named:
 
 
 def _topic(cells: list[str]) -> tuple[str, str]:
-    return column(cells, 0, "a question's id"), column(cells, 1, "a question")
+    return column(cells, 0, "a query's id"), column(cells, 1, "a query")
 
 
-def _row_pairs(reading: Reading, files: Sequence[Found]) -> Iterator[Pair]:
+def _row_pairs(reading: Reading, files: Sequence[MatchedFile]) -> Iterator[Pair]:
     """Of rows that hold their documents themselves."""
     splits = [found.match["split"] for found in files]
-    split = the_split(reading, splits, "train", str(files[0].file.parent))
+    split = only_split(reading, splits, "train", str(files[0].file.parent))
     only = wanted_languages(reading)
     chosen = [found for found in files if found.match["split"] == split]
     languages = [language_of(reading, found.match["lang"], found.file) for found in chosen]
     check_languages(reading, languages, f"split {split} of {files[0].file.parent}")
     for lang, (file, _) in zip(languages, chosen, strict=True):
         if only is None or lang in only:
-            for place, (name, question, right, wrong) in records(reading, file, _row):
+            for place, (name, query, right, wrong) in records(reading, file, _row):
                 negatives = list(wrong.values())
                 for document, told in right.items():
                     uid = f"{lang}:{name}:{document}"
-                    yield Pair(uid, lang, question, told, negatives, place)
+                    yield Pair(uid, lang, query, told, negatives, place)
 
 
 def _row(record: Record) -> tuple[str, str, dict[str, str], dict[str, str]]:
@@ -159,7 +159,7 @@ def _row(record: Record) -> tuple[str, str, dict[str, str], dict[str, str]]:
 def _passages(record: Record, name: str) -> dict[str, str]:
     given = record.get(name)
     if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
-        raise Bad(f"expected a list of documents as {name!r}")
+        raise BadRecord(f"expected a list of documents as {name!r}")
     return {key(one, "docid"): with_title(one) for one in given}
 
 

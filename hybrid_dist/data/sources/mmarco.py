@@ -1,4 +1,4 @@
-"""mMARCO: MS MARCO's passages and questions in 14 languages, parallel by id.
+"""mMARCO: MS MARCO's passages and queries in 14 languages, parallel by id.
 
 `collections/german_collection.tsv`, `queries/train/german_queries.train.tsv`, with MS MARCO's own
 `triples.train.ids.small.tsv` and `qrels.*.tsv`. A collection is 8.8 million passages: texts stay in
@@ -21,9 +21,9 @@ from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources import judged
 from hybrid_dist.data.sources.collecting import Pair, blocks
 from hybrid_dist.data.sources.completeness import is_allowed
-from hybrid_dist.data.sources.judged import Corpus, Named, Part, the_split
-from hybrid_dist.data.sources.lines import Bad, column, columns, normal, whole
-from hybrid_dist.data.sources.paths import Found, bare, find, local, search
+from hybrid_dist.data.sources.judged import Corpus, Named, Part, only_split
+from hybrid_dist.data.sources.lines import BadRecord, column, columns, normal, whole
+from hybrid_dist.data.sources.paths import MatchedFile, bare, find, local, search
 from hybrid_dist.data.sources.source import Source, check_languages, note_unjudged, wanted_languages
 from hybrid_dist.errors import UserError, file_error, nearest
 from hybrid_dist.runtime.files import DISK_IS_FULL, OTHER_TMPDIR, writing
@@ -33,7 +33,7 @@ QUERIES = r"(?:.*/)?(?P<name>[a-z]+)_queries\.(?P<split>[a-z.]+)\.tsv"
 QRELS = r"(?:.*/)?qrels\.(?P<split>[a-z.]+)\.tsv"
 TRIPLES = r"(?:.*/)?triples\.train\.ids(\.small)?\.tsv"
 Triple = tuple[int, int, int | None]
-"""Question, passage that answers it, one that does not."""
+"""Query, passage that answers it, one that does not."""
 Parse = Callable[[list[str]], Triple | None]
 EXPECTED = (
     "collections/german_collection.tsv, queries/train/german_queries.train.tsv (dev alike), and "
@@ -61,25 +61,25 @@ def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
 
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
-    """Questions with an answer in every language, and the whole collections."""
+    """Queries with an answer in every language, and the whole collections."""
     where = ", ".join(paths)
     qrels = {match["split"]: file for file, match in _beside(paths, QRELS)}
     if not qrels:
         raise UserError(f"{where}: no qrels.dev.small.tsv in it or above it")
-    split = the_split(reading, list(qrels), "dev.small", where)
+    split = only_split(reading, list(qrels), "dev.small", where)
     queries = _by_language(paths, reading, QUERIES, (split, split.partition(".")[0]))
     parts = []
     collections = _by_language(paths, reading, COLLECTIONS)
     note_unjudged(reading, queries, collections, "collection")
     for lang, file in collections.items():
         if lang not in queries:
-            raise UserError(f"{file}: the questions of {split} are missing; expected {EXPECTED}")
+            raise UserError(f"{file}: the queries of {split} are missing; expected {EXPECTED}")
         corpora = (Corpus(lang, _named(file)),)
         parts.append(Part(lang, _named(queries[lang]), qrels[split], corpora))
     return judged.collection(reading, parts, parallel=True)
 
 
-def _beside(paths: Sequence[str], pattern: str) -> list[Found]:
+def _beside(paths: Sequence[str], pattern: str) -> list[MatchedFile]:
     """Files in the folder, or above it: MS MARCO's own lie above the translations."""
     found = list(search(paths, pattern))
     for above in () if found else list(local(paths[0]).absolute().parents)[:2]:
@@ -128,18 +128,18 @@ def _line(cells: list[str]) -> tuple[str, str]:
 
 def _triple(cells: list[str]) -> Triple:
     try:
-        question, right, wrong = map(whole, cells)
+        query, right, wrong = map(whole, cells)
     except ValueError:
-        raise Bad("expected ids of a question, a right and a wrong passage") from None
-    return question, right, wrong
+        raise BadRecord("expected ids of a query, a right and a wrong passage") from None
+    return query, right, wrong
 
 
 def _qrel(cells: list[str]) -> Triple | None:
     try:
-        question, _, passage, grade = map(whole, cells)
+        query, _, passage, grade = map(whole, cells)
     except ValueError:
-        raise Bad("expected the id of a question, 0, that of a passage, and a grade") from None
-    return (question, passage, None) if grade > 0 else None
+        raise BadRecord("expected the id of a query, 0, that of a passage, and a grade") from None
+    return (query, passage, None) if grade > 0 else None
 
 
 def _pairs(paths: Sequence[str], reading: Reading, given: Path, parse: Parse) -> Iterator[Pair]:
@@ -147,15 +147,15 @@ def _pairs(paths: Sequence[str], reading: Reading, given: Path, parse: Parse) ->
     queries = _by_language(paths, reading, QUERIES, ("train",))
     for lang, file in _by_language(paths, reading, COLLECTIONS).items():
         if lang not in queries:
-            raise UserError(f"{file}: its train questions are missing; expected {EXPECTED}")
+            raise UserError(f"{file}: its train queries are missing; expected {EXPECTED}")
         lost, first = 0, ""
-        with TextFile(reading, queries[lang]) as questions, TextFile(reading, file) as passages:
+        with TextFile(reading, queries[lang]) as query_texts, TextFile(reading, file) as passages:
             for place, triple in columns(reading, given, parse):
                 if triple is None:
                     continue
-                question, right, wrong = triple
+                query, right, wrong = triple
                 try:
-                    asked, told = questions[question], passages[right]
+                    query_text, passage_text = query_texts[query], passages[right]
                     negatives = [] if wrong is None else [passages[wrong]]
                 except KeyError as error:
                     if is_allowed(reading):
@@ -164,7 +164,7 @@ def _pairs(paths: Sequence[str], reading: Reading, given: Path, parse: Parse) ->
                         reading.refuse(reading.where(place), str(error.args[0]))
                     continue
                 uid = ":".join(str(part) for part in triple if part is not None)
-                yield Pair(uid, lang, asked, told, negatives, place)
+                yield Pair(uid, lang, query_text, passage_text, negatives, place)
         if lost:
             reading.notes.append(f"{lost:,} lines name ids that are missing in {lang} ({first})")
 
@@ -239,7 +239,7 @@ def _uncompressed(file: Path) -> BinaryIO:
 
 SOURCE = Source(
     "mmarco",
-    "mMARCO: collections and questions in 14 languages, with MS MARCO's triples or qrels",
+    "mMARCO: collections and queries in 14 languages, with MS MARCO's triples or qrels",
     pairs,
     collection,
     {

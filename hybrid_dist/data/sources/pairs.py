@@ -21,7 +21,7 @@ from hybrid_dist.data.normal import normal
 from hybrid_dist.data.reading import PAIRS, Reading
 from hybrid_dist.data.sources.lines import short as _short
 from hybrid_dist.data.sources.source import Source
-from hybrid_dist.data.threads import ahead
+from hybrid_dist.data.threads import prefetched
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import json_problem
 
@@ -54,7 +54,7 @@ def _named(columns: Columns, reading: Reading) -> list[pa.Array]:
 
 
 def _of_lines(file: Path, reading: Reading) -> Read:
-    for block, columns in ahead(_parsed, line_blocks(file)):
+    for block, columns in prefetched(_parsed, line_blocks(file)):
         first = reading.place(file, block.line)
         if columns is not None:
             yield columns, np.arange(first, first + len(columns["uid"]))

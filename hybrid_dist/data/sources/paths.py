@@ -5,21 +5,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hybrid_dist.data.blocks import is_there
+from hybrid_dist.data.blocks import path_exists
 from hybrid_dist.errors import UserError
 
 HUB = re.compile(r"hf://(datasets/)?(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?(/(?P<path>.+))?")
 COMPRESSED = (".gz", ".zst")
 
 
-class Found(NamedTuple):
+class MatchedFile(NamedTuple):
     """A file, and what its name says."""
 
     file: Path
     match: re.Match[str]
 
 
-def find(paths: Sequence[str], pattern: str, expected: str) -> list[Found]:
+def find(paths: Sequence[str], pattern: str, expected: str) -> list[MatchedFile]:
     """The files below the paths whose relative names fit a pattern, in a fixed order.
 
     `.gz` and `.zst` at the end of a name do not count. None is refused, with what was expected.
@@ -30,7 +30,7 @@ def find(paths: Sequence[str], pattern: str, expected: str) -> list[Found]:
     return found
 
 
-def search(paths: Iterable[str], pattern: str) -> Iterator[Found]:
+def search(paths: Iterable[str], pattern: str) -> Iterator[MatchedFile]:
     """The same, but none is well too."""
     for path in paths:
         place = local(path)
@@ -48,7 +48,7 @@ def search(paths: Iterable[str], pattern: str) -> Iterator[Found]:
             if name in names:
                 raise UserError(f"{file}: stands beside {names[name].name}; keep one of the two")
             names[name] = file
-            yield Found(file, match)
+            yield MatchedFile(file, match)
 
 
 def bare(name: str) -> str:
@@ -62,7 +62,7 @@ def local(path: str) -> Path:
     """A folder or file on this machine; what is on the hub is fetched first."""
     if path.startswith("hf://"):
         return _fetched(path)
-    if not is_there(path):
+    if not path_exists(path):
         raise UserError(f"{path or 'an empty path'}: no such file or folder")
     return Path(path)
 

@@ -20,7 +20,7 @@ class Source:
     pairs: Callable[[Sequence[str], Reading], Iterator[pa.RecordBatch]] | None = None
     """Streams training pairs in blocks of the schema `reading.PAIRS`."""
     collection: Callable[[Sequence[str], Reading], Collection] | None = None
-    """Reads questions, passages and right answers to evaluate on."""
+    """Reads queries, passages and right answers to evaluate on."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What each option means."""
 

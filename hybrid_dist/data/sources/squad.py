@@ -1,6 +1,6 @@
 """SQuAD's JSON in several languages: XQuAD, MLQA, translated SQuAD. Paragraphs are retrieved.
 
-Questions of one id are parallel, in whatever file they stand.
+Queries of one id are parallel, in whatever file they stand.
 """
 
 import json
@@ -15,7 +15,7 @@ import pyarrow as pa
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
 from hybrid_dist.data.sources.lines import (
-    Bad,
+    BadRecord,
     key,
     line_problem,
     lines,
@@ -42,8 +42,8 @@ EXPECTED = (
 )
 
 
-class Question(NamedTuple):
-    """A question, and where its answers start in the paragraph."""
+class Query(NamedTuple):
+    """A query, and where its answers start in the paragraph."""
 
     place: int
     id: str
@@ -61,10 +61,10 @@ class Paragraph:
     """Unique in the file."""
     lang: str
     asks: str
-    """The language of the questions."""
+    """The language of the queries."""
     context: str
     """As it stands in the file: offsets count in it."""
-    questions: list[Question]
+    queries: list[Query]
     record: Mapping[str, Any]
 
 
@@ -80,7 +80,7 @@ def paragraphs(paths: Sequence[str], reading: Reading) -> Iterator[Paragraph]:
 
 
 def _languages(file: Path, reading: Reading) -> tuple[str, str]:
-    """The languages of a file's paragraphs and of its questions."""
+    """The languages of a file's paragraphs and of its queries."""
     name = file.parent.name if file.suffix == ".parquet" else stem(file)
     name = reading.options.get("language", name)
     wrong = ""
@@ -98,7 +98,7 @@ def _languages(file: Path, reading: Reading) -> tuple[str, str]:
 
 
 class _Rows:
-    """Rows of Parquet: a question and its paragraph each."""
+    """Rows of Parquet: a query and its paragraph each."""
 
     def __init__(self, reading: Reading, file: Path, lang: str, asks: str) -> None:
         self.first, self.file, self.lang, self.asks = reading.place(file, 0), file, lang, asks
@@ -110,11 +110,11 @@ class _Rows:
         answers = record.get("answers")
         starts = answers.get("answer_start") if isinstance(answers, dict) else None
         if not isinstance(starts, list) or not all(type(start) is int for start in starts):
-            raise Bad("expected answers with a list answer_start of whole numbers")
-        question = Question(place, key(record, "id"), text(record, "question"), starts)
+            raise BadRecord("expected answers with a list answer_start of whole numbers")
+        query = Query(place, key(record, "id"), text(record, "question"), starts)
         text(record, "context")
         name, context = f"row {self.number}", record["context"]
-        return Paragraph(self.file, place, name, self.lang, self.asks, context, [question], record)
+        return Paragraph(self.file, place, name, self.lang, self.asks, context, [query], record)
 
 
 class _Document:
@@ -129,7 +129,7 @@ class _Document:
     def paragraphs(self) -> Iterator[Paragraph]:
         try:
             articles = _items(json.loads(self.source), "data")
-        except Bad as error:
+        except BadRecord as error:
             raise UserError(f"{self.file}:1: {error}, as SQuAD's files have") from None
         except (ValueError, RecursionError) as error:
             line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
@@ -139,39 +139,41 @@ class _Document:
         for number, article in enumerate(articles):
             try:
                 given = _items(article, "paragraphs")
-            except Bad as error:
+            except BadRecord as error:
                 self._refuse(f"article {number + 1}: {error}")
                 continue
             for part, record in enumerate(given):
                 try:
                     yield self._paragraph(record, f"{number:03d}.{part:03d}")
-                except Bad as error:
+                except BadRecord as error:
                     self._refuse(f"article {number + 1}, paragraph {part + 1}: {error}")
 
     def _paragraph(self, record: Any, name: str) -> Paragraph:
         asked = []
         for given in _items(record, "qas"):
             try:
-                asked.append(self._question(given))
-            except Bad as error:
+                asked.append(self._query(given))
+            except BadRecord as error:
                 self._refuse(str(error))
         text(record, "context")
         place = asked[0].place if asked else self.first + self.line
         context = record["context"]
         return Paragraph(self.file, place, name, self.lang, self.asks, context, asked, record)
 
-    def _question(self, record: Any) -> Question:
+    def _query(self, record: Any) -> Query:
         if not isinstance(record, dict):
-            raise Bad(f"expected an object with id, question and answers, found {short(record)}")
+            raise BadRecord(
+                f"expected an object with id, question and answers, found {short(record)}"
+            )
         name = key(record, "id")
         self._look_for(json.dumps(record["id"]))
         starts = []
         for answer in _items(record, "answers"):
             start = answer.get("answer_start") if isinstance(answer, dict) else None
             if type(start) is not int:
-                raise Bad(f"question {name}: expected a whole number as 'answer_start'")
+                raise BadRecord(f"query {name}: expected a whole number as 'answer_start'")
             starts.append(start)
-        return Question(self.first + self.line, name, text(record, "question"), starts)
+        return Query(self.first + self.line, name, text(record, "question"), starts)
 
     def _look_for(self, written: str) -> None:
         """Go on to the line of an id."""
@@ -187,49 +189,49 @@ class _Document:
 def _items(record: Any, name: str) -> list[Any]:
     value = record.get(name) if isinstance(record, dict) else None
     if not isinstance(value, list):
-        raise Bad(f"expected a list as {name!r}")
+        raise BadRecord(f"expected a list as {name!r}")
     return value
 
 
-def answered(paragraph: Paragraph, reading: Reading) -> list[Question]:
-    """The questions that have an answer; SQuAD 2.0 has others."""
-    kept = [question for question in paragraph.questions if question.starts]
-    if len(kept) < len(paragraph.questions):
-        note = f"{paragraph.file}: questions without an answer are left out"
+def answered(paragraph: Paragraph, reading: Reading) -> list[Query]:
+    """The queries that have an answer; SQuAD 2.0 has others."""
+    kept = [query for query in paragraph.queries if query.starts]
+    if len(kept) < len(paragraph.queries):
+        note = f"{paragraph.file}: queries without an answer are left out"
         if note not in reading.notes:
             reading.notes.append(note)
     return kept
 
 
 def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
-    """A question and its paragraph; files that ask in another language give none."""
+    """A query and its paragraph; files that ask in another language give none."""
     return blocks(
-        Pair(question.id, paragraph.lang, question.text, normal(paragraph.context), [], place)
+        Pair(query.id, paragraph.lang, query.text, normal(paragraph.context), [], place)
         for paragraph in paragraphs(paths, reading)
         if paragraph.lang == paragraph.asks
-        for question in answered(paragraph, reading)
-        for place in [question.place]
+        for query in answered(paragraph, reading)
+        for place in [query.place]
     )
 
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
     """The distinct paragraphs of a language are its passages."""
     names: dict[tuple[str, str], str] = {}
-    questions: list[Placed] = []
+    queries: list[Placed] = []
     passages: list[Placed] = []
     answers: Answers = {}
     for paragraph in paragraphs(paths, reading):
         context = normal(paragraph.context)
         if (paragraph.lang, context) not in names:
-            first = paragraph.questions[0].id if paragraph.questions else paragraph.name
+            first = paragraph.queries[0].id if paragraph.queries else paragraph.name
             names[paragraph.lang, context] = first
             passages.append((paragraph.place, Text(first, paragraph.lang, context)))
         here = paragraph.lang, names[paragraph.lang, context]
-        for question in answered(paragraph, reading):
-            asked = Text(question.id, paragraph.asks, question.text)
-            questions.append((question.place, asked))
-            answers.setdefault(question.id, {})[here] = Answer(1, question.place)
-    return collect(reading, questions, passages, answers)
+        for query in answered(paragraph, reading):
+            asked = Text(query.id, paragraph.asks, query.text)
+            queries.append((query.place, asked))
+            answers.setdefault(query.id, {})[here] = Answer(1, query.place)
+    return collect(reading, queries, passages, answers)
 
 
 SOURCE = Source(

@@ -27,7 +27,7 @@ EXPECTED = "tatoeba.xxx-eng.xxx beside tatoeba.xxx-eng.eng, as in tatoeba.afr-en
 
 
 def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
-    """A sentence is a question and a passage, in both languages: cross-lingual batches of them ask
+    """A sentence is a query and a passage, in both languages: cross-lingual batches of them ask
     in one for the other; monolingual ones would ask for the very same text."""
 
     def found() -> Iterator[Pair]:
@@ -41,15 +41,15 @@ def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
     """Sentences that are not English ask; pools are never merged."""
-    questions: list[Placed] = []
+    queries: list[Placed] = []
     passages: list[Placed] = []
     answers: Answers = {}
     for lang, number, places, (foreign, english) in _bitext(paths, reading):
         uid = f"{lang}-en:{number:05d}"
-        questions.append((places[0], Text(uid, lang, foreign)))
+        queries.append((places[0], Text(uid, lang, foreign)))
         passages.append((places[1], Text(uid, f"en-x-{lang.lower()}", english)))
         answers[uid] = {(f"en-x-{lang.lower()}", uid): Answer(1, places[1])}
-    return collect(reading, questions, passages, answers, one_pool=False)
+    return collect(reading, queries, passages, answers, one_pool=False)
 
 
 def _bitext(

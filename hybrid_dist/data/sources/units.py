@@ -17,7 +17,7 @@ import pyarrow as pa
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
 from hybrid_dist.data.sources.completeness import Missing, check_complete
-from hybrid_dist.data.sources.lines import Bad, key, normal, records, short, text
+from hybrid_dist.data.sources.lines import BadRecord, key, normal, records, short, text
 from hybrid_dist.data.sources.paths import bare, find, search
 from hybrid_dist.data.sources.source import Source, check_languages, wanted_languages
 from hybrid_dist.errors import UserError
@@ -27,7 +27,7 @@ TABLE = r"(?:.*/)?(?:.+\.)?passages\.jsonl"
 
 
 class Unit(NamedTuple):
-    """A question in a language, and its passage."""
+    """A query in a language, and its passage."""
 
     id: str
     lang: str
@@ -38,7 +38,7 @@ class Unit(NamedTuple):
 
 
 def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
-    """Every unit's question and passage."""
+    """Every unit's query and passage."""
     return blocks(
         Pair(unit.id, unit.lang, unit.query, unit.passage.text, [], place)
         for place, unit in _units(paths, reading, {})
@@ -49,7 +49,7 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
     """All passages of the tables, asked for or not, and those given in units' lines, once each."""
     tables: dict[Path, Table] = {}
     only = wanted_languages(reading)
-    questions: list[Placed] = []
+    queries: list[Placed] = []
     passages: dict[tuple[str, str], Placed] = {}
     answers: Answers = {}
     names: dict[tuple[str, str], str] = {}
@@ -58,12 +58,12 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
         if not unit.passage_place:  # named by the first unit that has it
             passage = passage._replace(id=names.setdefault((unit.lang, passage.text), unit.id))
             passages.setdefault((passage.lang, passage.id), (place, passage))
-        questions.append((place, Text(unit.id, unit.lang, unit.query)))
+        queries.append((place, Text(unit.id, unit.lang, unit.query)))
         answers.setdefault(unit.id, {})[passage.lang, passage.id] = Answer(1, place)
     for table in tables.values():
         given = table.values() if only is None else (p for p in table.values() if p[1].lang in only)
         passages |= {(text.lang, text.id): (place, text) for place, text in given}
-    return collect(reading, questions, passages.values(), answers)
+    return collect(reading, queries, passages.values(), answers)
 
 
 Table = dict[tuple[str, str], Placed]
@@ -133,19 +133,19 @@ class _Line:
                 )
 
     def _mkqa(self, record: Mapping[str, Any]) -> list[Unit]:
-        """The question in every language, with its first answer that is text."""
+        """The query in every language, with its first answer that is text."""
         name, queries, answers = key(record, "example_id"), record["queries"], record["answers"]
         if not isinstance(queries, dict) or not isinstance(answers, dict):
-            raise Bad("expected queries and answers by language, as MKQA has")
+            raise BadRecord("expected queries and answers by language, as MKQA has")
         units = []
         for code in queries:
             lang = self.reading.language(code)
             given = answers.get(code)
             if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
-                raise Bad(f"expected a list of answers in {code!r}, as MKQA has")
+                raise BadRecord(f"expected a list of answers in {code!r}, as MKQA has")
             texts = [one["text"] for one in given if one.get("text") is not None]
             if not all(isinstance(told, str) for told in texts):
-                raise Bad(f"expected answers with a text in {code!r}, found {short(given)}")
+                raise BadRecord(f"expected answers with a text in {code!r}, found {short(given)}")
             if texts and texts[0].strip():
                 told = Text("", lang, normal(texts[0]))
                 units.append(Unit(name, lang, text(queries, code), told, 0))
@@ -181,7 +181,7 @@ class _Line:
         lang = self.reading.language(text(record, "lang"))
         told = "\n".join(_lines(record, field) for field in self.fields)
         if not told.strip():
-            raise Bad(f"expected a passage in {', '.join(self.fields)}, found none")
+            raise BadRecord(f"expected a passage in {', '.join(self.fields)}, found none")
         return Text(key(record, "_id"), lang, told)
 
 
@@ -191,11 +191,11 @@ def _lines(record: Mapping[str, Any], field: str) -> str:
     if not isinstance(value, list):
         return text(record, field)
     if not all(isinstance(line, str) for line in value):
-        raise Bad(f"expected a text or a list of texts as {field!r}, found {short(value)}")
+        raise BadRecord(f"expected a text or a list of texts as {field!r}, found {short(value)}")
     return normal("\n".join(value))
 
 
-MKQA_NOTE = "MKQA's questions without an answer that is text (long, or none) are left out"
+MKQA_NOTE = "MKQA's queries without an answer that is text (long, or none) are left out"
 
 SOURCE = Source(
     "units",

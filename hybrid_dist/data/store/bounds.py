@@ -25,11 +25,11 @@ def check(store: "Store") -> None:
     _starts("negative_starts", index.negative_starts, len(index.negatives))
     _within("row_uid", index.row_uid, index.uids)
     _within("uid_rows", index.uid_rows, index.rows)
-    _within("passage_group", index.passage_group, index.uids)
-    _within("query_group", index.query_group, index.uids)
+    _within("uid_passage_cluster", index.uid_passage_cluster, index.uids)
+    _within("uid_query_cluster", index.uid_query_cluster, index.uids)
     _within("passage_of", index.passage_of, passages)
     _within("negatives", index.negatives, passages)
-    _within("text_group", index.text_group, index.uids + passages)
+    _within("passage_cluster", index.passage_cluster, index.uids + passages)
     ascending = index.row_uid[1:] > index.row_uid[:-1]
     ascending[index.language_starts[1:-1] - 1] = True  # a language begins
     _hold(bool(ascending.all()), "row_uid: is not sorted in every language")
@@ -45,8 +45,8 @@ def _sizes(index: "Index", texts: Mapping[str, int]) -> None:
     rows, uids, passages = texts["queries"], texts["uids"], texts["passages"]
     wanted = {
         **dict.fromkeys(("row_uid", "uid_rows", "query_length", "passage_of"), rows),
-        **dict.fromkeys(("passage_group", "query_group"), uids),
-        **dict.fromkeys(("text_length", "text_group"), passages),
+        **dict.fromkeys(("uid_passage_cluster", "uid_query_cluster"), uids),
+        **dict.fromkeys(("text_length", "passage_cluster"), passages),
         "language_starts": len(index.languages) + 1,
         "uid_starts": uids + 1,
         "negative_starts": rows + 1,

@@ -22,7 +22,7 @@ from hybrid_dist.data.store.columns import ArrayWriter, TextColumn, TextWriter, 
 from hybrid_dist.data.store.numbering import Numbering, groups, numbered, rows_of_uids, runs
 from hybrid_dist.data.store.sorting import Part, Sorted, sort_part
 from hybrid_dist.data.store.spill import Spill
-from hybrid_dist.data.threads import ahead
+from hybrid_dist.data.threads import prefetched
 from hybrid_dist.errors import UserError
 
 PART = 128 << 20
@@ -46,7 +46,7 @@ ARRAYS: dict[str, type[np.generic]] = {
 Read = Callable[[], Iterator[pa.RecordBatch]]
 
 
-class NoPairs(UserError):
+class NoPairsError(UserError):
     """A reader that gave no row."""
 
 
@@ -68,11 +68,11 @@ def build(
             aside.put(language, batch)
             uid_hashes[language].append(uid_hash)
 
-    splits = (split for _, split in ahead(_split, blocks))
-    deque(ahead(put_aside, splits, workers=1), maxlen=0)
+    splits = (split for _, split in prefetched(_split, blocks))
+    deque(prefetched(put_aside, splits, workers=1), maxlen=0)
     aside.finish()
     if not uid_hashes:
-        raise NoPairs("no pair in these files")
+        raise NoPairsError("no pair in these files")
     languages = sorted(uid_hashes)
     uids, row_uids = _number_uids(aside, {name: uid_hashes.pop(name) for name in languages})
     with TextWriter(folder / store_format.UIDS) as out:
@@ -139,7 +139,9 @@ def _uids_of_rows(aside: Spill, sizes: Mapping[str, int], rows: np.ndarray) -> p
             first += len(batch)
         return pa.concat_arrays(found)
 
-    return pa.concat_arrays([uids for _, uids in ahead(lambda at: taken(*at), enumerate(sizes))])
+    return pa.concat_arrays(
+        [uids for _, uids in prefetched(lambda at: taken(*at), enumerate(sizes))]
+    )
 
 
 def _write_languages(
@@ -153,7 +155,7 @@ def _write_languages(
     counts = {language: {"pairs": 0, "passages": 0} for language in row_uids}
     parts = _parts(aside, row_uids, folder)
     with _Writers(folder) as out:
-        for part, rows in ahead(partial(sort_part, uids=uids), parts):
+        for part, rows in prefetched(partial(sort_part, uids=uids), parts):
             for place, first, uid in rows.clashes:
                 reading.refuse(
                     reading.where(place),
@@ -287,13 +289,13 @@ def finish_index(folder: Path, counts: Mapping[str, Mapping[str, int]], uids: in
         partial(groups, row_uid, hashed[passage_of], uids),
         partial(rows_of_uids, row_uid, language_starts.tolist(), uids),
     )
-    made = [found for _, found in ahead(lambda task: task(), tasks, workers=2)]
-    query_group, passage_group, (uid_starts, uid_rows) = made
+    made = [found for _, found in prefetched(lambda task: task(), tasks, workers=2)]
+    uid_query_cluster, uid_passage_cluster, (uid_starts, uid_rows) = made
     write("uid_starts", uid_starts)
     write("uid_rows", uid_rows)
-    write("query_group", query_group)
-    write("passage_group", passage_group)
-    write("text_group", _text_groups(hashed, passage_of, passage_group[row_uid], uids))
+    write("uid_query_cluster", uid_query_cluster)
+    write("uid_passage_cluster", uid_passage_cluster)
+    write("passage_cluster", _text_groups(hashed, passage_of, uid_passage_cluster[row_uid], uids))
     write("negative_starts", np.concatenate([[0], np.cumsum(array("negative_counts"))]))
     for name in ("query_hash", "negative_counts"):
         (folder / f"{name}.npy").unlink()

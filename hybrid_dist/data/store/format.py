@@ -1,7 +1,7 @@
 """What a store is on disk: Arrow files of texts, arrays of numbers, and a manifest written last.
 
 manifest.json    counts per language, source, options, and every file's size and SHA-256
-queries.arrow    of each row its question
+queries.arrow    of each row its query
 passages.arrow   every distinct passage of a language, once, with its hash
 uids.arrow       every uid, sorted
 *.npy            the index: see `data.store.reader.Index`
@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from hybrid_dist.data.blocks import is_there
+from hybrid_dist.data.blocks import path_exists
 from hybrid_dist.data.threads import CORES
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import (
@@ -32,19 +32,26 @@ from hybrid_dist.runtime.files import (
 )
 from hybrid_dist.text import json_text
 
-VERSION = 3
-READABLE = (2, VERSION)
-"""Version 2 has no checksum of the manifest: its fingerprint covers the counts and the files."""
+VERSION = 4
+READABLE = (2, 3, VERSION)
+"""Version 2 has no checksum of the manifest: its fingerprint covers the counts and the files.
+Versions 2 and 3 have other names for some arrays."""
+NAMES_BEFORE_4 = {
+    "uid_passage_cluster": "passage_group",
+    "uid_query_cluster": "query_group",
+    "passage_cluster": "text_group",
+}
+"""Arrays of the index, and what versions 2 and 3 call them."""
 MANIFEST = "manifest.json"
 KIND = "hybrid_dist_store"
 QUERIES, PASSAGES, UIDS = "queries.arrow", "passages.arrow", "uids.arrow"
 Manifest = dict[str, Any]
-CURE = "copy the store again, or prepare it again"
+REMEDY = "copy the store again, or prepare it again"
 
 
 def is_store(path: Path) -> bool:
     """Whether a folder is one, perhaps a damaged one: other folders have a manifest too."""
-    if not is_there(str(path)):
+    if not path_exists(str(path)):
         return False
     try:
         if f'"{KIND}"' in (path / MANIFEST).read_text("utf-8", "replace"):
@@ -139,11 +146,11 @@ def read_manifest(folder: Path) -> Manifest:
         )
     file = folder / MANIFEST
     if not file.exists():
-        raise UserError(f"{file}: is missing; {CURE}")
+        raise UserError(f"{file}: is missing; {REMEDY}")
     try:
         manifest = read_json(file, "a store's manifest")
     except UserError as error:
-        raise UserError(f"{error}; {CURE}") from None
+        raise UserError(f"{error}; {REMEDY}") from None
     version = manifest.get(KIND) if isinstance(manifest, dict) else None
     if type(version) is int and version not in READABLE:
         raise UserError(
@@ -151,18 +158,23 @@ def read_manifest(folder: Path) -> Manifest:
             "prepare it again"
         )
     if type(version) is not int or not _is_whole(manifest):
-        raise UserError(f"{file}: is damaged: it is not what was written; {CURE}")
+        raise UserError(f"{file}: is damaged: it is not what was written; {REMEDY}")
     for name, told in manifest["files"].items():
         file = folder / name
         if not file.is_file() or file.stat().st_size != told["bytes"]:
             what = "is cut short or changed" if file.is_file() else "is missing"
-            raise UserError(f"{file}: {what}; {CURE}")
+            raise UserError(f"{file}: {what}; {REMEDY}")
     return dict(manifest)
+
+
+def array_names(manifest: Manifest) -> Mapping[str, str]:
+    """What a store's version calls arrays of the index that have another name now."""
+    return NAMES_BEFORE_4 if manifest[KIND] < 4 else {}
 
 
 def _is_whole(manifest: Mapping[str, Any]) -> bool:
     """Whether a manifest is as it was written."""
-    if manifest[KIND] == VERSION or "checksum" in manifest:
+    if manifest[KIND] >= 3 or "checksum" in manifest:
         return manifest.get("checksum") == _checksum(manifest)
     languages, files = manifest.get("languages"), manifest.get("files")
     return manifest.get("fingerprint") == _fingerprint(languages, files)

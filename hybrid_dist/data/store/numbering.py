@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from hybrid_dist.data.threads import ahead
+from hybrid_dist.data.threads import prefetched
 
 
 def runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +33,7 @@ def numbered(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return at, at[place], number
 
     places, numbers, count = list[np.ndarray](), np.empty(len(hashes), np.int32), 0
-    for _, (at, place, number) in ahead(of_part, range(16)):
+    for _, (at, place, number) in prefetched(of_part, range(16)):
         places.append(place)
         numbers[at] = number + count
         count += len(place)

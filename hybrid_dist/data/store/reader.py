@@ -15,7 +15,7 @@ from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources.pairs import pairs
 from hybrid_dist.data.store import bounds, space, verification
 from hybrid_dist.data.store import format as store_format
-from hybrid_dist.data.store.builder import NoPairs, build
+from hybrid_dist.data.store.builder import NoPairsError, build
 from hybrid_dist.data.store.columns import TextColumn, mapped
 from hybrid_dist.data.store.tokens import TokenCache
 from hybrid_dist.errors import UserError
@@ -41,12 +41,12 @@ class Index:
     uid_starts: Ints
     """Rows of uid u are `uid_rows[uid_starts[u] : uid_starts[u + 1]]`, in order of language."""
     uid_rows: Ints
-    passage_group: Ints
+    uid_passage_cluster: Ints
     """Of each uid: equal for uids that share a passage in any language."""
-    query_group: Ints
-    """Of each uid: equal for uids that share a question in any language."""
+    uid_query_cluster: Ints
+    """Of each uid: equal for uids that share a query in any language."""
     query_length: Ints
-    """Of each row: its question's length in characters, or in tokens where the store holds them;
+    """Of each row: its query's length in characters, or in tokens where the store holds them;
     65,535 at most."""
     text_length: Ints
     """Of each passage: its length, likewise."""
@@ -56,9 +56,9 @@ class Index:
     """Row r has the hard negatives `negatives[negative_starts[r] : negative_starts[r + 1]]`."""
     negatives: Ints
     """Numbers of passages."""
-    text_group: Ints
-    """Of each passage: the `passage_group` of uids that it answers; of a passage that answers none
-    a number that no other text has."""
+    passage_cluster: Ints
+    """Of each passage: the `uid_passage_cluster` of the uids that it answers; of a passage that
+    answers none, a number that no other text has."""
 
     @property
     def row_language(self) -> Ints:
@@ -98,7 +98,7 @@ class Source:
     name: str
     index: Index
     longest: tuple[int, int] = UNCUT
-    """The lengths that a question and a passage are cut to at most, in the index's measure."""
+    """The lengths that a query and a passage are cut to at most, in the index's measure."""
 
 
 class Store:
@@ -111,17 +111,18 @@ class Store:
         if check == "never":
             self._map()
             return
-        with verification.first_time(folder, self.manifest, again=check == "now") as is_first:
+        with verification.verify_once(folder, self.manifest, again=check == "now") as is_first:
             try:
                 self._map()
                 if is_first:
                     bounds.check(self)
             except (ValueError, KeyError, TypeError, IndexError, OSError, pa.ArrowException) as bad:
-                raise UserError(f"{folder}: is damaged: {bad}; {store_format.CURE}") from None
+                raise UserError(f"{folder}: is damaged: {bad}; {store_format.REMEDY}") from None
 
     def _map(self) -> None:
+        named_then = store_format.array_names(self.manifest)
         arrays = {
-            field.name: mapped(self.folder / f"{field.name}.npy")
+            field.name: mapped(self.folder / f"{named_then.get(field.name, field.name)}.npy")
             for field in fields(Index)
             if field.name != "languages"
         }
@@ -149,7 +150,7 @@ class Store:
         reading = Reading()
         try:
             return cls.of(pairs(patterns, reading), reading, space.estimated(patterns))
-        except NoPairs as error:
+        except NoPairsError as error:
             raise UserError(f"{', '.join(patterns)}: {error}") from None
 
     @classmethod
@@ -201,15 +202,15 @@ class Store:
 
 
 def open_sources(
-    patterns: Sequence[str], most_tokens: tuple[int, int] = UNCUT
+    patterns: Sequence[str], max_tokens: tuple[int, int] = UNCUT
 ) -> tuple[list[Store], list[Source]]:
     """Every store, and every pattern of pair files, is a source of its own: files that share uids
-    are named by one glob. Questions and passages are cut to so many tokens."""
+    are named by one glob. Queries and passages are cut to so many tokens."""
     stores, sources = [], []
     for pattern in patterns:
         store = Store.open([pattern])
         unit = 1 if store.tokens else CHARACTERS_OF_A_TOKEN
-        query, passage = most_tokens
+        query, passage = max_tokens
         stores.append(store)
         sources.append(Source(pattern, store.index, (unit * query, unit * passage)))
     return stores, sources

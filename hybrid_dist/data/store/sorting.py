@@ -1,4 +1,4 @@
-"""One part of a language, sorted by uid: its questions, and its passages without repetition."""
+"""One part of a language, sorted by uid: its queries, and its passages without repetition."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple

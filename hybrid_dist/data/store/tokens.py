@@ -22,7 +22,7 @@ AT_ONCE = 1024
 
 
 class TokenCache:
-    """The token ids that a store holds of its questions and passages."""
+    """The token ids that a store holds of its queries and passages."""
 
     def __init__(self, folder: Path, told: Mapping[str, Any]) -> None:
         self._told = told
@@ -35,7 +35,7 @@ class TokenCache:
         }
 
     def queries(self, rows: np.ndarray, most: int) -> list[list[int]]:
-        """Ids of the questions of rows, special tokens included, cut to so many."""
+        """Ids of the queries of rows, special tokens included, cut to so many."""
         return self._ids("query", rows, most)
 
     def passages(self, numbers: np.ndarray, most: int) -> list[list[int]]:
@@ -46,7 +46,7 @@ class TokenCache:
         """Of each passage: its tokens, the prefix's included and special ones not."""
         return np.diff(self.kinds["passage"][1])
 
-    def unfit(self, tokenizer: Any, query_prefix: str, passage_prefix: str, most: int) -> str:
+    def mismatch(self, tokenizer: Any, query_prefix: str, passage_prefix: str, most: int) -> str:
         """Why these are not the ids that a tokenizer would give; nothing if they are."""
         told = self._told
         for name, prefix in (("query", query_prefix), ("passage", passage_prefix)):

@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hybrid_dist.data.store.format import CURE, Manifest
-from hybrid_dist.data.threads import ahead
+from hybrid_dist.data.store.format import REMEDY, Manifest
+from hybrid_dist.data.threads import prefetched
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import bytes_of, locked
 from hybrid_dist.text import printable
@@ -39,7 +39,7 @@ def verify(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     changed = []
     try:
         paths = [folder / name for name in files]
-        for file, digest in ahead(partial(_digest, stopped=stopped), paths):
+        for file, digest in prefetched(partial(_digest, stopped=stopped), paths):
             if digest != files[file.name]["sha256"]:
                 changed.append(str(file))
     finally:
@@ -47,7 +47,7 @@ def verify(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     if changed:
         verb = "has" if len(changed) == 1 else "have"
         raise UserError(
-            f"{', '.join(changed)}: {verb} changed since the store was prepared; {CURE}"
+            f"{', '.join(changed)}: {verb} changed since the store was prepared; {REMEDY}"
         )
 
 
@@ -58,12 +58,12 @@ def _digest(file: Path, stopped: threading.Event) -> str:
             while not stopped.is_set() and (piece := content.read(PIECE)):
                 digest.update(piece)
     except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); {CURE}") from None
+        raise UserError(f"{file}: cannot be read ({error.strerror}); {REMEDY}") from None
     return digest.hexdigest()
 
 
 @contextmanager
-def first_time(folder: Path, manifest: Manifest, again: bool = False) -> Iterator[bool]:
+def verify_once(folder: Path, manifest: Manifest, again: bool = False) -> Iterator[bool]:
     """Verify a store's files unless this machine has; whether it had not.
 
     If the block ends well the store is remembered as whole. `again`: verify it in any case.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.saving import save
-from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.runtime.files import replace_folder
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.checkpoint.manager import Attempt
@@ -27,7 +27,7 @@ class Exporter:
         model: nn.Module,
         backbone: nn.Module,
         tokenizer: Any,
-        settings: Settings,
+        settings: EncoderSpec,
     ) -> None:
         self.folder, self._accelerator, self._ranks = folder, accelerator, ranks
         self._model, self._backbone = model, backbone
@@ -38,7 +38,7 @@ class Exporter:
         state = self._accelerator.get_state_dict(self._model)
         attempt = Attempt(self._ranks.is_first)
         attempt.write(lambda: self._write(folder, state))
-        problem = self._ranks.from_first(attempt.problem)
+        problem = self._ranks.broadcast_from_first(attempt.problem)
         if problem is not None:
             raise UserError(f"the model could not be written: {problem}")
 

@@ -8,16 +8,16 @@ from safetensors.torch import load_file
 
 from hybrid_dist.config.flags import from_yaml
 from hybrid_dist.errors import UserError
-from hybrid_dist.model.embedder import Retriever
+from hybrid_dist.model.embedder import TextEmbedder
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.repository import is_folder
-from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.training.checkpoint.export import BACKBONE
 from hybrid_dist.training.checkpoint.manager import damage
 from hybrid_dist.training.checkpoint.manifest import MANIFEST
 from hybrid_dist.training.checkpoint.state import WEIGHTS, tensors_file
-from hybrid_dist.training.checkpoint.tensors import UnfitError, check, names_in, whole_shape
+from hybrid_dist.training.checkpoint.tensors import MismatchError, check, names_in, whole_shape
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -29,7 +29,7 @@ def run_of(model: Path) -> Path:
     return model.resolve().parents[1] if is_checkpoint(model) else model
 
 
-def load(folder: Path, device: torch.device, trust_remote_code: bool = False) -> Retriever:
+def load(folder: Path, device: torch.device, trust_remote_code: bool = False) -> TextEmbedder:
     """The run's config.yaml says what the weights are of, but not whether to run the model's code:
     the folder may be another's."""
     problem = damage(folder)
@@ -49,14 +49,14 @@ def load(folder: Path, device: torch.device, trust_remote_code: bool = False) ->
     try:
         others = [name for name in names_in(file) if not name.startswith(BACKBONE)]
         check(file, {n: whole_shape(p) for n, p in named.items()}, beside=others)
-    except UnfitError as unfit:
+    except MismatchError as mismatch:
         raise UserError(
-            f"{file}: {unfit} ({model.name_or_path}; was that folder written anew since?)"
+            f"{file}: {mismatch} ({model.name_or_path}; was that folder written anew since?)"
         ) from None
     weights = load_file(file)
     with torch.no_grad():
         for name, parameter in named.items():
             parameter.copy_(weights[name])
-    tokens = TextTokens.load(model.name_or_path, Settings.of(model), trust_remote_code)
+    tokens = TextTokens.load(model.name_or_path, EncoderSpec.of(model), trust_remote_code)
     tokens.check(config)
-    return Retriever(str(folder), encoder, tokens, device, trust_remote_code)
+    return TextEmbedder(str(folder), encoder, tokens, device, trust_remote_code)

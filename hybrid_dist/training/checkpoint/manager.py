@@ -63,7 +63,7 @@ class Checkpoints:
         attempt.write(lambda: _make_empty(draft))
         self._state.save(draft, attempt.write)
         attempt.write(lambda: self._publish(draft, final, progress))
-        problem = self._ranks.from_first(attempt.problem)
+        problem = self._ranks.broadcast_from_first(attempt.problem)
         if problem is not None:
             self._failed(draft, final, problem)
 
@@ -72,7 +72,7 @@ class Checkpoints:
 
         The first rank looks, and says why it passed others over.
         """
-        return self._ranks.first_decides(lambda: self._search(resume))
+        return self._ranks.decide_on_first(lambda: self._search(resume))
 
     def load(self, folder: Path) -> Progress:
         """Bring back weights, optimizer and random states; say where the run stands."""
@@ -83,7 +83,7 @@ class Checkpoints:
             except DamagedError as damaged:
                 raise UserError(f"{folder} {damaged}") from None
 
-        found = self._ranks.first_decides(progress)
+        found = self._ranks.decide_on_first(progress)
         self._state.load(folder)
         return found
 
@@ -113,7 +113,7 @@ class Checkpoints:
             _remove(draft)  # also makes room for what else is written
             with suppress(OSError, UserError):
                 last = next((str(f) for f in reversed(self._timeline()) if not damage(f)), None)
-        last = self._ranks.from_first(last)
+        last = self._ranks.broadcast_from_first(last)
         stands = f"the last good one is {last}" if last else "there is none before it"
         told = f"{final}: the checkpoint could not be written ({problem}); {stands}"
         if self._on_failure == "stop":

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-MOST_STEPS = 10**9
+MAX_STEPS = 10**9
 """More than any run trains: a manifest that claims more is damaged."""
 
 
@@ -30,7 +30,7 @@ def problem(progress: Progress) -> str | None:
     """What no run can have come to; none when every field is of its type and within its range."""
     for name in COUNTS:
         value = getattr(progress, name)
-        if type(value) is not int or not 0 <= value <= MOST_STEPS:
+        if type(value) is not int or not 0 <= value <= MAX_STEPS:
             return f"{name} is {_shown(value)}"
     for name in ("no_better", "skipped"):
         if getattr(progress, name) > progress.step:

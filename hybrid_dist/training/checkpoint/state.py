@@ -21,14 +21,14 @@ from torch.nn import functional
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import read_json
 from hybrid_dist.runtime.ranks import Ranks
-from hybrid_dist.training.checkpoint.progress import MOST_STEPS
+from hybrid_dist.training.checkpoint.progress import MAX_STEPS
 from hybrid_dist.training.checkpoint.random_state import (
     random_state,
     set_random_state,
     state_problem,
 )
 from hybrid_dist.training.checkpoint.tensors import (
-    UnfitError,
+    MismatchError,
     check,
     check_counts,
     names_in,
@@ -48,7 +48,7 @@ Write = Callable[[Callable[[], Any]], None]
 """Runs what writes a file, on the rank that writes."""
 
 
-class Keeper(Protocol):
+class StrategyState(Protocol):
     """Where one strategy keeps a parameter's parts. All ranks call these together."""
 
     def get(self, part: str, parameter: nn.Parameter) -> Tensor | None:
@@ -70,11 +70,11 @@ class TrainingState:
         module = accelerator.unwrap_model(model)
         self._parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self._ranks = ranks
-        self._keeper: Keeper
+        self._keeper: StrategyState
         if strategy.startswith("zero"):
-            self._keeper = ZeroKeeper(optimizer.optimizer, ranks)
+            self._keeper = ZeroState(optimizer.optimizer, ranks)
         else:
-            self._keeper = TorchKeeper(optimizer, accelerator.scaler)
+            self._keeper = TorchState(optimizer, accelerator.scaler)
 
     def save(self, folder: Path, write: Write) -> None:
         """Gather part after part; a part is all that the writing rank holds at a time."""
@@ -127,18 +127,18 @@ class TrainingState:
             for part in MOMENTS:  # AdamW has none of parameters that never had a gradient
                 check(file := tensors_file(folder, part), {name: shapes[name] for name in met})
             check(file := tensors_file(folder, STEP), dict.fromkeys(met, ()))
-            check_counts(file, sorted(met), MOST_STEPS)
+            check_counts(file, sorted(met), MAX_STEPS)
             random = _random(file := folder / RANDOM, self._ranks)
             scale = read_scale(file := folder / SCALER)
-        except UnfitError as unfit:
-            problem = f"{file}: {unfit}"
+        except MismatchError as mismatch:
+            problem = f"{file}: {mismatch}"
         except UserError as error:
             problem = str(error)
-        self._ranks.refuse_together(problem)
+        self._ranks.raise_together(problem)
         return parameters, random, scale
 
 
-class TorchKeeper:
+class TorchState:
     """One process, DDP and FSDP2: AdamW itself has the states, of whole or of sharded tensors."""
 
     def __init__(self, optimizer: Any, scaler: Any = None) -> None:
@@ -165,7 +165,7 @@ class TorchKeeper:
         return self._scaler
 
 
-class ZeroKeeper:
+class ZeroState:
     """DeepSpeed's ZeRO: each rank has a slice of a flat fp32 copy, and AdamW's states of it."""
 
     def __init__(self, zero: Any, ranks: Ranks) -> None:
@@ -262,11 +262,11 @@ def _random(file: Path, ranks: Ranks) -> dict[str, Any] | None:
     """This rank's random state; a rank that is new draws as it would at the start."""
     states = read_json(file)
     if not isinstance(states, list):
-        raise UnfitError("is damaged; it is no list of random states")
+        raise MismatchError("is damaged; it is no list of random states")
     if ranks.rank >= len(states):
         return None
     if problem := state_problem(states[ranks.rank], ranks.device):
-        raise UnfitError(f"is damaged; the random state of rank {ranks.rank} {problem}")
+        raise MismatchError(f"is damaged; the random state of rank {ranks.rank} {problem}")
     found: dict[str, Any] = states[ranks.rank]
     return found
 
@@ -275,11 +275,11 @@ def read_scale(file: Path) -> dict[str, float]:
     """What a scaler had learned, every number of it checked."""
     scale = read_json(file)
     if not isinstance(scale, dict):
-        raise UnfitError("is damaged; it is no set of numbers")
+        raise MismatchError("is damaged; it is no set of numbers")
     for name, value in scale.items():
         finite = isinstance(value, int | float) and math.isfinite(value)
         if not finite or (name in SCALES and value <= 0):
-            raise UnfitError(f"is damaged; {name} is {value!r}")
+            raise MismatchError(f"is damaged; {name} is {value!r}")
     return scale
 
 

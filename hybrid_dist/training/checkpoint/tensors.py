@@ -11,7 +11,7 @@ DTYPE = "F32"
 """Of all tensors in a checkpoint."""
 
 
-class UnfitError(Exception):
+class MismatchError(Exception):
     """Why a checkpoint's content cannot be gone on from, in words that follow its file."""
 
 
@@ -20,9 +20,9 @@ def names_in(file: Path) -> set[str]:
         with safe_open(file, framework="pt") as tensors:
             return set(tensors.keys())
     except OSError as error:
-        raise UnfitError(f"cannot be read ({error.strerror or error})") from None
+        raise MismatchError(f"cannot be read ({error.strerror or error})") from None
     except SafetensorError as error:
-        raise UnfitError(f"is damaged ({error})") from None
+        raise MismatchError(f"is damaged ({error})") from None
 
 
 def check(file: Path, wanted: Mapping[str, Shape], beside: Collection[str] = ()) -> None:
@@ -32,17 +32,19 @@ def check(file: Path, wanted: Mapping[str, Shape], beside: Collection[str] = ())
     `beside`: names that are not looked at.
     """
     if odd := sorted(names_in(file).difference(beside) ^ wanted.keys()):
-        raise UnfitError(f"is of another model; one of both lacks {odd[0]}")
+        raise MismatchError(f"is of another model; one of both lacks {odd[0]}")
     with safe_open(file, framework="pt") as tensors:
         for name, shape in wanted.items():
             stored = tensors.get_slice(name)
             found = tuple(stored.get_shape())
             if found != shape:
-                raise UnfitError(
+                raise MismatchError(
                     f"is of another model; {name} is {_shown(found)} in it and {_shown(shape)} here"
                 )
             if stored.get_dtype() != DTYPE:
-                raise UnfitError(f"is of another type; {name} is {stored.get_dtype()}, not {DTYPE}")
+                raise MismatchError(
+                    f"is of another type; {name} is {stored.get_dtype()}, not {DTYPE}"
+                )
 
 
 def check_counts(file: Path, names: Collection[str], most: int) -> None:
@@ -51,7 +53,7 @@ def check_counts(file: Path, names: Collection[str], most: int) -> None:
         for name in names:
             count = float(tensors.get_tensor(name))
             if not (count.is_integer() and 0 <= count <= most):
-                raise UnfitError(f"is damaged; {name} is {count:g}, which is no number of steps")
+                raise MismatchError(f"is damaged; {name} is {count:g}, which is no number of steps")
 
 
 def whole_shape(parameter: torch.nn.Parameter) -> Shape:

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from hybrid_dist.evaluation import cache
-from hybrid_dist.evaluation.names import passage_names, question_names
+from hybrid_dist.evaluation.names import passage_names, query_names
 from hybrid_dist.evaluation.ranking import exact_ranks
 from hybrid_dist.evaluation.search import top_k
 from hybrid_dist.evaluation.tasks import Task
@@ -21,11 +21,11 @@ from hybrid_dist.evaluation.trec import read_run
 from hybrid_dist.evaluation.vectors import GivenVectors
 from hybrid_dist.reporting import comparison_pages
 from hybrid_dist.reporting.comparison import compare
-from hybrid_dist.reporting.evaluation_report import Wanted, evaluate_run, evaluate_vectors
+from hybrid_dist.reporting.evaluation_report import ReportOptions, evaluate_run, evaluate_vectors
 from hybrid_dist.runtime.ranks import Ranks
 from tests.fuzz.edits import Tree, read_tree
 from tests.fuzz.target import Target, Variants
-from tests.unit.evaluation_problems import parallel_task, unit_vectors
+from tests.support.evaluation_problems import parallel_task, unit_vectors
 
 WHOLE = 53
 """One case of so many goes all the way to a report, whose plots take a second."""
@@ -40,7 +40,7 @@ def write_vectors(folder: Path, seed: int = 0) -> None:
     task, rng = small_task(), np.random.default_rng(seed)
     folder.mkdir(exist_ok=True)
     for array, ids, names in (
-        ("queries.npy", "query_ids.txt", question_names(task)),
+        ("queries.npy", "query_ids.txt", query_names(task)),
         ("corpus.npy", "corpus_ids.txt", passage_names(task)),
     ):
         np.save(folder / array, unit_vectors(rng, len(names), 4))
@@ -63,10 +63,10 @@ class Embeddings(Target):
         task, ranks = small_task(), Ranks()
         vectors = GivenVectors(folder, task)
         if whole(folder):
-            wanted = Wanted(vectors.settings, save_run=2)
-            evaluate_vectors(task, vectors, ranks, out / "report", wanted=wanted)
-        asked, told = vectors.questions(slice(None)), vectors.passages(slice(None))
-        check_vectors(asked, question_names(task), "question", ranks)
+            report_options = ReportOptions(vectors.settings, save_run=2)
+            evaluate_vectors(task, vectors, ranks, out / "report", report_options=report_options)
+        asked, told = vectors.queries(slice(None)), vectors.passages(slice(None))
+        check_vectors(asked, query_names(task), "query", ranks)
         check_vectors(told, passage_names(task), "passage", ranks)
         shards = [Shard.of(0, told, ranks.device)]
         ranking = exact_ranks(task, asked, shards, ranks)
@@ -93,11 +93,11 @@ class Runs(Target):
 
 def _write_run(folder: Path) -> None:
     task = small_task()
-    asked, told = question_names(task), passage_names(task)
+    asked, told = query_names(task), passage_names(task)
     scores = np.random.default_rng(1).standard_normal((len(asked), len(told)))
     lines = [
-        f"{question} Q0 {passage} {place} {scores[row, number]:.5f} fuzz\n"
-        for row, question in enumerate(asked)
+        f"{query} Q0 {passage} {place} {scores[row, number]:.5f} fuzz\n"
+        for row, query in enumerate(asked)
         for place, (number, passage) in enumerate(enumerate(told[:3]), 1)
     ]
     (folder / "run.trec").write_text("".join(lines), "utf-8")
@@ -161,7 +161,9 @@ def _write_reports(folder: Path) -> None:
         write_vectors(folder / "vectors", number)
         vectors = GivenVectors(folder / "vectors", task)
         out = folder / run / task.name
-        evaluate_vectors(task, vectors, Ranks(), out, wanted=Wanted(vectors.settings))
+        evaluate_vectors(
+            task, vectors, Ranks(), out, report_options=ReportOptions(vectors.settings)
+        )
         for file in [*out.glob("*.png"), *(folder / "vectors").iterdir()]:
             file.unlink()
     (folder / "vectors").rmdir()
@@ -173,7 +175,7 @@ class Numbered:
 
     name = fingerprint = "numbered"
 
-    def embed_questions(self, texts: Sequence[str]) -> np.ndarray:
+    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
         return self._embed(texts)
 
     def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
@@ -210,7 +212,7 @@ class Cache(Target):
 
     def act(self, variant: str, folder: Path, out: Path) -> Any:
         made = cache.Cached(small_task(), Numbered(), folder / "cache", Ranks(), lambda told: None)
-        return made.questions(slice(None)).tolist(), made.passages(slice(None)).tolist()
+        return made.queries(slice(None)).tolist(), made.passages(slice(None)).tolist()
 
     def accepted(self, variant: str, folder: Path, value: Any, good: Any) -> str | None:
         return None if value == good else f"a change went unnoticed\n{value}\nwas {good}"

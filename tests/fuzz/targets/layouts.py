@@ -18,7 +18,7 @@ from tests.fuzz import reference
 from tests.fuzz.edits import Tree
 from tests.fuzz.target import Target, Variants
 from tests.fuzz.targets.pairs import held_to, rows_of
-from tests.unit.published_files import (
+from tests.support.published_files import (
     HEADER,
     afriqa,
     json_lines,
@@ -78,7 +78,7 @@ def beir(folder: Path) -> None:
             {"_id": "d2", "title": "", "text": f"Ada wrote ({lang})."},
             {"_id": "d3", "title": "Rye", "text": f"Rye grows ({lang})."},
         )
-        asked = [{"_id": str(n), "text": f"Question {n} ({lang})?"} for n in (1, 2, 3)]
+        asked = [{"_id": str(n), "text": f"Query {n} ({lang})?"} for n in (1, 2, 3)]
         json_lines(folder / lang / "queries.jsonl", *asked)
         judged = [("1", "d1", 2), ("1", "d3", 1), ("2", "d2", 1), ("2", "d1", 0), ("3", "d3", 1)]
         tsv(folder / lang / "qrels" / "test.tsv", HEADER, *judged)
@@ -208,8 +208,8 @@ class Layouts(Target):
 
 
 def answers(task: Task) -> dict[str, Any]:
-    """All that a task gives: texts, and of every question its right passages and grades."""
-    asked = zip(task.question_ids, task.question_texts, task.question_language, strict=True)
+    """All that a task gives: texts, and of every query its right passages and grades."""
+    asked = zip(task.query_ids, task.query_texts, task.query_language, strict=True)
     told = zip(task.passage_ids, task.passage_texts, task.passage_language, strict=True)
     passages = [(task.languages[code], name, text) for name, text, code in told]
     right = {}
@@ -218,7 +218,7 @@ def answers(task: Task) -> dict[str, Any]:
         grades = zip(task.relevant[low:high].tolist(), task.grades[low:high].tolist(), strict=True)
         found = {passages[number][:2]: grade for number, grade in grades}
         right[task.languages[code], name] = text, found
-    return {"questions": right, "passages": sorted(passages)}
+    return {"queries": right, "passages": sorted(passages)}
 
 
 class Qrels(Target):
@@ -235,17 +235,17 @@ class Qrels(Target):
         assert source.collection is not None
         options = {"parallel": "no"} if variant == "beir" else {}
         read = source.collection([str(folder)], Reading(options=options))
-        told = answers(from_collection(variant, str(folder), read))["questions"]
-        return {question: right for question, (_, right) in told.items()}
+        told = answers(from_collection(variant, str(folder), read))["queries"]
+        return {query: right for query, (_, right) in told.items()}
 
     def accepted(self, variant: str, folder: Path, value: Any, good: Any) -> str | None:
         return held_to(lambda: self._expected(variant, folder), value)
 
     def _expected(self, variant: str, folder: Path) -> Any:
         langs = ("en", "de") if variant == "beir" else ("sw", "bn")
-        questions, documents = ("123", ["d1", "d2", "d3"])
+        queries, documents = ("123", ["d1", "d2", "d3"])
         if variant == "miracl":
-            questions, documents = "78", ["1#0", "1#1"]
+            queries, documents = "78", ["1#0", "1#1"]
         right = {}
         for lang in langs:
             file = folder / lang / "qrels" / "test.tsv"
@@ -255,6 +255,6 @@ class Qrels(Target):
             if file.is_dir() or not (file.is_symlink() or file.exists()):
                 continue  # no such language
             judged = reference.judgements(file)
-            for name, found in reference.right_answers(judged, documents, [*questions]).items():
+            for name, found in reference.right_answers(judged, documents, [*queries]).items():
                 right[lang, f"{lang}:{name}"] = {(lang, d): grade for d, grade in found.items()}
         return right

@@ -18,7 +18,7 @@ from hybrid_dist.config.schema import Config, Model
 from hybrid_dist.model.encoder import Encoder
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.saving import save
-from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.checkpoint.manager import Checkpoints
@@ -70,8 +70,8 @@ def write_model(folder: Path, pooling: Any = "mean") -> Encoder:
     model = _scratch(folder / "sizes", pooling)
     torch.manual_seed(3)
     encoder = build(model, read_config(model)).eval()
-    tokens = TextTokens.load(model.name_or_path, Settings.of(model))
-    state, settings = encoder.backbone.state_dict(), Settings.of(model)
+    tokens = TextTokens.load(model.name_or_path, EncoderSpec.of(model))
+    state, settings = encoder.backbone.state_dict(), EncoderSpec.of(model)
     save(folder / "model", encoder.backbone, state, tokens.tokenizer, settings)
     for file in (folder / "sizes").iterdir():
         file.unlink()
@@ -107,7 +107,7 @@ class Models(Target):
 
     def act(self, variant: str, folder: Path, out: Path) -> Any:
         model = load_model(str(folder / "model"), CPU)
-        found = [model.embed_questions(TEXTS), model.embed_passages(TEXTS)]
+        found = [model.embed_queries(TEXTS), model.embed_passages(TEXTS)]
         return [vectors.tolist() for vectors in found]
 
     def accepted(self, variant: str, folder: Path, value: Any, good: Any) -> str | None:
@@ -181,7 +181,7 @@ class Checkpointed(Target):
     def act(self, variant: str, folder: Path, out: Path) -> Any:
         if variant == "evaluated":
             model = load_model(str(folder / "checkpoints" / "step-000008"), CPU)
-            return model.embed_questions(TEXTS).tolist()
+            return model.embed_queries(TEXTS).tolist()
         return self._resumed(folder, "auto")
 
     def _resumed(self, folder: Path, resume: str) -> Any:

@@ -38,7 +38,7 @@ class Watched(Target):
     def act(self, variant: str, folder: Path, out: Path) -> Any:
         watch.main([str(folder)])
         shown = io.StringIO()
-        standing = watch.Standing.read(folder)
+        standing = watch.RunStatus.read(folder)
         Console(file=shown, width=120).print(watch._screen(standing))
         return "\n".join([*watch._lines(standing), shown.getvalue()])
 

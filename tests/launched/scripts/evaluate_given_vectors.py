@@ -10,7 +10,7 @@ import torch.distributed as dist
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.reporting.evaluation_report import evaluate_task
-from hybrid_dist.runtime.ranks import Ranks, leave
+from hybrid_dist.runtime.ranks import Ranks, exit_process
 
 LANGUAGES, UIDS, DIMENSION = 3, 900, 40
 
@@ -23,9 +23,9 @@ def fixed_task() -> Task:
         name="toy",
         path="given",
         languages=("aa", "bb", "cc"),
-        question_ids=[f"u{number:04d}" for number in uid],
-        question_texts=names,
-        question_language=own,
+        query_ids=[f"u{number:04d}" for number in uid],
+        query_texts=names,
+        query_language=own,
         passage_ids=[f"u{number:04d}" for number in uid],
         passage_texts=names,
         passage_language=own,
@@ -46,14 +46,14 @@ class Given:
         noise = rng.standard_normal((2, *facts.shape))
         vectors = facts + noise
         vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
-        self.questions, self.passages = vectors.astype(np.float32)
+        self.queries, self.passages = vectors.astype(np.float32)
         rows = rng.integers(0, len(facts), (2, 800))
         self.passages[rows[0]] = self.passages[rows[1]]
         if broken:
             self.passages[-1] = np.nan
 
-    def embed_questions(self, texts: Sequence[str]) -> np.ndarray:
-        return self.questions[np.array(texts, dtype=np.int64)]
+    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
+        return self.queries[np.array(texts, dtype=np.int64)]
 
     def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
         return self.passages[np.array(texts, dtype=np.int64)]
@@ -69,7 +69,7 @@ def main(out: Path, broken: bool) -> None:
             raise SystemExit("ranks returned different reports")
     except UserError as error:
         (out.parent / f"refused-{ranks.rank}.txt").write_text(str(error), "utf-8")
-    leave()
+    exit_process()
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ from pathlib import Path
 from hybrid_dist.batching import Plan
 from hybrid_dist.config.schema import Batching, Mix, Model
 from hybrid_dist.data.store.reader import open_sources
-from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.runtime.launch import start
-from hybrid_dist.runtime.ranks import leave
+from hybrid_dist.runtime.ranks import exit_process
 from hybrid_dist.training.feed import Feed
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     mix = Mix(monolingual=1, cross_lingual=1, multilingual=1)
     plan = Plan(sources, Batching(size=size, mix=mix), seed=3)
     model = Model(name_or_path=str(toy / "model"), max_passage_tokens=128)
-    tokens = TextTokens.load(model.name_or_path, Settings.of(model))
+    tokens = TextTokens.load(model.name_or_path, EncoderSpec.of(model))
     feed = Feed(plan, stores, tokens, ranks, chunk_size=4, mask=True)
     for work in feed.steps(first, first + steps):
         store = stores[work.batch.stream.source]
@@ -44,7 +44,7 @@ def main() -> None:
         if ranks.is_first:
             record = {"step": work.batch.step, "kind": work.batch.kind, "ranks": gathered}
             print("FEED " + json.dumps(record), flush=True)
-    leave()
+    exit_process()
 
 
 if __name__ == "__main__":

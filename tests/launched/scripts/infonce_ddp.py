@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hybrid_dist.losses import InfoNCE
 from hybrid_dist.losses.reference import reference_info_nce
-from hybrid_dist.runtime.ranks import leave
+from hybrid_dist.runtime.ranks import exit_process
 
 WIDTH, TEMPERATURE = 16, 0.2
 QUERY_COUNTS = {1: (17,), 2: (11, 6), 3: (9, 0, 8)}
@@ -153,7 +153,7 @@ def main() -> None:
         dist.all_gather_object(groups, in_a_group())
     if rank == 0:
         print("RESULT " + json.dumps({"refusals": refusals, "groups": groups}), flush=True)
-    leave()
+    exit_process()
 
 
 if __name__ == "__main__":

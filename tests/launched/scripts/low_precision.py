@@ -22,7 +22,7 @@ from fully_sharded import start_fsdp2
 
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.runtime.launch import start, strategy
-from hybrid_dist.runtime.ranks import Ranks, leave
+from hybrid_dist.runtime.ranks import Ranks, exit_process
 from hybrid_dist.training.checkpoint.state import WEIGHTS, TrainingState
 from hybrid_dist.training.step import Updater
 
@@ -94,14 +94,14 @@ def main() -> None:
     else:
         accelerator, ranks = start_fsdp2(precision)
         kind = "fsdp"
-    pairs = ranks.from_first(str(updates.pairs_with_shared_passages(Path(toy))))
+    pairs = ranks.broadcast_from_first(str(updates.pairs_with_shared_passages(Path(toy))))
     updates.STEPS = 1
     for name in names:
         found = measure(Case(Path(toy), name, pairs, ranks.world), accelerator, ranks, kind)
         accelerator.free_memory()
         if found is not None:
             print("RESULT " + json.dumps(found), flush=True)
-    leave()
+    exit_process()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from hybrid_dist.runtime.launch import start
-from hybrid_dist.runtime.ranks import leave
+from hybrid_dist.runtime.ranks import exit_process
 from hybrid_dist.training.flops import Flops
 from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.run import choose_attention
@@ -29,7 +29,7 @@ LEFT_OUT = {"plain": 2}
 OPTIONS = ("plain", "symmetric", "no masks", "hard negatives", "all")
 
 
-class Judge:
+class SelectionMetric:
     """Sums over whole batches of an untrained model."""
 
     def __init__(self, case: Case) -> None:
@@ -103,7 +103,7 @@ class Judge:
 def main() -> None:
     toy = Path(sys.argv[1])
     accelerator, ranks = start("fp32")
-    pairs = ranks.from_first(str(pairs_with_shared_passages(toy)))
+    pairs = ranks.broadcast_from_first(str(pairs_with_shared_passages(toy)))
     for name in OPTIONS:
         case = Case(toy, name, pairs, ranks.world)
         still = replace(case.config, optim=replace(case.config.optim, lr=1e-12))
@@ -122,13 +122,13 @@ def main() -> None:
         found = meters.read(SECONDS, SIZE)
         accelerator.free_memory()
         if ranks.is_first:
-            judge = Judge(case)
+            judge = SelectionMetric(case)
             for step in range(STEPS):
                 if step != LEFT_OUT.get(name):
                     judge.add(step)
             told = {"options": name, "found": found, "expected": judge.expected(ranks.world)}
             print("RESULT " + json.dumps(told), flush=True)
-    leave()
+    exit_process()
 
 
 if __name__ == "__main__":

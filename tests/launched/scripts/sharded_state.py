@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.runtime.ranks import leave
+from hybrid_dist.runtime.ranks import exit_process
 from hybrid_dist.training.checkpoint.state import TrainingState
 
 sys.path.append(str(Path(__file__).parent))
@@ -74,7 +74,7 @@ def main(folder: Path) -> None:
         worst = max(float((found[n] - wanted[n]).abs().max()) for n in wanted)
         say(f"RESULT {name} {worst:.1e} on rank {ranks.rank}")
     refused_together(folder, accelerator, ranks)
-    leave()
+    exit_process()
 
 
 def refused_together(folder: Path, accelerator: Any, ranks: Any) -> None:

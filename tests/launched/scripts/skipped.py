@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hybrid_dist.runtime.launch import start, strategy
-from hybrid_dist.runtime.ranks import Ranks, leave
+from hybrid_dist.runtime.ranks import Ranks, exit_process
 from hybrid_dist.runtime.signals import Interruption
 from hybrid_dist.training import step as training_step
 from hybrid_dist.training.checkpoint.progress import Progress
@@ -71,13 +71,13 @@ def main(toy: Path) -> None:
     else:  # torchrun: FSDP2, which Accelerate does not offer on CPUs
         accelerator, ranks = start_fsdp2()
         kept = "fsdp"
-    pairs = ranks.from_first(str(pairs_with_shared_passages(toy)))
+    pairs = ranks.broadcast_from_first(str(pairs_with_shared_passages(toy)))
     case = Case(toy, "no masks", pairs, ranks.world)
     config = replace(case.config, optim=replace(case.config.optim, lr=1e-3, max_grad_norm=1.0))
     model = case.model()
     updater = training_step.Updater(config, accelerator, ranks, model, adamw(model, config.optim))
     state = TrainingState(accelerator, ranks, updater.model, updater.optimizer, kept)
-    folder = Path(ranks.from_first(tempfile.mkdtemp()))
+    folder = Path(ranks.broadcast_from_first(tempfile.mkdtemp()))
     meters = Meters(ranks, case.plan, None, first=0)
     health = Health(folder / "not_finite.json", [case.store], ranks, STEPS)
     requests = Requests(folder, ranks, Interruption())
@@ -108,7 +108,7 @@ def main(toy: Path) -> None:
     told["strategy"] = kept
     if ranks.is_first:
         print("RESULT " + json.dumps(told), flush=True)
-    leave()
+    exit_process()
 
 
 def parts_of(state: TrainingState, folder: Path, ranks: Ranks) -> dict[str, Any]:

@@ -26,11 +26,11 @@ from hybrid_dist.config.schema import Batching, Config, Loss, Mix, Model, Optim,
 from hybrid_dist.data.store.reader import Source, Store
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.model.loading import build, read_config
-from hybrid_dist.model.packing import Packed
-from hybrid_dist.model.spec import Settings
+from hybrid_dist.model.packing import PackedTexts
+from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.runtime.launch import start, strategy
-from hybrid_dist.runtime.ranks import Ranks, leave
+from hybrid_dist.runtime.ranks import Ranks, exit_process
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.run import choose_attention
 from hybrid_dist.training.step import Updater
@@ -75,7 +75,7 @@ def pairs_with_shared_passages(toy: Path) -> Path:
 
 
 class Vectors(NamedTuple):
-    """Of a whole batch: questions and passages in the order of its rows, then hard negatives."""
+    """Of a whole batch: queries and passages in the order of its rows, then hard negatives."""
 
     queries: Tensor
     passages: Tensor
@@ -98,7 +98,7 @@ class Case:
             self.answers.setdefault(row["uid"], set()).add(row["passage"])
         self.plan = Plan([Source("pairs", self.store.index)], self.config.batching, seed=3)
         self.tokens = TextTokens.load(
-            self.config.model.name_or_path, Settings.of(self.config.model)
+            self.config.model.name_or_path, EncoderSpec.of(self.config.model)
         )
 
     def feed(self, ranks: Ranks) -> Feed:
@@ -108,7 +108,7 @@ class Case:
     def model(self) -> BiEncoder:
         torch.manual_seed(0)
         encoder = build(self.config.model, read_config(self.config.model))
-        assert encoder.padded_because is None
+        assert encoder.padding_reason is None
         if self.config.model.pooling == "labse":  # else first tokens are too alike for fp32
             for name, weights in encoder.named_parameters():
                 if name.endswith("weight") and weights.ndim == 2:
@@ -119,7 +119,7 @@ class Case:
         return BiEncoder(encoder, loss.temperature, loss.learn_temperature)
 
     def scores(self, vectors: "Vectors", temperature: Tensor, step: int) -> Tensor:
-        """Of every question and candidate; -inf where a candidate may be right too."""
+        """Of every query and candidate; -inf where a candidate may be right too."""
         batch = self.plan.batch(step)
         candidates = torch.cat([vectors.passages, vectors.negatives])
         scores = vectors.queries @ candidates.T / temperature
@@ -221,7 +221,7 @@ def config_of(toy: Path, asked: dict[str, Any], world: int) -> Config:
     )
 
 
-def pooled(model: BiEncoder, texts: Packed) -> Tensor:
+def pooled(model: BiEncoder, texts: PackedTexts) -> Tensor:
     """Of padded rows, through transformers' own attention: means, or LaBSE's pooler."""
     rows, real = texts.padded(model.encoder.backbone.config.pad_token_id)
     output = model.encoder.backbone(**rows)
@@ -307,13 +307,13 @@ def main() -> None:
         accelerator, ranks = start_fsdp2()
     if ranks.world != int(os.environ["WORLD_SIZE"]):
         raise SystemExit(f"{ranks.world} ranks")
-    pairs = ranks.from_first(str(pairs_with_shared_passages(toy)))
+    pairs = ranks.broadcast_from_first(str(pairs_with_shared_passages(toy)))
     for name in names:
         told = compare(Case(toy, name, pairs, ranks.world), accelerator, ranks)
         accelerator.free_memory()  # else DeepSpeed goes on with the first model
         if told is not None:
             print("RESULT " + json.dumps(told), flush=True)
-    leave()
+    exit_process()
 
 
 if __name__ == "__main__":

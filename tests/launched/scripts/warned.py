@@ -6,11 +6,11 @@ import warnings
 
 from transformers.utils.logging import get_logger
 
-from hybrid_dist.tracking.warned import name_ranks
+from hybrid_dist.tracking.warned import prefix_warnings_with_rank
 
 
 def main() -> None:
-    name_ranks()
+    prefix_warnings_with_rank()
     for _ in range(3):
         warnings.warn("the moon is full", UserWarning, stacklevel=1)
     logging.getLogger("tides").warning("%d tides", 2)

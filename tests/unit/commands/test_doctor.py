@@ -1,0 +1,77 @@
+"""What the doctor says of one machine; tests/launched has several processes."""
+
+import io
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from hybrid_dist.commands import doctor
+from hybrid_dist.runtime import doctor as checks
+from hybrid_dist.runtime import environment
+from hybrid_dist.runtime.ranks import Ranks
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "WRITTEN", 1 << 20)
+
+
+def states(folder: Path) -> dict[str, checks.Finding]:
+    return {finding.what: finding for finding in checks.examine(Ranks(), folder)}
+
+
+def test_every_part_has_a_line_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    findings = states(tmp_path / "runs")
+    assert list(findings) == [
+        *("GPUs", "FAISS", "DeepSpeed", "run folder", "W&B", "model hub", "network"),
+        *("processes", "collectives"),
+    ]
+    assert "MB/s written" in findings["run folder"].message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_folder_that_cannot_be_written_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "runs"
+    assert states(folder)["run folder"].state == "wrong"
+    with pytest.raises(SystemExit) as ended:
+        doctor.main(["--folder", str(folder)])
+    assert ended.value.code == 1
+    assert "wrong" in capsys.readouterr().out
+
+
+def test_missing_compilers_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    findings = states(tmp_path)["DeepSpeed"]
+    assert findings.state == "wrong" and "g++ and ninja are missing" in findings.message
+
+
+def test_a_name_that_nobody_knows_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "no-such-machine.invalid")
+    assert states(tmp_path)["network"].state == "wrong"
+
+
+def test_other_versions_on_another_machine_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Two(Ranks):
+        """What another machine would say is put beside what this one does."""
+
+        def gather(self, thing: Any) -> list[Any]:
+            _, versions = thing
+            return [("one", versions), ("two", versions | {"torch": "1.0"})]
+
+    (findings, *_) = checks._together(Two())
+    assert findings.state == "wrong"
+    torch = environment.versions()["torch"]
+    assert findings.message == f"one: torch {torch}; two: torch 1.0"
+
+
+def test_what_was_found_is_no_markup() -> None:
+    shown = io.StringIO()
+    findings = [checks.Finding("run folder", "wrong", r"\[/b]: full", "[/] make room \x1b[1m")]
+    Console(file=shown, width=100).print(doctor.table(findings))
+    assert r"\[/b]: full" in shown.getvalue() and r"[/] make room \x1b[1m" in shown.getvalue()

@@ -1,0 +1,231 @@
+"""`hybrid-dist evaluate` on vectors and runs made elsewhere, and its words that make no sense."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hybrid_dist.commands import evaluate
+from hybrid_dist.commands.evaluate import Options
+from hybrid_dist.config.schema import Eval
+from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.names import passage_names, query_names
+from hybrid_dist.evaluation.tasks import load_task
+from hybrid_dist.reporting.run_evaluation import Evaluation
+from hybrid_dist.training.run_folder import trained_languages
+from tests.support import stored_reports
+from tests.support.evaluation_problems import unit_vectors
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> str:
+    rows = [
+        {
+            "uid": f"{n:02d}",
+            "lang": lang,
+            "query": f"{lang} asks {n}",
+            "passage": f"{lang} says {n}",
+        }
+        for lang in ("de", "en")
+        for n in range(12)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return f"pairs:{tmp_path / 'pairs.jsonl'}"
+
+
+@pytest.fixture
+def vectors(tmp_path: Path, pairs: str) -> Path:
+    folder = tmp_path / "vectors"
+    folder.mkdir()
+    task, rng = load_task(pairs), np.random.default_rng(1)
+    for name, names in (("query", query_names(task)), ("corpus", passage_names(task))):
+        (folder / f"{name}_ids.txt").write_text("\n".join(names) + "\n")
+        array = "queries" if name == "query" else "corpus"
+        np.save(folder / f"{array}.npy", unit_vectors(rng, len(names)))
+    return folder
+
+
+def report(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "pairs" / "report.json").read_text())
+    return found
+
+
+def test_vectors_then_the_run_that_they_gave(pairs: str, vectors: Path, tmp_path: Path) -> None:
+    words = ["--embeddings", str(vectors), "--task", pairs, "--out", str(tmp_path / "one")]
+    words += ["--groups", "few=de", "--ties", "trec_eval", "--save_run", "24"]
+    evaluate.main(words)
+    one = report(tmp_path / "one")
+    assert list(one["groups"]) == ["few"]
+    assert one["settings"]["ties"].startswith("as trec_eval")
+    run = tmp_path / "one" / "pairs" / "run.trec"
+    words = ["--run", str(run), "--task", pairs, "--out", str(tmp_path / "two")]
+    evaluate.main([*words, "--ties", "trec_eval"])
+    two = report(tmp_path / "two")
+    assert (two["map"], two["bias"]) == (one["map"], one["bias"])
+    assert two["model"] == str(run)
+
+
+@pytest.fixture
+def words(pairs: str, vectors: Path, tmp_path: Path) -> list[str]:
+    return ["--embeddings", str(vectors), "--task", pairs, "--out", str(tmp_path / "out")]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_the_same_evaluation_replaces_its_own_report(words: list[str], tmp_path: Path) -> None:
+    """A job that was requeued starts the same command."""
+    evaluate.main(words)
+    first = report(tmp_path / "out")
+    evaluate.main(words)
+    assert report(tmp_path / "out")["id"] == first["id"]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--ties", "trec_eval"], "ties was 'number', is 'trec_eval'"),
+        (["--shards", "fp16"], "shards was 'fp32', is 'fp16'"),
+        (["--save_run", "3"], "save-run was 0, is 3"),
+        (["--groups", "few=de"], r"groups was \[\], is \['few=de'\]"),
+    ],
+)
+def test_other_options_do_not_replace_a_report(
+    words: list[str], more: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate.main(words)
+    before = files(tmp_path / "out" / "pairs")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        evaluate.main([*words, *more])
+    error = capsys.readouterr().err
+    assert re.search(rf"out/pairs: holds the report of another evaluation \(.*{told}", error)
+    assert "choose another --out, or replace it with --overwrite" in error
+    assert "vectors of" not in error, "it was refused before the work"
+    assert files(tmp_path / "out" / "pairs") == before
+    evaluate.main([*words, *more, "--overwrite"])
+    assert files(tmp_path / "out" / "pairs") != before
+
+
+def test_other_vectors_and_other_data_do_not_replace_a_report(
+    words: list[str], vectors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate.main(words)
+    queries = np.load(vectors / "queries.npy")
+    np.save(vectors / "queries.npy", queries[::-1])
+    with pytest.raises(SystemExit):
+        evaluate.main(words)
+    assert "(files was '" in capsys.readouterr().err
+    evaluate.main([*words, "--overwrite"])
+    text = (tmp_path / "pairs.jsonl").read_text()
+    (tmp_path / "pairs.jsonl").write_text(text.replace("de asks 3", "de asks three"))
+    with pytest.raises(SystemExit):
+        evaluate.main(words)
+    assert "(content of the task was '" in capsys.readouterr().err
+
+
+def test_a_report_of_unknown_origin_is_not_replaced(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out" / "pairs"
+    cases = {
+        "report.md": ("x", "holds report.md, but no report.json that says where that comes from"),
+        "report.json": ("{", "holds a damaged report"),
+    }
+    for name, (content, told) in cases.items():
+        folder.mkdir(parents=True)
+        (folder / name).write_text(content)
+        with pytest.raises(SystemExit):
+            evaluate.main(words)
+        assert told in capsys.readouterr().err
+        shutil.rmtree(folder)
+    stored_reports.write(folder / "report.json", stored_reports.report())  # as training writes it
+    with pytest.raises(SystemExit):
+        evaluate.main(words)
+    assert "holds a report of a model that another command wrote" in capsys.readouterr().err
+
+
+def test_a_report_that_a_stopped_swap_left_is_put_back_before_it_is_looked_at(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate.main(words)
+    (tmp_path / "out" / "pairs").rename(tmp_path / "out" / ".pairs.before")
+    with pytest.raises(SystemExit):
+        evaluate.main([*words, "--shards", "fp16"])
+    assert "shards was 'fp32'" in capsys.readouterr().err
+    assert (tmp_path / "out" / "pairs" / "report.json").exists()
+
+
+def test_a_run_inside_the_report_that_would_be_replaced_is_refused(
+    words: list[str], pairs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate.main([*words, "--save_run", "3"])
+    run = str(tmp_path / "out" / "pairs" / "run.trec")
+    with pytest.raises(SystemExit):
+        evaluate.main(["--run", run, "--task", pairs, "--out", words[-1], "--overwrite"])
+    assert "run.trec belongs to the report that would be replaced" in capsys.readouterr().err
+
+
+def test_a_place_for_no_report_is_refused_before_the_work(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(SystemExit):
+        evaluate.main(words)
+    error = capsys.readouterr().err
+    assert "cannot write the report" in error and "vectors of" not in error
+    (tmp_path / "out").unlink()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "pairs").write_text("a file")
+    with pytest.raises(SystemExit):
+        evaluate.main([*words, "--overwrite"])
+    error = capsys.readouterr().err
+    assert "is a file, and a report is a folder" in error and "vectors of" not in error
+
+
+def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
+    tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (tmp_path / "pairs.jsonl").read_text()
+    (tmp_path / "pairs.jsonl").write_text(text.replace('"uid": "03"', '"uid": "0 3"'))
+    with pytest.raises(SystemExit):
+        evaluate.main([*words, "--save_run", "3"])
+    assert "ids have blanks in them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, "give one of --model, --embeddings and --run; none was given"),
+        ({"model": "m", "run": Path("r")}, "--model and --run was given"),
+        ({"run": Path("r"), "task": ("pairs:x", "toy:y")}, "--run: holds what belongs to one task"),
+        ({"run": Path("r"), "save_run": 5}, "a run is there already"),
+        ({"model": "m", "save_run": -1}, "-1 is no number of passages"),
+    ],
+)
+def test_words_that_make_no_sense(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        Options(**({"task": ("pairs:x",), "out": Path("out")} | given))
+
+
+def test_what_a_run_was_trained_on_makes_seen_and_unseen(pairs: str, tmp_path: Path) -> None:
+    assert trained_languages(tmp_path) is None
+    (tmp_path / "environment.json").write_text(json.dumps({"training_languages": ["en", "fr"]}))
+    assert trained_languages(tmp_path) == ["en", "fr"]
+    for text in ("{", '{"training_languages": [1]}', '{"training_languages": "en"}'):
+        (tmp_path / "environment.json").write_text(text)
+        with pytest.raises(UserError, match=r"environment\.json: "):
+            trained_languages(tmp_path)
+    found = Evaluation.of(Eval(tasks=(pairs,), groups=("all=de,en",)), ["en", "fr"])
+    groups = found.groups.within(found.tasks[0])
+    assert groups == {"seen": ("en",), "unseen": ("de",), "all": ("de", "en")}
+
+
+def test_a_wrong_group_is_refused_before_training(pairs: str) -> None:
+    with pytest.raises(UserError, match="no task has queries in 'sw'"):
+        Evaluation.of(Eval(tasks=(pairs,), groups=("few=sw",)))

@@ -1,0 +1,93 @@
+"""`hybrid-dist plan`: what it prints is what a run would take."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hybrid_dist.batching import Plan
+from hybrid_dist.commands.plan import main
+from hybrid_dist.config.flags import load
+from hybrid_dist.data.store.reader import open_sources
+from hybrid_dist.model.spec import EncoderSpec
+from hybrid_dist.model.tokenization import TextTokens
+
+
+def words(toy: Path, *more: str) -> list[str]:
+    own = ["--data.train", str(toy / "train.jsonl"), "--model.name_or_path", str(toy / "model")]
+    return [*own, "--model.max_passage_tokens", "128", "--batching.size", "13", *more]
+
+
+def records(
+    toy: Path, capsys: pytest.CaptureFixture[str], steps: int, *more: str
+) -> list[dict[str, Any]]:
+    main(["--steps", str(steps), "--json", *words(toy, *more)])
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_steps_are_those_of_the_plan(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--batching.mix.multilingual", "1", "--seed", "4")
+    found = records(toy, capsys, 30, *more)
+    config = load(words(toy, *more), "test")
+    stores, sources = open_sources(config.data.train)
+    plan = Plan(sources, config.batching, config.seed)
+    assert [record["step"] for record in found] == list(range(30))
+    assert {record["kind"] for record in found} == {"monolingual", "cross_lingual", "multilingual"}
+    for record in found:
+        batch, index = plan.batch(record["step"]), stores[0].index
+        assert (record["kind"], record["stream"]) == (batch.kind, batch.stream.name)
+        for key, rows in (("query_lang", batch.query_row), ("passage_lang", batch.passage_row)):
+            told = [index.languages[code] for code in index.row_language[rows]]
+            assert [row[key] for row in record["rows"]] == told
+        assert [row["uid"] for row in record["rows"]] == stores[0].uids(batch.query_row)
+
+
+@pytest.mark.parametrize("world", [1, 3, 13])
+def test_ranks_share_the_rows_and_their_tokens(
+    world: int, toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load(words(toy), "test")
+    stores, sources = open_sources(config.data.train)
+    plan = Plan(sources, config.batching, config.seed)
+    tokens = TextTokens.load(config.model.name_or_path, EncoderSpec.of(config.model))
+    for record in records(toy, capsys, 4, "--world-size", str(world)):
+        batch, ranks = plan.batch(record["step"]), record["ranks"]
+        assert len(ranks) == world
+        assert sorted(row for rank in ranks for row in rank["rows"]) == list(range(13))
+        asked = tokens.queries(stores[0].queries(batch.query_row))
+        told = tokens.passages(stores[0].passages(batch.passage_row))
+        assert sum(rank["tokens"] for rank in ranks) == len(asked.ids) + len(told.ids)
+
+
+def test_without_json_it_tells_shares_streams_languages_and_what_is_left_out(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = tmp_path / "pairs.jsonl"
+    lines = (toy / "train.jsonl").read_text().splitlines()
+    few = [line for line in lines if '"qad"' in line][:5]
+    small.write_text("\n".join([*(line for line in lines if '"qad"' not in line), *few]))
+    main(["--steps", "100", *words(toy, "--data.train", str(small))])
+    told = capsys.readouterr().out
+    for part in ("50.00%", "parallel uids", "qaa", "█", "false negatives"):
+        assert part in told
+    assert "left out: qad: 5 pairs give no monolingual batch of 13" in told
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--steps", "0"], "--steps: 0 is too few"),
+        (["--steps", "1000000000000"], "--steps: 1,000,000,000,000 are too many: every step up"),
+        (["--steps", "10000001", "--json"], "give 10,000,000 or fewer"),
+        (["--json", "--world-size", "14"], "13 pairs cannot be dealt to 14 ranks"),
+        (["--batching.cross_lingual", "pairwise", "--batching.size", "4000"], "batching.size"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(
+    more: list[str], told: str, toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*words(toy), *more])
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err

@@ -1,0 +1,243 @@
+"""`hybrid-dist watch`: what a run's folder says, also while it is being written."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from hybrid_dist.commands import watch
+from hybrid_dist.config.flags import to_yaml
+from hybrid_dist.config.schema import Config, Data, Eval, Run, Train
+from hybrid_dist.errors import UserError
+from hybrid_dist.tracking.curves import curve
+from hybrid_dist.training.run_folder import RunFolder
+from tests.watched_run import record, run_config
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """A run of 100 steps that has come to step 40, a while ago."""
+    made = RunFolder(run_config(str(tmp_path)))
+    made.write_description({})
+    records = [record(4), record(20, **{"eval/toy/map.multilingual": 0.25}), record(40)]
+    made.metrics.write_text("".join(json.dumps(r) + "\n" for r in records))
+    age(made.path)
+    return made
+
+
+def age(path: Path) -> None:
+    """As if nothing had been written for a while."""
+    old = time.time() - 10 * watch.FRESH
+    for file in [f for f in path.rglob("*") if f.is_file()]:
+        os.utime(file, (old, old))
+
+
+def told(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    watch.main([str(path)])
+    return capsys.readouterr().out
+
+
+def test_a_run_that_holds_its_lock_is_running(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.hold()
+    age(folder.path)
+    assert told(folder.path, capsys).splitlines() == [
+        "a run: running, step 40 of 100, 0:00:30 left",
+        "train/loss: 4 1, 20 0.2, 40 0.1",
+        "eval/toy/map.multilingual: 20 0.25",
+        "batches: monolingual 30 75% loss 0.5, cross_lingual 10 25% ",
+        "evaluation at step 20: eval/toy/map.multilingual 0.25",
+        "speed: pairs/s 1,234, tokens/s 99,999, ms a step 500, waiting for data 0.5%, "
+        "peak memory 2.5 GiB",
+    ]
+
+
+def test_a_run_that_spoke_a_moment_ago_is_running(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.metrics.touch()
+    assert "a run: running" in told(folder.path, capsys)
+
+
+def test_a_run_whose_process_is_gone_has_failed(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "a run: failed, step 40 of 100 (its process is gone" in told(folder.path, capsys)
+    folder.not_finite.write_text("{}")
+    assert "train/loss was not finite (not_finite.json" in told(folder.path, capsys)
+
+
+def test_a_run_that_was_stopped_is_interrupted(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.mark_interrupted("STOP")
+    assert "a run: interrupted, step 40 of 100" in told(folder.path, capsys)
+
+
+def test_a_run_is_finished_when_its_last_report_is_there(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = folder.evaluation() / "toy" / "report.json"
+    report.parent.mkdir(parents=True)
+    report.write_text("{}")  # newer than the metrics: a run may end before its last step
+    assert "a run: finished, step 40 of 100" in told(folder.path, capsys)
+    folder.metrics.touch()  # it goes on from there
+    assert "a run: running" in told(folder.path, capsys)
+    with folder.metrics.open("a") as lines:
+        lines.write(json.dumps(record(100)) + "\n")
+    age(folder.path)
+    assert "a run: finished, step 100 of 100" in told(folder.path, capsys)
+
+
+@pytest.mark.parametrize("torn", ['{"step": 60, "train/lo', '{"step": 60', "{", "\x00\x00", "7"])
+def test_a_line_that_is_half_written_is_passed_over(
+    torn: str, folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with folder.metrics.open("a") as lines:
+        lines.write(torn)
+    assert "step 40 of 100" in told(folder.path, capsys)
+
+
+def rewritten(folder: RunFolder, **changes: Any) -> None:
+    """The same run with another config."""
+    config = replace(Config(data=Data(train=("a",)), train=Train(steps=100)), **changes)
+    name = Run(dir=str(folder.path.parent), name=folder.path.name)
+    (folder.path / "config.yaml").write_text(to_yaml(replace(config, run=name)))
+    age(folder.path)
+
+
+def test_the_loss_on_held_out_pairs_may_choose_where_there_are_tasks(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewritten(
+        folder,
+        data=Data(train=("a",), dev=("b",)),
+        eval=Eval(tasks=("toy:somewhere",), metric="dev/loss"),
+    )
+    told_of = {"eval/toy/map.multilingual": 0.5, "dev/loss": 0.75}
+    with folder.metrics.open("a") as lines:
+        lines.write(json.dumps(record(60, **told_of)) + "\n")
+    age(folder.path)
+    shown = told(folder.path, capsys)
+    assert "dev/loss: 60 0.75" in shown
+    assert "evaluation at step 60: eval/toy/map.multilingual 0.5, dev/loss 0.75" in shown
+
+
+def test_damaged_lines_are_told_and_the_others_shown(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with folder.metrics.open("a") as lines:
+        lines.write("[" * 10_000 + "\n" + '{"step": 1e3}\n' + json.dumps(record(60)) + "\n")
+    age(folder.path)
+    shown = told(folder.path, capsys)
+    assert "step 60 of 100" in shown
+    assert shown.splitlines()[-1] == (
+        "metrics.jsonl: 2 lines cannot be read and are left out (the first: line 4: nested too "
+        "deeply)"
+    )
+    assert "2 lines cannot be read" in on_screen(folder.path)
+
+
+def on_screen(path: Path) -> str:
+    console = Console(width=120, color_system=None)
+    with console.capture() as capture:
+        console.print(watch._screen(watch.RunStatus.read(path)))
+    return capture.get()
+
+
+def test_figures_that_are_null_or_huge_are_shown(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [name for name in record(80) if name.startswith(("system/", "train/loss"))]
+    huge = dict.fromkeys(names, 1.7e308)
+    missing = {"train/batches/monolingual": None, "eval/toy/map.multilingual": None}
+    with folder.metrics.open("a") as lines:
+        lines.write(json.dumps(record(60, **huge)) + "\n")
+        lines.write(json.dumps(record(80, **dict.fromkeys(names), **missing)) + "\n")
+    folder.hold()
+    age(folder.path)
+    shown = told(folder.path, capsys)
+    assert "evaluation at step 80: eval/toy/map.multilingual -" in shown
+    assert "pairs/s -" in shown and "peak memory -" in shown
+    assert "step 80 of 100" in on_screen(folder.path)
+
+
+@pytest.mark.parametrize("step_ms", [1.7e308, -1.7e308, -1])
+def test_a_time_that_makes_no_sense_is_not_told(
+    step_ms: float, folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.metrics.write_text(json.dumps(record(60, **{"system/step_ms": step_ms})) + "\n")
+    assert told(folder.path, capsys).startswith("a run: running, step 60 of 100\n")
+
+
+@pytest.mark.parametrize("name", ["\\[b]", "[bold]x", "\x1b[31mred"])
+def test_names_are_shown_as_they_are(
+    name: str, folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with folder.metrics.open("a") as lines:
+        figures = {"eval/toy/map.multilingual": 0.5, f"eval/{name}": 1.0, "eval/[/]": 2.0}
+        lines.write(json.dumps(record(60, **figures)) + "\n")
+    path = folder.path.rename(folder.path.with_name(name))
+    age(path)
+    watch.main([str(path), "--follow"])
+    plain = name.replace("\x1b", r"\x1b")
+    shown = capsys.readouterr().out
+    assert f"{plain}: failed" in shown and "\x1b" not in shown
+    shown = on_screen(path)
+    for word in (f"{plain}: failed", f"eval/{plain} ", "eval/[/] "):
+        assert word in shown
+    assert "\x1b" not in shown
+
+
+def test_a_run_that_has_not_logged_yet_is_shown(
+    folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.metrics.unlink()
+    (folder.path / "environment.json").touch()
+    assert told(folder.path, capsys) == "a run: running, step 0 of 100\n"
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is no run folder \(it has no config.yaml\)"):
+        watch.main([str(tmp_path)])
+
+
+def test_a_terminal_shows_curves(folder: RunFolder) -> None:
+    terminal, theirs = pty.openpty()
+    command = [sys.executable, "-m", "hybrid_dist", "watch", str(folder.path)]
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120"}
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # when the command has closed its side
+        while part := os.read(terminal, 1 << 16):
+            shown += part
+    assert process.wait(timeout=60) == 0
+    text = shown.decode()
+    assert "failed, step 40 of 100" in text
+    assert sum(0x2800 < ord(letter) < 0x2900 for letter in text) > 20
+    for word in ("batches", "monolingual", "evaluation at step 20", "pairs/s"):
+        assert word in text
+
+
+def test_curves_go_from_the_first_step_to_the_last_that_is_known() -> None:
+    assert curve([0, 50], [1.0, 0.0], last=100, width=8, height=2) == [
+        "⠙⢦⡀⠀⠀⠀⠀⠀",
+        "⠀⠀⠉⠳⡄⠀⠀⠀",
+    ]
+    assert curve([100], [5.0], last=100, width=2, height=1) == ["⠀⠈"]
+
+
+def test_steps_that_share_a_column_are_drawn_by_their_mean() -> None:
+    many = curve(range(100), [float(step % 2) for step in range(100)], 100, 5, 1)
+    assert many == ["⠉" * 5]

@@ -1,0 +1,432 @@
+"""A run's configuration: files and flags, and how wrong ones are refused."""
+
+import ast
+import dataclasses
+import inspect
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hybrid_dist.config import schema as configs
+from hybrid_dist.config.flags import from_yaml, load, to_yaml
+from hybrid_dist.config.schema import Config, changes_to_run, flatten
+from hybrid_dist.config.strict_yaml import read_yaml
+from hybrid_dist.errors import UserError
+
+TRAIN = ("--data.train", "pairs.jsonl")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "a run.yaml"
+
+
+def loaded(file: Path, text: str, *flags: str) -> Config:
+    file.write_text(text, "utf-8")
+    return load(["--config", str(file), *flags], "program")
+
+
+def refusal(file: Path, text: str, *flags: str) -> str:
+    with pytest.raises(UserError) as error:
+        loaded(file, text, *flags)
+    return str(error.value)
+
+
+DATA = "data:\n  train: [pairs.jsonl]\n"
+
+
+def test_flags_change_single_values_of_a_file(file: Path) -> None:
+    text = DATA + "optim:\n  lr: 0.5\n  warmup_steps: 7\n"
+    config = loaded(file, text, "--optim.lr", "2e-4", "--run.name=Ünï code")
+    assert config.optim.lr == 2e-4
+    assert config.optim.warmup_steps == 7
+    assert config.run.name == "Ünï code"
+    assert config.data.train == ("pairs.jsonl",)
+    assert config.loss == Config().loss
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--batching.size", "64"),
+        ("--batching.size=64",),
+        ("--batching.size=2", "--batching.size=64"),
+    ],
+    ids=["space", "equals sign", "twice: the last"],
+)
+def test_both_spellings_of_a_flag_mean_the_same(flags: tuple[str, ...]) -> None:
+    assert load([*TRAIN, *flags], "program").batching.size == 64
+
+
+@pytest.mark.parametrize("spelling", ["--config {}", "--config={}"])
+def test_both_spellings_name_the_file_wherever_it_stands(file: Path, spelling: str) -> None:
+    named = spelling.split(" ")
+    file.write_text(DATA + "seed: 5\n")
+    named = [word.format(file) for word in named]
+    assert load([*named, "--train.steps=3"], "program") == load(["--train.steps=3", *named], "p")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--config"], "expects a YAML file"),
+        (["--config="], "expects a YAML file"),
+        (["--config", "--seed", "1"], "expects a YAML file"),
+        (["--config", "a.yaml", "--config=b.yaml"], "given twice (a.yaml and b.yaml)"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+    ],
+)
+def test_a_wrong_config_flag_is_refused(words: list[str], told: str) -> None:
+    with pytest.raises(UserError, match=re.escape(told)):
+        load(words, "program")
+
+
+def test_a_list_flag_takes_several_values() -> None:
+    config = load(["--data.train", "a b.jsonl", "c-*.jsonl", "--seed", "3"], "program")
+    assert config.data.train == ("a b.jsonl", "c-*.jsonl")
+    assert config.seed == 3
+
+
+@pytest.mark.parametrize("spelling", ["3e-5", "3.0e-5", "0.00003", "+3E-5", ".3e-4"])
+def test_every_spelling_of_a_number_is_a_number(file: Path, spelling: str) -> None:
+    assert loaded(file, f"{DATA}optim:\n  lr: {spelling}\n").optim.lr == pytest.approx(3e-5)
+    assert isinstance(read_yaml(file)["optim"]["lr"], float)
+
+
+@pytest.mark.parametrize("word", ["no", "on", "off", "yes", "y", "NO"])
+def test_language_codes_that_yaml_takes_for_booleans_stay_words(file: Path, word: str) -> None:
+    assert loaded(file, f"data:\n  train: [{word}]\nrun:\n  name: {word}\n").run.name == word
+
+
+@pytest.mark.parametrize(("word", "value"), [("true", True), ("False", False)])
+def test_booleans_are_spelled_alike_in_files_and_flags(file: Path, word: str, value: bool) -> None:
+    config = loaded(file, f"{DATA}loss:\n  symmetric: {word}\n", f"--train.compile={word}")
+    assert config.loss.symmetric is value
+    assert config.train.compile is value
+
+
+def test_kinds_that_a_files_mix_leaves_out_weigh_nothing(file: Path) -> None:
+    text = DATA + "batching:\n  mix:\n    multilingual: 2\n"
+    only = {"monolingual": 0.0, "cross_lingual": 0.0, "multilingual": 2.0}
+    assert dataclasses.asdict(loaded(file, text).batching.mix) == only
+    flagged = loaded(file, text, "--batching.mix.monolingual", "1")
+    assert dataclasses.asdict(flagged.batching.mix) == only | {"monolingual": 1.0}
+
+
+def test_a_section_without_keys_keeps_its_defaults(file: Path) -> None:
+    assert loaded(file, DATA + "optim:\n").optim == Config().optim
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("seed: 1\nseed: 2\n", "key 'seed' is given twice, again in line 2"),
+        ("optim:\n  lr: 1\n  weight_decay: 0\n  lr: 2\n", "'lr' is given twice, again in line 4"),
+        ("optim: {lr: 1\n", "is not valid YAML"),
+        ("optim:\n\tlr: 1\n", "is not valid YAML"),
+        ("seed: !!python/object/apply:os.getcwd []\n", "is not valid YAML"),
+        ("- seed\n", "expected sections"),
+        ("", "expected sections"),
+        ("just words\n", "expected sections"),
+        ("optimm:\n  lr: 1\n", "optimm: unknown key"),
+        ("optim:\n  learning_rate: 1\n", "optim.learning_rate: unknown key"),
+        (
+            "optim:\n  warmup_step: 1\n",
+            "warmup_step: unknown key; did you mean 'optim.warmup_steps'",
+        ),
+        ("train:\n  lr: 1\n", "train.lr: unknown key; did you mean 'optim.lr'"),
+        ("optim: 3\n", "optim:"),
+        ("optim:\n  lr: fast\n", "optim.lr: input should be a valid number"),
+        ("train:\n  steps: 1.5\n", "train.steps: input should be a valid integer"),
+        ("train:\n  steps: 0\n", "train.steps: input should be greater than or equal to 1"),
+        ("train:\n  precision: fp8\n", "train.precision: input should be 'fp32', 'bf16' or 'fp16'"),
+        ("data:\n  train: a.jsonl\n", "data.train: expected a list"),
+        ("loss:\n  temperature: 0\n", "loss.temperature: input should be greater than"),
+        ("loss:\n  temperature: .nan\n", "loss.temperature:"),
+        ("loss:\n  temperature: .inf\n", "loss.temperature:"),
+        ("loss:\n  temperature: -1\n", "loss.temperature:"),
+        ("batching:\n  size: 1\n", "batching.size:"),
+        ("batching:\n  mix:\n    monolingual: -1\n", "batching.mix.monolingual:"),
+        ("model:\n  dropout: 1\n", "model.dropout:"),
+        ("seed: -1\n", "seed:"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_with_file_and_key(
+    file: Path, text: str, told: str
+) -> None:
+    message = refusal(file, text)
+    assert message.startswith(f"{file}:")
+    assert told in message
+
+
+def test_all_wrong_keys_of_a_file_are_told_at_once(file: Path) -> None:
+    message = refusal(file, "optim:\n  lr: no\nloss:\n  temprature: 1\n")
+    assert "optim.lr" in message
+    assert "did you mean 'loss.temperature'" in message
+
+
+def test_a_file_that_is_not_text_is_refused(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe\x00seed")
+    with pytest.raises(UserError, match="is not valid YAML"):
+        load(["--config", str(file)], "program")
+
+
+@pytest.mark.parametrize(
+    "flag", ["--optim.lrr=1", "--optim.lr=fast", "--train.steps=1.5", "--train.precision=fp8"]
+)
+def test_a_wrong_flag_ends_the_program_and_is_named(
+    flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        load([*TRAIN, flag], "program")
+    assert end.value.code == 2
+    told = capsys.readouterr()
+    assert flag.split("=")[0] in told.out + told.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ((), "data.train: no pair file is given"),
+        ((*TRAIN, "--loss.temperature=0"), "command line:\n  loss.temperature:"),
+        (
+            (*TRAIN, "--batching.mix.monolingual=0", "--batching.mix.cross_lingual=0"),
+            "batching.mix: all weights are 0",
+        ),
+        ((*TRAIN, "--eval.every=5"), "eval.every: is 5, but there is nothing to evaluate"),
+        ((*TRAIN, "--eval.metric=dev/loss"), "eval.metric: is dev/loss, but there are no held-out"),
+        ((*TRAIN, "--eval.patience=3"), "eval.patience: is 3, but nothing is evaluated on the way"),
+        ((*TRAIN, "--eval.tasks", "toy"), "eval.tasks: 'toy' is not NAME:PATH"),
+        ((*TRAIN, "--eval.tasks", ":toy"), "eval.tasks: ':toy' is not NAME:PATH"),
+        ((*TRAIN, "--eval.tasks", "toy:"), "eval.tasks: 'toy:' is not NAME:PATH"),
+        ((*TRAIN, "--run.name", ".."), "run.name: '..' names no folder"),
+        ((*TRAIN, "--run.name="), "run.name: '' names no folder"),
+        ((*TRAIN, "--run.name", "../elsewhere"), "run.name: '../elsewhere' names no folder"),
+        ((*TRAIN, "--run.name", "/elsewhere"), "run.name: '/elsewhere' names no folder"),
+        ((*TRAIN, "--seed=99999999999999999999"), "command line:\n  seed:"),
+        ((*TRAIN, "--batching.mix.monolingual=1e308"), "batching.mix.monolingual:"),
+        ((*TRAIN, "--loss.temperature=1e-300"), "command line:\n  loss.temperature:"),
+    ],
+)
+def test_impossible_values_are_refused_with_the_key(flags: tuple[str, ...], told: str) -> None:
+    with pytest.raises(UserError, match=re.escape(told)):
+        load(flags, "program")
+
+
+@pytest.mark.parametrize("what", [("--eval.tasks", "toy:t"), ("--data.dev", "dev.jsonl")])
+def test_tasks_or_dev_pairs_are_enough_to_evaluate(what: tuple[str, str]) -> None:
+    assert load([*TRAIN, "--eval.every=5", *what], "program").eval.every == 5
+
+
+def test_a_key_that_was_renamed_is_refused_with_its_new_name(file: Path, tmp_path: Path) -> None:
+    told = r"batching.language_temperature: is called (--)?batching.language_alpha now"
+    old = tmp_path / "old.yaml"
+    old.write_text("batching: {language_temperature: 0.5}\ndata: {train: [a.jsonl]}\n")
+    with pytest.raises(UserError, match=told):
+        load(["--config", str(old)], "test")
+    for flag in (["--batching.language_temperature", "1"], ["--batching.language_temperature=1"]):
+        with pytest.raises(UserError, match=told):
+            load(["--config", str(file), *flag], "test")
+    assert from_yaml(old).batching.language_alpha == 0.5, "run folders of older versions go on"
+
+
+def test_a_resolved_file_gives_the_same_run_again(file: Path) -> None:
+    flags = ["--model.query_prefix", "Frage: \n«é»", "--model.dropout=0.1", "--optim.lr=1e-7"]
+    config = load([*TRAIN, *flags, "--run.name", "no", "--eval.tasks", "a:b c", "d:e"], "program")
+    file.write_text(to_yaml(config), "utf-8")
+    assert from_yaml(file) == config
+    assert load(["--config", str(file)], "program") == config
+
+
+def test_the_given_values_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().optim.lr = 1.0  # type: ignore[misc]
+
+
+FREE = ("train.steps", "train.chunk_size", "train.hang_minutes")
+
+
+def changed(value: Any) -> Any:
+    match value:
+        case bool():
+            return not value
+        case tuple():
+            return (*value, "new")
+        case dict():
+            return {**value, "new": 2.0}
+        case str():
+            return f"{value} new"
+        case None:
+            return 0.5
+    return value + 1
+
+
+def test_any_key_but_the_free_ones_makes_another_run() -> None:
+    """Held for every key there is, so that a new one must choose its side."""
+    old = Config()
+    for key, value in flatten(old).items():
+        *path, last = key.split(".")
+        holders: list[Any] = [old]
+        for name in path:
+            holders.append(getattr(holders[-1], name))
+        new = dataclasses.replace(holders[-1], **{last: changed(value)})
+        for holder, name in zip(holders[-2::-1], path[::-1], strict=True):
+            new = dataclasses.replace(holder, **{name: new})
+        free = key in FREE or key.split(".")[0] in ("run", "log", "eval", "checkpoint")
+        assert changes_to_run(old, new) == ({} if free else {key: (value, changed(value))})
+
+
+def documented() -> Iterator[tuple[str, str, str | None]]:
+    """Section, field and docstring (the string below a field) of all fields that hold a value."""
+    for node in ast.parse(inspect.getsource(configs)).body:
+        if not (isinstance(node, ast.ClassDef) and node.decorator_list):
+            continue
+        for field, below in zip(node.body, [*node.body[1:], None], strict=True):
+            if not isinstance(field, ast.AnnAssign):
+                continue
+            if "default_factory" in ast.unparse(field) and "=dict" not in ast.unparse(field):
+                continue  # a section
+            text = below.value.value if isinstance(below, ast.Expr) else None
+            yield node.name, ast.unparse(field.target), text
+
+
+def test_every_field_is_explained_by_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        load(["--help"], "program")
+    shown = "".join(re.findall(r"\w+", capsys.readouterr().out))
+    fields = list(documented())
+    assert len(fields) == len(flatten(Config()))
+    for section, field, text in fields:
+        assert text, f"{section}.{field} has no docstring"
+        assert "".join(re.findall(r"\w+", text)) in shown, f"{section}.{field}"
+
+
+@pytest.mark.parametrize("name", ["2024-01-01", "1:30", "on", "0x1F"])
+def test_names_that_old_yaml_takes_for_other_things_stay_names(file: Path, name: str) -> None:
+    assert loaded(file, DATA + f"run:\n  name: {name}\n").run.name == name
+
+
+NOT_YAML = {
+    "a list as a key": ("{[a]: b}", "a list or a mapping is no key, line 1"),
+    "a mapping as a key": ("seed: 1\n? {a: b}\n: c", "a list or a mapping is no key, line 2"),
+    "an empty int": ('seed: 1\noptim: {lr: !!int ""}', "'' is no int, line 2"),
+    "an empty float": ('optim: {lr: !!float ""}', "'' is no float, line 1"),
+    "a word as a boolean": ("loss: {symmetric: !!bool maybe}", "'maybe' is no bool, line 1"),
+    "a word as a time": ("run: {name: !!timestamp x}", "'x' is no timestamp, line 1"),
+    "5,000 digits": (f"seed: {'9' * 5000}", "is no int, line 1"),
+    "deep nesting": ("[" * 5000, "nested too deeply"),
+    "a torn list": ("seed: [1", "line 1, column"),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), NOT_YAML.values(), ids=NOT_YAML)
+def test_what_is_no_yaml_is_refused_with_its_line(file: Path, text: str, told: str) -> None:
+    message = refusal(file, text)
+    assert message.startswith(f"{file}: is not valid YAML: ")
+    assert told in message and "unicode string" not in message and len(message) < 500
+
+
+def bomb(open_: str, close: str) -> str:
+    """Nine aliases of nine aliases, nine deep: 400 million values in a kilobyte."""
+    lines = ["a0: &a0 {x: 1}"]
+    for level in range(1, 10):
+        some = ", ".join(f"{'' if open_ == '[' else f'k{i}: '}*a{level - 1}" for i in range(9))
+        lines.append(f"a{level}: &a{level} {open_}{some}{close}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("kind", ["[]", "{}"])
+@pytest.mark.parametrize(
+    "where", ["data: {train: *a9}", "run: {name: *a9}", "model: *a9", "log: {tags: [*a9]}"]
+)
+def test_an_alias_bomb_is_refused_in_a_few_lines_and_at_once(
+    file: Path, kind: str, where: str
+) -> None:
+    start = time.monotonic()
+    assert len(refusal(file, bomb(*kind) + where)) < 5000
+    assert time.monotonic() - start < 5
+
+
+def test_merges_of_merges_are_refused_before_they_fill_the_memory(file: Path) -> None:
+    merges = "".join(
+        f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 12)
+    )
+    assert "merges more than 10,000 keys, line 6" in refusal(file, f"a0: &a0 {{x: 1}}\n{merges}")
+
+
+def test_a_merge_takes_the_keys_of_another_mapping(file: Path) -> None:
+    text = "eval: &same {every: 5}\nlog: {<<: *same, project: x}\ndata: {train: [a], dev: [b]}\n"
+    assert loaded(file, text).log.every == 5
+
+
+def test_of_many_problems_the_first_ten_are_told(file: Path) -> None:
+    message = refusal(file, f"data: {{train: [{'1, ' * 5000}]}}")
+    assert len(message.splitlines()) == 12
+    assert message.endswith("and 4990 more")
+
+
+HUGE = str(10**20)
+NUMBERS = [
+    key
+    for key, value in flatten(Config()).items()
+    if isinstance(value, int | float) and not isinstance(value, bool)
+]
+WRONG_KINDS = {
+    "true": [*NUMBERS, "model.dropout", "batching.language_weights.de"],
+    HUGE: NUMBERS,
+    "1": ["train.compile", "loss.symmetric"],
+    "0.0": ["model.trust_remote_code"],
+    '"a\\0b"': ["run.dir", "model.name_or_path", "data.train"],
+    '"\\ud800"': ["model.query_prefix", "log.project", "eval.tasks"],
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "key"), [(value, key) for value, keys in WRONG_KINDS.items() for key in keys]
+)
+def test_every_value_is_of_its_kind_and_bounded(file: Path, value: str, key: str) -> None:
+    *sections, name = key.split(".")
+    value = f"[{value}]" if key in ("data.train", "eval.tasks") else value
+    tree = f"{': {'.join([*sections, name])}: {value}" + "}" * len(sections)
+    assert f"{key}" in refusal(file, tree)
+
+
+@pytest.mark.parametrize("key", [key for key in NUMBERS if isinstance(flatten(Config())[key], int)])
+def test_an_integer_as_a_flag_is_bounded(key: str) -> None:
+    with pytest.raises(UserError, match=rf"{re.escape(key)}: input should be less than"):
+        load([*TRAIN, f"--{key}={HUGE}"], "program")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--run.name", "a" * 256), "run.name: 'aaa"),
+        (("--run.name", "sweep/" + "é" * 128), "takes 256 bytes as a name, of 255"),
+        (("--run.dir", "a" * 256), "run.dir: 'aaa"),
+        (("--run.dir", "a/" * 2000), "takes 4,000 bytes as a path, of 3,500"),
+        (("--run.name", os.fsdecode(b"\xff")), "run.name: holds a NUL or a character"),
+        (("--model.query_prefix", os.fsdecode(b"\xff")), "model.query_prefix: holds a NUL or a"),
+        (("--model.max_query_tokens=1",), "model.max_query_tokens: input should be greater"),
+    ],
+)
+def test_names_that_no_disk_takes_and_texts_that_nothing_encodes(
+    flags: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(told)) as refused:
+        load([*TRAIN, *flags], "program")
+    assert len(str(refused.value)) < 300
+    assert str(refused.value).isprintable() or "\n  " in str(refused.value)
+
+
+def test_the_longest_name_that_a_disk_takes_is_taken(tmp_path: Path) -> None:
+    name = "é" * 127 + "a"  # 255 bytes
+    config = load([*TRAIN, "--run.dir", str(tmp_path), "--run.name", name], "program")
+    config.run.folder.mkdir()
+    assert [folder.name for folder in tmp_path.iterdir()] == [name]
+    with pytest.raises(OSError, match="File name too long"):
+        (tmp_path / f"{name}a").mkdir()

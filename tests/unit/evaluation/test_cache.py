@@ -1,0 +1,163 @@
+"""Vectors on disk: embedded once, safe block by block, and never another model's."""
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation import cache
+from hybrid_dist.evaluation.cache import Cached
+from hybrid_dist.runtime.ranks import Ranks
+from tests.support.disks import disk
+from tests.support.evaluation_problems import parallel_task, unit_vectors
+
+TASK = parallel_task(languages=2, per_language=35)
+ALL = slice(None)
+
+
+class Embedder:
+    """Vectors by the text's number; it may be stopped after so many texts."""
+
+    name = "embedder"
+
+    def __init__(self, fingerprint: str = "one", stops_after: int = 10**9) -> None:
+        self.fingerprint, self._left, self.embedded = fingerprint, stops_after, 0
+        self._vectors = unit_vectors(np.random.default_rng(len(fingerprint)), 70)
+
+    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
+        return self._embed(TASK.query_texts, texts)
+
+    def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
+        return -self._embed(TASK.passage_texts, texts)
+
+    def _embed(self, all_texts: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+        self.embedded += len(texts)
+        if self.embedded > self._left:
+            raise KeyboardInterrupt
+        return self._vectors[[all_texts.index(text) for text in texts]]
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "BLOCK", 8)
+
+
+def cached(folder: Path, embedder: Embedder, said: list[str] | None = None) -> Cached:
+    return Cached(TASK, embedder, folder, Ranks(), (said if said is not None else []).append)
+
+
+def right(found: Cached, embedder: Embedder) -> None:
+    fresh = Embedder(embedder.fingerprint)
+    assert (found.queries(ALL) == fresh.embed_queries(TASK.query_texts)).all()
+    assert (found.passages(ALL) == fresh.embed_passages(TASK.passage_texts)).all()
+
+
+def test_what_was_embedded_once_is_not_embedded_again(tmp_path: Path) -> None:
+    first, second, said = Embedder(), Embedder(), list[str]()
+    right(cached(tmp_path, first), first)
+    assert first.embedded == 140
+    right(cached(tmp_path, second, said), second)
+    assert second.embedded == 0
+    assert said[0].startswith("toy: 70 of 70 queries are in ")
+
+
+def test_a_stopped_evaluation_goes_on_where_it_stood(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        cached(tmp_path, Embedder(stops_after=100))
+    rest = Embedder()
+    right(cached(tmp_path, rest), rest)
+    assert rest.embedded == 140 - (70 + 24)  # three blocks of passages were whole
+
+
+def test_other_weights_and_other_texts_have_folders_of_their_own(tmp_path: Path) -> None:
+    for embedder in (Embedder("one"), Embedder("other")):
+        right(cached(tmp_path, embedder), embedder)
+        assert embedder.embedded == 140
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "unmark"])
+def test_damage_is_noticed_and_made_anew(tmp_path: Path, harm: str) -> None:
+    cached(tmp_path, Embedder())
+    (file,) = tmp_path.glob("*/passages.npy")
+    content = bytearray(file.read_bytes())
+    if harm == "flip":
+        content[-1] ^= 1
+        file.write_bytes(content)
+    elif harm == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    else:
+        (file.with_suffix(".blocks") / "2").unlink()
+    again = Embedder()
+    right(cached(tmp_path, again), again)
+    assert again.embedded == {"flip": 6, "cut": 70, "unmark": 8}[harm]
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"/file: cannot be written: Not a directory"):
+        cached(tmp_path / "file", Embedder())
+
+
+def test_a_disk_that_is_full_at_the_start_is_told_before_texts_are_embedded(tmp_path: Path) -> None:
+    embedder = Embedder()
+    with (
+        disk(tmp_path / "disk", "size=20k") as folder,
+        pytest.raises(UserError, match=r"disk: .*No space left .* needed, .* free\); .* --cache"),
+    ):
+        cached(folder, embedder)
+    assert embedder.embedded == 0
+
+
+def test_a_disk_that_fills_up_is_told_and_whole_blocks_stay(tmp_path: Path) -> None:
+    """Another program takes the room that was there; when it is free again the rest is embedded."""
+
+    class Filling(Embedder):
+        def _embed(self, all_texts: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+            if self.embedded > 90:
+                with (folder / "other").open("ab", 0) as other, suppress(OSError):
+                    while other.write(bytes(4096)):
+                        pass
+            return super()._embed(all_texts, texts)
+
+    first, rest = Filling(), Embedder()
+    first._vectors = rest._vectors = unit_vectors(np.random.default_rng(3), 70, 1024)
+    with disk(tmp_path / "disk", "size=2m") as folder:
+        with pytest.raises(UserError, match=r"disk: cannot be written: No space left .* free"):
+            cached(folder, first)
+        assert not [*folder.rglob("*.part")]
+        (folder / "other").unlink()
+        found = cached(folder, rest)
+        assert (found.queries(ALL) == rest._vectors).all()
+        assert (found.passages(ALL) == -rest._vectors).all()
+        assert 0 < rest.embedded < 70
+
+
+def test_writes_that_are_cut_short_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a signal, or Linux's limit of 2 GB a write, cuts them."""
+    pwrite, left = os.pwrite, list[int]()
+
+    def cut(file: int, data: bytes, at: int) -> int:
+        written = pwrite(file, data[:1000], at)
+        left.append(len(data) - written)
+        return written
+
+    monkeypatch.setattr(os, "pwrite", cut)
+    embedder = Embedder()
+    right(cached(tmp_path, embedder), embedder)
+    assert sum(map(bool, left)) >= 16, "every full block takes more than one write"
+
+
+def test_nothing_is_written_through_a_mapping() -> None:
+    """A full disk would end the process by a signal, without a message."""
+    writes = re.compile(
+        r"""mmap_mode=["'](r\+|w\+)|open_memmap|ACCESS_(WRITE|DEFAULT)|PROT_WRITE"""
+    )
+    files = [*Path(cache.__file__).parents[1].rglob("*.py")]
+    assert len(files) > 100
+    assert [file for file in files if writes.search(file.read_text("utf-8"))] == []

@@ -1,0 +1,127 @@
+"""Exact ranks: against full sorts, ties included, and the same bits for any shards."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation import ranking
+from hybrid_dist.evaluation.ranking import Ranking, exact_ranks
+from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.evaluation.tiles import PASSAGES, Shard, check_vectors, shard_bounds
+from hybrid_dist.runtime.ranks import Ranks
+from tests.support.evaluation_problems import (
+    exact_vectors,
+    plant_duplicates,
+    random_task,
+    sorted_ranks,
+    unit_vectors,
+)
+
+ALONE = Ranks()
+
+
+def cut(passages: np.ndarray, shards: int) -> list[Shard]:
+    held = shard_bounds(len(passages), shards)
+    return [Shard.of(h.start, passages[h.start : h.stop], ALONE.device) for h in held]
+
+
+def ranks_of(task: Task, queries: np.ndarray, passages: np.ndarray, shards: int = 1) -> Ranking:
+    return exact_ranks(task, queries, cut(passages, shards), ALONE)
+
+
+def large_problem(seed: int) -> tuple[Task, np.ndarray, np.ndarray]:
+    """Two columns and nine rows of tiles, float scores, planted ties."""
+    rng = np.random.default_rng(seed)
+    task = random_task(rng, languages=5, queries=700, passages=8 * PASSAGES + 300, most_answers=4)
+    passages = unit_vectors(rng, len(task.passage_ids))
+    plant_duplicates(rng, passages, task)
+    return task, unit_vectors(rng, 700), passages
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ranks_equal_a_full_sort(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    task = random_task(rng, languages=4, queries=530, passages=2500, most_answers=6)
+    queries = exact_vectors(rng, 530)
+    passages = exact_vectors(rng, len(task.passage_ids))
+    found = ranks_of(task, queries, passages)
+    in_language, pooled = sorted_ranks(task, queries @ passages.T)
+    assert np.array_equal(found.in_language, in_language)
+    assert np.array_equal(found.pooled, pooled)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    languages=st.integers(1, 5),
+    queries=st.integers(1, 6),
+    passages=st.integers(1, 30),
+    values=st.integers(1, 12),
+)
+def test_small_problems_equal_a_full_sort(
+    seed: int, languages: int, queries: int, passages: int, values: int
+) -> None:
+    """The fewer dimensions, the more ties; with one, most scores are tied, at 0 and -0 too."""
+    rng = np.random.default_rng(seed)
+    task = random_task(rng, languages, queries, passages, most_answers=20)
+    asked = exact_vectors(rng, queries, values)
+    given_ = exact_vectors(rng, len(task.passage_ids), values)
+    found = ranks_of(task, asked, given_)
+    in_language, pooled = sorted_ranks(task, asked @ given_.T)
+    assert found.in_language.tolist() == in_language.tolist()
+    assert found.pooled.tolist() == pooled.tolist()
+
+
+def test_more_answers_than_are_compared_at_once() -> None:
+    rng = np.random.default_rng(5)
+    task = random_task(rng, languages=3, queries=20, passages=1500, most_answers=50)
+    queries, passages = exact_vectors(rng, 20), exact_vectors(rng, len(task.passage_ids))
+    found = ranks_of(task, queries, passages)
+    assert np.array_equal(found.pooled, sorted_ranks(task, queries @ passages.T)[1])
+
+
+def test_any_number_of_shards_gives_the_same_bits() -> None:
+    task, queries, passages = large_problem(7)
+    alone = ranks_of(task, queries, passages)
+    for shards in (2, 3, 8, 20):
+        found = ranks_of(task, queries, passages, shards)
+        assert found.in_language.tobytes() == alone.in_language.tobytes()
+        assert found.pooled.tobytes() == alone.pooled.tobytes()
+
+
+def test_tiles_that_are_not_kept_are_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, queries, passages = large_problem(8)
+    kept = ranks_of(task, queries, passages)
+    monkeypatch.setattr(ranking, "KEPT_TILES", 2)
+    found = ranks_of(task, queries, passages)
+    assert found.pooled.tobytes() == kept.pooled.tobytes()
+
+
+def test_equal_passages_stand_in_order_of_their_numbers() -> None:
+    """All vectors are equal: the rank is the number."""
+    rng = np.random.default_rng(9)
+    task = random_task(rng, languages=3, queries=40, passages=3000, most_answers=3)
+    one = unit_vectors(rng, 1)
+    found = ranks_of(task, one.repeat(40, 0), one.repeat(len(task.passage_ids), 0), shards=2)
+    assert np.array_equal(found.pooled, task.relevant + 1)
+    first = np.searchsorted(task.passage_language, np.arange(3))
+    assert np.array_equal(found.in_language, task.relevant + 1 - first[task.pair_language])
+
+
+def test_shards_are_whole_tiles_and_cover_all() -> None:
+    for passages in (1, PASSAGES, PASSAGES + 1, 8 * PASSAGES - 1):
+        for shards in (1, 2, 3, 8):
+            held = shard_bounds(passages, shards)
+            assert [number for part in held for number in part] == list(range(passages))
+            assert all(part.start % PASSAGES == 0 for part in held if len(part))
+            assert max(map(len, held)) - min(map(len, held)) <= PASSAGES
+
+
+def test_vectors_that_are_not_finite_are_refused() -> None:
+    vectors = np.ones((9, 4), dtype=np.float32)
+    check_vectors(vectors, list("abcdefghi"), "passage", ALONE)
+    vectors[[1, 4, 5, 8], 2] = [np.nan, np.inf, -np.inf, np.nan]
+    with pytest.raises(UserError, match=r"4 passage vectors .*\(first: b, e, f\)"):
+        check_vectors(vectors, list("abcdefghi"), "passage", ALONE)

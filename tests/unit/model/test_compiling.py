@@ -1,0 +1,96 @@
+"""Compiled layers: one graph for texts of any number and length, and the gradients of before.
+
+torch's aot_eager backend traces as the real one does, and writes no kernels: seconds in place of
+minutes on a CPU.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from hybrid_dist.model.compiling import compile_layers
+from hybrid_dist.model.encoder import BiEncoder, recompute_layers
+from hybrid_dist.model.packing import AttentionMode
+from tests.support import varlen_on_cpu
+from tests.support.compiled_chunks import LONGEST, step
+from tests.support.encoders import encoder_of
+
+varlen_on_cpu.register()
+STEPS = 21
+"""Every number of texts with every number of chunks."""
+
+
+@pytest.fixture(autouse=True)
+def no_recompilation() -> Iterator[None]:
+    """A second graph for the same code raises."""
+    torch._dynamo.reset()
+    counters.clear()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        yield
+    torch._dynamo.reset()
+
+
+def module(folder: Path, how: AttentionMode | str, dropout: float) -> BiEncoder:
+    sizes = {"max_position_embeddings": LONGEST + 4, "hidden_size": 16, "num_attention_heads": 2}
+    encoder = encoder_of("xlm-roberta", folder, sizes, dropout=dropout, attention_dropout=0.0)
+    if isinstance(how, AttentionMode):
+        encoder.attends = how
+    else:
+        encoder.pack(how)
+    return BiEncoder(encoder, 0.05, learn_temperature=False)
+
+
+HOW = {"kernel": AttentionMode.KERNEL, "padded attention": AttentionMode.PADDED, "padded": "a test"}
+
+
+@pytest.mark.parametrize(
+    ("how", "recomputed"),
+    [
+        pytest.param(AttentionMode.KERNEL, True, id="kernel, layers recomputed"),
+        # the next test has these, with fewer steps
+        *(pytest.param(how, False, id=name, marks=pytest.mark.long) for name, how in HOW.items()),
+    ],
+)
+def test_texts_of_any_number_and_length_have_one_graph(
+    how: AttentionMode | str, recomputed: bool, tmp_path: Path
+) -> None:
+    model = module(tmp_path, how, dropout=0.1).train()
+    if recomputed:
+        recompute_layers(model.encoder)
+    compile_layers(model.encoder, "aot_eager")
+    for number in range(STEPS):
+        assert step(model, number)
+    assert_one_graph()
+
+
+def assert_one_graph() -> None:
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
+
+
+@pytest.mark.parametrize("how", HOW.values(), ids=HOW)
+def test_compiled_layers_have_the_same_gradients_and_one_graph(
+    how: AttentionMode | str, tmp_path: Path
+) -> None:
+    """Three steps with other numbers of chunks and texts, and texts of other lengths."""
+    plain, compiled = (module(tmp_path, how, dropout=0.0).train() for _ in range(2))
+    compile_layers(compiled.encoder, "aot_eager")
+    for number in range(3):
+        wanted, found = step(plain, number), step(compiled, number)
+        assert wanted.keys() == found.keys()
+        largest = max(float(part.abs().max()) for part in wanted.values())
+        for name, part in wanted.items():
+            close = {"rtol": 0, "atol": 1e-2 * largest}
+            torch.testing.assert_close(found[name], part, msg=name, **close)
+    assert_one_graph()
+
+
+def test_on_cpus_attention_is_padded_where_layers_are_compiled(tmp_path: Path) -> None:
+    """A call for each length that occurs would be a graph for each set of lengths."""
+    model = module(tmp_path, AttentionMode.BY_SIZE, dropout=0.0)
+    compile_layers(model.encoder, "aot_eager")
+    assert model.encoder.attends is AttentionMode.PADDED
+    assert "train.compile" in model.encoder.encoding_description

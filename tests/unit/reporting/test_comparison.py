@@ -1,0 +1,450 @@
+"""The table over runs."""
+
+import csv
+import errno
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.per_query import PerQuery
+from hybrid_dist.evaluation.ranking import exact_ranks
+from hybrid_dist.evaluation.search import top_k
+from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.evaluation.tiles import Shard
+from hybrid_dist.reporting.comparison import COLUMNS, Comparison
+from hybrid_dist.reporting.comparison import compare as compare_runs
+from hybrid_dist.reporting.comparison_pages import write
+from hybrid_dist.reporting.page import write_report
+from hybrid_dist.reporting.report import build_report
+from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.tracking.report_file import read_report
+from tests.support import stored_reports
+from tests.support.evaluation_problems import parallel_task, unit_vectors
+
+
+def make_run(
+    runs: Path,
+    name: str,
+    maps: tuple[float | None, ...],
+    distance: float | None,
+    task: str = "toy",
+    queries: int = 20,
+) -> Path:
+    content = stored_reports.report(maps, distance, f"model of {name}", task, queries)
+    stored_reports.write(runs / name / "eval" / task / "report.json", content)
+    return runs / name
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> list[Path]:
+    return [
+        make_run(tmp_path, "mono", (0.9, 0.6, 0.2), 1685.25),
+        make_run(tmp_path, "cross", (0.85, 0.8, 0.7004), 10.5),
+        make_run(tmp_path, "hybrid", (0.9, 0.79, 0.7001), 15.0),
+    ]
+
+
+def compare(runs: list[Path], out: Path | None = None, task: str | None = None) -> Comparison:
+    found = compare_runs(runs, task)
+    if out is not None:
+        write(found, out)
+    return found
+
+
+def shown(found: Comparison) -> str:
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(*found.tables())
+    return capture.get()
+
+
+def test_the_table_and_its_best_cells(three: list[Path]) -> None:
+    found = compare(three)
+    assert found.runs == ("mono", "cross", "hybrid")
+    assert found.rows()[0] == ["mono", "0.900", "0.600", "0.200", "1,685.2"]
+    assert found.best() == [
+        [False, True, False, False, False],
+        [False, False, True, True, True],
+        [False, True, False, True, False],
+    ]
+    assert re.search(r"cross .*0\.850 .*0\.800 .*0\.700 .*10\.5", shown(found))
+
+
+def test_the_files(three: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "compared"
+    compare(three, out)
+    assert sorted(file.name for file in out.iterdir()) == [
+        "map.png",
+        "map_by_language.png",
+        "rank_distance.png",
+        "report.csv",
+        "report.html",
+        "report.json",
+        "report.md",
+        "report.tex",
+    ]
+    record = json.loads((out / "report.json").read_text("utf-8"))
+    assert record["runs"]["cross"]["map.multilingual"] == 0.7004
+    assert record["runs"]["mono"]["bias.rank_distance.mean"] == 1685.25
+    told = (out / "report.md").read_text("utf-8")
+    assert "| cross | 0.850 | **0.800** | **0.700** | **10.5** |" in told
+    page = (out / "report.html").read_text("utf-8")
+    assert page.count("data:image/png;base64,") == 3
+    assert '<td class="best">10.5</td>' in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_one_run_has_nothing_to_be_better_than(three: list[Path], tmp_path: Path) -> None:
+    found = compare(three[:1], tmp_path / "out")
+    assert not any(any(row) for row in found.best())
+
+
+def test_a_task_of_one_language_has_dashes(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, name, (0.5, None, 0.5), None) for name in ("a", "b")]
+    found = compare(runs, tmp_path / "out")
+    assert found.rows()[0] == ["a", "0.500", "-", "0.500", "-"]
+    assert found.best()[0] == [False, True, False, True, False]
+    assert not (tmp_path / "out" / "rank_distance.png").exists()
+
+
+def test_many_runs_with_odd_names(tmp_path: Path) -> None:
+    names = [f"_run $x$ <{number}> [bold]" for number in range(12)]
+    runs = [make_run(tmp_path, name, (0.1, 0.2, 0.3), 2.0) for name in names]
+    found = compare(runs, tmp_path / "out")
+    assert "[bold]" in shown(found)
+    assert "&lt;3&gt;" in (tmp_path / "out" / "report.html").read_text("utf-8")
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / place, "run", (0.1, 0.2, 0.3), 2.0) for place in ("x", "y")]
+    assert compare(runs).runs == ("x/run", "y/run")
+    with pytest.raises(UserError, match="was given twice"):
+        compare([runs[0], runs[0]])
+
+
+def evaluated(tmp_path: Path, name: str, noise: float, task: Task | None = None) -> Path:
+    """A report of vectors that lie so far from the right ones."""
+    task = task or parallel_task(languages=3, per_language=40)
+    rng = np.random.default_rng(1)
+    meant = np.tile(unit_vectors(rng, 40), (3, 1))[: len(task.passage_ids)]
+    asked, told = (meant + noise * unit_vectors(rng, len(meant)) for _ in range(2))
+    scores = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (asked, told)]
+    ranks = Ranks()
+    shard = Shard.of(0, scores[1].astype(np.float32), ranks.device)
+    queries = scores[0].astype(np.float32)
+    ranking, top = (
+        exact_ranks(task, queries, [shard], ranks),
+        top_k(queries, [shard], 10, ranks),
+    )
+    report = build_report(task, f"model of {name}", ranking, top, {}, {}, {})
+    write_report(tmp_path / name / "toy", report)
+    return tmp_path / name
+
+
+def test_runs_on_the_same_queries_are_paired(tmp_path: Path) -> None:
+    runs = [evaluated(tmp_path, name, noise) for name, noise in (("a", 1.6), ("b", 0.8))]
+    found = compare(runs, tmp_path / "out")
+    assert found.paired.refused == {} and set(found.paired.differences) == {"b"}
+    told = found.paired.differences["b"]["map.multilingual"]
+    apart = [report["map"]["multilingual"] for report in found.reports]
+    assert told.value == pytest.approx(apart[1] - apart[0], abs=1e-6)
+    assert 0 < told.low < told.value < told.high and told.p < 0.002
+    assert found.paired.differences["b"]["bias.rank_distance.mean"].value < 0
+    assert found.sure() == [[False, True, True, True, True]]
+    assert found.rows()[0][1].count(" to ") == 1
+    terminal = shown(found)
+    assert "Differences from a" in terminal and "p < 0.001" in terminal
+    lines = (tmp_path / "out" / "report.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * len(COLUMNS)
+    assert float(lines[7].split(",")[5]) == pytest.approx(told.value)
+    assert "## Differences from a" in (tmp_path / "out" / "report.md").read_text()
+    assert "Differences from a" in (tmp_path / "out" / "report.html").read_text()
+    record = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert record["runs"]["b"]["differences"]["map.multilingual"]["p"] == told.p
+
+
+def test_a_run_differs_from_itself_by_nothing(tmp_path: Path) -> None:
+    one = evaluated(tmp_path, "a", 1.0)
+    shutil.copytree(one, tmp_path / "b")
+    found = compare([one, tmp_path / "b"])
+    assert {(d.value, d.p) for d in found.paired.differences["b"].values()} == {(0.0, 1.0)}
+    assert not any(found.sure()[0])
+
+
+def test_runs_that_cannot_be_paired_say_why(tmp_path: Path, three: list[Path]) -> None:
+    found = compare(three, tmp_path / "out")
+    assert found.paired.differences == {}
+    assert found.paired.refused["mono"] == "its report has no scores.npz; evaluate it again"
+    assert "mono is not paired: its report" in (tmp_path / "out" / "report.html").read_text()
+    task = parallel_task(languages=3, per_language=40)
+    ids = [f"v{name}" for name in task.query_ids]
+    runs = [
+        evaluated(tmp_path, "a", 1.0),
+        evaluated(tmp_path, "b", 1.0, replace(task, query_ids=ids)),
+        evaluated(tmp_path, "c", 1.0),
+    ]
+    (runs[2] / "toy" / "scores.npz").write_bytes(b"")
+    refused = compare(runs).paired.refused
+    assert refused["b"].startswith("240 queries are in one of them only (first: u0 in l00")
+    assert "not the scores of an evaluation" in refused["c"]
+
+
+def test_a_table_for_a_paper(tmp_path: Path) -> None:
+    runs = [evaluated(tmp_path, name, noise) for name, noise in (("a_1", 1.6), ("50%", 0.8))]
+    compare(runs, tmp_path / "out")
+    table = (tmp_path / "out" / "report.tex").read_text()
+    assert r"a\_1 & " in table and r"50\% & \textbf{" in table
+    body = table[table.index(r"\midrule") : table.index(r"\bottomrule")].splitlines()[1:]
+    assert body and all(line.endswith(r"\\") and line.count(" & ") == 4 for line in body)
+    assert table.splitlines()[0].startswith("% toy: ")
+
+
+def test_no_run_is_refused() -> None:
+    with pytest.raises(UserError, match="no run was given"):
+        compare([])
+
+
+def test_a_run_without_a_report_is_named(three: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty: no report at .*empty/NAME/report.json"):
+        compare([*three, tmp_path / "empty"])
+    with pytest.raises(UserError, match=r"mono: no report at .*evaluate the run on xquad_r first"):
+        compare(three, task="xquad_r")
+
+
+def test_other_data_under_one_name_is_refused(three: list[Path], tmp_path: Path) -> None:
+    other = make_run(tmp_path, "other", (0.1, 0.2, 0.3), 2.0, queries=40)
+    with pytest.raises(UserError, match=r"other: its task toy is not that of .*40 queries"):
+        compare([*three, other])
+
+
+def test_runs_of_different_tasks_are_refused(three: list[Path], tmp_path: Path) -> None:
+    other = make_run(tmp_path, "other", (0.1, 0.2, 0.3), 2.0, task="pairs")
+    with pytest.raises(UserError, match="no tasks in common"):
+        compare([three[0], other])
+
+
+def test_of_several_tasks_one_is_named(three: list[Path], tmp_path: Path) -> None:
+    for run in three:
+        report = json.loads((run / "eval/toy/report.json").read_text())
+        stored_reports.write(run / "eval/pairs/report.json", {**report, "task": "pairs"})
+    with pytest.raises(UserError, match=r"2 tasks in common .*--task"):
+        compare(three)
+    assert compare(three, task="pairs").task == "pairs"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", r"is not a report \(expecting property name"),
+        ("[]", r"is not a report \(a list"),
+        ("{}", "has no counts"),
+        ('{"id":' * 5000 + "0" + "}" * 5000, r"is not a report \(nested too deeply"),
+        ('{"id": ' + "9" * 5000 + "}", r"is not a report \(Exceeds the limit"),
+        ('{"id": "\xff"}', r"is not a report \(not UTF-8, byte 8"),
+    ],
+)
+def test_a_broken_report_is_named(tmp_path: Path, text: str, told: str) -> None:
+    run = make_run(tmp_path, "a", (0.1, 0.2, 0.3), 2.0)
+    (run / "eval/toy/report.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=rf"report\.json: {told}"):
+        compare([run])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("counts", None, "counts is null, not an object"),
+        ("counts.by_language", 3, "counts.by_language is 3, not an object"),
+        ("counts.by_language.de.queries", -1, "is -1, not a whole number"),
+        ("counts.passages", True, "counts.passages is true, not a whole number"),
+        ("map", {}, "has no map.monolingual"),
+        ("map.multilingual", 1.5, "map.multilingual is 1.5, not a number from 0 to 1, or null"),
+        ("map.multilingual", float("nan"), "map.multilingual is NaN"),
+        ("map_by_language.de", "x", 'map_by_language.de is "x"'),
+        ("map_by_pair.en", [], "map_by_pair.en is a list, not an object"),
+        ("bias.rank_distance.mean", 10**400, "not a number of 0 or more"),
+        ("intervals", {"map.multilingual": [0.1]}, r"is a list, not \[low, high\]"),
+        ("model", {}, "model is an object, not a text"),
+        ("model", "another", "was changed after it was written"),
+        ("task", ..., "has no task"),
+    ],
+)
+def test_a_report_with_a_key_that_is_wrong_is_refused(
+    tmp_path: Path, key: str, value: Any, told: str
+) -> None:
+    run = make_run(tmp_path, "a", (0.1, 0.2, 0.3), 2.0)
+    file = run / "eval/toy/report.json"
+    report = json.loads(file.read_text())
+    *above, last = key.split(".")
+    thing = report
+    for name in above:
+        thing = thing[name]
+    if value is ...:
+        del thing[last]
+    else:
+        thing[last] = value
+    file.write_text(json.dumps(report))
+    with pytest.raises(UserError, match=rf"report\.json: .*{told}.*evaluate the run again"):
+        compare([run])
+
+
+def test_a_report_of_format_1_is_read_under_the_keys_of_today(tmp_path: Path) -> None:
+    now = stored_reports.report(examples={"best": [{"query": {"id": "a"}}]})
+    text = json.dumps({key: value for key, value in now.items() if key != "format"})
+    then = json.loads(text.replace('"queries"', '"questions"').replace('"query"', '"question"'))
+    assert "questions" in then["counts"]["by_language"]["de"]
+    file = stored_reports.write(tmp_path / "a" / "toy" / "report.json", then)
+    found = read_report(file)
+    assert found["counts"] == now["counts"]
+    assert found["examples"] == now["examples"]
+    assert compare([tmp_path / "a"]).tables()
+    stored_reports.write(file, now | {"format": 3})
+    with pytest.raises(UserError, match="is a report of format 3, this program reads 1 and 2"):
+        read_report(file)
+
+
+def test_a_report_whose_files_are_of_two_evaluations_is_refused(tmp_path: Path) -> None:
+    runs = [evaluated(tmp_path, name, noise) for name, noise in (("a", 1.6), ("b", 0.8))]
+    shutil.copy(runs[0] / "toy/scores.npz", runs[1] / "toy/scores.npz")
+    for given in (runs, runs[1:]):
+        with pytest.raises(UserError, match=r"b/toy: its report\.json and scores\.npz are of two"):
+            compare(given)
+
+
+def damaged_scores(file: Path) -> Iterator[tuple[str, bytes]]:
+    """A scores.npz with damage of many kinds."""
+    whole = file.read_bytes()
+    rng = np.random.default_rng(1)
+    for place in rng.integers(0, len(whole), 150).tolist():
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        yield f"a bit of byte {place}", bytes(flipped)
+    for place in rng.integers(0, len(whole), 30).tolist():
+        yield f"cut at {place}", whole[:place]
+    arrays = dict(np.load(io.BytesIO(whole)))
+    arrays["language"] = arrays["language"] + 7
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays)
+    yield "other values in a whole archive", out.getvalue()
+    del arrays["pooled/bias.worst_rank.mean"]
+    out = io.BytesIO()
+    np.savez_compressed(out, **arrays)
+    yield "a member less", out.getvalue()
+
+
+def test_damaged_scores_are_not_paired_with_and_never_taken_for_whole_ones(tmp_path: Path) -> None:
+    runs = [evaluated(tmp_path, name, noise) for name, noise in (("a", 1.6), ("b", 0.8))]
+    file = runs[1] / "toy/scores.npz"
+    whole = PerQuery.load(file)
+    refused = 0
+    for name, content in damaged_scores(file):
+        file.write_bytes(content)
+        try:
+            found = PerQuery.load(file)
+        except UserError as error:
+            assert "not the scores of an evaluation" in str(error), name
+            refused += 1
+        else:  # a bit that says nothing, such as a date in the archive
+            assert_equal(found, whole)
+    assert refused > 100
+    assert "not the scores of an evaluation" in compare(runs).paired.refused["b"]
+
+
+def assert_equal(found: PerQuery, whole: PerQuery) -> None:
+    assert (found.report, found.languages) == (whole.report, whole.languages)
+    for name in ("ids", "language", "cell_query", "cell_pool"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+    for name in ("by_pool", "pooled"):
+        np.testing.assert_equal(dict(getattr(found, name)), dict(getattr(whole, name)))
+
+
+ODD = ["\\[/b]", "[/]", "[bold]x", "=1+1", "a|b", "<script>x", "_$x_", "\x1b[31mred\x07", "a\nb"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_name_is_shown_as_it_is_everywhere(tmp_path: Path, name: str) -> None:
+    """No markup, formula, HTML or code for the terminal is made of it."""
+    first = f"first/{name.rpartition('/')[2]}" if "/" in name else "first"
+    runs = [evaluated(tmp_path, one, noise) for one, noise in ((first, 1.6), (name, 0.8))]
+    found = compare(runs, tmp_path / "out")
+    plain = name.replace("\x1b", r"\x1b").replace("\x07", r"\x07").replace("\n", r"\n")
+    assert found.rows()[1][0] == plain
+    cells = [line.split("│")[1].strip() for line in shown(found).splitlines() if "│" in line]
+    assert cells.count(plain) == 2
+    texts = {
+        suffix: (tmp_path / "out" / f"report.{suffix}").read_text("utf-8")
+        for suffix in ("html", "md", "tex", "csv", "json")
+    }
+    for text in texts.values():
+        assert not re.search("[\x00-\x08\x0b-\x1f]", text)
+    assert "<script>x" not in texts["html"] + texts["md"]
+    assert json.loads(texts["json"])["runs"][name]["model"] == f"model of {name}"
+    rows = list(csv.reader(io.StringIO(texts["csv"])))
+    assert not any(cell.startswith(("=", "+", "@", "\t")) for row in rows for cell in row)
+    assert rows[5][0].removeprefix("'") == plain
+    table = texts["md"][texts["md"].index("\n| ---") :].split("\n")
+    row = table[3]  # below the rule and the first run
+    assert len(re.split(r"(?<!\\)\|", row)) == len(COLUMNS) + 3
+
+
+def test_latex_takes_every_name(tmp_path: Path) -> None:
+    runs = [evaluated(tmp_path, name, 1.0) for name in ("[x]", "*y", "a<b>|c~^")]
+    compare(runs, tmp_path / "out")
+    table = (tmp_path / "out" / "report.tex").read_text()
+    assert "{[}x{]} & " in table and "{*}y & " in table
+    assert r"a\textless{}b\textgreater{}\textbar{}c\textasciitilde{}\textasciicircum{} & " in table
+
+
+def test_a_comparison_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, three: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    compare(three, out)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+
+    def full(file: Path) -> None:
+        if ".report.tex" in file.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("hybrid_dist.runtime.files.sync_file", full)
+    with pytest.raises(UserError, match=r"out: cannot write the report \(No space left"):
+        compare(three[:2], out)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+
+
+def test_a_comparison_does_not_replace_the_report_of_an_evaluation(tmp_path: Path) -> None:
+    run = evaluated(tmp_path, "a", 1.0)
+    with pytest.raises(UserError, match=r"--out .*a/toy: holds the report of an evaluation"):
+        compare([run], run / "toy")
+    compare([run], run)
+    compare([run], run)  # its own it does replace
+
+
+def test_plots_of_a_former_comparison_do_not_stay(tmp_path: Path, three: list[Path]) -> None:
+    compare(three, tmp_path / "out")
+    assert (tmp_path / "out" / "rank_distance.png").exists()
+    compare([make_run(tmp_path, "one", (0.5, None, 0.5), None)], tmp_path / "out")
+    assert not (tmp_path / "out" / "rank_distance.png").exists()
+
+
+def test_what_a_stopped_swap_leaves_is_no_task(tmp_path: Path, three: list[Path]) -> None:
+    for run in three:
+        shutil.copytree(run / "eval/toy", run / "eval/.toy.before")
+        shutil.copytree(run / "eval/toy", run / "eval/.toy.1234.part")
+    assert compare(three).task == "toy"
+
+
+def test_lower_is_better_for_rank_distance_alone() -> None:
+    assert [column.name for column in COLUMNS if column.lower_is_better] == ["Rank distance"]

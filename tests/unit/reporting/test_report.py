@@ -1,0 +1,307 @@
+"""From a task to its report's files."""
+
+import base64
+import errno
+import io
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.groups import LanguageGroups
+from hybrid_dist.evaluation.per_query import PerQuery
+from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.reporting.evaluation_report import ReportOptions, evaluate_task
+from hybrid_dist.reporting.report import figures
+from hybrid_dist.reporting.report_files import NAMES
+from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.tracking.report_file import read_report
+from tests.support.evaluation_problems import make_task, parallel_task, unit_vectors
+
+
+class Given:
+    """An embedder that looks vectors up."""
+
+    def __init__(self, task: Task, queries: np.ndarray, passages: np.ndarray) -> None:
+        self.name = "a <given> model"
+        self._queries = dict(zip(task.query_texts, queries, strict=True))
+        self._passages = dict(zip(task.passage_texts, passages, strict=True))
+
+    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
+        return np.stack([self._queries[text] for text in texts])
+
+    def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
+        return np.stack([self._passages[text] for text in texts])
+
+
+def given_embedder(task: Task, seed: int = 1) -> Given:
+    rng = np.random.default_rng(seed)
+    queries = unit_vectors(rng, len(task.query_ids))
+    return Given(task, queries, unit_vectors(rng, len(task.passage_ids)))
+
+
+def test_the_report_and_its_files(tmp_path: Path) -> None:
+    task, said = parallel_task(languages=3, per_language=30), []
+    out = tmp_path / "eval" / "toy"
+    embedder = given_embedder(task)
+    report = evaluate_task(
+        task, embedder, Ranks(), out, said.append, ReportOptions({"model.pooling": "mean"})
+    )
+    assert json.loads((out / "report.json").read_text("utf-8")) == report
+    assert sorted(file.name for file in out.iterdir()) == [
+        "language_share.png",
+        "map_by_pair.png",
+        "rank_distance.png",
+        "report.html",
+        "report.json",
+        "report.md",
+        "scores.npz",
+    ]
+    assert (report["task"], report["model"]) == ("toy", embedder.name)
+    assert report["counts"]["queries"] == report["counts"]["passages"] == 90
+    assert report["counts"]["by_language"]["l01"] == {"queries": 30, "passages": 30}
+    assert set(report["map"]) == {"monolingual", "cross_lingual", "multilingual"}
+    assert set(report["map_by_pair"]["l00"]) == set(task.languages)
+    assert set(report["timing"]) >= {"embed_s", "rank_s", "search_s"}
+    assert report["settings"]["model.pooling"] == "mean"
+    diagonal = np.mean([report["map_by_pair"][name][name] for name in task.languages])
+    assert report["map"]["monolingual"] == pytest.approx(diagonal)
+    assert len(said) == 5
+    assert said[3].startswith("toy: mAP monolingual 0.")
+
+
+def test_the_report_shows_how_sure_it_is(tmp_path: Path) -> None:
+    task = parallel_task(languages=3, per_language=30)
+    report_options = ReportOptions(
+        groups=LanguageGroups({"pair": ("l00", "l01")}, frozenset({"l00"}))
+    )
+    report = evaluate_task(
+        task, given_embedder(task), Ranks(), tmp_path, report_options=report_options
+    )
+    low, high = report["intervals"]["map.multilingual"]
+    assert low < report["map"]["multilingual"] < high
+    assert list(report["groups"]) == ["seen", "unseen", "pair"]
+    assert report["spread"]["map.monolingual"]["gap"] > 0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    told = (tmp_path / "report.md").read_text("utf-8")
+    figure_ = f"{report['map']['multilingual']:.3f}"
+    assert f'<b>{figure_}</b><span class="between">{low:.3f} to {high:.3f}</span>' in page
+    assert f"{figure_} ({low:.3f} to {high:.3f})" in told
+    for text in (page, told):
+        assert "Complete@20" in text and "pair" in text and "First hit in own language" in text
+        assert "95%, from 1,000 draws of query ids" in text
+        assert "mAP monolingual over query languages: best" in text
+
+
+def test_the_page_is_one_file_and_escapes_texts(tmp_path: Path) -> None:
+    task = parallel_task(languages=2, per_language=3)
+    texts = [f"<script>alert({number})</script> ไทย 中文 עברית" for number in range(6)]
+    task = replace(task, query_texts=texts, passage_texts=texts)
+    evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(" in page
+    assert "中文" in page
+    assert "a &lt;given&gt; model" in page
+    sources = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
+    assert [base64.b64decode(source)[1:4] for source in sources] == [b"PNG"] * 3
+    assert not re.search(r'(src|href)="(?!data:)', page)
+
+
+def test_passages_kept_in_fp16_are_their_rounded_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hybrid_dist.evaluation.evaluator.FP16_BLOCK", 100)
+    task = parallel_task(3, 90)
+    rng = np.random.default_rng(1)
+    queries, passages = (unit_vectors(rng, len(task.query_ids)) for _ in range(2))
+    given, known = Given(task, queries, passages), passages.astype(np.float16)
+    half = evaluate_task(
+        task, given, Ranks(), tmp_path / "half", report_options=ReportOptions(half=True)
+    )
+    given = Given(task, queries, known.astype(np.float32))
+    rounded = evaluate_task(task, given, Ranks(), tmp_path / "rounded")
+    assert "passages rounded to float16" in half.pop("settings")["score"]
+    for report in (half, rounded):
+        del report["timing"], report["id"]
+        report.pop("settings", None)
+    assert json.dumps(half) == json.dumps(rounded)
+
+
+def test_pools_that_stay_apart_have_no_pooled_figure(tmp_path: Path) -> None:
+    task = make_task([0, 0], [1, 1, 1, 2], [[0, 1], [2, 3]], one_pool=False)
+    report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
+    assert report["map"]["multilingual"] is None
+    assert report["map_by_language"] == report["bias"]["language_share"] == {}
+    assert report["bias"]["rank_distance"]["mean"] is None
+    assert set(report["map_by_pair"]["l00"]) == {"l01", "l02"}
+
+
+def test_one_language_has_no_cross_lingual_figure(tmp_path: Path) -> None:
+    task = make_task([0, 0], [0, 0, 0], [[0], [2]])
+    report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
+    assert report["map"]["cross_lingual"] is None
+    assert report["bias"]["rank_distance"]["mean"] is None
+    assert report["map"]["monolingual"] == report["map"]["multilingual"]
+    lines = (tmp_path / "report.md").read_text("utf-8").splitlines()
+    row = next(line for line in lines if line.startswith("| mAP |"))
+    assert row.split("|")[3].strip() == "-"
+
+
+def test_thirty_languages(tmp_path: Path) -> None:
+    task = parallel_task(languages=30, per_language=2)
+    report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
+    assert len(report["map_by_language"]) == 30
+
+
+def test_examples_are_the_best_and_the_worst(tmp_path: Path) -> None:
+    task = parallel_task(languages=3, per_language=30)
+    embedder = given_embedder(task)
+    examples = evaluate_task(task, embedder, Ranks(), tmp_path)["examples"]
+    best = [example["average_precision"] for example in examples["best"]]
+    worst = [example["average_precision"] for example in examples["worst"]]
+    assert best == sorted(best, reverse=True)
+    assert worst == sorted(worst)
+    assert max(worst) < min(best)
+    asked = [(e["query"]["id"], e["query"]["language"]) for e in examples["worst"]]
+    assert len({uid for uid, _ in asked}) == 6
+    assert len({language for _, language in asked[:3]}) == 3
+    for example in examples["best"]:
+        first = min(place["rank"] for place in example["ranks"])
+        if first <= len(example["found"]):
+            assert example["found"][first - 1]["right"]
+
+
+@pytest.mark.parametrize("kind", ["query", "passage"])
+def test_vectors_that_are_not_finite_are_refused(tmp_path: Path, kind: str) -> None:
+    task = parallel_task(languages=2, per_language=4)
+    rng = np.random.default_rng(1)
+    vectors = {"query": unit_vectors(rng, 8), "passage": unit_vectors(rng, 8)}
+    vectors[kind][[1, 6], 3] = np.nan
+    embedder = Given(task, vectors["query"], vectors["passage"])
+    with pytest.raises(UserError, match=rf"2 {kind} vectors .*first: \w+ in l00, \w+ in l01"):
+        evaluate_task(task, embedder, Ranks(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_figures_by_name(tmp_path: Path) -> None:
+    task = parallel_task(languages=2, per_language=4)
+    report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
+    found = figures(report)
+    assert found["map.multilingual"] == report["map"]["multilingual"]
+    assert found["map_by_pair.l00.l01"] == report["map_by_pair"]["l00"]["l01"]
+    assert found["bias.rank_distance.mean"] == report["bias"]["rank_distance"]["mean"]
+    assert "map" not in found
+
+
+def pictured_id(png: bytes) -> str:
+    with Image.open(io.BytesIO(png)) as image:
+        image.load()
+        return str(image.info["hybrid_dist report"])
+
+
+def test_all_files_of_a_report_bear_its_id(tmp_path: Path) -> None:
+    task = parallel_task(languages=3, per_language=30)
+    report = evaluate_task(
+        task, given_embedder(task), Ranks(), tmp_path, report_options=ReportOptions(save_run=5)
+    )
+    name = report["id"]
+    assert read_report(tmp_path / "report.json") == report
+    assert PerQuery.load(tmp_path / "scores.npz").report == name
+    for file in ("report.html", "report.md"):
+        assert name in (tmp_path / file).read_text("utf-8")
+    assert (tmp_path / "run.trec").read_text().splitlines()[0].endswith(f"_{name}")
+    assert {pictured_id(file.read_bytes()) for file in tmp_path.glob("*.png")} == {name}
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(NAMES)
+    again = evaluate_task(
+        task, given_embedder(task), Ranks(), tmp_path, report_options=ReportOptions(save_run=5)
+    )
+    other = evaluate_task(task, given_embedder(task, 2), Ranks(), tmp_path)
+    assert again["id"] == name != other["id"], "equal figures have one id"
+    assert not (tmp_path / "run.trec").exists(), "that was the former report's"
+
+
+@pytest.mark.parametrize("failing", ["scores.npz", "report.html", "report.md", "report.json"])
+def test_a_report_that_cannot_be_written_leaves_the_one_before_whole(
+    tmp_path: Path, failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "toy"
+    task = parallel_task(languages=2, per_language=4)
+    evaluate_task(task, given_embedder(task), Ranks(), out)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    make_handle = io.open
+
+    def full(file: Any, mode: str = "r", *rest: Any, **more: Any) -> Any:
+        if str(file).endswith(failing) and "w" in mode:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+        return make_handle(file, mode, *rest, **more)
+
+    for place in ("io.open", "builtins.open"):
+        monkeypatch.setattr(place, full)
+    with pytest.raises(UserError, match=r"toy: cannot write the report \(No space left"):
+        evaluate_task(task, given_embedder(task, 2), Ranks(), out)
+    monkeypatch.undo()
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+    assert [file.name for file in tmp_path.iterdir()] == ["toy"], "no draft stays"
+
+
+def test_other_files_in_a_report_s_folder_stay(tmp_path: Path) -> None:
+    task = parallel_task(languages=2, per_language=4)
+    out = tmp_path / "toy"
+    (out / "notes").mkdir(parents=True)
+    (out / "notes" / "a.txt").write_text("mine")
+    (out / "report.txt").write_text("mine, too")
+    (out / "link").symlink_to("nowhere")
+    (tmp_path / ".toy.0123abcd.part").mkdir()  # left by a process that was killed
+    (tmp_path / ".toy.0123abcd.part" / "report.md").write_text("x")
+    for seed in (1, 2):
+        evaluate_task(task, given_embedder(task, seed), Ranks(), out)
+        assert (out / "notes" / "a.txt").read_text() == "mine"
+        assert (out / "report.txt").read_text() == "mine, too"
+        assert (out / "link").readlink() == Path("nowhere")
+    assert [file.name for file in tmp_path.iterdir()] == ["toy"]
+
+
+def test_texts_and_names_are_no_markup_in_the_report_for_people(tmp_path: Path) -> None:
+    odd = "<script>x</script> [a](b) | \x1b[31m `c` =1\n# d"
+    task = parallel_task(languages=2, per_language=3)
+    task = replace(task, path=odd, notes=(odd,), query_ids=[f"{n % 3}{odd}" for n in range(6)])
+    embedder = given_embedder(task)
+    embedder.name = odd
+    report_options = ReportOptions({odd: odd}, LanguageGroups({odd: ("l00",)}))
+    report = evaluate_task(task, embedder, Ranks(), tmp_path, report_options=report_options)
+    for file in ("report.md", "report.html", "report.json"):
+        text = (tmp_path / file).read_text("utf-8")
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", text), file
+        assert file == "report.json" or "<script" not in text
+    lines = (tmp_path / "report.md").read_text("utf-8").splitlines()
+    assert sum(line.startswith("#") for line in lines) == 2, "title and settings"
+    (row,) = (line for line in lines if line.startswith("| &lt;script"))
+    assert len(re.split(r"(?<!\\)\|", row)) == 8
+    assert report["model"] == odd
+
+
+def test_a_report_is_json_for_strict_readers(tmp_path: Path) -> None:
+    constants = list[str]()
+    task = make_task([0, 0], [0, 0, 0], [[0], [2]])
+    evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
+    text = (tmp_path / "report.json").read_text("utf-8")
+    found = json.loads(text, parse_constant=constants.append)
+    assert constants == [], "NaN and Infinity are no JSON"
+    assert found["map"]["cross_lingual"] is None, "a figure that this task does not have"
+    assert found["bias"]["rank_distance"]["mean"] is None
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    task = parallel_task(languages=2, per_language=4)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write the report"):
+        evaluate_task(task, given_embedder(task), Ranks(), tmp_path / "file" / "toy")

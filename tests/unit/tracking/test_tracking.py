@@ -1,0 +1,381 @@
+"""metrics.jsonl is the truth about a run; W&B is told the same, and never stops it."""
+
+import io
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hybrid_dist.config.schema import Log
+from hybrid_dist.reporting.plots import log_bars
+from hybrid_dist.tracking import wandb_run as wandb_run_module
+from hybrid_dist.tracking.metrics_log import MetricsLog
+from hybrid_dist.tracking.terminal import Terminal
+from hybrid_dist.tracking.wandb_run import WandbRun
+from tests.support import stored_reports
+from tests.support.wandb_files import offline_runs, read
+from tests.support.wandb_server import Server
+
+CONFIG = {"seed": 1, "optim": {"lr": 0.5}, "data": {"train": ["ä.jsonl"]}}
+
+
+def record(step: int, **figures: Any) -> dict[str, Any]:
+    return {"step": step, "train/loss": step / 10, **figures}
+
+
+def test_records_are_read_as_they_were_written(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    assert log.read() == []
+    records = [record(10, kind="ünï\u2028\x85\n"), record(20, language=None)]
+    for each in records:
+        log.write(each)
+    assert log.read() == records
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()] == records
+
+
+@pytest.mark.parametrize("torn", ["", '{"step": 30, "train/lo', "\x00\x00\x00"])
+def test_cutting_back_forgets_later_steps_and_a_torn_line(tmp_path: Path, torn: str) -> None:
+    file = tmp_path / "metrics.jsonl"
+    log = MetricsLog(file)
+    for step in (5, 10, 15, 20):
+        log.write(record(step))
+    with file.open("a") as lines:
+        lines.write(torn)
+    log.truncate_after(10)
+    assert log.read() == [record(5), record(10)]
+    log.write(record(11))
+    assert [json.loads(line)["step"] for line in file.open()] == [5, 10, 11]
+
+
+def refused(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
+
+
+NAN, INFINITE = float("nan"), float("inf")
+
+
+def test_what_is_no_finite_number_is_null_for_every_reader(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    log = MetricsLog(file)
+    log.write(record(10, **{"train/grad_norm": NAN, "dev/loss": INFINITE}))
+    (line,) = file.read_text().splitlines()
+    told = json.loads(line, parse_constant=refused)
+    assert told == record(10) | {"train/grad_norm": None, "dev/loss": None}
+    assert log.read() == [told]
+    file.write_text('{"step": 1, "train/loss": NaN, "dev/loss": -Infinity, "x": 1e999}\n')
+    log.truncate_after(1)  # written by an earlier version
+    (line,) = file.read_text().splitlines()
+    assert json.loads(line, parse_constant=refused) == {
+        "step": 1,
+        "train/loss": None,
+        "dev/loss": None,
+        "x": None,
+    }
+
+
+DAMAGED = {
+    "{" * 100_000: "nested too deeply|expecting property name",
+    '{"step": 1, "a": ' + "[" * 100_000 + "]" * 100_000 + "}": "nested too deeply",
+    '{"step": ' + "9" * 5000 + "}": r"Exceeds the limit \(4300 digits\)",
+    '{"step": 10' + "0" * 20 + "}": "it has no step that is a whole number",
+    '{"step": true}': "it has no step that is a whole number",
+    '{"step": -1}': "it has no step that is a whole number",
+    '{"train/loss": 1.0}': "it has no step that is a whole number",
+    '{"step": 1, "train/loss": "low"}': "train/loss is no number",
+    '{"step": 1, "train/loss": [1]}': "train/loss is no number",
+    '{"step": 1, "train/kind": 7}': "train/kind is no text",
+    "[1]": "no object",
+    "\x00": "expecting value, line 1 column 1",
+    '{"step": 1, "a": "\xff"}': "not UTF-8, byte 18",
+}
+
+
+@pytest.mark.parametrize(("line", "told"), DAMAGED.items())
+def test_a_damaged_line_is_named_and_not_lost(tmp_path: Path, line: str, told: str) -> None:
+    file = tmp_path / "metrics.jsonl"
+    first, last = (json.dumps(record(step)) for step in (5, 10))
+    content = f"{first}\n{line}\n{last}\n".encode("latin-1")
+    file.write_bytes(content)
+    log = MetricsLog(file)
+    records, problems = log.scan()
+    assert records == [record(5), record(10)]
+    assert len(problems) == 1 and re.search(f"^line 2: .*({told})", problems[0])
+    assert log.truncate_after(5) == problems
+    assert log.read() == [record(5)]
+    assert log.damaged.read_bytes() == content
+    assert sorted(path.name for path in tmp_path.iterdir()) == [file.name, log.damaged.name]
+    assert log.truncate_after(5) == []
+
+
+@pytest.mark.parametrize("line", DAMAGED)
+def test_a_last_line_that_is_torn_is_no_damage(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(f"{json.dumps(record(5))}\n{line}".encode("latin-1"))
+    assert MetricsLog(file).scan() == ([record(5)], [])
+
+
+def test_cutting_back_what_is_not_there_leaves_an_empty_log(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.truncate_after(0)
+    assert log.read() == []
+
+
+def wandb_run(folder: Path, said: list[str], speaks: bool = True, **log: Any) -> WandbRun:
+    options = Log(wandb=log.pop("mode", "offline"), project="a project", **log)
+    return WandbRun(options, folder, CONFIG, said.append, speaks)
+
+
+def test_a_step_number_that_was_lost_does_not_end_wandb(tmp_path: Path) -> None:
+    (tmp_path / "wandb_sent").write_text("")  # as a loss of power may leave it
+    said = list[str]()
+    with wandb_run(tmp_path, said) as run:
+        run.write(record(10))
+    (told,) = offline_runs(tmp_path)
+    assert [row["train/step"] for row in told.history] == [10]
+    assert not any("W&B is off" in line for line in said)
+    assert (tmp_path / "wandb_sent").read_text() == "10\n"
+
+
+def test_an_offline_run_has_config_metrics_and_steps_and_a_resumed_one_goes_on(
+    tmp_path: Path,
+) -> None:
+    folder, said = tmp_path / "my run", list[str]()
+    folder.mkdir()
+    run = wandb_run(folder, said, group="a group", tags=("x", "y"), job_type="a job")
+    for step in (10, 20, 30):
+        run.write(record(step, language=None, kind="monolingual"))
+    run.finish()
+    # the run died at step 30 and is resumed from the checkpoint of step 10
+    with wandb_run(folder, said) as run:
+        for step in (20, 30, 40):
+            run.write(record(step))
+        run.summarize({"final/toy/map.multilingual": 0.75})
+
+    first, second = offline_runs(folder)
+    assert first.id == second.id == (folder / "wandb_id").read_text().strip()
+    assert (first.project, first.name, first.group) == ("a project", "my run", "a group")
+    assert (first.tags, first.job_type) == (["x", "y"], "a job")
+    for told in (first, second):
+        assert {key: told.config[key] for key in CONFIG} == CONFIG
+        sections = {name: step for name, step in told.metrics.items() if name != "train/step"}
+        assert sections.keys() >= {"train/*", "eval/*", "system/*"}
+        assert set(sections.values()) == {"train/step"}
+    steps = [[(r["train/step"], r["_step"]) for r in told.history] for told in (first, second)]
+    assert steps == [[(10, 10), (20, 20), (30, 30)], [(40, 40)]]
+    assert [r["train/loss"] for r in first.history] == [1.0, 2.0, 3.0]
+    assert "language" not in first.history[0]
+    assert second.summary["final/toy/map.multilingual"] == 0.75
+    folders = sorted((folder / "wandb").glob("offline-run-*"))
+    named = [Path(line.partition("wandb sync ")[2]) for line in said]
+    assert len(named) == 2, "each part of the run ends with the line that sends them all"
+    for glob in named:
+        assert sorted(glob.parent.glob(glob.name)) == folders
+
+
+def test_heatmaps_and_tables_come_with_the_record_of_their_step(tmp_path: Path) -> None:
+    by_pair = {"de": {"de": 0.5, "en": 0.25}, "en": {"de": 0.125}}
+    report = tmp_path / "eval" / "step-000020" / "toy" / "report.json"
+    stored_reports.write(report, stored_reports.report(map_by_pair=by_pair))
+    image = log_bars({"a": 1.0}, "a plot")
+    report.with_name("map_by_pair.png").write_bytes(image)
+    with wandb_run(tmp_path, []) as run:
+        run.write(record(10))
+        run.reports(report.parents[1], "eval")
+        run.write(record(20))
+        run.table("plan/mix", ("kind", "batches"), [("monolingual", 7)])
+
+    (told,) = offline_runs(tmp_path)
+    before, step, end = told.history
+    assert "eval/toy/map_by_pair/path" not in before
+    assert step["train/step"] == 20
+    (files,) = (tmp_path / "wandb").glob("offline-run-*/files")
+    assert (files / step["eval/toy/map_by_pair/path"]).read_bytes() == image
+    table = json.loads((files / step["eval/toy/map_by_pair_table/path"]).read_text())
+    assert table["columns"] == ["query", "passage", "mAP"]
+    assert table["data"] == [["de", "de", 0.5], ["de", "en", 0.25], ["en", "de", 0.125]]
+    mix = json.loads((files / end["plan/mix/path"]).read_text())
+    assert mix["data"] == [["monolingual", 7]]
+
+
+@pytest.mark.parametrize("harm", ["no key", "broken", "no image", "a broken image"])
+def test_a_report_that_cannot_be_read_costs_its_heatmap_alone(tmp_path: Path, harm: str) -> None:
+    content = stored_reports.report()
+    if harm == "no key":
+        del content["map_by_pair"]
+    file = stored_reports.write(tmp_path / "eval" / "toy" / "report.json", content)
+    if harm == "broken":
+        file.write_text("{")
+    if harm == "a broken image":
+        file.with_name("map_by_pair.png").write_bytes(b"\x89PNG")
+    said = list[str]()
+    with wandb_run(tmp_path, said) as run:
+        run.reports(tmp_path / "eval", "final")
+        run.write(record(10))
+    (told,) = offline_runs(tmp_path)
+    assert [row["train/step"] for row in told.history] == [10]
+    assert len(said) == 2 and said[0].startswith("W&B: cannot send heatmaps: ")
+    assert str(file if "image" not in harm else file.parent) in said[0]
+
+
+def test_wandb_is_sent_no_point_where_metrics_jsonl_has_null(tmp_path: Path) -> None:
+    with wandb_run(tmp_path, []) as run:
+        run.write(record(10, **{"dev/loss": NAN, "train/grad_norm": INFINITE, "eval/best": None}))
+        run.summarize({"final/x": NAN, "final/y": 1.0})
+    (told,) = offline_runs(tmp_path)
+    (row,) = told.history
+    assert row["train/loss"] == 1.0
+    assert not row.keys() & {"dev/loss", "train/grad_norm", "eval/best"}
+    assert "final/x" not in told.summary and told.summary["final/y"] == 1.0
+
+
+def terminal_lines(name: str, *records: dict[str, Any]) -> list[str]:
+    shown = io.StringIO()
+    with redirect_stderr(shown), Terminal(name, 100, True) as terminal:
+        for each in records:
+            terminal.show(each)
+        terminal.say("done [/b]")
+    return shown.getvalue().splitlines()
+
+
+def test_the_terminal_shows_a_dash_where_an_evaluation_gave_no_number() -> None:
+    told = {"step": 20, "dev/loss": NAN, "eval/best": None, "eval/best_step": 0}
+    lines = terminal_lines("run", told)
+    assert lines[0] == "run: step 20/100  dev/loss -  best -  best_step 0"
+
+
+@pytest.mark.parametrize("name", ["\\[/b]", "[/]", "\x1b[31mred", "{task.id}"])
+def test_a_run_s_name_is_no_markup_on_the_terminal(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    plain = name.replace("\x1b", r"\x1b")
+    shown = "\n".join(terminal_lines(name))
+    text = re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", shown)
+    assert re.search(rf"{re.escape(plain)} [━╺╸ ]+ 0/100", text), "the live line"
+    assert f"{plain}: done [/b]" in text
+    assert "\x1b[31mred" not in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "why"),
+    [
+        ("http://127.0.0.1:9", "a" * 40, "Failed to authenticate"),
+        ("http://127.0.0.1:9", "short", "API key must have"),
+        ("http://127.0.0.1:9", "", "there is no key"),
+    ],
+)
+def test_without_a_server_or_a_key_the_run_is_recorded_offline(
+    url: str, key: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", url)
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    said: list[str] = []
+    run = wandb_run(tmp_path, said, mode="online")
+    run.write(record(1))
+    assert said == [], "the one who writes does not wait"
+    run.finish()
+    assert why in said[0] and said[0].endswith("this run is recorded offline")
+    assert "wandb sync" in said[1]
+    (told,) = offline_runs(tmp_path)
+    assert [r["train/step"] for r in told.history] == [1]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    running = Server()
+    monkeypatch.setenv("WANDB_BASE_URL", running.url)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    yield running
+    running.close()
+
+
+def test_an_online_run_sends_its_records(server: Server, tmp_path: Path) -> None:
+    said: list[str] = []
+    with wandb_run(tmp_path, said, mode="online") as run:
+        for step in (10, 20, 30):
+            run.write(record(step))
+    assert [(row["train/step"], row["_step"]) for row in server.rows] == [
+        (10, 10),
+        (20, 20),
+        (30, 30),
+    ]
+    assert said == []
+
+
+def test_a_server_that_goes_away_is_waited_for_at_the_end_and_not_for_long(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wandb_run_module, "SECONDS_TO_FINISH", 3)
+    said: list[str] = []
+    run = wandb_run(tmp_path, said, mode="online")
+    run.write(record(10))
+    wait_for(lambda: server.rows)
+    server.close()
+    for step in (20, 30):
+        run.write(record(step))
+    run.finish()
+    assert len(said) == 1
+    why, _, glob = said[0].partition("; send this run with: wandb sync ")
+    assert why == "W&B did not take all in time"
+    (folder,) = Path(glob).parent.glob(Path(glob).name)
+    (file,) = folder.glob("*.wandb")
+    assert [row["train/step"] for row in read(file).history] == [10, 20, 30], "nothing is lost"
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(("mode", "speaks"), [("disabled", True), ("offline", False)])
+def test_nothing_is_written_when_disabled_or_on_other_ranks(
+    tmp_path: Path, mode: str, speaks: bool
+) -> None:
+    said: list[str] = []
+    run = wandb_run(tmp_path, said, speaks=speaks, mode=mode)
+    run.write(record(1))
+    run.summarize({"final/x": 1.0})
+    run.finish()
+    assert list(tmp_path.iterdir()) == []
+    assert said == []
+
+
+def test_a_failure_to_start_is_told_once_and_does_not_stop_the_run(tmp_path: Path) -> None:
+    (tmp_path / "wandb_id").mkdir()  # so that the id cannot be read
+    said: list[str] = []
+    run = wandb_run(tmp_path, said)
+    run.write(record(1))
+    run.summarize({"final/x": 1.0})
+    run.finish()
+    assert len(said) == 1
+    assert said[0].startswith("W&B is off for the rest of this run: ")
+
+
+def test_a_failure_on_the_way_is_told_once_and_does_not_stop_the_run(tmp_path: Path) -> None:
+    said: list[str] = []
+    run = wandb_run(tmp_path, said)
+    run.write(record(1))
+    run.write({"step": 2, "train/loss": object()})  # what W&B cannot put into JSON
+    run.write(record(3))
+    run.summarize({"final/x": 1.0})
+    run.finish()
+    assert len(said) == 1
+    assert said[0].startswith("W&B is off for the rest of this run: ")
+
+
+def test_a_run_without_a_folder_to_write_to_is_told_and_goes_on(tmp_path: Path) -> None:
+    said: list[str] = []
+    run = wandb_run(tmp_path / "gone", said)
+    run.write(record(1))
+    run.finish()
+    assert len(said) == 1
+    assert "metrics.jsonl has everything" in said[0]
