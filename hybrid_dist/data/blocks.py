@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from hybrid_dist.errors import UserError
 
@@ -65,6 +66,14 @@ def opened(file: Path) -> BinaryIO:
         stream = pa.CompressedInputStream(pa.OSFile(str(file)), "zstd")
         return cast(BinaryIO, io.BufferedReader(stream, PIECE))
     return file.open("rb")
+
+
+def check_all_rows_read(parquet: pq.ParquetFile, rows: int) -> None:
+    """Raise a ValueError if batches ended early: pyarrow reads columns of a damaged file up to the
+    shortest one."""
+    expected = parquet.metadata.num_rows
+    if rows != expected:
+        raise ValueError(f"it should have {expected:,} rows, and {rows:,} can be read")
 
 
 def check_columns(file: Path, names: Sequence[str]) -> None:

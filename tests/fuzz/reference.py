@@ -90,6 +90,8 @@ def _parquet(file: Path) -> Iterator[tuple[str, Any]]:
         raise Doubt("a file is no Parquet", f"{file.name}: {error}") from None
     if len(set(table.column_names)) < table.num_columns:
         raise Doubt("a column comes twice", file.name)
+    if not {"uid", "lang", "query", "passage"}.issubset(table.column_names):
+        raise Doubt("a column is missing", file.name)
     yield from ((f"{file.name}:{number}", row) for number, row in enumerate(rows, 1))
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybrid_dist.data.blocks import BROKEN, EMPTY, check_columns, opened
+from hybrid_dist.data.blocks import BROKEN, EMPTY, check_all_rows_read, check_columns, opened
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources.paths import bare
 from hybrid_dist.errors import UserError
@@ -107,6 +107,7 @@ def _rows(file: Path) -> Iterator[tuple[int, Any]]:
                 rows = batch.to_pylist()
                 yield from enumerate(rows, number + 1)
                 number += len(rows)
+            check_all_rows_read(parquet, number)
     except (pa.ArrowException, OSError, ValueError) as error:
         first = (str(error).splitlines() or [""])[0]
         raise UserError(f"{file}: not a Parquet file that can be read ({first})") from None

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from hybrid_dist.data.blocks import Block, check_columns, expand, line_blocks
+from hybrid_dist.data.blocks import Block, check_all_rows_read, check_columns, expand, line_blocks
 from hybrid_dist.data.languages import canonical
 from hybrid_dist.data.normal import normal
 from hybrid_dist.data.reading import PAIRS, Reading
@@ -71,7 +71,7 @@ def _of_lines(file: Path, reading: Reading) -> Read:
 
 
 def _of_parquet(file: Path, reading: Reading) -> Read:
-    first = reading.place(file, 1)
+    first, rows = reading.place(file, 1), 0
     try:
         with pq.ParquetFile(file) as parquet:
             for batch in parquet.iter_batches(PARQUET_ROWS, columns=_fields(file, parquet)):
@@ -81,6 +81,8 @@ def _of_parquet(file: Path, reading: Reading) -> Read:
                 else:
                     yield _row_by_row(batch, first, reading)
                 first += len(batch)
+                rows += len(batch)
+            check_all_rows_read(parquet, rows)
     except (pa.ArrowException, OSError, ValueError) as error:
         told = (str(error).splitlines() or [""])[0]
         raise UserError(f"{file}: no Parquet file that can be read ({told})") from None
