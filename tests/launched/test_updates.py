@@ -27,19 +27,22 @@ FEW = ("plain", "all", "dropout")
 def assert_collectives(
     found: dict[str, dict[str, Any]], gathers_temperature: int = 0, scatters_temperature: int = 0
 ) -> None:
-    """One gather and one reduce-scatter a direction of the loss; none more for chunks.
+    """One all-gather and one reduce-scatter, and two small all-reduces if the loss is symmetric;
+    none more for chunks.
 
     A learned temperature is a parameter that stands alone: some strategies gather it and scatter
     its gradient by itself.
     """
     plain = found["plain"]["collectives"]
     gathers, scatters = plain["allgather_base"], plain["reduce_scatter_base"]
+    reductions = plain.get("allreduce", 0)
     for name, result in found.items():
-        symmetric = 1 if name in ("symmetric", "all") else 0
+        reduced = reductions + (2 if name in ("symmetric", "all") else 0)
         learned = "temperature_error" in result
         assert result["collectives"] == plain | {
-            "allgather_base": gathers + symmetric + learned * gathers_temperature,
-            "reduce_scatter_base": scatters + symmetric + learned * scatters_temperature,
+            "allgather_base": gathers + learned * gathers_temperature,
+            "reduce_scatter_base": scatters + learned * scatters_temperature,
+            **({"allreduce": reduced} if reduced else {}),
         }, name
     chunks = {name: result["chunks"] for name, result in found.items()}
     assert chunks["plain"] == 1
