@@ -1,4 +1,4 @@
-"""Lines of published files and what they say, each with its place."""
+"""Lines and records of published files, each with its place."""
 
 import json
 import unicodedata
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hybrid_dist.data.blocks import BROKEN, EMPTY, check_all_rows_read, check_columns, opened
-from hybrid_dist.data.reading import Reading
+from hybrid_dist.data.reading import Reading, short
 from hybrid_dist.data.sources.paths import bare
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import json_problem
@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 
 class BadRecord(ValueError):
-    """What is wrong with a line, and what was expected. Who reads the line adds its place."""
+    """What is wrong with a line, and what was expected; the caller adds the place."""
 
 
 def lines(reading: Reading, file: Path) -> Iterator[tuple[int, str]]:
-    """Numbers and texts of a file's lines, without their ends."""
+    """Numbers and texts of a file's lines, without line ends."""
     number = 0
     try:
         with opened(file) as stream:
@@ -48,8 +48,10 @@ def lines(reading: Reading, file: Path) -> Iterator[tuple[int, str]]:
 
 
 def records(reading: Reading, file: Path, parse: Callable[[Record], T]) -> Iterator[tuple[int, T]]:
-    """Places of a file's JSON lines, or of its rows where it is Parquet, and what `parse` makes of
-    them; it raises Bad for those that cannot be used."""
+    """Places and `parse` results of a file's JSON lines, or of its rows if it is Parquet.
+
+    `parse` raises a BadRecord for a record that cannot be used.
+    """
     rows = _rows(file) if file.suffix == ".parquet" else _objects(reading, file)
     return _parsed(reading, file, rows, parse)
 
@@ -57,7 +59,7 @@ def records(reading: Reading, file: Path, parse: Callable[[Record], T]) -> Itera
 def columns(
     reading: Reading, file: Path, parse: Callable[[list[str]], T]
 ) -> Iterator[tuple[int, T]]:
-    """The same for lines of columns with a tab in between."""
+    """As `records`, for lines of tab-separated columns."""
     split = ((number, line.split("\t")) for number, line in lines(reading, file) if line)
     return _parsed(reading, file, split, parse)
 
@@ -92,7 +94,7 @@ def _objects(reading: Reading, file: Path) -> Iterator[tuple[int, Any]]:
 
 
 def line_problem(error: Exception) -> str:
-    """Why a line is not JSON; its number is told by who reads it."""
+    """Why a line is not JSON; the caller adds the line's number."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at column {error.colno}"
     return json_problem(error)
@@ -114,7 +116,7 @@ def _rows(file: Path) -> Iterator[tuple[int, Any]]:
 
 
 def text(record: Record, name: str) -> str:
-    """A text that has to be there."""
+    """The non-empty text in a field."""
     value = record.get(name)
     if not isinstance(value, str) or not value.strip():
         has = f"found {short(value)}" if name in record else f"found only {', '.join(record)}"
@@ -123,13 +125,13 @@ def text(record: Record, name: str) -> str:
 
 
 def key(record: Record, name: str) -> str:
-    """An id: a text or a whole number."""
+    """The id in a field: a text or a whole number."""
     value = record.get(name)
     return str(value) if type(value) is int else text(record, name)
 
 
 def column(cells: list[str], number: int, what: str) -> str:
-    """A text of a line with columns."""
+    """The non-empty text in a column."""
     if len(cells) <= number or not cells[number].strip():
         raise BadRecord(
             f"expected {what} in column {number + 1}, found {short(chr(9).join(cells))}"
@@ -145,7 +147,7 @@ def whole(cell: str) -> int:
 
 
 def normal(raw: str) -> str:
-    """A text with one form for every letter, otherwise as it is."""
+    """A text in NFC."""
     if raw.isascii():
         return raw
     try:
@@ -158,12 +160,3 @@ def normal(raw: str) -> str:
 def stem(file: Path) -> str:
     """A file's name without suffixes."""
     return Path(bare(file.name)).stem
-
-
-def short(value: object) -> str:
-    """A value as messages show it."""
-    try:
-        shown = repr(value)
-    except RecursionError:
-        return f"a {type(value).__name__} nested too deeply"
-    return shown if len(shown) <= 80 else f"{shown[:76]} ..."

@@ -2,7 +2,7 @@
 
 `collections/german_collection.tsv`, `queries/train/german_queries.train.tsv`, with MS MARCO's own
 `triples.train.ids.small.tsv` and `qrels.*.tsv`. A collection is 8.8 million passages: texts stay in
-the files, and are found by where their lines start.
+the files and are read by the offsets of their lines.
 """
 
 import mmap
@@ -33,7 +33,7 @@ QUERIES = r"(?:.*/)?(?P<name>[a-z]+)_queries\.(?P<split>[a-z.]+)\.tsv"
 QRELS = r"(?:.*/)?qrels\.(?P<split>[a-z.]+)\.tsv"
 TRIPLES = r"(?:.*/)?triples\.train\.ids(\.small)?\.tsv"
 Triple = tuple[int, int, int | None]
-"""Query, passage that answers it, one that does not."""
+"""Ids of a query, a relevant passage, and one that is not relevant."""
 Parse = Callable[[list[str]], Triple | None]
 EXPECTED = (
     "collections/german_collection.tsv, queries/train/german_queries.train.tsv (dev alike), and "
@@ -42,12 +42,12 @@ EXPECTED = (
 
 
 def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
-    """The triples, or the qrels where there are none (or the option says so)."""
+    """The triples; the qrels if there are no triples, or if the option says so."""
     kind = reading.options.get("pairs")
     parse: Parse
     if kind not in (None, "triples", "qrels"):
         raise UserError(f"mmarco: option pairs={kind}: give triples or qrels")
-    triples = [found.file for found in _beside(paths, TRIPLES)]
+    triples = [match.file for match in _beside(paths, TRIPLES)]
     if kind == "triples" and not triples:
         raise UserError(f"{', '.join(paths)}: no triples.train.ids.small.tsv in it or above it")
     judged_in = [f for f, match in _beside(paths, QRELS) if match["split"] == "train"]
@@ -61,7 +61,7 @@ def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
 
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
-    """Queries with an answer in every language, and the whole collections."""
+    """The judged queries in every language, and the whole collections."""
     where = ", ".join(paths)
     qrels = {match["split"]: file for file, match in _beside(paths, QRELS)}
     if not qrels:
@@ -80,12 +80,12 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
 
 
 def _beside(paths: Sequence[str], pattern: str) -> list[MatchedFile]:
-    """Files in the folder, or above it: MS MARCO's own lie above the translations."""
-    found = list(search(paths, pattern))
-    for above in () if found else list(local(paths[0]).absolute().parents)[:2]:
+    """Matching files in the folder or above it, where MS MARCO's own files are."""
+    matches = list(search(paths, pattern))
+    for above in () if matches else list(local(paths[0]).absolute().parents)[:2]:
         files = (str(file) for file in sorted(above.iterdir()) if file.is_file())
-        found += search(files, pattern)
-    return found
+        matches += search(files, pattern)
+    return matches
 
 
 def _by_language(
@@ -143,7 +143,7 @@ def _qrel(cells: list[str]) -> Triple | None:
 
 
 def _pairs(paths: Sequence[str], reading: Reading, given: Path, parse: Parse) -> Iterator[Pair]:
-    """Of every language in turn, in the order of the lines."""
+    """The pairs of one language after the other, in the order of the lines."""
     queries = _by_language(paths, reading, QUERIES, ("train",))
     for lang, file in _by_language(paths, reading, COLLECTIONS).items():
         if lang not in queries:
@@ -170,8 +170,10 @@ def _pairs(paths: Sequence[str], reading: Reading, given: Path, parse: Parse) ->
 
 
 class TextFile:
-    """Texts of a file `id <tab> text` by id. They stay in the file, or in a temporary copy where it
-    is compressed; 24 bytes a text are kept."""
+    """The texts of a file of `id <tab> text`, by id.
+
+    They stay in the file, or in a temporary copy if it is compressed; 24 bytes a text are kept.
+    """
 
     def __init__(self, reading: Reading, file: Path) -> None:
         self._file = file
@@ -190,8 +192,8 @@ class TextFile:
             except UnicodeDecodeError as error:
                 reading.refuse(f"{file}:{number}", f"not UTF-8 ({error.reason})")
             except (ValueError, OverflowError):
-                found = f"found {line[:60].decode('utf-8', 'replace')!r}"
-                reading.refuse(f"{file}:{number}", f"expected an id, a tab and a text, {found}")
+                shown = f"found {line[:60].decode('utf-8', 'replace')!r}"
+                reading.refuse(f"{file}:{number}", f"expected an id, a tab and a text, {shown}")
             start += len(line)
         order = np.argsort(ids, kind="stable")
         self._ids, self._starts = np.array(ids)[order], np.array(starts)[order]

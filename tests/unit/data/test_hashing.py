@@ -29,17 +29,17 @@ def test_texts_that_resemble_each_other_have_different_hashes() -> None:
     texts += ["\0" * n for n in range(100)]
     texts += ["x" * n for n in range(LONG - 20, LONG + 20)]
     texts += ["y" * (LONG + 9) + str(n) for n in range(100)]
-    found = hashes(pa.array(texts))
-    assert len(np.unique(found)) == len(texts)
+    result = hashes(pa.array(texts))
+    assert len(np.unique(result)) == len(texts)
     for shift in (0, 32):  # either half is as good as chance lets it be
-        half = np.unique(found >> np.uint64(shift) & np.uint64(0xFFFFFFFF))
+        half = np.unique(result >> np.uint64(shift) & np.uint64(0xFFFFFFFF))
         assert len(half) > len(texts) - 60
 
 
 def test_hashes_are_the_same_on_every_machine_and_in_every_version() -> None:
     """Stores hold them."""
-    found = hashes(pa.array(["", "a", "eight by", "nine byte", "Ω" * 40, "z" * LONG]))
-    assert [f"{value:016x}" for value in found.tolist()] == [
+    result = hashes(pa.array(["", "a", "eight by", "nine byte", "Ω" * 40, "z" * LONG]))
+    assert [f"{value:016x}" for value in result.tolist()] == [
         "7ab40e090f363a7d",
         "25dcffb736d61ab9",
         "d7336390eb554369",

@@ -27,9 +27,9 @@ def by_python(texts: list[str]) -> list[str]:
 def test_columns_are_normalised_as_every_text_by_itself(texts: list[str]) -> None:
     for piece in (5, 1 << 18):
         with mock.patch.object(normal_module, "PIECE", piece):
-            found = normal(pa.array(texts, pa.string()))
+            result = normal(pa.array(texts, pa.string()))
             of_slice = normal(pa.array(["x", *texts], pa.large_string())[1:])
-        assert found.to_pylist() == of_slice.to_pylist() == by_python(texts)
+        assert result.to_pylist() == of_slice.to_pylist() == by_python(texts)
 
 
 def test_every_letter_alone_and_after_another() -> None:
