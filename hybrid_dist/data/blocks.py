@@ -39,7 +39,7 @@ def path_exists(path: str) -> bool:
         return False
 
 
-def expand(patterns: Sequence[str]) -> list[Path]:
+def expand_globs(patterns: Sequence[str]) -> list[Path]:
     """The files that paths and globs name, without repetition, in a fixed order."""
     files: dict[Path, None] = {}
     for pattern in patterns:
@@ -58,7 +58,7 @@ def _matches(pattern: str) -> list[str]:
     return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute ones too
 
 
-def opened(file: Path) -> BinaryIO:
+def open_decompressed(file: Path) -> BinaryIO:
     """A stream of a file's bytes; `.gz` and `.zst` are decompressed."""
     if file.suffix == ".gz":
         return cast(BinaryIO, gzip.open(file))
@@ -89,7 +89,7 @@ def line_blocks(file: Path, size: int = BLOCK) -> Iterator[Block]:
     """A file in blocks of whole lines, of about `size` bytes each."""
     line, held, bytes_held = 1, list[bytes](), 0
     try:
-        with opened(file) as stream:
+        with open_decompressed(file) as stream:
             while piece := stream.read(PIECE):
                 held.append(piece)
                 bytes_held += len(piece)

@@ -16,9 +16,9 @@ _SHIFTS = np.uint64(30), np.uint64(27), np.uint64(31)
 _MASKS = np.array([(1 << 8 * n) - 1 for n in range(8)], np.uint64)
 
 
-def hashes(texts: pa.Array) -> np.ndarray:
+def hash_texts(texts: pa.Array) -> np.ndarray:
     """The hash of each text of a string array."""
-    offsets, data = flat_bytes(texts)
+    offsets, data = offsets_and_bytes(texts)
     starts, lengths = offsets[:-1].astype(np.int64), np.diff(offsets).astype(np.int64)
     shortness = (LONG - np.minimum(lengths, LONG)).astype(np.uint16)
     order = np.argsort(shortness, kind="stable")  # rows with another word come first
@@ -52,7 +52,7 @@ def hashes(texts: pa.Array) -> np.ndarray:
     return result
 
 
-def flat_bytes(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+def offsets_and_bytes(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """Offsets of each text's start and end, and the bytes of all texts."""
     wide = pa.types.is_large_string(texts.type)
     _, offsets, data = texts.buffers()

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_dist.data.hashing import flat_bytes
+from hybrid_dist.data.hashing import offsets_and_bytes
 
 MAY_CHANGE = 255
 PIECE = 1 << 18
@@ -22,7 +22,7 @@ _FIRST, _LAST = 0x300, 0x2FFFF
 """Code points outside this range are in NFC, and none is a combining mark."""
 
 
-def normal(texts: pa.Array) -> pa.Array:
+def normalize_nfc(texts: pa.Array) -> pa.Array:
     """The texts of a string array in NFC."""
     rows = _doubtful(texts)
     if not len(rows):
@@ -36,7 +36,7 @@ def normal(texts: pa.Array) -> pa.Array:
 
 def _doubtful(texts: pa.Array) -> np.ndarray:
     """Positions of the texts that may not be in NFC."""
-    offsets, data = flat_bytes(texts)
+    offsets, data = offsets_and_bytes(texts)
     letters = [_of_class(data, start) for start in range(0, len(data), PIECE)]
     at, letter_class = map(np.concatenate, zip(*letters, strict=True)) if letters else _NONE
     bad = letter_class == MAY_CHANGE

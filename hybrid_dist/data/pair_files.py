@@ -15,11 +15,17 @@ import pyarrow.compute as pc
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from hybrid_dist.data.blocks import Block, check_all_rows_read, check_columns, expand, line_blocks
+from hybrid_dist.data.blocks import (
+    Block,
+    check_all_rows_read,
+    check_columns,
+    expand_globs,
+    line_blocks,
+)
 from hybrid_dist.data.languages import canonical
-from hybrid_dist.data.normal import normal
+from hybrid_dist.data.normal import normalize_nfc
 from hybrid_dist.data.reading import PAIRS, Reading, short
-from hybrid_dist.data.threads import prefetched
+from hybrid_dist.data.threads import prefetch_map
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import json_problem
 
@@ -33,7 +39,7 @@ Read = Iterator[tuple[Columns, np.ndarray]]
 
 def read_pair_files(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
     """The pairs of the files, file after file, in blocks of the schema `PAIRS`."""
-    for file in expand(paths):
+    for file in expand_globs(paths):
         read = _of_parquet if file.suffix == ".parquet" else _of_lines
         for columns, places in read(file, reading):
             if len(places):
@@ -52,7 +58,7 @@ def _named(columns: Columns, reading: Reading) -> list[pa.Array]:
 
 
 def _of_lines(file: Path, reading: Reading) -> Read:
-    for block, columns in prefetched(_parsed, line_blocks(file)):
+    for block, columns in prefetch_map(_parsed, line_blocks(file)):
         first = reading.place(file, block.line)
         if columns is not None:
             yield columns, np.arange(first, first + len(columns["uid"]))
@@ -142,8 +148,8 @@ def _checked(table: pa.Table) -> Columns | None:
         return None
     counts = pc.fill_null(pc.list_value_length(listed), 0).to_numpy()
     starts = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
-    columns[NEGATIVES] = pa.ListArray.from_arrays(starts, normal(negatives))
-    return columns | {name: normal(columns[name]) for name in ("uid", "query", "passage")}
+    columns[NEGATIVES] = pa.ListArray.from_arrays(starts, normalize_nfc(negatives))
+    return columns | {name: normalize_nfc(columns[name]) for name in ("uid", "query", "passage")}
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -56,7 +56,7 @@ def prepare(
         out,
         reading=reading,
         name=", ".join(paths),
-        needed=space.estimated(paths, add_tokens is not None),
+        needed=space.estimate_bytes(paths, add_tokens is not None),
         annotate=annotate,
     )
 

@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def prefetched(
+def prefetch_map(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int = CORES
 ) -> Iterator[tuple[Item, Result]]:
     """Every item with its result, in order; up to `workers` results are computed ahead."""

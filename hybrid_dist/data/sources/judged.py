@@ -10,7 +10,7 @@ from pathlib import Path
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Key, Pair, Placed, collect
 from hybrid_dist.data.sources.completeness import Missing, check_complete
-from hybrid_dist.data.sources.lines import BadRecord, Record, columns, key, normal
+from hybrid_dist.data.sources.lines import BadRecord, Record, columns, key, nfc
 from hybrid_dist.errors import UserError, nearest
 
 Named = Callable[[Reading], Iterator[tuple[int, tuple[str, str]]]]
@@ -71,7 +71,7 @@ def _judgement(cells: list[str]) -> tuple[str, str, int | None]:
         query, document, grade = cells
         if not GRADE.fullmatch(grade) or not query.strip() or not document.strip():
             raise ValueError
-        return normal(query), normal(document), int(grade)
+        return nfc(query), nfc(document), int(grade)
     except ValueError:
         raise BadRecord(
             "expected query-id, corpus-id and score with tabs in between, or TREC's qid, Q0, docid "
@@ -96,7 +96,7 @@ def with_title(record: Record) -> str:
     given = [part for part in (title, body) if part and part.strip()]
     if not given:
         raise BadRecord("expected a document with title and text, one not empty")
-    return normal(" ".join(given))
+    return nfc(" ".join(given))
 
 
 def collection(reading: Reading, parts: Sequence[Part], parallel: bool) -> Collection:

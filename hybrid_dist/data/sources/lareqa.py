@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
-from hybrid_dist.data.sources.lines import BadRecord, normal
+from hybrid_dist.data.sources.lines import BadRecord, nfc
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.data.sources.squad import Paragraph, Query, answered, paragraphs
 from hybrid_dist.errors import UserError, nearest
@@ -65,14 +65,14 @@ def _paragraphs(paths: Sequence[str], reading: Reading) -> Iterator[tuple[Paragr
                 "folder of one data set"
             )
         try:
-            sentences = [normal(paragraph.context[a:b]) for a, b in _breaks(paragraph)]
+            sentences = [nfc(paragraph.context[a:b]) for a, b in _breaks(paragraph)]
             if not all(map(str.strip, sentences)):
                 raise BadRecord("a sentence of sentence_breaks is empty")
         except BadRecord as error:
             reading.refuse(reading.where(paragraph.place), str(error))
             continue
         if variant == "sentence+context":
-            sentences = [f"{sentence} {normal(paragraph.context)}" for sentence in sentences]
+            sentences = [f"{sentence} {nfc(paragraph.context)}" for sentence in sentences]
         yield (
             paragraph,
             [

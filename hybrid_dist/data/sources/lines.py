@@ -9,9 +9,15 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybrid_dist.data.blocks import BROKEN, EMPTY, check_all_rows_read, check_columns, opened
+from hybrid_dist.data.blocks import (
+    BROKEN,
+    EMPTY,
+    check_all_rows_read,
+    check_columns,
+    open_decompressed,
+)
 from hybrid_dist.data.reading import Reading, short
-from hybrid_dist.data.sources.paths import bare
+from hybrid_dist.data.sources.paths import without_compression
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import json_problem
 
@@ -27,7 +33,7 @@ def lines(reading: Reading, file: Path) -> Iterator[tuple[int, str]]:
     """Numbers and texts of a file's lines, without line ends."""
     number = 0
     try:
-        with opened(file) as stream:
+        with open_decompressed(file) as stream:
             for number, line in enumerate(stream, 1):
                 try:
                     text = line.decode("utf-8").rstrip("\r\n")
@@ -121,7 +127,7 @@ def text(record: Record, name: str) -> str:
     if not isinstance(value, str) or not value.strip():
         has = f"found {short(value)}" if name in record else f"found only {', '.join(record)}"
         raise BadRecord(f"expected a non-empty text as {name!r}, {has}")
-    return normal(value)
+    return nfc(value)
 
 
 def key(record: Record, name: str) -> str:
@@ -136,17 +142,17 @@ def column(cells: list[str], number: int, what: str) -> str:
         raise BadRecord(
             f"expected {what} in column {number + 1}, found {short(chr(9).join(cells))}"
         )
-    return normal(cells[number])
+    return nfc(cells[number])
 
 
-def whole(cell: str) -> int:
+def parse_integer(cell: str) -> int:
     """A whole number in ASCII digits: `int` takes `1_0` and other scripts' digits as well."""
     if not (cell.isascii() and cell.isdigit()):
         raise ValueError(f"{cell[:80]!r} is no whole number")
     return int(cell)
 
 
-def normal(raw: str) -> str:
+def nfc(raw: str) -> str:
     """A text in NFC."""
     if raw.isascii():
         return raw
@@ -159,4 +165,4 @@ def normal(raw: str) -> str:
 
 def stem(file: Path) -> str:
     """A file's name without suffixes."""
-    return Path(bare(file.name)).stem
+    return Path(without_compression(file.name)).stem

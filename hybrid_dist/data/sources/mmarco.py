@@ -15,15 +15,15 @@ from typing import BinaryIO, cast
 import numpy as np
 import pyarrow as pa
 
-from hybrid_dist.data.blocks import BROKEN, opened
+from hybrid_dist.data.blocks import BROKEN, open_decompressed
 from hybrid_dist.data.languages import english_names
 from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources import judged
 from hybrid_dist.data.sources.collecting import Pair, blocks
 from hybrid_dist.data.sources.completeness import is_allowed
 from hybrid_dist.data.sources.judged import Corpus, Named, Part, only_split
-from hybrid_dist.data.sources.lines import BadRecord, column, columns, normal, whole
-from hybrid_dist.data.sources.paths import MatchedFile, bare, find, local, search
+from hybrid_dist.data.sources.lines import BadRecord, column, columns, nfc, parse_integer
+from hybrid_dist.data.sources.paths import MatchedFile, find, local, search, without_compression
 from hybrid_dist.data.sources.source import Source, check_languages, note_unjudged, wanted_languages
 from hybrid_dist.errors import UserError, file_error, nearest
 from hybrid_dist.runtime.files import DISK_IS_FULL, OTHER_TMPDIR, writing
@@ -128,7 +128,7 @@ def _line(cells: list[str]) -> tuple[str, str]:
 
 def _triple(cells: list[str]) -> Triple:
     try:
-        query, right, wrong = map(whole, cells)
+        query, right, wrong = map(parse_integer, cells)
     except ValueError:
         raise BadRecord("expected ids of a query, a right and a wrong passage") from None
     return query, right, wrong
@@ -136,7 +136,7 @@ def _triple(cells: list[str]) -> Triple:
 
 def _qrel(cells: list[str]) -> Triple | None:
     try:
-        query, _, passage, grade = map(whole, cells)
+        query, _, passage, grade = map(parse_integer, cells)
     except ValueError:
         raise BadRecord("expected the id of a query, 0, that of a passage, and a grade") from None
     return (query, passage, None) if grade > 0 else None
@@ -177,7 +177,8 @@ class TextFile:
 
     def __init__(self, reading: Reading, file: Path) -> None:
         self._file = file
-        self._stream = file.open("rb") if bare(file.name) == file.name else _uncompressed(file)
+        is_plain = without_compression(file.name) == file.name
+        self._stream = file.open("rb") if is_plain else _uncompressed(file)
         if not self._stream.seek(0, 2):
             raise UserError(f"{file}:1: is empty; expected lines of an id, a tab and a text")
         self._bytes = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
@@ -186,7 +187,7 @@ class TextFile:
         for number, line in enumerate(iter(self._bytes.readline, b""), 1):
             try:
                 name, _, text = line.decode().partition("\t")
-                ids.append(whole(name if text.strip() else ""))
+                ids.append(parse_integer(name if text.strip() else ""))
                 starts.append(start + len(name) + 1)
                 numbers.append(number)
             except UnicodeDecodeError as error:
@@ -212,7 +213,7 @@ class TextFile:
 
     def _text(self, place: int) -> str:
         self._bytes.seek(int(self._starts[place]))
-        return normal(self._bytes.readline().decode().rstrip("\r\n"))
+        return nfc(self._bytes.readline().decode().rstrip("\r\n"))
 
     def __enter__(self) -> "TextFile":
         return self
@@ -227,7 +228,7 @@ def _uncompressed(file: Path) -> BinaryIO:
     line = 1
     with writing(Path(tempfile.gettempdir()), cure=OTHER_TMPDIR):
         try:
-            with opened(file) as stream:
+            with open_decompressed(file) as stream:
                 while piece := stream.read(1 << 20):
                     line += piece.count(b"\n")
                     copy.write(piece)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hybrid_dist.data.blocks import expand
+from hybrid_dist.data.blocks import expand_globs
 from hybrid_dist.data.pair_files import read_pair_files
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.data.store.reader import Store
-from hybrid_dist.data.store.space import estimated
+from hybrid_dist.data.store.space import estimate_bytes
 
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
@@ -21,7 +21,7 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
     store = Store.build(
         read_pair_files(paths, reading),
         reading=reading,
-        needed=estimated(paths),
+        needed=estimate_bytes(paths),
         name=", ".join(paths),
     )
     table = store.table()
@@ -47,7 +47,7 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
 
 def locate(pattern: str) -> object:
     """The files that a path or a glob names."""
-    return expand([pattern])
+    return expand_globs([pattern])
 
 
 SOURCE = Source(

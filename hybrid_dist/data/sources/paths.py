@@ -37,7 +37,8 @@ def search(paths: Iterable[str], pattern: str) -> Iterator[MatchedFile]:
         files = [place] if place.is_file() else sorted(place.rglob("*"))
         names: dict[str, Path] = {}
         for file in files:
-            name = bare(file.name if place.is_file() else file.relative_to(place).as_posix())
+            relative = file.name if place.is_file() else file.relative_to(place).as_posix()
+            name = without_compression(relative)
             match = re.fullmatch(pattern, name)
             if match is not None and file.is_symlink() and not file.exists():
                 raise UserError(
@@ -51,7 +52,7 @@ def search(paths: Iterable[str], pattern: str) -> Iterator[MatchedFile]:
             yield MatchedFile(file, match)
 
 
-def bare(name: str) -> str:
+def without_compression(name: str) -> str:
     """A file's name without the suffix that says how it is compressed."""
     for suffix in COMPRESSED:
         name = name.removesuffix(suffix)

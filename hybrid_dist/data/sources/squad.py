@@ -19,7 +19,7 @@ from hybrid_dist.data.sources.lines import (
     key,
     line_problem,
     lines,
-    normal,
+    nfc,
     records,
     stem,
     text,
@@ -214,7 +214,7 @@ def answered(paragraph: Paragraph, reading: Reading) -> list[Query]:
 def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
     """Every query with its paragraph, if both are in one language."""
     return blocks(
-        Pair(query.id, paragraph.lang, query.text, normal(paragraph.context), [], place)
+        Pair(query.id, paragraph.lang, query.text, nfc(paragraph.context), [], place)
         for paragraph in paragraphs(paths, reading)
         if paragraph.lang == paragraph.query_lang
         for query in answered(paragraph, reading)
@@ -229,7 +229,7 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
     passages: list[Placed] = []
     answers: Answers = {}
     for paragraph in paragraphs(paths, reading):
-        context = normal(paragraph.context)
+        context = nfc(paragraph.context)
         if (paragraph.lang, context) not in names:
             first = paragraph.queries[0].id if paragraph.queries else paragraph.name
             names[paragraph.lang, context] = first

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
-from hybrid_dist.data.sources.lines import lines, normal
-from hybrid_dist.data.sources.paths import bare, local, search
+from hybrid_dist.data.sources.lines import lines, nfc
+from hybrid_dist.data.sources.paths import local, search, without_compression
 from hybrid_dist.data.sources.source import (
     Source,
     check_languages,
@@ -68,7 +68,7 @@ def _bitext(
                 f"{files[1].name} is {max(english, default=0)}; parallel files have as many lines"
             )
         for number in sorted(foreign.keys() & english.keys()):
-            sides = normal(foreign[number]), normal(english[number])
+            sides = nfc(foreign[number]), nfc(english[number])
             empty = [file for file, side in zip(files, sides, strict=True) if not side.strip()]
             if empty:
                 reading.refuse(f"{empty[0]}:{number}", "expected a sentence, found an empty line")
@@ -81,7 +81,7 @@ def _files(paths: Sequence[str], reading: Reading) -> list[tuple[str, tuple[Path
     places = [local(path) for path in paths]
     sides: dict[str, dict[str, Path]] = {}
     for place in places:
-        named = re.fullmatch(NAME, bare(place.name)) if place.is_file() else None
+        named = re.fullmatch(NAME, without_compression(place.name)) if place.is_file() else None
         for file, match in search([str(place.parent if named else place)], NAME):
             if named is None or match["pair"] == named["pair"]:
                 sides.setdefault(match["pair"], {})[match["side"]] = file

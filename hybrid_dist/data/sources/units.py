@@ -17,8 +17,8 @@ import pyarrow as pa
 from hybrid_dist.data.reading import Collection, Reading, Text, short
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
 from hybrid_dist.data.sources.completeness import Missing, check_complete
-from hybrid_dist.data.sources.lines import BadRecord, key, normal, records, text
-from hybrid_dist.data.sources.paths import bare, find, search
+from hybrid_dist.data.sources.lines import BadRecord, key, nfc, records, text
+from hybrid_dist.data.sources.paths import find, search, without_compression
 from hybrid_dist.data.sources.source import Source, check_languages, wanted_languages
 from hybrid_dist.errors import UserError
 
@@ -76,7 +76,7 @@ def _units(
     """All units with their places; adds the passage tables that they refer to to `tables`."""
     only = wanted_languages(reading)
     candidates = [match.file for match in find(paths, r".*\.jsonl", EXPECTED)]
-    files = [file for file in candidates if not re.fullmatch(TABLE, bare(file.name))]
+    files = [file for file in candidates if not re.fullmatch(TABLE, without_compression(file.name))]
     if not files:
         raise UserError(
             f"{', '.join(paths)}: no units beside {candidates[0].name}; expected {EXPECTED}"
@@ -149,7 +149,7 @@ class _Line:
             if not all(isinstance(answer, str) for answer in texts):
                 raise BadRecord(f"expected answers with a text in {code!r}, found {short(given)}")
             if texts and texts[0].strip():
-                passage = Text("", lang, normal(texts[0]))
+                passage = Text("", lang, nfc(texts[0]))
                 units.append(Unit(name, lang, text(queries, code), passage, 0))
             elif MKQA_NOTE not in self.reading.notes:
                 self.reading.notes.append(MKQA_NOTE)
@@ -157,10 +157,10 @@ class _Line:
 
     def _table(self) -> Table:
         """The passage table beside the file, read once."""
-        name = bare(self.file.name).replace("pairs", "passages")
+        name = without_compression(self.file.name).replace("pairs", "passages")
         below = [match.file for match in search([str(self.file.parent)], TABLE)]
         beside = [file for file in below if file.parent == self.file.parent]
-        tables = [file for file in beside if bare(file.name) == name] or beside
+        tables = [file for file in beside if without_compression(file.name) == name] or beside
         if len(tables) != 1:
             raise UserError(
                 f"{self.file}: its lines name passages by passage_id; expected one table of them, "
@@ -195,7 +195,7 @@ def _lines(record: Mapping[str, Any], field: str) -> str:
         return text(record, field)
     if not all(isinstance(line, str) for line in value):
         raise BadRecord(f"expected a text or a list of texts as {field!r}, found {short(value)}")
-    return normal("\n".join(value))
+    return nfc("\n".join(value))
 
 
 MKQA_NOTE = "MKQA's queries without an answer that is text (long, or none) are left out"

@@ -15,14 +15,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_dist.data.hashing import hashes
+from hybrid_dist.data.hashing import hash_texts
 from hybrid_dist.data.reading import PAIRS, Reading
 from hybrid_dist.data.store import format as store_format
-from hybrid_dist.data.store.columns import ArrayWriter, TextColumn, TextWriter, save
-from hybrid_dist.data.store.numbering import Numbering, groups, numbered, rows_of_uids, runs
+from hybrid_dist.data.store.columns import ArrayWriter, TextColumn, TextWriter, save_array
+from hybrid_dist.data.store.numbering import (
+    Numbering,
+    clusters,
+    number_hashes,
+    rows_of_uids,
+    sorted_runs,
+)
 from hybrid_dist.data.store.sorting import Part, Sorted, sort_part
 from hybrid_dist.data.store.spill import Spill
-from hybrid_dist.data.threads import prefetched
+from hybrid_dist.data.threads import prefetch_map
 from hybrid_dist.errors import UserError
 
 PART = 128 << 20
@@ -69,8 +75,8 @@ def build_files(
             aside.put(language, batch)
             uid_hashes[language].append(uid_hash)
 
-    splits = (split for _, split in prefetched(_split, blocks))
-    deque(prefetched(put_aside, splits, workers=1), maxlen=0)
+    splits = (split for _, split in prefetch_map(_split, blocks))
+    deque(prefetch_map(put_aside, splits, workers=1), maxlen=0)
     aside.finish()
     if not uid_hashes:
         raise NoPairsError("no pair in these files")
@@ -100,12 +106,12 @@ def _split(block: pa.RecordBatch) -> list[tuple[str, pa.RecordBatch, np.ndarray]
         block, codes = block.take(pa.array(order)), codes[order]
     negatives = block.column("negatives")
     starts = pc.subtract(negatives.offsets, negatives.offsets[0])
-    negative_hashes = pa.ListArray.from_arrays(starts, pa.array(hashes(negatives.flatten())))
-    text_hashes = [pa.array(hashes(block.column(name))) for name in ("query", "passage")]
+    negative_hashes = pa.ListArray.from_arrays(starts, pa.array(hash_texts(negatives.flatten())))
+    text_hashes = [pa.array(hash_texts(block.column(name))) for name in ("query", "passage")]
     batch = pa.RecordBatch.from_arrays(
         [*block.columns, *text_hashes, negative_hashes], schema=ASIDE
     )
-    uid_hash = hashes(block.column("uid"))
+    uid_hash = hash_texts(block.column("uid"))
     ends = np.searchsorted(codes, np.arange(len(names) + 1))
     return [
         (name, batch.slice(first, last - first), uid_hash[first:last].copy())
@@ -118,7 +124,9 @@ def _number_uids(
 ) -> tuple[pa.Array, dict[str, np.ndarray]]:
     """The sorted distinct uids, and each row's uid number, by language in reading order."""
     sizes = {name: sum(map(len, parts)) for name, parts in uid_hashes.items()}
-    first, number = numbered(np.concatenate([h for parts in uid_hashes.values() for h in parts]))
+    first, number = number_hashes(
+        np.concatenate([h for parts in uid_hashes.values() for h in parts])
+    )
     by_row = np.argsort(first)
     texts = _uids_of_rows(aside, sizes, first[by_row])
     in_text_order = pc.sort_indices(texts)
@@ -143,7 +151,7 @@ def _uids_of_rows(aside: Spill, sizes: Mapping[str, int], rows: np.ndarray) -> p
         return pa.concat_arrays(parts)
 
     return pa.concat_arrays(
-        [uids for _, uids in prefetched(lambda at: taken(*at), enumerate(sizes))]
+        [uids for _, uids in prefetch_map(lambda at: taken(*at), enumerate(sizes))]
     )
 
 
@@ -158,7 +166,7 @@ def _write_languages(
     counts = {language: {"pairs": 0, "passages": 0} for language in row_uids}
     parts = _parts(aside, row_uids, folder)
     with _Writers(folder) as out:
-        for part, rows in prefetched(partial(sort_part, uids=uids), parts):
+        for part, rows in prefetch_map(partial(sort_part, uids=uids), parts):
             for place, first, uid in rows.clashes:
                 reading.refuse(
                     reading.where(place),
@@ -280,7 +288,7 @@ def finish_index(folder: Path, counts: Mapping[str, Mapping[str, int]], uids: in
         return np.load(folder / f"{name}.npy")
 
     def write(name: str, values: np.ndarray) -> None:
-        save(folder / f"{name}.npy", values)
+        save_array(folder / f"{name}.npy", values)
 
     sizes = [count["pairs"] for count in counts.values()]
     language_starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -288,11 +296,11 @@ def finish_index(folder: Path, counts: Mapping[str, Mapping[str, int]], uids: in
     write("language_starts", language_starts)
     hashed = TextColumn(folder / store_format.PASSAGES).hashes()
     tasks: tuple[Callable[[], Any], ...] = (
-        partial(groups, row_uid, array("query_hash"), uids),
-        partial(groups, row_uid, hashed[passage_of], uids),
+        partial(clusters, row_uid, array("query_hash"), uids),
+        partial(clusters, row_uid, hashed[passage_of], uids),
         partial(rows_of_uids, row_uid, language_starts.tolist(), uids),
     )
-    results = [result for _, result in prefetched(lambda task: task(), tasks, workers=2)]
+    results = [result for _, result in prefetch_map(lambda task: task(), tasks, workers=2)]
     uid_query_cluster, uid_passage_cluster, (uid_starts, uid_rows) = results
     write("uid_starts", uid_starts)
     write("uid_rows", uid_rows)
@@ -315,7 +323,7 @@ def _passage_clusters(
     answers[passage_of] = True
     group[passage_of] = row_group
     if not answers.all():  # a negative may be another language's passage
-        order, starts = runs(hashed)
+        order, starts = sorted_runs(hashed)
         least = np.minimum.reduceat(group[order], np.flatnonzero(starts))
         group[order] = least[np.cumsum(starts) - 1]
     return group

@@ -159,7 +159,7 @@ class ArrayWriter:
         return magic + room.to_bytes(2, "little") + padded
 
 
-def save(file: Path, values: np.ndarray) -> None:
+def save_array(file: Path, values: np.ndarray) -> None:
     """Write a one-dimensional array as .npy.
 
     `np.save` does not notice a full disk if only the last 4 kB are missing.
@@ -168,7 +168,7 @@ def save(file: Path, values: np.ndarray) -> None:
         out.append(values)
 
 
-def mapped(file: Path) -> np.ndarray:
+def load_mapped(file: Path) -> np.ndarray:
     """The memory-mapped array of a .npy file."""
     array: np.ndarray = np.load(file, mmap_mode="r")
     return array

@@ -6,33 +6,33 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from hybrid_dist.data.threads import prefetched
+from hybrid_dist.data.threads import prefetch_map
 
 
-def runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def sorted_runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """An order that sorts the values, and a mask of where each new value starts in it."""
     order = np.argsort(values)
     ordered = values[order]
     return order, np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(order)]
 
 
-def firsts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def first_occurrences(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The first position of each distinct value, and for each value the index of its own there."""
     number = pa.array(values).dictionary_encode().indices.to_numpy()
     return np.flatnonzero(np.diff(np.maximum.accumulate(number), prepend=-1)), number
 
 
-def numbered(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `firsts`, in parallel for many hashes; the distinct values are in no order."""
+def number_hashes(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `first_occurrences`, in parallel for many hashes; the distinct values are in no order."""
     beginning = (hashes >> np.uint64(60)).astype(np.uint8)
 
     def of_part(part: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         at = np.flatnonzero(beginning == part)
-        place, number = firsts(hashes[at])
+        place, number = first_occurrences(hashes[at])
         return at, at[place], number
 
     places, numbers, count = list[np.ndarray](), np.empty(len(hashes), np.int32), 0
-    for _, (at, place, number) in prefetched(of_part, range(16)):
+    for _, (at, place, number) in prefetch_map(of_part, range(16)):
         places.append(place)
         numbers[at] = number + count
         count += len(place)
@@ -85,10 +85,10 @@ def rows_of_uids(
     return starts, rows
 
 
-def groups(row_uid: np.ndarray, hashes: np.ndarray, uids: int) -> np.ndarray:
+def clusters(row_uid: np.ndarray, hashes: np.ndarray, uids: int) -> np.ndarray:
     """The cluster of each uid, named by its smallest uid: connected components of shared texts."""
     rows = _perhaps_shared(hashes)
-    order, starts = runs(hashes[rows])
+    order, starts = sorted_runs(hashes[rows])
     uid = row_uid[rows[order]]
     head = uid[np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))]
     return _components(head, uid, uids)

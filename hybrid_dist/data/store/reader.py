@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 
 from hybrid_dist.data import user_cache
-from hybrid_dist.data.blocks import expand
+from hybrid_dist.data.blocks import expand_globs
 from hybrid_dist.data.pair_files import read_pair_files
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.store import bounds, space, verification
 from hybrid_dist.data.store import format as store_format
 from hybrid_dist.data.store.builder import NoPairsError, build_files
-from hybrid_dist.data.store.columns import TextColumn, mapped
+from hybrid_dist.data.store.columns import TextColumn, load_mapped
 from hybrid_dist.data.store.tokens import TokenCache
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import OTHER_TMPDIR, writing
@@ -137,7 +137,7 @@ class Store:
     def _map(self) -> None:
         old_names = store_format.array_names(self.manifest)
         arrays = {
-            field.name: mapped(self.folder / f"{old_names.get(field.name, field.name)}.npy")
+            field.name: load_mapped(self.folder / f"{old_names.get(field.name, field.name)}.npy")
             for field in fields(Index)
             if field.name != "languages"
         }
@@ -173,7 +173,7 @@ class Store:
     @classmethod
     def _open_cached(cls, pattern: str, cache_dir: Path) -> "Store":
         """The cached store of pair files; the first process that needs it builds it."""
-        files = expand([pattern])
+        files = expand_globs([pattern])
         key = user_cache.key_of_files(files)
 
         def build(folder: Path) -> Store:
@@ -186,7 +186,7 @@ class Store:
                 raise UserError(f"{pattern}: changed while it was read; start again")
             return store
 
-        with writing(cache_dir, needed=space.estimated([pattern]), cure=OTHER_CACHE):
+        with writing(cache_dir, needed=space.estimate_bytes([pattern]), cure=OTHER_CACHE):
             store, was_built = user_cache.open_or_build(cache_dir / key, cls, build)
         store.cached = "built" if was_built else "reused"
         return store
@@ -216,7 +216,7 @@ class Store:
         """
         reading = Reading() if reading is None else reading
         if isinstance(pairs, str | Path):
-            name, needed = str(pairs), space.estimated([str(pairs)])
+            name, needed = str(pairs), space.estimate_bytes([str(pairs)])
             pairs = read_pair_files([str(pairs)], reading)
         with ExitStack() as stack:
             if out is None:
@@ -288,7 +288,7 @@ def open_sources(
 
 def check_sources(patterns: Sequence[str]) -> None:
     """Refuse paths that name neither a store nor files, before anything is read."""
-    expand([pattern for pattern in patterns if not store_format.is_store(Path(pattern))])
+    expand_globs([pattern for pattern in patterns if not store_format.is_store(Path(pattern))])
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_dist.data.store.numbering import firsts
+from hybrid_dist.data.store.numbering import first_occurrences
 from hybrid_dist.errors import UserError
 
 
@@ -78,7 +78,7 @@ def _distinct_texts(
         text_hash = np.concatenate([text_hash, listed.flatten().to_numpy()])
         at = _interleaved(order, counts)
     text_hash = text_hash[at]
-    place, number = firsts(text_hash)
+    place, number = first_occurrences(text_hash)
     distinct = texts.take(pa.array(at[place]))
     again = np.flatnonzero(place[number] != np.arange(len(number)))
     repeated = texts.take(pa.array(at[again]))

@@ -11,7 +11,7 @@ UNPACKED = {".gz": 4.0, ".zst": 4.0, ".parquet": 2.0}
 """Approximate bytes of text in one byte of a compressed file."""
 
 
-def estimated(paths: Sequence[str], tokens: bool = False) -> int | None:
+def estimate_bytes(paths: Sequence[str], tokens: bool = False) -> int | None:
     """The approximate bytes needed to build a store of these files; None if there are none."""
     matches = [Path(name) for path in paths for name in glob.glob(path, recursive=True)]  # noqa: PTH207
     files = [

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_dist.data.store import format as store_format
-from hybrid_dist.data.store.columns import ArrayWriter, TextColumn, mapped, save
+from hybrid_dist.data.store.columns import ArrayWriter, TextColumn, load_mapped, save_array
 from hybrid_dist.errors import UserError
 
 LONGEST = 512
@@ -30,7 +30,9 @@ class TokenCache:
         """The maximum number of tokens of a text in the cache."""
         self.passage_prefix_length: int = description["passage_prefix_length"]
         self.kinds = {
-            kind: [mapped(folder / f"{kind}_{part}.npy") for part in ("tokens", "token_starts")]
+            kind: [
+                load_mapped(folder / f"{kind}_{part}.npy") for part in ("tokens", "token_starts")
+            ]
             for kind in ("query", "passage")
         }
 
@@ -83,9 +85,10 @@ def write_tokens(
     }
     for kind, (name, prefix) in kinds.items():
         _write(folder, kind, tokenizer, TextColumn(folder / name), prefix)
-        counts = np.diff(mapped(folder / f"{kind}_token_starts.npy")) + len(before) + len(after)
+        starts = load_mapped(folder / f"{kind}_token_starts.npy")
+        counts = np.diff(starts) + len(before) + len(after)
         length = {"query": "query_length", "passage": "text_length"}[kind]
-        save(folder / f"{length}.npy", counts.astype(np.uint16))
+        save_array(folder / f"{length}.npy", counts.astype(np.uint16))
     description = {
         "model": model,
         "tokenizer": tokenizer_hash(tokenizer),

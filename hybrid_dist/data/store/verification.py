@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_dist.data.store.format import REMEDY, Manifest
-from hybrid_dist.data.threads import prefetched
+from hybrid_dist.data.threads import prefetch_map
 from hybrid_dist.data.user_cache import cache_folder
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import bytes_of, locked
@@ -38,7 +38,7 @@ def verify(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
     changed = []
     try:
         paths = [folder / name for name in files]
-        for file, digest in prefetched(partial(_digest, stopped=stopped), paths):
+        for file, digest in prefetch_map(partial(_digest, stopped=stopped), paths):
             if digest != files[file.name]["sha256"]:
                 changed.append(str(file))
     finally:

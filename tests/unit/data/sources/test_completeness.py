@@ -96,13 +96,16 @@ class Vectors:
 
     def __init__(self, queries: int, passages: int) -> None:
         rng = np.random.default_rng(0)
-        self.queries, self.held = unit_vectors(rng, queries), unit_vectors(rng, passages)
+        self.query_vectors, self.passage_vectors = (
+            unit_vectors(rng, queries),
+            unit_vectors(rng, passages),
+        )
 
     def queries(self, some: slice) -> object:
-        return self.queries[some]
+        return self.query_vectors[some]
 
     def passages(self, some: slice) -> object:
-        return self.held[some]
+        return self.passage_vectors[some]
 
 
 def test_what_is_allowed_to_lack_stands_in_the_report(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hybrid_dist.data.blocks import expand
+from hybrid_dist.data.blocks import expand_globs
 from hybrid_dist.data.pair_files import read_pair_files
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.store.reader import Store
@@ -48,7 +48,7 @@ def test_globs_name_files_once_and_in_order(tmp_path: Path) -> None:
     names = ["b.jsonl", "a.jsonl", "deep/er/c.jsonl"]
     for name in names:
         write(tmp_path / name, line(uid=name))
-    files = expand([f"{tmp_path}/**/*.jsonl", f"{tmp_path}/a.jsonl"])
+    files = expand_globs([f"{tmp_path}/**/*.jsonl", f"{tmp_path}/a.jsonl"])
     assert files == [tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "deep/er/c.jsonl"]
     assert [uid for uid, *_ in rows(f"{tmp_path}/**/*.jsonl")] == sorted(names)
 

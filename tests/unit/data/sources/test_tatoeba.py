@@ -60,14 +60,14 @@ class Nearest:
     name = "given"
 
     def __init__(self, near: list[int], passages: int) -> None:
-        self.passages = unit_vectors(np.random.default_rng(3), passages)
-        self.queries = self.passages[near]
+        self.passage_vectors = unit_vectors(np.random.default_rng(3), passages)
+        self.query_vectors = self.passage_vectors[near]
 
     def embed_queries(self, texts: object) -> np.ndarray:
-        return self.queries
+        return self.query_vectors
 
     def embed_passages(self, texts: object) -> np.ndarray:
-        return self.passages
+        return self.passage_vectors
 
 
 def test_accuracy_is_that_of_each_pair_and_their_mean(tatoeba: Path, tmp_path: Path) -> None:

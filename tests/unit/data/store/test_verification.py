@@ -20,7 +20,7 @@ import pytest
 from hybrid_dist.commands import prepare
 from hybrid_dist.data.store import format as store_format
 from hybrid_dist.data.store import verification
-from hybrid_dist.data.store.columns import ROWS, TextWriter, save
+from hybrid_dist.data.store.columns import ROWS, TextWriter, save_array
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError
 from tests.support.store_lines import lines, same, with_names_before_4
@@ -286,14 +286,14 @@ def test_numbers_out_of_bounds_are_refused_though_checksums_are_right(
 ) -> None:
     array = np.load(store / f"{name}.npy")
     array[place] = value
-    save(store / f"{name}.npy", array)
+    save_array(store / f"{name}.npy", array)
     rewritten(store)
     with pytest.raises(UserError, match=rf"{store}: is damaged: .*{problem}"):
         Store(store)
 
 
 def test_an_index_of_other_texts_is_refused(store: Path) -> None:
-    save(store / "query_length.npy", np.load(store / "query_length.npy")[:-1])
+    save_array(store / "query_length.npy", np.load(store / "query_length.npy")[:-1])
     rewritten(store)
     with pytest.raises(UserError, match="query_length: has other than"):
         Store(store)
@@ -373,6 +373,6 @@ def test_empty_columns_and_full_batches_fit(tmp_path: Path) -> None:
 
 def test_arrays_are_saved_as_numpy_saves_them(tmp_path: Path) -> None:
     for values in (np.arange(0), np.arange(5, dtype=np.uint16), np.arange(10**5, dtype=np.int32)):
-        save(tmp_path / "ours.npy", values)
+        save_array(tmp_path / "ours.npy", values)
         np.save(tmp_path / "theirs.npy", values)
         assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "theirs.npy").read_bytes()
