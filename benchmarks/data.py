@@ -1,8 +1,8 @@
 """Preparing, opening and drawing from millions of pairs in 26 languages, beside `datasets`.
 
-Every side runs in a process of its own, on the same file and the same cores. Told are the time from
-the file to the folder that training opens, the most memory the process took, the time and memory
-of opening that folder beyond imports, and the time to draw a million random rows as text. Of our
+Each side runs in its own process, on the same file and the same cores. Reported are the time from
+the file to the folder that training opens, the peak memory of that process, the time and memory
+to open that folder beyond imports, and the time to draw a million random rows as text. For our
 side also the time of the first opening, which reads everything and compares checksums, and that of
 `--verify`. The sides take turns; medians are compared.
 
@@ -38,7 +38,7 @@ LETTERS = {
     "zh": "".join(chr(0x4E00 + 7 * n) for n in range(300)),
     "ja": "あいうえおかきくけこさしすせそたちつてとなにぬねのはひふへほまみむめもやゆよ",
 }
-"""What words are made of; of other languages: Latin letters, some with accents."""
+"""The letters of words; other languages have Latin letters, some with accents."""
 LATIN = "etaoinshrdlucmfwypvbgkjqxzéöüñçāśğ"
 WORDS = 30_000
 BLOCK = 20_000
@@ -46,13 +46,13 @@ DRAWN = 1_000_000
 
 
 def sizes(pairs: int) -> np.ndarray:
-    """Pairs of each language: the largest has five times the smallest."""
+    """Pairs per language: the largest language has five times as many as the smallest."""
     shares = 1 / np.sqrt(np.arange(1, len(LANGUAGES) + 1))
     return (pairs * shares / shares.sum()).astype(np.int64)
 
 
 def generate(file: Path, pairs: int) -> None:
-    """Languages in turn, block by block, uids counted up; one passage in ten is another's too."""
+    """Write pairs, a block per language in turn; one passage in ten is shared."""
     random = np.random.default_rng(1)
     counts = sizes(pairs)
     words = [_words(random, LETTERS.get(name, LATIN)) for name in LANGUAGES]
@@ -186,8 +186,8 @@ def measured(python: str, side: str, file: Path, folder: Path) -> dict[str, floa
         command = [python, __file__, "--side", side, "--what", what, str(file), str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            told = (done.stderr.strip() or "no message").splitlines()[-1]
-            print(f"{side}: did not run: {told}")
+            reason = (done.stderr.strip() or "no message").splitlines()[-1]
+            print(f"{side}: did not run: {reason}")
             return None
         print(done.stderr if what == "verify" else "", end="")
         figures |= json.loads(done.stdout.splitlines()[-1])

@@ -240,7 +240,7 @@ def xquad_r() -> Store:
     file = data("xquad-r/en.json.gz", "XQuAD-R")
     reading = Reading()
     pairs = SOURCES["squad"].pairs
-    return Store.of(pairs([str(file)], reading), reading)  # type: ignore[misc]
+    return Store.build(pairs([str(file)], reading), reading=reading)  # type: ignore[misc]
 
 
 # --- memory

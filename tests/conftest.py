@@ -1,6 +1,9 @@
 """What tests share: small toy data, made once."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,9 @@ import pytest
 from hybrid_dist.demo.toy import ToyOptions, generate
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests reach for no network
+if "HYBRID_DIST_CACHE" not in os.environ:
+    os.environ["HYBRID_DIST_CACHE"] = tempfile.mkdtemp(prefix="hybrid_dist-tests-")
+    atexit.register(shutil.rmtree, os.environ["HYBRID_DIST_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ Looked for are queries and the passages that answer them; other candidates tell 
 import gzip
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -17,9 +17,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from hybrid_dist.data.reading import Reading
-from hybrid_dist.data.store import format as store_format
-from hybrid_dist.data.store.builder import NoPairsError, build
+from hybrid_dist.data.store.builder import NoPairsError
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.contamination import (
@@ -67,7 +65,7 @@ def main(args: Sequence[str], program: str = "hybrid-dist overlap") -> None:
     options = tyro.cli(Options, args=args, prog=program, use_underscores=True)
     if not 0.5 <= options.threshold <= 1:
         raise UserError(f"--threshold {options.threshold} is out of range: give 0.5 to 1")
-    store = Store.open([options.store])
+    store = Store.open(options.store)
     tasks = [load_task(spec) for spec in options.task]
     found = Overlap([text for task in tasks for text in evaluated(task)], options.threshold)
     for block in blocks(store):
@@ -101,14 +99,14 @@ def without(pairs: Iterable[pa.RecordBatch], uids: set[str]) -> Iterator[pa.Reco
 
 def write_store(pairs: Iterable[pa.RecordBatch], out: Path, options: Options, size: int) -> int:
     """Write pairs as a store; how many there were. `size`: bytes of all pairs, about."""
-    with store_format.replaced(out, size) as folder, store_format.Checksums() as checksums:
-        try:
-            languages = build(pairs, Reading(), folder, checksums)
-        except NoPairsError:
-            raise UserError(f"--drop {out}: no pair would be left") from None
-        told = {"source": "overlap", "paths": [options.store], "without": list(options.task)}
-        store_format.write_manifest(folder, told | {"languages": languages}, checksums)
-    return sum(counts["pairs"] for counts in languages.values())
+
+    def annotate(_: Path) -> Mapping[str, Any]:
+        return {"source": "overlap", "paths": [options.store], "without": list(options.task)}
+
+    try:
+        return Store.build(pairs, out, needed=size, annotate=annotate).index.rows
+    except NoPairsError:
+        raise UserError(f"--drop {out}: no pair would be left") from None
 
 
 def write_file(pairs: Iterable[pa.RecordBatch], out: Path, size: int) -> int:

@@ -1,4 +1,4 @@
-"""`hybrid-dist plan`: what a run would train on, step by step, before it is started."""
+"""`hybrid-dist plan`: the batches of a run, step by step, before it is started."""
 
 import argparse
 import os
@@ -17,15 +17,16 @@ from hybrid_dist.batching.streams import mix_weights
 from hybrid_dist.config import flags
 from hybrid_dist.config.schema import Config
 from hybrid_dist.data.store.reader import Store, open_sources
+from hybrid_dist.data.user_cache import store_cache
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.text import cell, json_text
 
 BAR = 24
-LOOKED_AT = 200
+EXAMINED = 200
 MAX_STEPS = 10_000_000
-"""Half a minute, and beyond any run."""
+"""More than any run; planning them takes half a minute."""
 EXAMPLE = "Example: hybrid-dist plan --config configs/demo.yaml --steps 1000"
 
 
@@ -53,7 +54,11 @@ def main(args: Sequence[str], program: str = "hybrid-dist plan") -> None:
                 f"kept, 11 bytes each; give {MAX_STEPS:,} or fewer"
             )
         config = flags.load(rest, program)
-        stores, sources = open_sources(config.data.train, EncoderSpec.of(config.model).max_tokens)
+        stores, sources = open_sources(
+            config.data.train,
+            EncoderSpec.of(config.model).max_tokens,
+            store_cache(config.data.cache_dir),
+        )
         plan = Plan(sources, config.batching, config.seed)
         if own.json:
             _print_steps(config, plan, stores, own.steps, own.world_size)
@@ -74,7 +79,7 @@ def _print_steps(
         for record in records(config, plan, stores, steps, world, tokens):
             print(json_text(record))
         sys.stdout.flush()
-    except BrokenPipeError:  # a reader such as head has seen enough
+    except BrokenPipeError:  # a reader such as head has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -86,7 +91,7 @@ def records(
     world: int | None,
     tokens: TextTokens | None,
 ) -> Iterator[dict[str, Any]]:
-    """For every step its kind, its stream and its rows; for each rank its rows and tokens."""
+    """Each step's kind, stream and rows; with `world`, also the rows and tokens of each rank."""
     for step in range(steps):
         batch = plan.batch(step)
         store = stores[batch.stream.source]
@@ -122,18 +127,18 @@ def _ranks(
 
 
 def tables(plan: Plan, config: Config, steps: int) -> Iterator[Table | Text | str]:
-    """Shares of kinds, draws of streams and languages, what is left out, false negatives."""
+    """Shares of kinds, batches of streams, rows of languages, streams left out, false negatives."""
     streams = plan.given(steps)
     yield _kinds(streams, config, steps)
     yield _streams(streams, plan)
     for stream in plan.left_out:
         yield cell(f"left out: {stream.left_out(plan.size)}")
-    batches = [plan.batch(step) for step in range(min(steps, LOOKED_AT))]
+    batches = [plan.batch(step) for step in range(min(steps, EXAMINED))]
     yield _languages(batches, plan)
-    marked = [batch.false_negatives() for batch in batches]
+    masked = [batch.false_negatives() for batch in batches]
     yield (
-        f"false negatives in the first {len(batches)} batches: {np.mean(marked):.1f} pairs of rows "
-        f"a batch, {max(marked)} at most"
+        f"false negatives in the first {len(batches)} batches: {np.mean(masked):.1f} pairs of rows "
+        f"a batch, {max(masked)} at most"
     )
 
 
@@ -159,7 +164,7 @@ def _streams(streams: Counter[Stream], plan: Plan) -> Table:
 
 
 def _languages(batches: Sequence[GlobalBatch], plan: Plan) -> Table:
-    """How often each language asks and answers, over all kinds."""
+    """The number of queries and passages of each language, over all kinds."""
     query_counts: Counter[str] = Counter()
     passage_counts: Counter[str] = Counter()
     for batch in batches:

@@ -97,6 +97,8 @@ class Data:
     """What to train on: prepared stores, or pair files (JSON lines or Parquet; globs)."""
     dev: tuple[Text, ...] = ()
     """Stores or pair files whose loss is measured at every eval.every."""
+    cache_dir: Text = ""
+    """Where the stores of pair files are kept for the next start; empty: in the user's cache."""
 
 
 @section

@@ -1,4 +1,4 @@
-"""Files that people have: found by globs, opened whatever their compression, in blocks of lines."""
+"""Input files: globs, transparent decompression, and blocks of whole lines."""
 
 import glob
 import gzip
@@ -32,22 +32,22 @@ class Block(NamedTuple):
 
 
 def path_exists(path: str) -> bool:
-    """Whether a path names a file or folder; one that cannot be a path does not."""
+    """Whether a path names a file or folder; False for strings that cannot be paths."""
     try:
         return bool(path) and Path(path).exists()
     except (OSError, ValueError):  # a name that is too long, a NUL in it
         return False
 
 
-def expand(patterns: Sequence[str]) -> list[Path]:
-    """The files that paths and globs name, each once, in a fixed order."""
+def expand_globs(patterns: Sequence[str]) -> list[Path]:
+    """The files that paths and globs name, without repetition, in a fixed order."""
     files: dict[Path, None] = {}
     for pattern in patterns:
-        found = [pattern] if path_exists(pattern) else _matches(pattern)  # a name may have brackets
-        if not found:
-            what = pattern or "an empty path"
-            raise UserError(f"{what}: no such file; a pair file has one JSON object a line")
-        for name in found:
+        names = [pattern] if path_exists(pattern) else _matches(pattern)  # a name may have brackets
+        if not names:
+            shown = pattern or "an empty path"
+            raise UserError(f"{shown}: no such file; a pair file has one JSON object a line")
+        for name in names:
             if Path(name).is_dir():
                 raise UserError(f"{name}: is a folder; name its pair files, as in {name}/*.jsonl")
             files[Path(name)] = None
@@ -58,8 +58,8 @@ def _matches(pattern: str) -> list[str]:
     return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - absolute ones too
 
 
-def opened(file: Path) -> BinaryIO:
-    """The bytes of a file: `.gz` and `.zst` are unpacked on the way."""
+def open_decompressed(file: Path) -> BinaryIO:
+    """A stream of a file's bytes; `.gz` and `.zst` are decompressed."""
     if file.suffix == ".gz":
         return cast(BinaryIO, gzip.open(file))
     if file.suffix == ".zst":
@@ -78,18 +78,18 @@ def check_all_rows_read(parquet: pq.ParquetFile, rows: int) -> None:
 
 def check_columns(file: Path, names: Sequence[str]) -> None:
     """Refuse a Parquet file in which two columns have one name."""
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
         raise UserError(
-            f"{file}: column {twice[0]!r} comes {names.count(twice[0])} times; keep one of them"
+            f"{file}: column {repeated[0]!r} comes {names.count(repeated[0])} times; keep one"
         )
 
 
 def line_blocks(file: Path, size: int = BLOCK) -> Iterator[Block]:
-    """The file, some megabytes of whole lines at a time."""
+    """A file in blocks of whole lines, of about `size` bytes each."""
     line, held, bytes_held = 1, list[bytes](), 0
     try:
-        with opened(file) as stream:
+        with open_decompressed(file) as stream:
             while piece := stream.read(PIECE):
                 held.append(piece)
                 bytes_held += len(piece)

@@ -1,7 +1,7 @@
 """A 64-bit hash of every text of a column at once.
 
-Equal texts have equal hashes on every machine. Among 50 million different texts the chance that any
-two share one is about 1 in 15,000; where that would swap texts the texts themselves are compared.
+Equal texts have equal hashes on every machine. Among 50 million different texts the chance of any
+collision is about 1 in 15,000; where one would change what is stored, the texts are compared.
 """
 
 from hashlib import blake2b
@@ -10,23 +10,23 @@ import numpy as np
 import pyarrow as pa
 
 LONG = 4096
-"""Bytes from which a text is hashed by itself."""
+"""Texts of this many bytes or more are hashed one by one."""
 _FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _SHIFTS = np.uint64(30), np.uint64(27), np.uint64(31)
 _MASKS = np.array([(1 << 8 * n) - 1 for n in range(8)], np.uint64)
 
 
-def hashes(texts: pa.Array) -> np.ndarray:
-    """Of each text of a string array: its hash."""
-    offsets, data = flat_bytes(texts)
+def hash_texts(texts: pa.Array) -> np.ndarray:
+    """The hash of each text of a string array."""
+    offsets, data = offsets_and_bytes(texts)
     starts, lengths = offsets[:-1].astype(np.int64), np.diff(offsets).astype(np.int64)
     shortness = (LONG - np.minimum(lengths, LONG)).astype(np.uint16)
-    order = np.argsort(shortness, kind="stable")  # rows that have a word more are always the first
+    order = np.argsort(shortness, kind="stable")  # rows with another word come first
     starts, lengths = starts[order], lengths[order]
     state = _mixed(lengths.astype(np.uint64) + np.uint64(1))
     words = np.zeros(len(data) // 8 + 3, "<u8")
     words.view(np.uint8)[: len(data)] = data
-    # texts begin anywhere: eight bytes of one are the end of a word and the beginning of the next
+    # texts are not aligned: eight bytes are the end of one word and the beginning of the next
     at, behind = starts >> 3, (starts.astype(np.uint64) & np.uint64(7)) << np.uint64(3)
     held, before = words[at] >> behind, np.uint64(64) - behind
     first = int(np.searchsorted(-lengths, -LONG, side="right"))
@@ -44,16 +44,16 @@ def hashes(texts: pa.Array) -> np.ndarray:
             word[left - first :] &= _MASKS[lengths[left:last] - done]
         word ^= state[some]
         state[some] = _mixed(word)
-    found = np.empty(len(state), np.uint64)
-    found[order] = _mixed(state)
+    result = np.empty(len(state), np.uint64)
+    result[order] = _mixed(state)
     for row, start, length in zip(order[:first], starts[:first], lengths[:first], strict=True):
         digest = blake2b(data[start : start + length].tobytes(), digest_size=8).digest()
-        found[row] = int.from_bytes(digest, "little")
-    return found
+        result[row] = int.from_bytes(digest, "little")
+    return result
 
 
-def flat_bytes(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Where each text of a string array starts and ends, and the bytes of all."""
+def offsets_and_bytes(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets of each text's start and end, and the bytes of all texts."""
     wide = pa.types.is_large_string(texts.type)
     _, offsets, data = texts.buffers()
     if offsets is None or len(texts) == 0:
@@ -65,9 +65,9 @@ def flat_bytes(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mixed(state: np.ndarray) -> np.ndarray:
-    """splitmix64's finaliser: a change of any bit changes half of all; no two states become one.
+    """splitmix64's finalizer, a bijection: changing any bit changes about half of all bits.
 
-    Less mixing is not enough: with one multiplication, ids that differ in two words met.
+    Less mixing is not enough: with one multiplication, ids that differ in two words collided.
     """
     state ^= state >> _SHIFTS[0]
     state *= _FACTORS[0]

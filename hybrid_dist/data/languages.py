@@ -1,7 +1,7 @@
-"""One name for every language, whatever code a source uses for it.
+"""The canonical name of a language, whichever code a source uses for it.
 
-The name is a BCP-47 tag as short as it can be: two letters where ISO 639-1 has them, no script that
-the language is written in anyway, and a region only where the source gives one (`pt-BR`). So `zho`,
+The name is the shortest BCP-47 tag: two letters if ISO 639-1 has them, no script if it is the
+language's usual one, and a region only if the source gives one (`pt-BR`). So `zho`,
 `cmn`, `zh_CN`, `zh-Hans` and `zho_Hans` are all `zh`; `zh-TW` and `zh-Hant` are `zh-Hant`.
 """
 
@@ -12,15 +12,15 @@ from hybrid_dist.data import language_codes as codes
 from hybrid_dist.errors import nearest, short
 
 VARIANTS = re.compile(r"(-([a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*(-x(-[a-z0-9]{1,8})+)?")
-"""What may end a tag: registered variants, and a name of one's own after `-x-`."""
+"""The end of a tag: registered variants, and private subtags after `-x-`."""
 LOCAL = re.compile(r"q[a-t][a-z]")
-"""ISO 639 leaves `qaa` to `qtz` to everyone, for languages that it does not know."""
+"""`qaa` to `qtz`, which ISO 639 reserves for private use."""
 EXPECTED = "; expected one of ISO 639 or BCP-47, such as en, swa, pt-BR or zh-Hant"
 
 
 @cache
 def canonical(code: str) -> str:
-    """The one name of a language, from any of its codes; a ValueError says what is wrong."""
+    """The canonical name of a language from any of its codes; a ValueError says what is wrong."""
     language, *rest = code.replace("_", "-").lower().split("-")
     if language == "x" and rest and VARIANTS.fullmatch("-".join(["-x", *rest])):
         return "-".join([language, *rest])
@@ -69,7 +69,7 @@ def _language(language: str, code: str) -> str:
 
 @cache
 def _names() -> dict[str, str]:
-    """Every code of a language with its name here."""
+    """Every known language code and its canonical name."""
     starts = _table(codes.THREE_LETTERS).items()
     three = {start + end: start + end for start, ends in starts for end in ends}
     two = _table(codes.TWO_LETTERS)
@@ -95,7 +95,7 @@ def _known(part: str, known: str, code: str, what: str) -> str:
 
 
 def _chinese(script: str, region: str) -> tuple[str, str]:
-    """Regions say how Chinese is written: CN means Hans and TW means Hant, and the other way."""
+    """For Chinese a script implies a region, and the reverse: Hans and CN, Hant and TW."""
     if (script or "Hans", region or "CN") == ("Hans", "CN"):
         return "", ""
     if (script or "Hant", region or "TW") == ("Hant", "TW"):

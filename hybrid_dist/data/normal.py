@@ -1,8 +1,8 @@
-"""Unicode's normal form NFC of whole columns: nearly all text has it, so that is checked first.
+"""NFC normalization of whole columns; nearly all text is normalized, so that is checked first.
 
-The check is that of Unicode's annex 15: text has the form if no letter in it may change and no
-mark stands after one of a higher class. It looks at bytes, and closer only at those that may begin
-such a letter or mark.
+The quick check of Unicode's annex 15: text is in NFC if none of its code points may change and no
+combining mark follows one of a higher class. It scans bytes, and decodes only where such a code
+point may begin.
 """
 
 import unicodedata
@@ -12,18 +12,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_dist.data.hashing import flat_bytes
+from hybrid_dist.data.hashing import offsets_and_bytes
 
 MAY_CHANGE = 255
 PIECE = 1 << 18
-"""Bytes that are looked at together: what is made of them stays in a core's cache."""
+"""Bytes scanned at once: the intermediate arrays fit in a core's cache."""
 _NONE = np.zeros(0, np.int64), np.zeros(0, np.uint8)
 _FIRST, _LAST = 0x300, 0x2FFFF
-"""Outside of these letters all are in their normal form and none is a mark."""
+"""Code points outside this range are in NFC, and none is a combining mark."""
 
 
-def normal(texts: pa.Array) -> pa.Array:
-    """The texts of a string array in their normal form."""
+def normalize_nfc(texts: pa.Array) -> pa.Array:
+    """The texts of a string array in NFC."""
     rows = _doubtful(texts)
     if not len(rows):
         return texts
@@ -35,25 +35,27 @@ def normal(texts: pa.Array) -> pa.Array:
 
 
 def _doubtful(texts: pa.Array) -> np.ndarray:
-    """The texts that are perhaps not in their normal form."""
-    offsets, data = flat_bytes(texts)
+    """Positions of the texts that may not be in NFC."""
+    offsets, data = offsets_and_bytes(texts)
     letters = [_of_class(data, start) for start in range(0, len(data), PIECE)]
-    at, found = map(np.concatenate, zip(*letters, strict=True)) if letters else _NONE
-    bad = found == MAY_CHANGE
-    bad[1:] |= (found[:-1] > found[1:]) & (np.diff(at) <= 4)  # so near that one may follow another
+    at, letter_class = map(np.concatenate, zip(*letters, strict=True)) if letters else _NONE
+    bad = letter_class == MAY_CHANGE
+    bad[1:] |= (letter_class[:-1] > letter_class[1:]) & (
+        np.diff(at) <= 4
+    )  # close enough to be adjacent
     return np.unique(np.searchsorted(offsets, at[bad], side="right") - 1)
 
 
 def _of_class(data: np.ndarray, start: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where in a piece letters begin that may change or are marks, and the class of each."""
+    """Offsets of a piece's code points that may change or are marks, and the class of each."""
     piece = data[start : start + PIECE]
     if piece.max() < chr(_FIRST).encode()[0]:
         return _NONE
     beginnings, pairs, classes = _tables()
     at = start + np.flatnonzero(np.frombuffer(piece.tobytes().translate(beginnings), bool))
     at = at[pairs[data[at].astype(np.uint16) << 8 | data[at + 1]]]
-    found = classes[_letters(data, at)]
-    return at[found > 0], found[found > 0]
+    letter_class = classes[_letters(data, at)]
+    return at[letter_class > 0], letter_class[letter_class > 0]
 
 
 def _letters(data: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -71,8 +73,11 @@ def _letters(data: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 @cache
 def _tables() -> tuple[bytes, np.ndarray, np.ndarray]:
-    """Bytes that begin a letter that may change or a mark, and which of all pairs of bytes do; and
-    of each letter its class."""
+    """First bytes and first two bytes of code points that may change or are marks, and all classes.
+
+    Byte b is a first byte if `beginnings[b]`; two bytes begin a code point if `pairs[b << 8 | c]`.
+    `classes` has the class of every code point.
+    """
     classes = np.zeros(_LAST + 1, np.uint8)
     classes[0x1161:0x1176] = classes[0x11A8:0x11C3] = MAY_CHANGE  # Korean vowels and finals
     for code in range(_FIRST, _LAST):
@@ -83,7 +88,7 @@ def _tables() -> tuple[bytes, np.ndarray, np.ndarray]:
     for code in range(_LAST):
         parts = unicodedata.decomposition(chr(code)).split()
         if len(parts) == 2 and not parts[0].startswith("<"):
-            classes[int(parts[1], 16)] = MAY_CHANGE  # may be drawn into the letter before it
+            classes[int(parts[1], 16)] = MAY_CHANGE  # may compose with the code point before it
     beginnings, pairs = bytearray(256), np.zeros(1 << 16, bool)
     for code in np.flatnonzero(classes).tolist():
         first, second, *_ = chr(code).encode()

@@ -1,4 +1,4 @@
-"""What every source reader shares: what it gives, where things stand, and how it refuses."""
+"""What all source readers share: their results, places in files, and how bad lines are reported."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ PAIRS = pa.schema(
         ("place", pa.int64()),
     ]
 )
-"""Blocks of training pairs, as sources stream them; `Reading.where` reads a place."""
+"""Blocks of training pairs as sources stream them; `Reading.where` turns a place into text."""
 
 _LINES = 1 << 40
 
@@ -36,65 +36,74 @@ class Text(NamedTuple):
 
 @dataclass(frozen=True)
 class Collection:
-    """What is evaluated: queries, candidate passages, and which passages answer which.
+    """An evaluation set: queries, candidate passages, and the relevance judgements.
 
-    Texts are told by (language, id); queries with one id say the same thing in several languages.
+    (language, id) identifies a text; queries that share an id are translations of each other.
     """
 
     queries: Sequence[Text]
     passages: Sequence[Text]
     relevant_starts: np.ndarray
-    """Query q is answered by the passages `relevant[relevant_starts[q] : ...[q + 1]]`."""
+    """Query q has the relevant passages `relevant[relevant_starts[q] : relevant_starts[q + 1]]`."""
     relevant: np.ndarray
     """Positions in `passages`, ascending for every query."""
     grades: np.ndarray
-    """Of each of those: how well it answers; 1 where the source knows only right and wrong."""
+    """The relevance grade of each; 1 if the source has binary judgements."""
     one_pool: bool = True
     """Whether the passages of all languages may be searched together."""
 
 
 @dataclass
 class Reading:
-    """One reading of a source: its options, its files, and the lines that were passed over."""
+    """One pass over a source: its options, its files, and the bad lines that were skipped."""
 
     skip_bad: int = 0
-    """Bad lines to pass over before refusing."""
+    """How many bad lines may be skipped."""
     options: Mapping[str, str] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
-    """What was wrong with the lines passed over, each with its place."""
+    """The problems of the skipped lines, each with its place."""
     named: dict[str, str] = field(default_factory=dict)
-    """Language codes of the source that go by another name here."""
+    """Language codes of the source and the names they have here, where these differ."""
     notes: list[str] = field(default_factory=list)
-    """What the source itself leaves out, for people."""
+    """What the source leaves out, for the user to read."""
     missing: list[str] = field(default_factory=list)
-    """What judgements name and no file has, where `incomplete=allow` tolerates it."""
+    """Judged ids that no file contains, if `incomplete=allow` permits them."""
 
     def place(self, file: Path, line: int) -> int:
-        """A number for a line of a file."""
+        """An integer that stands for a line of a file."""
         if file not in self.files:
             self.files.append(file)
         return self.files.index(file) * _LINES + line
 
     def where(self, place: int) -> str:
-        """`file:line` of such a number."""
+        """`file:line` of a place."""
         return f"{self.files[place // _LINES]}:{place % _LINES}"
 
     def language(self, code: str) -> str:
-        """The one name of a language; a ValueError says what is wrong with the code."""
+        """The canonical name of a language; a ValueError says what is wrong with the code."""
         name = canonical(code)
         if name != code:
             self.named[code] = name
         return name
 
     def refuse(self, place: str, problem: str) -> None:
-        """Pass over a bad line while that many are tolerated, else refuse to go on.
+        """Skip a bad line, or raise a UserError if more than `skip_bad` lines are bad.
 
-        What is told again, as some files are read twice, does not count again.
+        Some files are read twice: a line that is reported again is not counted again.
         """
-        told = f"{place}: {problem}"
-        if told in self.bad:
+        message = f"{place}: {problem}"
+        if message in self.bad:
             return
-        self.bad.append(told)
+        self.bad.append(message)
         if len(self.bad) > self.skip_bad:
             raise UserError("\n".join(self.bad[-3:]))
+
+
+def short(value: object) -> str:
+    """A value as messages show it: its repr, cut to 80 characters."""
+    try:
+        shown = repr(value)
+    except RecursionError:
+        return f"a {type(value).__name__} nested too deeply"
+    return shown if len(shown) <= 80 else f"{shown[:76]} ..."

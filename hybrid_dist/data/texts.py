@@ -1,4 +1,4 @@
-"""Texts by number, however many: in memory while they are few, else mapped from a file."""
+"""Any number of texts by position: in memory if they are few, otherwise mapped from a file."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,11 +16,11 @@ from hybrid_dist.runtime.files import OTHER_TMPDIR, writing
 SCHEMA = pa.schema([("id", pa.string()), ("lang", pa.string()), ("text", pa.string())])
 BLOCK = 4096
 IN_MEMORY = 256 << 20
-"""Bytes of texts that are kept in memory; more of them go to a temporary file."""
+"""Bytes of texts kept in memory; beyond that they go to a temporary file."""
 
 
 class Texts(Sequence[Text]):
-    """Queries or passages, in an order that costs eight bytes a text to change."""
+    """Queries or passages; reordering them takes eight bytes a text."""
 
     def __init__(self, batches: Sequence[pa.RecordBatch], order: np.ndarray | None = None) -> None:
         self._batches = batches
@@ -29,7 +29,7 @@ class Texts(Sequence[Text]):
 
     @classmethod
     def of(cls, texts: Iterable[Text]) -> "Texts":
-        """Keep texts as they come."""
+        """Collect a stream of texts."""
         given = iter(texts)
         held: list[pa.RecordBatch] = []
         size = 0
@@ -41,11 +41,11 @@ class Texts(Sequence[Text]):
         return cls(held)
 
     def take(self, rows: np.ndarray) -> "Texts":
-        """Some of the texts, in another order."""
+        """The texts at `rows`, in that order."""
         return Texts(self._batches, self._order[rows])
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """All ids, or the languages of all."""
+        """One field of all texts: `id`, `lang` or `text`."""
         whole = pa.chunked_array([batch.column(name) for batch in self._batches], pa.string())
         return pc.take(whole, pa.array(self._order))
 
@@ -71,7 +71,7 @@ class Texts(Sequence[Text]):
 
 
 class Part(Sequence[str]):
-    """The ids or the texts of some Texts, read when they are asked for."""
+    """One field of a sequence of texts, read on access."""
 
     def __init__(self, texts: Sequence[Text], name: str) -> None:
         self._texts = texts
@@ -91,7 +91,7 @@ class Part(Sequence[str]):
 
 
 class Reversed(Sequence[str]):
-    """Texts from the last to the first, read when they are asked for."""
+    """Texts in reverse order, read on access."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = texts
@@ -117,7 +117,7 @@ def _blocks(texts: Iterator[Text]) -> Iterator[pa.RecordBatch]:
 
 
 def _mapped(held: Sequence[pa.RecordBatch], more: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    """The same blocks, mapped from a file that is gone when the process is."""
+    """The same blocks, mapped from a temporary file that is already unlinked."""
     with (
         tempfile.NamedTemporaryFile(prefix="hybrid_dist-texts-", suffix=".arrow") as made,
         writing(Path(made.name).parent, Path(made.name), cure=OTHER_TMPDIR),

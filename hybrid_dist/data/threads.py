@@ -1,4 +1,4 @@
-"""Work done ahead in threads, handed over in order."""
+"""Work done ahead of its use in threads, with results in order."""
 
 import os
 from collections import deque
@@ -6,26 +6,26 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def prefetched(
-    work: Callable[[Given], Made], items: Iterable[Given], workers: int = CORES
-) -> Iterator[tuple[Given, Made]]:
-    """Every item with what is made of it, in order; a few are made before they are asked for."""
-    waiting: deque[tuple[Given, Future[Made]]] = deque()
+def prefetch_map(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int = CORES
+) -> Iterator[tuple[Item, Result]]:
+    """Every item with its result, in order; up to `workers` results are computed ahead."""
+    waiting: deque[tuple[Item, Future[Result]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="ahead") as pool:
         try:
             for item in items:
                 waiting.append((item, pool.submit(work, item)))
                 if len(waiting) > workers:
-                    given, made = waiting.popleft()
-                    yield given, made.result()
+                    first, future = waiting.popleft()
+                    yield first, future.result()
             while waiting:
-                given, made = waiting.popleft()
-                yield given, made.result()
+                first, future = waiting.popleft()
+                yield first, future.result()
         finally:
             pool.shutdown(cancel_futures=True)

@@ -1,6 +1,6 @@
 """Evaluation tasks: queries, candidate passages, and which passages answer which query."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,11 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_dist.data.blocks import expand, path_exists
+from hybrid_dist.data.blocks import path_exists
 from hybrid_dist.data.reading import Collection, Reading, Text
-from hybrid_dist.data.sources import SOURCES
+from hybrid_dist.data.sources import SOURCES, pairs
 from hybrid_dist.data.sources.paths import local
-from hybrid_dist.data.store.reader import read_pairs
 from hybrid_dist.data.texts import Part, Reversed, Texts
 from hybrid_dist.errors import UserError, nearest
 
@@ -123,8 +122,6 @@ def backwards(task: Task) -> Task:
 
 def _load(spec: str) -> Task:
     name, path, options = _split(spec)
-    if name in PAIR_TASKS:
-        return from_pairs(name, path, read_pairs([PAIR_TASKS[name](path)]))
     collection = TASKS[name].collection
     if collection is None:
         raise UserError(f"task {spec!r}: {TASKS[name].name} can be trained on only")
@@ -137,10 +134,8 @@ def _load(spec: str) -> Task:
 def check_task(spec: str) -> None:
     """Refuse a wrong name or a missing file without reading the task."""
     name, path, _ = _split(spec)
-    if name in PAIR_TASKS:
-        expand([PAIR_TASKS[name](path)])
-    elif not path.startswith("hf://"):
-        local(path)
+    if not path.startswith("hf://"):
+        TASKS[name].locate(path)
 
 
 def fetch_task(spec: str) -> None:
@@ -210,42 +205,6 @@ def _codes(names: pa.ChunkedArray, languages: Sequence[str]) -> np.ndarray:
     return codes
 
 
-def from_pairs(name: str, path: str, table: pa.Table) -> Task:
-    """The task in a table of pairs.
-
-    Every (uid, language) asks a query. The distinct passage texts of a language are its
-    candidates, named by the first uid that has the text. All passages of the query's uid, in
-    any language, are right answers.
-    """
-    uids, langs = table["uid"].to_pylist(), table["lang"].to_pylist()
-    languages = tuple(sorted(set(langs)))
-    code = {language: position for position, language in enumerate(languages)}
-    number: dict[tuple[str, str], int] = {}
-    ids: list[str] = []
-    answers: dict[str, set[int]] = {}
-    for uid, lang, text in zip(uids, langs, table["passage"].to_pylist(), strict=True):
-        if (lang, text) not in number:
-            number[lang, text] = len(ids)
-            ids.append(uid)
-        answers.setdefault(uid, set()).add(number[lang, text])
-    relevant = [sorted(answers[uid]) for uid in uids]
-    starts = np.cumsum([0, *map(len, relevant)])
-    return Task(
-        name=name,
-        path=path,
-        languages=languages,
-        query_ids=uids,
-        query_texts=table["query"].to_pylist(),
-        query_language=np.array([code[lang] for lang in langs], dtype=np.int64),
-        passage_ids=ids,
-        passage_texts=[text for _, text in number],
-        passage_language=np.array([code[lang] for lang, _ in number], dtype=np.int64),
-        relevant_starts=starts,
-        relevant=np.array([one for some in relevant for one in some], dtype=np.int64),
-        grades=np.ones(starts[-1], dtype=np.int64),
-    )
-
-
 def _toy_file(path: str) -> str:
     """The test split of a folder made by `hybrid-dist toy`, or the file itself."""
     place = Path(path)
@@ -259,15 +218,17 @@ def _toy_file(path: str) -> str:
     return str(place / "test.jsonl")
 
 
-PAIR_TASKS: Mapping[str, Callable[[str], str]] = {"toy": _toy_file, "pairs": str}
-"""Tasks that are pair files: how their path becomes a file or a glob."""
+def _toy_collection(paths: Sequence[str], reading: Reading) -> Collection:
+    return pairs.collection([_toy_file(path) for path in paths], reading)
+
 
 TASKS = {
+    "toy": replace(pairs.SOURCE, name="toy", collection=_toy_collection, locate=_toy_file),
     "xquad_r": SOURCES["lareqa"],
     "mlqa_r": SOURCES["lareqa"],
     **{name: source for name, source in SOURCES.items() if source.collection is not None},
 }
-"""Other tasks, and the sources that read them."""
+"""All tasks, and the sources that read them."""
 
 
 SKIP_BAD = "skip_bad"
@@ -278,7 +239,7 @@ MAX_DIGITS = 18
 
 def _split(spec: str) -> tuple[str, str, dict[str, str]]:
     """Name, path and options of `NAME:PATH?option=value&option=value`."""
-    known = sorted({*PAIR_TASKS, *TASKS})
+    known = sorted(TASKS)
     name, colon, path = spec.partition(":")
     if not colon or not path:
         raise UserError(
@@ -289,9 +250,7 @@ def _split(spec: str) -> tuple[str, str, dict[str, str]]:
             f"task {spec!r}: unknown task {name!r}{nearest(name, known)} "
             f"(known: {', '.join(known)})"
         )
-    if name in PAIR_TASKS:
-        return name, path, {}  # a glob may have a query mark
-    path, _, written = path.partition("?")
+    path, written = _cut_options(path, TASKS[name].has_globs)
     options = {}
     for part in written.split("&") if written else ():
         option, equals, value = part.partition("=")
@@ -303,6 +262,15 @@ def _split(spec: str) -> tuple[str, str, dict[str, str]]:
     _skip_bad(spec, options)
     TASKS[name].check({key: value for key, value in options.items() if key != SKIP_BAD})
     return name, path, options
+
+
+def _cut_options(path: str, may_be_glob: bool) -> tuple[str, str]:
+    """A path and the options behind it; a glob's `?` begins options only if a `=` follows."""
+    if not may_be_glob:
+        path, _, options = path.partition("?")
+        return path, options
+    start, _, options = path.rpartition("?")
+    return (start, options) if start and "=" in options else (path, "")
 
 
 def _skip_bad(spec: str, options: Mapping[str, str]) -> int:

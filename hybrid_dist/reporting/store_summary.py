@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from rich.table import Column, Table
 
 from hybrid_dist.batching.streams import pair_sizes
-from hybrid_dist.data.hashing import hashes
+from hybrid_dist.data.hashing import hash_texts
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.reporting import plots
 from hybrid_dist.text import cell
@@ -60,7 +60,7 @@ def describe(store: Store) -> Described:
 
 
 def _query_hashes(store: Store) -> np.ndarray:
-    return np.concatenate([hashes(texts) for texts in store.query_column.arrays()])
+    return np.concatenate([hash_texts(texts) for texts in store.query_column.arrays()])
 
 
 def _percentiles(lengths: np.ndarray) -> dict[str, int]:

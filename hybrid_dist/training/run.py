@@ -13,7 +13,8 @@ import torch
 
 from hybrid_dist.batching import Plan, check_world, max_batch_size, shard_batch
 from hybrid_dist.config.schema import DEV_LOSS, Config, flatten
-from hybrid_dist.data.store.reader import Store, check_sources, open_sources
+from hybrid_dist.data.store.reader import Source, Store, check_sources, open_sources
+from hybrid_dist.data.user_cache import store_cache
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.compiling import compile_layers
 from hybrid_dist.model.encoder import BiEncoder, Encoder, recompute_layers
@@ -98,7 +99,7 @@ def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
     check_sources([*config.data.train, *config.data.dev])  # a wrong path is told before all else
     folder = RunFolder(config)
     folder.check()
-    stores, sources = open_sources(config.data.train, EncoderSpec.of(config.model).max_tokens)
+    stores, sources = _open(config, config.data.train)
     plan = Plan(sources, config.batching, config.seed)
     dev = _dev(config) if config.data.dev else None
     model_config = read_config(config.model)
@@ -110,13 +111,18 @@ def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
     return RunInputs(folder, stores, plan, dev, evaluation, model_config, tokens)
 
 
+def _open(config: Config, patterns: Sequence[str]) -> tuple[list[Store], list[Source]]:
+    max_tokens = EncoderSpec.of(config.model).max_tokens
+    return open_sources(patterns, max_tokens, store_cache(config.data.cache_dir))
+
+
 def training_languages(plan: Plan) -> list[str]:
     return sorted({name for source in plan.sources for name in source.index.languages})
 
 
 def _dev(config: Config) -> tuple[Plan, list[Store]]:
     """The held-out pairs, in batches of the same mix, as large as they allow."""
-    stores, sources = open_sources(config.data.dev, EncoderSpec.of(config.model).max_tokens)
+    stores, sources = _open(config, config.data.dev)
     # weights may name languages that only train has, and dev pairs may lack negatives
     batching = replace(config.batching, language_weights={}, hard_negatives=0)
     size = min(batching.size, max_batch_size(sources, batching))
@@ -379,7 +385,23 @@ def _introduce(
     for source, store in zip(materials.plan.sources, materials.stores, strict=True):
         if store.tokens is not None and (why := materials.tokens.mismatch(store.tokens)):
             terminal.say(f"{source.name}: texts are tokenised on the way, for {why}")
+    for line in _cached_stores(config, materials, ranks):
+        terminal.say(line)
     for stream in materials.plan.left_out:
         terminal.say(stream.left_out(config.batching.size))
     if ranks.is_first:
         terminal.say(materials.evaluation.overlap(materials.stores, config.data.train))
+
+
+def _cached_stores(config: Config, materials: RunInputs, ranks: Ranks) -> list[str]:
+    """Which cached stores stand for pair files, and whether any rank had to build them."""
+    stores = [*materials.stores, *(materials.dev[1] if materials.dev else ())]
+    states = zip(*ranks.gather([store.cached for store in stores]), strict=True)
+    return [
+        f"{pattern}: store {store.folder}, "
+        + ("built now" if "built" in of_ranks else "reused from an earlier start")
+        for pattern, store, of_ranks in zip(
+            [*config.data.train, *config.data.dev], stores, states, strict=True
+        )
+        if store.cached
+    ]

@@ -112,6 +112,7 @@ class Worker:
             env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "RANK": "0"}
             env |= {"HOME": str(self._work / "home"), "PYTHONWARNINGS": "ignore"}
             env.pop("XDG_CACHE_HOME", None)
+            env.pop("HYBRID_DIST_CACHE", None)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.fuzz.worker", str(self._work)],
                 stdin=subprocess.PIPE,

@@ -68,20 +68,25 @@ def paragraph(*sentences: str, **queries: str) -> dict[str, Any]:
         context += " " if context else ""
         breaks.append([len(context), len(context) + len(sentence)])
         context += sentence
-    asked = []
-    for name, told in queries.items():
-        query, _, answer = told.partition("|")
+    entries = []
+    for name, written in queries.items():
+        query, _, answer = written.partition("|")
         start = context.index(answer)
-        asked.append(
+        entries.append(
             {"id": name, "question": query, "answers": [{"text": answer, "answer_start": start}]}
         )
-    return {"context": context, "sentence_breaks": breaks, "sentences": [*sentences], "qas": asked}
+    return {
+        "context": context,
+        "sentence_breaks": breaks,
+        "sentences": [*sentences],
+        "qas": entries,
+    }
 
 
 def rows(name: str, *paths: Path | str, **options: str) -> list[dict[str, Any]]:
     """The training pairs of a source, without their places."""
-    found, _ = read(name, *paths, **options)
-    return [{key: row[key] for key in row if key != "place"} for row in found]
+    result, _ = read(name, *paths, **options)
+    return [{key: row[key] for key in row if key != "place"} for row in result]
 
 
 def read(
@@ -102,11 +107,13 @@ def collection(name: str, *paths: Path | str, **options: str) -> Collection:
     return source.collection([str(path) for path in paths], Reading(options=options))
 
 
-def told(found: Collection) -> dict[tuple[str, str], dict[tuple[str, str], int]]:
-    """Of every query, by language and id: its right passages and their grades."""
-    right = {}
-    for number, query in enumerate(found.queries):
-        pairs = range(found.relevant_starts[number], found.relevant_starts[number + 1])
-        passages = [(found.passages[int(found.relevant[p])], int(found.grades[p])) for p in pairs]
-        right[query.lang, query.id] = {(p.lang, p.id): grade for p, grade in passages}
-    return right
+def relevance(result: Collection) -> dict[tuple[str, str], dict[tuple[str, str], int]]:
+    """The relevant passages of every query and their grades, by language and id."""
+    relevant = {}
+    for number, query in enumerate(result.queries):
+        pairs = range(result.relevant_starts[number], result.relevant_starts[number + 1])
+        passages = [
+            (result.passages[int(result.relevant[p])], int(result.grades[p])) for p in pairs
+        ]
+        relevant[query.lang, query.id] = {(p.lang, p.id): grade for p, grade in passages}
+    return relevant

@@ -5,6 +5,7 @@ A new one is a file here that ends in a `SOURCE`, and a line in the table below.
 
 from hybrid_dist.data.sources import beir, lareqa, miracl, mmarco, pairs, squad, tatoeba, units
 from hybrid_dist.data.sources.source import Source
+from hybrid_dist.errors import UserError, nearest
 
 SOURCES: dict[str, Source] = {
     source.name: source
@@ -20,3 +21,11 @@ SOURCES: dict[str, Source] = {
     )
 }
 """Every source by its name."""
+
+
+def source_named(name: str) -> Source:
+    """The source of this name; a UserError names the nearest one and all others."""
+    if name not in SOURCES:
+        known = ", ".join(SOURCES)
+        raise UserError(f"SOURCE: unknown {name!r}{nearest(name, SOURCES)} (known: {known})")
+    return SOURCES[name]

@@ -1,7 +1,7 @@
 """BEIR's folders: `corpus.jsonl`, `queries.jsonl` and `qrels/SPLIT.tsv`, one or one per language.
 
-Also a corpus that several languages ask: `corpus.en.jsonl` above the folders of the languages, as
-AfriQA has it.
+Also one corpus for queries in several languages, as in AfriQA: `corpus.en.jsonl` above the folders
+of the languages.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -56,9 +56,9 @@ def _parts(paths: Sequence[str], reading: Reading, usual: str) -> tuple[list[Par
     qrels = _files(root, QRELS)
     if not corpora or not queries or not qrels:
         there = {"corpus": corpora, "queries": queries, "qrels": qrels}
-        missing = ", ".join(name for name, found in there.items() if not found)
+        missing = ", ".join(name for name, files in there.items() if not files)
         raise UserError(f"{paths[0]}: no {missing} file in it; expected {EXPECTED}")
-    split = only_split(reading, [found.match["split"] for found in qrels], usual, paths[0])
+    split = only_split(reading, [file.match["split"] for file in qrels], usual, paths[0])
     only = wanted_languages(reading)
     parts = []
     judged: set[str] = set()
@@ -70,23 +70,27 @@ def _parts(paths: Sequence[str], reading: Reading, usual: str) -> tuple[list[Par
         judged.add(lang)
         if only is not None and lang not in only:
             continue
-        beside = [found for found in queries if (found.match["folder"] or "") == folder]
-        asked = [found.file for found in beside if found.match["split"] == split]
-        asked = asked or [found.file for found in beside if found.match["split"] is None]
+        beside = [one for one in queries if (one.match["folder"] or "") == folder]
+        query_files = [one.file for one in beside if one.match["split"] == split]
+        query_files = query_files or [one.file for one in beside if one.match["split"] is None]
         held = corpora.get(folder) or corpora.get("")
-        if not asked or not held:
-            what = "queries.jsonl" if not asked else "corpus.jsonl"
+        if not query_files or not held:
+            what = "queries.jsonl" if not query_files else "corpus.jsonl"
             raise UserError(f"{file}: {what} is missing beside it; expected {EXPECTED}")
-        parts.append(Part(lang, _all_of(asked, _query), file, tuple(held)))
+        parts.append(Part(lang, _all_of(query_files, _query), file, tuple(held)))
     check_languages(reading, judged, paths[0])
-    note_unjudged(reading, _asked(reading, root, queries, split), judged, f"qrels of {split}")
+    note_unjudged(
+        reading, _query_languages(reading, root, queries, split), judged, f"qrels of {split}"
+    )
     return parts, _parallel(reading, parts)
 
 
-def _asked(reading: Reading, root: Path, queries: Sequence[MatchedFile], split: str) -> set[str]:
-    """The languages that have queries of a split."""
-    of_split = [found for found in queries if found.match["split"] in (None, split)]
-    folders = {found.match["folder"] or "" for found in of_split}
+def _query_languages(
+    reading: Reading, root: Path, queries: Sequence[MatchedFile], split: str
+) -> set[str]:
+    """The languages with queries of a split."""
+    of_split = [one for one in queries if one.match["split"] in (None, split)]
+    folders = {one.match["folder"] or "" for one in of_split}
     return {_language(reading, root, folder, None) for folder in folders}
 
 
@@ -95,7 +99,7 @@ def _files(root: Path, pattern: str) -> list[MatchedFile]:
 
 
 def _language(reading: Reading, root: Path, folder: str, label: str | None) -> str:
-    """What a corpus or a folder is named after; English where nothing tells."""
+    """The language in the name of a corpus or folder; English if there is none."""
     name = label or folder.rpartition("/")[2] or reading.options.get("language")
     if name:
         return language_of(reading, name, root / folder)
@@ -103,13 +107,15 @@ def _language(reading: Reading, root: Path, folder: str, label: str | None) -> s
 
 
 def _parallel(reading: Reading, parts: Sequence[Part]) -> bool:
-    """Whether a query's id means the same in all languages. Where it does not have the same
-    documents everywhere, only the user knows."""
-    told = reading.options.get("parallel")
-    if told not in (None, "yes", "no"):
-        raise UserError(f"beir: option parallel={told}: give yes or no")
-    if told is not None or len(parts) < 2:
-        return told != "no"
+    """Whether queries that share an id are parallel.
+
+    They are if they have the same relevant documents everywhere; otherwise the user must say.
+    """
+    parallel = reading.options.get("parallel")
+    if parallel not in (None, "yes", "no"):
+        raise UserError(f"beir: option parallel={parallel}: give yes or no")
+    if parallel is not None or len(parts) < 2:
+        return parallel != "no"
     seen: dict[str, tuple[Part, set[str]]] = {}
     for part in parts:
         for query, documents in judgements(reading, part.judgements).items():
@@ -129,7 +135,7 @@ def _reader(file: Path, parse: Callable[[Record], tuple[str, str]]) -> Named:
 
 
 def _all_of(files: Sequence[Path], parse: Callable[[Record], tuple[str, str]]) -> Named:
-    """The same for a table in several Parquet files."""
+    """As `_reader`, for a table in several Parquet files."""
     return lambda reading: chain.from_iterable(records(reading, file, parse) for file in files)
 
 

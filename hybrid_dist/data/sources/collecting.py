@@ -1,4 +1,4 @@
-"""From what a source's files say to blocks of pairs, and to a collection to evaluate on."""
+"""From the contents of a source's files to blocks of pairs and to evaluation collections."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +16,7 @@ BLOCK = 2048
 Key = tuple[str, str]
 """A language and an id in it."""
 Placed = tuple[int, Text]
-"""A text and its place."""
+"""A place and the text there."""
 
 
 class Pair(NamedTuple):
@@ -31,14 +31,14 @@ class Pair(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """How well a passage answers, and where that is said."""
+    """The relevance grade of a passage, and the place of the judgement."""
 
     grade: int
     place: int
 
 
 Answers = dict[str, dict[Key, Answer]]
-"""Of each query id: its right passages, in all languages."""
+"""By query id: its relevant passages in all languages."""
 
 
 def blocks(pairs: Iterable[Pair]) -> Iterator[pa.RecordBatch]:
@@ -58,33 +58,34 @@ def collect(
     one_pool: bool = True,
     wanted: dict[Key, int] | None = None,
 ) -> Collection:
-    """The queries that have an answer, all passages, and which answers which.
+    """The collection of all passages and of the queries with a relevant one.
 
-    `wanted`: passages to look for beside the answers; those that come get their number there.
+    `wanted`: further passages to look for; each one's value becomes its number, or stays -1.
     """
     wanted = {} if wanted is None else wanted
-    wanted |= {key: -1 for right in answers.values() for key in right}
-    told = _Kept(reading, "passage")
-    telling = Texts.of(told.keep(passages, wanted))
-    rows = told.rows(telling)
-    telling = telling.take(rows)
-    number = np.full(len(told.keys), -1)
+    wanted |= {key: -1 for keys in answers.values() for key in keys}
+    passage_check = _DuplicateCheck(reading, "passage")
+    passage_texts = Texts.of(passage_check.watch(passages, wanted))
+    rows = passage_check.distinct_rows(passage_texts)
+    passage_texts = passage_texts.take(rows)
+    number = np.full(len(passage_check.keys), -1)
     number[rows] = np.arange(len(rows))
-    right = {
+    graded = {
         query: sorted((int(number[wanted[k]]), a.grade) for k, a in some.items() if wanted[k] >= 0)
         for query, some in answers.items()
     }
-    asked = _Kept(reading, "query")
-    asking = Texts.of(asked.keep(placed for placed in queries if right.get(placed[1].id)))
-    asking = asking.take(asked.rows(asking))
+    query_check = _DuplicateCheck(reading, "query")
+    answered = (placed for placed in queries if graded.get(placed[1].id))
+    query_texts = Texts.of(query_check.watch(answered))
+    query_texts = query_texts.take(query_check.distinct_rows(query_texts))
     starts, relevant, grades = [0], array("q"), array("q")
-    for query in asking.column("id").to_pylist():
-        relevant.extend(passage for passage, _ in right[query])
-        grades.extend(grade for _, grade in right[query])
+    for query in query_texts.column("id").to_pylist():
+        relevant.extend(passage for passage, _ in graded[query])
+        grades.extend(grade for _, grade in graded[query])
         starts.append(len(relevant))
     return Collection(
-        queries=asking,
-        passages=telling,
+        queries=query_texts,
+        passages=passage_texts,
         relevant_starts=np.array(starts),
         relevant=np.array(relevant, dtype=np.int64),
         grades=np.array(grades, dtype=np.int64),
@@ -93,40 +94,42 @@ def collect(
 
 
 @dataclass
-class _Kept:
-    """What was kept of a stream of texts, in 24 bytes a text: one id twice has to be found."""
+class _DuplicateCheck:
+    """Detects ids that a stream of texts repeats; it keeps 24 bytes a text."""
 
     reading: Reading
     what: str
     keys: "array[int]" = field(default_factory=lambda: array("q"))
-    texts: "array[int]" = field(default_factory=lambda: array("q"))
+    hashes: "array[int]" = field(default_factory=lambda: array("q"))
     places: "array[int]" = field(default_factory=lambda: array("q"))
 
-    def keep(self, given: Iterable[Placed], wanted: dict[Key, int] | None = None) -> Iterator[Text]:
-        """The texts; those that are wanted get their number, the first time that they come."""
-        for place, text in given:
+    def watch(
+        self, placed: Iterable[Placed], wanted: dict[Key, int] | None = None
+    ) -> Iterator[Text]:
+        """The texts, unchanged; each of `wanted` gets the number of its first occurrence."""
+        for place, text in placed:
             key = (text.lang, text.id)
             if wanted is not None and wanted.get(key) == -1:
                 wanted[key] = len(self.keys)
             self.keys.append(hash(key))
-            self.texts.append(hash(text.text))
+            self.hashes.append(hash(text.text))
             self.places.append(place)
             yield text
 
-    def rows(self, kept: Texts) -> np.ndarray:
-        """The numbers of the texts, without those that come again. Other text is refused."""
-        keys, texts = np.array(self.keys, np.int64), np.array(self.texts, np.int64)
+    def distinct_rows(self, texts: Texts) -> np.ndarray:
+        """Rows of `texts` without repetitions; one id with two texts is refused."""
+        keys, hashes = np.array(self.keys, np.int64), np.array(self.hashes, np.int64)
         order = np.argsort(keys, kind="stable")
         again = np.flatnonzero(keys[order][1:] == keys[order][:-1]) + 1
         first = np.arange(len(order))
         first[again] = 0
         first = np.maximum.accumulate(first)
-        for row in again[texts[order[again]] != texts[order[first[again]]]].tolist():
+        for row in again[hashes[order[again]] != hashes[order[first[again]]]].tolist():
             other, before = (self.reading.where(self.places[order[r]]) for r in (row, first[row]))
-            told = kept[int(order[row])]
+            text = texts[int(order[row])]
             self.reading.refuse(
                 other,
-                f"{self.what} {told.id!r} has other text in {told.lang!r} than at {before}; "
+                f"{self.what} {text.id!r} has other text in {text.lang!r} than at {before}; "
                 "give it an id of its own",
             )
         return np.delete(np.arange(len(order)), order[again])

@@ -1,6 +1,6 @@
-"""Whether all that the judgements name is there: a shortened file makes another test set.
+"""Checks that all judged queries and passages exist: a truncated file would be another test set.
 
-Ids that are named and missing are refused with their counts, unless `incomplete=allow` is given.
+Missing ids are refused with their counts, unless `incomplete=allow` is given.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,23 +14,23 @@ ALLOW = "allow"
 MEANING = f"{ALLOW}, to go on without judged queries and passages that are missing"
 SHOWN = 3
 LETTERS = 80
-"""Of an id, in messages."""
+"""How much of an id messages show."""
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Ids of one language that a file names, and that are not where they should be."""
+    """Ids of one language that one file refers to and another lacks."""
 
     where: str
-    """The file that names them, with the line of the first where it is known."""
+    """The file that refers to them, with the line of the first if it is known."""
     what: str
     """As in `judged queries`."""
     lang: str
     ids: Sequence[str]
     named: int
-    """How many ids the file names."""
+    """How many ids the file refers to, missing or not."""
     holder: str
-    """Where they should be."""
+    """The file that lacks them."""
 
     def __str__(self) -> str:
         first = ", ".join(name[:LETTERS] for name in self.ids[:SHOWN])
@@ -41,7 +41,7 @@ class Missing:
 
 
 def check_option(source: str, value: str) -> None:
-    """Refuse any value of the option but the one that it has."""
+    """Refuse any value of the option other than `allow`."""
     if value != ALLOW:
         raise UserError(
             f"{source}: option {INCOMPLETE}={value}: give {INCOMPLETE}={ALLOW}, or leave it out"
@@ -53,13 +53,13 @@ def is_allowed(reading: Reading) -> bool:
 
 
 def check_complete(reading: Reading, all_missing: Iterable[Missing]) -> None:
-    """Refuse a data set in which ids are missing; where that is allowed, note how many."""
-    told = [str(missing) for missing in all_missing]
-    if told and not is_allowed(reading):
+    """Refuse a data set in which ids are missing; if that is allowed, note how many."""
+    messages = [str(missing) for missing in all_missing]
+    if messages and not is_allowed(reading):
         cure = (
             "a file was cut short or not fetched: copy it again, or give the option "
             f"{INCOMPLETE}={ALLOW} to go on with what is there"
         )
-        raise UserError("\n".join([*told, cure]))
-    reading.missing += told
-    reading.notes += told
+        raise UserError("\n".join([*messages, cure]))
+    reading.missing += messages
+    reading.notes += messages

@@ -1,7 +1,4 @@
-"""Queries, documents, and judgements of which document answers which query, and how well.
-
-What BEIR's folders, MIRACL and mMARCO have in common, whatever their files are called.
-"""
+"""Queries, documents and graded judgements: what BEIR, MIRACL and mMARCO have in common."""
 
 import re
 import sys
@@ -13,7 +10,7 @@ from pathlib import Path
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Key, Pair, Placed, collect
 from hybrid_dist.data.sources.completeness import Missing, check_complete
-from hybrid_dist.data.sources.lines import BadRecord, Record, columns, key, normal
+from hybrid_dist.data.sources.lines import BadRecord, Record, columns, key, nfc
 from hybrid_dist.errors import UserError, nearest
 
 Named = Callable[[Reading], Iterator[tuple[int, tuple[str, str]]]]
@@ -30,7 +27,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Part:
-    """The queries of one language, and the corpora that their judgements speak of."""
+    """The queries of one language, their judgements, and the corpora that these refer to."""
 
     lang: str
     queries: Named
@@ -40,28 +37,28 @@ class Part:
 
 GRADE = re.compile("-?[0-9]{1,9}")
 Judgements = dict[str, dict[str, Answer]]
-"""By query and document."""
+"""By query id, then document id."""
 
 
 def judgements(reading: Reading, file: Path) -> Judgements:
     """BEIR's lines (query-id, corpus-id, score; a header) or TREC's (qid, Q0, docid, grade)."""
-    found: Judgements = {}
+    result: Judgements = {}
     for place, (query, document, grade) in columns(reading, file, _judgement):
         if grade is None:
             continue
-        first = found.setdefault(query, {}).setdefault(document, Answer(grade, place))
+        first = result.setdefault(query, {}).setdefault(document, Answer(grade, place))
         if first.grade != grade:
             reading.refuse(
                 reading.where(place),
                 f"{document} is judged {grade} for query {query}, but {first.grade} at "
                 f"{reading.where(first.place)}; keep one of the two lines",
             )
-    if not any(answer.grade > 0 for answers in found.values() for answer in answers.values()):
+    if not any(answer.grade > 0 for answers in result.values() for answer in answers.values()):
         raise UserError(
             f"{file}: judges no document as right (no grade above 0); copy it again, or leave its "
             "queries out"
         )
-    return found
+    return result
 
 
 def _judgement(cells: list[str]) -> tuple[str, str, int | None]:
@@ -74,7 +71,7 @@ def _judgement(cells: list[str]) -> tuple[str, str, int | None]:
         query, document, grade = cells
         if not GRADE.fullmatch(grade) or not query.strip() or not document.strip():
             raise ValueError
-        return normal(query), normal(document), int(grade)
+        return nfc(query), nfc(document), int(grade)
     except ValueError:
         raise BadRecord(
             "expected query-id, corpus-id and score with tabs in between, or TREC's qid, Q0, docid "
@@ -83,7 +80,7 @@ def _judgement(cells: list[str]) -> tuple[str, str, int | None]:
 
 
 def titled(name: str) -> Callable[[Record], tuple[str, str]]:
-    """Reads a document: its id, and its text behind its title."""
+    """Returns a parser of documents: the id in the field `name`, and the title and text."""
 
     def parse(record: Record) -> tuple[str, str]:
         return key(record, name), with_title(record)
@@ -92,19 +89,21 @@ def titled(name: str) -> Callable[[Record], tuple[str, str]]:
 
 
 def with_title(record: Record) -> str:
-    """A document's text, behind its title where it has one."""
+    """A document's title, if it has one, and its text."""
     title, body = record.get("title"), record.get("text")
     if not isinstance(title, str | None) or not isinstance(body, str):
         raise BadRecord("expected a document with title and text, both of them text")
     given = [part for part in (title, body) if part and part.strip()]
     if not given:
         raise BadRecord("expected a document with title and text, one not empty")
-    return normal(" ".join(given))
+    return nfc(" ".join(given))
 
 
 def collection(reading: Reading, parts: Sequence[Part], parallel: bool) -> Collection:
-    """All documents, and the queries with an answer. Where parallel, queries of one id have
-    the answers of all languages."""
+    """All documents, and the queries with a relevant one.
+
+    If `parallel`, queries that share an id share the relevant documents of all languages.
+    """
     answers: Answers = {}
     wanted: dict[Key, int] = {}
     judged_parts = [_Judged(part, judgements(reading, part.judgements)) for part in parts]
@@ -122,7 +121,7 @@ def collection(reading: Reading, parts: Sequence[Part], parallel: bool) -> Colle
         for one in judged_parts:
             for place, (name, text) in one.part.queries(reading):
                 if name in one.judged:
-                    one.asked.add(name)
+                    one.queries_present.add(name)
                     yield place, Text(one.uid(name, parallel), one.part.lang, text)
 
     def passages() -> Iterator[Placed]:
@@ -130,29 +129,29 @@ def collection(reading: Reading, parts: Sequence[Part], parallel: bool) -> Colle
             for place, (name, text) in corpus.documents(reading):
                 yield place, Text(name, corpus.lang, text)
 
-    found = collect(reading, queries(), passages(), answers, wanted=wanted)
+    result = collect(reading, queries(), passages(), answers, wanted=wanted)
     held = {key for key, number in wanted.items() if number >= 0}
     check_complete(reading, [gap for one in judged_parts for gap in one.missing(reading, held)])
-    return found
+    return result
 
 
 class _Judged:
-    """A part with its judgements, and what was found of the queries and documents in them."""
+    """A part with its judgements, and which of their queries have been read."""
 
     def __init__(self, part: Part, judged: Judgements) -> None:
         self.part, self.judged = part, judged
-        self.asked: set[str] = set()
+        self.queries_present: set[str] = set()
         self._holders = _holders(part, judged)
 
     def uid(self, name: str, parallel: bool) -> str:
         return name if parallel else f"{self.part.lang}:{name}"
 
     def keys(self, document: str) -> list[Key]:
-        """What a document may be called: it may be there in several languages."""
+        """The keys that a document may have: corpora of several languages may contain it."""
         return [(lang, document) for lang in self._holders(document)]
 
     def missing(self, reading: Reading, held: AbstractSet[Key]) -> Iterator[Missing]:
-        """Queries with a right answer, and judged documents, that no file has."""
+        """Queries with a relevant document, and judged documents, that no file contains."""
         queries: dict[str, int] = {}
         documents: dict[str, int] = {}
         for query, judged in self.judged.items():
@@ -160,7 +159,7 @@ class _Judged:
                 documents.setdefault(document, answer.place)
                 if answer.grade > 0:
                     queries.setdefault(query, answer.place)
-        gone = [query for query in queries if query not in self.asked]
+        gone = [query for query in queries if query not in self.queries_present]
         if gone:
             where = reading.where(queries[gone[0]])
             what, lang = "judged queries", self.part.lang
@@ -173,12 +172,12 @@ class _Judged:
 
 
 def _holders(part: Part, judged: Judgements) -> Callable[[str], Sequence[str]]:
-    """Says in which languages a document is there; its first corpus's, where it is not."""
+    """Returns a lookup of the languages of a document; if no corpus has it, that of the first."""
     if len({corpus.lang for corpus in part.corpora}) == 1:
         return lambda document: [part.corpora[0].lang]
     wanted = {document for documents in judged.values() for document in documents}
     held: dict[str, list[str]] = {}
-    later = Reading(skip_bad=sys.maxsize)  # bad lines are told when the documents are kept
+    later = Reading(skip_bad=sys.maxsize)  # bad lines are reported when the documents are kept
     for corpus in part.corpora:
         for _, (name, _) in corpus.documents(later):
             if name in wanted:
@@ -187,7 +186,7 @@ def _holders(part: Part, judged: Judgements) -> Callable[[str], Sequence[str]]:
 
 
 def pairs(reading: Reading, parts: Sequence[Part], parallel: bool) -> Iterator[Pair]:
-    """Every query with every document that answers it; those judged wrong are negatives."""
+    """Every query with each relevant document; those judged 0 or less are negatives."""
     gaps: list[Missing] = []
     for part in parts:
         foreign = [corpus.lang for corpus in part.corpora if corpus.lang != part.lang]
@@ -201,14 +200,14 @@ def pairs(reading: Reading, parts: Sequence[Part], parallel: bool) -> Iterator[P
         texts = _texts(reading, part, one.judged)
         for _, (name, text) in part.queries(reading):
             if name in one.judged:
-                one.asked.add(name)
+                one.queries_present.add(name)
                 yield from _pairs(part, one.uid(name, parallel), text, one.judged[name], texts)
         gaps += one.missing(reading, {(part.lang, document) for document in texts})
     check_complete(reading, gaps)
 
 
 def _texts(reading: Reading, part: Part, judged: Judgements) -> dict[str, str]:
-    """The documents that were judged, by id."""
+    """The judged documents by id."""
     wanted = {document for documents in judged.values() for document in documents}
     texts: dict[str, tuple[str, int]] = {}
     for corpus in part.corpora:
@@ -233,12 +232,12 @@ def _pairs(
 
 
 def only_split(reading: Reading, splits: Sequence[str], usual: str, where: str) -> str:
-    """The split of the option, else the usual one, else the only one."""
+    """The split of the option, otherwise the usual one, otherwise the only one."""
     there = sorted(set(splits))
     wanted = reading.options.get("split") or (usual if usual in there else "")
     if not wanted and len(there) == 1:
         return there[0]
     if wanted not in there:
-        told = f"no split {wanted!r}{nearest(wanted, there)}" if wanted else "which split?"
-        raise UserError(f"{where}: {told} (option split={'|'.join(there)})")
+        problem = f"no split {wanted!r}{nearest(wanted, there)}" if wanted else "which split?"
+        raise UserError(f"{where}: {problem} (option split={'|'.join(there)})")
     return wanted

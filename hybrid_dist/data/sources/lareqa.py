@@ -1,7 +1,7 @@
 """LAReQA's JSON (XQuAD-R, MLQA-R): SQuAD's, with `sentence_breaks`. Sentences are retrieved.
 
-Every sentence of every paragraph is a candidate. The right one holds the start of the answer. It is
-named as LAReQA does: by the paragraph's number from 1 and its own in the paragraph from 0.
+Every sentence of every paragraph is a candidate; the relevant one contains the start of the answer.
+Its id is LAReQA's: the number of the paragraph from 1 and of the sentence in it from 0.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
-from hybrid_dist.data.sources.lines import BadRecord, normal
+from hybrid_dist.data.sources.lines import BadRecord, nfc
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.data.sources.squad import Paragraph, Query, answered, paragraphs
 from hybrid_dist.errors import UserError, nearest
@@ -23,13 +23,13 @@ VARIANTS = ("sentence", "sentence+context")
 def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
     """A query and the sentence that answers it."""
 
-    def found() -> Iterator[Pair]:
+    def generate() -> Iterator[Pair]:
         for paragraph, sentences in _paragraphs(paths, reading):
             for query, right in _right(paragraph, reading):
-                told = sentences[right[0]].text
-                yield Pair(query.id, paragraph.lang, query.text, told, [], query.place)
+                passage = sentences[right[0]].text
+                yield Pair(query.id, paragraph.lang, query.text, passage, [], query.place)
 
-    return blocks(found())
+    return blocks(generate())
 
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
@@ -40,11 +40,10 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
     for paragraph, sentences in _paragraphs(paths, reading):
         passages += ((paragraph.place, sentence) for sentence in sentences)
         for query, right in _right(paragraph, reading):
-            asked = Text(query.id, paragraph.lang, query.text)
-            queries.append((query.place, asked))
+            queries.append((query.place, Text(query.id, paragraph.lang, query.text)))
             for number in right:
-                told = paragraph.lang, sentences[number].id
-                answers.setdefault(query.id, {})[told] = Answer(1, query.place)
+                passage = paragraph.lang, sentences[number].id
+                answers.setdefault(query.id, {})[passage] = Answer(1, query.place)
     return collect(reading, queries, passages, answers)
 
 
@@ -66,14 +65,14 @@ def _paragraphs(paths: Sequence[str], reading: Reading) -> Iterator[tuple[Paragr
                 "folder of one data set"
             )
         try:
-            sentences = [normal(paragraph.context[a:b]) for a, b in _breaks(paragraph)]
+            sentences = [nfc(paragraph.context[a:b]) for a, b in _breaks(paragraph)]
             if not all(map(str.strip, sentences)):
                 raise BadRecord("a sentence of sentence_breaks is empty")
         except BadRecord as error:
             reading.refuse(reading.where(paragraph.place), str(error))
             continue
         if variant == "sentence+context":
-            sentences = [f"{sentence} {normal(paragraph.context)}" for sentence in sentences]
+            sentences = [f"{sentence} {nfc(paragraph.context)}" for sentence in sentences]
         yield (
             paragraph,
             [

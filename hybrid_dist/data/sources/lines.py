@@ -1,4 +1,4 @@
-"""Lines of published files and what they say, each with its place."""
+"""Lines and records of published files, each with its place."""
 
 import json
 import unicodedata
@@ -9,9 +9,15 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybrid_dist.data.blocks import BROKEN, EMPTY, check_all_rows_read, check_columns, opened
-from hybrid_dist.data.reading import Reading
-from hybrid_dist.data.sources.paths import bare
+from hybrid_dist.data.blocks import (
+    BROKEN,
+    EMPTY,
+    check_all_rows_read,
+    check_columns,
+    open_decompressed,
+)
+from hybrid_dist.data.reading import Reading, short
+from hybrid_dist.data.sources.paths import without_compression
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import json_problem
 
@@ -20,14 +26,14 @@ T = TypeVar("T")
 
 
 class BadRecord(ValueError):
-    """What is wrong with a line, and what was expected. Who reads the line adds its place."""
+    """What is wrong with a line, and what was expected; the caller adds the place."""
 
 
 def lines(reading: Reading, file: Path) -> Iterator[tuple[int, str]]:
-    """Numbers and texts of a file's lines, without their ends."""
+    """Numbers and texts of a file's lines, without line ends."""
     number = 0
     try:
-        with opened(file) as stream:
+        with open_decompressed(file) as stream:
             for number, line in enumerate(stream, 1):
                 try:
                     text = line.decode("utf-8").rstrip("\r\n")
@@ -48,8 +54,10 @@ def lines(reading: Reading, file: Path) -> Iterator[tuple[int, str]]:
 
 
 def records(reading: Reading, file: Path, parse: Callable[[Record], T]) -> Iterator[tuple[int, T]]:
-    """Places of a file's JSON lines, or of its rows where it is Parquet, and what `parse` makes of
-    them; it raises Bad for those that cannot be used."""
+    """Places and `parse` results of a file's JSON lines, or of its rows if it is Parquet.
+
+    `parse` raises a BadRecord for a record that cannot be used.
+    """
     rows = _rows(file) if file.suffix == ".parquet" else _objects(reading, file)
     return _parsed(reading, file, rows, parse)
 
@@ -57,7 +65,7 @@ def records(reading: Reading, file: Path, parse: Callable[[Record], T]) -> Itera
 def columns(
     reading: Reading, file: Path, parse: Callable[[list[str]], T]
 ) -> Iterator[tuple[int, T]]:
-    """The same for lines of columns with a tab in between."""
+    """As `records`, for lines of tab-separated columns."""
     split = ((number, line.split("\t")) for number, line in lines(reading, file) if line)
     return _parsed(reading, file, split, parse)
 
@@ -92,7 +100,7 @@ def _objects(reading: Reading, file: Path) -> Iterator[tuple[int, Any]]:
 
 
 def line_problem(error: Exception) -> str:
-    """Why a line is not JSON; its number is told by who reads it."""
+    """Why a line is not JSON; the caller adds the line's number."""
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at column {error.colno}"
     return json_problem(error)
@@ -114,38 +122,38 @@ def _rows(file: Path) -> Iterator[tuple[int, Any]]:
 
 
 def text(record: Record, name: str) -> str:
-    """A text that has to be there."""
+    """The non-empty text in a field."""
     value = record.get(name)
     if not isinstance(value, str) or not value.strip():
         has = f"found {short(value)}" if name in record else f"found only {', '.join(record)}"
         raise BadRecord(f"expected a non-empty text as {name!r}, {has}")
-    return normal(value)
+    return nfc(value)
 
 
 def key(record: Record, name: str) -> str:
-    """An id: a text or a whole number."""
+    """The id in a field: a text or a whole number."""
     value = record.get(name)
     return str(value) if type(value) is int else text(record, name)
 
 
 def column(cells: list[str], number: int, what: str) -> str:
-    """A text of a line with columns."""
+    """The non-empty text in a column."""
     if len(cells) <= number or not cells[number].strip():
         raise BadRecord(
             f"expected {what} in column {number + 1}, found {short(chr(9).join(cells))}"
         )
-    return normal(cells[number])
+    return nfc(cells[number])
 
 
-def whole(cell: str) -> int:
+def parse_integer(cell: str) -> int:
     """A whole number in ASCII digits: `int` takes `1_0` and other scripts' digits as well."""
     if not (cell.isascii() and cell.isdigit()):
         raise ValueError(f"{cell[:80]!r} is no whole number")
     return int(cell)
 
 
-def normal(raw: str) -> str:
-    """A text with one form for every letter, otherwise as it is."""
+def nfc(raw: str) -> str:
+    """A text in NFC."""
     if raw.isascii():
         return raw
     try:
@@ -157,13 +165,4 @@ def normal(raw: str) -> str:
 
 def stem(file: Path) -> str:
     """A file's name without suffixes."""
-    return Path(bare(file.name)).stem
-
-
-def short(value: object) -> str:
-    """A value as messages show it."""
-    try:
-        shown = repr(value)
-    except RecursionError:
-        return f"a {type(value).__name__} nested too deeply"
-    return shown if len(shown) <= 80 else f"{shown[:76]} ..."
+    return Path(without_compression(file.name)).stem

@@ -1,6 +1,6 @@
 """MIRACL: topics and qrels of every language, and `docs-*.jsonl.gz` of its corpus.
 
-Ids mean something within a language only. Train splits of the hub's rows with `positive_passages`
+Ids are unique within a language only. Train splits of the hub's rows with `positive_passages`
 and `negative_passages` are read too, to train on.
 """
 
@@ -46,7 +46,7 @@ EXPECTED = (
 
 
 def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
-    """Queries with each document that answers them; the ones judged wrong are negatives."""
+    """Every query with each relevant document; the ones judged 0 are negatives."""
     rows = list(search(_places(paths, reading), ROWS))
     if rows:
         return blocks(_row_pairs(reading, rows))
@@ -63,44 +63,45 @@ def _places(paths: Sequence[str], reading: Reading) -> list[str]:
 
 
 def _parts(paths: Sequence[str], reading: Reading, usual: str) -> list[Part]:
-    """What each language has; a language whose passages are missing is refused."""
+    """The queries, judgements and corpus of each language; missing corpora are refused."""
     where = ", ".join(paths)
     places = _places(paths, reading)
     qrels = list(search(places, QRELS))
     if not qrels:
         raise UserError(f"{where}: no qrels of MIRACL in it; expected {EXPECTED}")
-    split = only_split(reading, [found.match["split"] for found in qrels], usual, where)
-    topics = {_key(found): found.file for found in search(places, TOPICS)}
+    split = only_split(reading, [file.match["split"] for file in qrels], usual, where)
+    topics = {_key(match): match.file for match in search(places, TOPICS)}
     documents: dict[str, list[MatchedFile]] = {}
-    for found in search(places, DOCS):
-        folder = found.file.absolute().parent
+    for corpus_file in search(places, DOCS):
+        folder = corpus_file.file.absolute().parent
         lang = language_of(reading, folder.name.rpartition("-")[2], folder)
-        documents.setdefault(lang, []).append(found)
+        documents.setdefault(lang, []).append(corpus_file)
     only = wanted_languages(reading)
     parts = []
     missing: dict[str, str] = {}
-    judged_in = [found for found in qrels if found.match["split"] == split]
-    languages = [language_of(reading, found.match["lang"], found.file) for found in judged_in]
+    judged_in = [file for file in qrels if file.match["split"] == split]
+    languages = [language_of(reading, match["lang"], file) for file, match in judged_in]
     check_languages(reading, languages, where)
-    asked = {
+    query_langs = {
         language_of(reading, lang, file) for (lang, part), file in topics.items() if part == split
     }
-    note_unjudged(reading, asked, languages, f"qrels of {split}")
-    for lang, found in zip(languages, judged_in, strict=True):
+    note_unjudged(reading, query_langs, languages, f"qrels of {split}")
+    for lang, judgement_file in zip(languages, judged_in, strict=True):
         if only is not None and lang not in only:
             continue
-        if _key(found) not in topics:
-            raise UserError(f"{found.file}: its topics are missing; expected {EXPECTED}")
+        topic_file, qrels_file = topics.get(_key(judgement_file)), judgement_file.file
+        if topic_file is None:
+            raise UserError(f"{qrels_file}: its topics are missing; expected {EXPECTED}")
         if lang not in documents:
-            missing[lang] = _count(reading, topics[_key(found)], found.file)
+            missing[lang] = _count(reading, topic_file, qrels_file)
             continue
-        corpora = tuple(Corpus(lang, _documents(found.file)) for found in documents[lang])
-        parts.append(Part(lang, _topics(topics[_key(found)]), found.file, corpora))
+        corpora = tuple(Corpus(lang, _documents(file)) for file, _ in documents[lang])
+        parts.append(Part(lang, _topics(topic_file), qrels_file, corpora))
     if missing:
-        told = ", ".join(f"{lang} ({counts})" for lang, counts in missing.items())
+        described = ", ".join(f"{lang} ({counts})" for lang, counts in missing.items())
         raise UserError(
-            f"{where}: topics and qrels of {told} are there, but not the passages that they judge; "
-            f"expected miracl-corpus-v1.0-{next(iter(missing))}/docs-*.jsonl.gz of "
+            f"{where}: topics and qrels of {described} are there, but not the passages that they "
+            f"judge; expected miracl-corpus-v1.0-{next(iter(missing))}/docs-*.jsonl.gz of "
             "hf://miracl/miracl-corpus: put them below this folder, give the option corpus=FOLDER, "
             "or choose other languages with the option languages"
         )
@@ -114,8 +115,8 @@ def _count(reading: Reading, topics: Path, qrels: Path) -> str:
     return f"{queries:,} queries, {right:,} right of {sum(map(len, judged)):,} judged"
 
 
-def _key(found: MatchedFile) -> tuple[str, str]:
-    return found.match["lang"], found.match["split"]
+def _key(file: MatchedFile) -> tuple[str, str]:
+    return file.match["lang"], file.match["split"]
 
 
 def _documents(file: Path) -> Named:
@@ -131,20 +132,20 @@ def _topic(cells: list[str]) -> tuple[str, str]:
 
 
 def _row_pairs(reading: Reading, files: Sequence[MatchedFile]) -> Iterator[Pair]:
-    """Of rows that hold their documents themselves."""
-    splits = [found.match["split"] for found in files]
+    """The pairs in rows that contain their documents."""
+    splits = [file.match["split"] for file in files]
     split = only_split(reading, splits, "train", str(files[0].file.parent))
     only = wanted_languages(reading)
-    chosen = [found for found in files if found.match["split"] == split]
-    languages = [language_of(reading, found.match["lang"], found.file) for found in chosen]
+    chosen = [file for file in files if file.match["split"] == split]
+    languages = [language_of(reading, match["lang"], file) for file, match in chosen]
     check_languages(reading, languages, f"split {split} of {files[0].file.parent}")
     for lang, (file, _) in zip(languages, chosen, strict=True):
         if only is None or lang in only:
             for place, (name, query, right, wrong) in records(reading, file, _row):
                 negatives = list(wrong.values())
-                for document, told in right.items():
+                for document, passage in right.items():
                     uid = f"{lang}:{name}:{document}"
-                    yield Pair(uid, lang, query, told, negatives, place)
+                    yield Pair(uid, lang, query, passage, negatives, place)
 
 
 def _row(record: Record) -> tuple[str, str, dict[str, str], dict[str, str]]:

@@ -2,7 +2,7 @@
 
 `collections/german_collection.tsv`, `queries/train/german_queries.train.tsv`, with MS MARCO's own
 `triples.train.ids.small.tsv` and `qrels.*.tsv`. A collection is 8.8 million passages: texts stay in
-the files, and are found by where their lines start.
+the files and are read by the offsets of their lines.
 """
 
 import mmap
@@ -15,15 +15,15 @@ from typing import BinaryIO, cast
 import numpy as np
 import pyarrow as pa
 
-from hybrid_dist.data.blocks import BROKEN, opened
+from hybrid_dist.data.blocks import BROKEN, open_decompressed
 from hybrid_dist.data.languages import english_names
 from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources import judged
 from hybrid_dist.data.sources.collecting import Pair, blocks
 from hybrid_dist.data.sources.completeness import is_allowed
 from hybrid_dist.data.sources.judged import Corpus, Named, Part, only_split
-from hybrid_dist.data.sources.lines import BadRecord, column, columns, normal, whole
-from hybrid_dist.data.sources.paths import MatchedFile, bare, find, local, search
+from hybrid_dist.data.sources.lines import BadRecord, column, columns, nfc, parse_integer
+from hybrid_dist.data.sources.paths import MatchedFile, find, local, search, without_compression
 from hybrid_dist.data.sources.source import Source, check_languages, note_unjudged, wanted_languages
 from hybrid_dist.errors import UserError, file_error, nearest
 from hybrid_dist.runtime.files import DISK_IS_FULL, OTHER_TMPDIR, writing
@@ -33,7 +33,7 @@ QUERIES = r"(?:.*/)?(?P<name>[a-z]+)_queries\.(?P<split>[a-z.]+)\.tsv"
 QRELS = r"(?:.*/)?qrels\.(?P<split>[a-z.]+)\.tsv"
 TRIPLES = r"(?:.*/)?triples\.train\.ids(\.small)?\.tsv"
 Triple = tuple[int, int, int | None]
-"""Query, passage that answers it, one that does not."""
+"""Ids of a query, a relevant passage, and one that is not relevant."""
 Parse = Callable[[list[str]], Triple | None]
 EXPECTED = (
     "collections/german_collection.tsv, queries/train/german_queries.train.tsv (dev alike), and "
@@ -42,12 +42,12 @@ EXPECTED = (
 
 
 def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
-    """The triples, or the qrels where there are none (or the option says so)."""
+    """The triples; the qrels if there are no triples, or if the option says so."""
     kind = reading.options.get("pairs")
     parse: Parse
     if kind not in (None, "triples", "qrels"):
         raise UserError(f"mmarco: option pairs={kind}: give triples or qrels")
-    triples = [found.file for found in _beside(paths, TRIPLES)]
+    triples = [match.file for match in _beside(paths, TRIPLES)]
     if kind == "triples" and not triples:
         raise UserError(f"{', '.join(paths)}: no triples.train.ids.small.tsv in it or above it")
     judged_in = [f for f, match in _beside(paths, QRELS) if match["split"] == "train"]
@@ -61,7 +61,7 @@ def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
 
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
-    """Queries with an answer in every language, and the whole collections."""
+    """The judged queries in every language, and the whole collections."""
     where = ", ".join(paths)
     qrels = {match["split"]: file for file, match in _beside(paths, QRELS)}
     if not qrels:
@@ -80,12 +80,12 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
 
 
 def _beside(paths: Sequence[str], pattern: str) -> list[MatchedFile]:
-    """Files in the folder, or above it: MS MARCO's own lie above the translations."""
-    found = list(search(paths, pattern))
-    for above in () if found else list(local(paths[0]).absolute().parents)[:2]:
+    """Matching files in the folder or above it, where MS MARCO's own files are."""
+    matches = list(search(paths, pattern))
+    for above in () if matches else list(local(paths[0]).absolute().parents)[:2]:
         files = (str(file) for file in sorted(above.iterdir()) if file.is_file())
-        found += search(files, pattern)
-    return found
+        matches += search(files, pattern)
+    return matches
 
 
 def _by_language(
@@ -128,7 +128,7 @@ def _line(cells: list[str]) -> tuple[str, str]:
 
 def _triple(cells: list[str]) -> Triple:
     try:
-        query, right, wrong = map(whole, cells)
+        query, right, wrong = map(parse_integer, cells)
     except ValueError:
         raise BadRecord("expected ids of a query, a right and a wrong passage") from None
     return query, right, wrong
@@ -136,14 +136,14 @@ def _triple(cells: list[str]) -> Triple:
 
 def _qrel(cells: list[str]) -> Triple | None:
     try:
-        query, _, passage, grade = map(whole, cells)
+        query, _, passage, grade = map(parse_integer, cells)
     except ValueError:
         raise BadRecord("expected the id of a query, 0, that of a passage, and a grade") from None
     return (query, passage, None) if grade > 0 else None
 
 
 def _pairs(paths: Sequence[str], reading: Reading, given: Path, parse: Parse) -> Iterator[Pair]:
-    """Of every language in turn, in the order of the lines."""
+    """The pairs of one language after the other, in the order of the lines."""
     queries = _by_language(paths, reading, QUERIES, ("train",))
     for lang, file in _by_language(paths, reading, COLLECTIONS).items():
         if lang not in queries:
@@ -170,12 +170,15 @@ def _pairs(paths: Sequence[str], reading: Reading, given: Path, parse: Parse) ->
 
 
 class TextFile:
-    """Texts of a file `id <tab> text` by id. They stay in the file, or in a temporary copy where it
-    is compressed; 24 bytes a text are kept."""
+    """The texts of a file of `id <tab> text`, by id.
+
+    They stay in the file, or in a temporary copy if it is compressed; 24 bytes a text are kept.
+    """
 
     def __init__(self, reading: Reading, file: Path) -> None:
         self._file = file
-        self._stream = file.open("rb") if bare(file.name) == file.name else _uncompressed(file)
+        is_plain = without_compression(file.name) == file.name
+        self._stream = file.open("rb") if is_plain else _uncompressed(file)
         if not self._stream.seek(0, 2):
             raise UserError(f"{file}:1: is empty; expected lines of an id, a tab and a text")
         self._bytes = mmap.mmap(self._stream.fileno(), 0, access=mmap.ACCESS_READ)
@@ -184,14 +187,14 @@ class TextFile:
         for number, line in enumerate(iter(self._bytes.readline, b""), 1):
             try:
                 name, _, text = line.decode().partition("\t")
-                ids.append(whole(name if text.strip() else ""))
+                ids.append(parse_integer(name if text.strip() else ""))
                 starts.append(start + len(name) + 1)
                 numbers.append(number)
             except UnicodeDecodeError as error:
                 reading.refuse(f"{file}:{number}", f"not UTF-8 ({error.reason})")
             except (ValueError, OverflowError):
-                found = f"found {line[:60].decode('utf-8', 'replace')!r}"
-                reading.refuse(f"{file}:{number}", f"expected an id, a tab and a text, {found}")
+                shown = f"found {line[:60].decode('utf-8', 'replace')!r}"
+                reading.refuse(f"{file}:{number}", f"expected an id, a tab and a text, {shown}")
             start += len(line)
         order = np.argsort(ids, kind="stable")
         self._ids, self._starts = np.array(ids)[order], np.array(starts)[order]
@@ -210,7 +213,7 @@ class TextFile:
 
     def _text(self, place: int) -> str:
         self._bytes.seek(int(self._starts[place]))
-        return normal(self._bytes.readline().decode().rstrip("\r\n"))
+        return nfc(self._bytes.readline().decode().rstrip("\r\n"))
 
     def __enter__(self) -> "TextFile":
         return self
@@ -225,7 +228,7 @@ def _uncompressed(file: Path) -> BinaryIO:
     line = 1
     with writing(Path(tempfile.gettempdir()), cure=OTHER_TMPDIR):
         try:
-            with opened(file) as stream:
+            with open_decompressed(file) as stream:
                 while piece := stream.read(1 << 20):
                     line += piece.count(b"\n")
                     copy.write(piece)

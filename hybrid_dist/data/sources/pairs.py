@@ -1,290 +1,61 @@
-"""Pair files: JSON lines or Parquet of `{"uid", "lang", "query", "passage"}`, as blocks of rows.
+"""Pair files: JSON lines or Parquet of `uid`, `lang`, `query` and `passage`."""
 
-Blocks are parsed and checked in C++; a block in which anything is wrong is read again, row by row,
-to tell what is wrong and where.
-"""
-
-import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.json
-import pyarrow.parquet as pq
 
-from hybrid_dist.data.blocks import Block, check_all_rows_read, check_columns, expand, line_blocks
-from hybrid_dist.data.languages import canonical
-from hybrid_dist.data.normal import normal
-from hybrid_dist.data.reading import PAIRS, Reading
-from hybrid_dist.data.sources.lines import short as _short
+from hybrid_dist.data.blocks import expand_globs
+from hybrid_dist.data.pair_files import read_pair_files
+from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.source import Source
-from hybrid_dist.data.threads import prefetched
-from hybrid_dist.errors import UserError
-from hybrid_dist.runtime.files import json_problem
-
-FIELDS = ("uid", "lang", "query", "passage")
-NEGATIVES = "negatives"
-PARQUET_ROWS = 1 << 16
-Columns = dict[str, pa.Array]
-Read = Iterator[tuple[Columns, np.ndarray]]
-"""Good rows, block by block, and their places."""
+from hybrid_dist.data.store.reader import Store
+from hybrid_dist.data.store.space import estimate_bytes
 
 
-def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
-    """The pairs of the files, file after file, in blocks of the schema `PAIRS`."""
-    for file in expand(paths):
-        read = _of_parquet if file.suffix == ".parquet" else _of_lines
-        for columns, places in read(file, reading):
-            if len(places):
-                arrays = [*_named(columns, reading), pa.array(places)]
-                yield pa.RecordBatch.from_arrays(arrays, schema=PAIRS)
+def collection(paths: Sequence[str], reading: Reading) -> Collection:
+    """Every pair's query, and the distinct passages of each language.
+
+    A passage has the id of the first uid with its text. All passages of a query's uid, in any
+    language, are relevant.
+    """
+    store = Store.build(
+        read_pair_files(paths, reading),
+        reading=reading,
+        needed=estimate_bytes(paths),
+        name=", ".join(paths),
+    )
+    table = store.table()
+    uids, langs = table["uid"].to_pylist(), table["lang"].to_pylist()
+    number: dict[tuple[str, str], int] = {}
+    passages: list[Text] = []
+    relevant_of: dict[str, set[int]] = {}
+    for uid, lang, text in zip(uids, langs, table["passage"].to_pylist(), strict=True):
+        if (lang, text) not in number:
+            number[lang, text] = len(passages)
+            passages.append(Text(uid, lang, text))
+        relevant_of.setdefault(uid, set()).add(number[lang, text])
+    relevant = [sorted(relevant_of[uid]) for uid in uids]
+    starts = np.cumsum([0, *map(len, relevant)])
+    return Collection(
+        queries=list(map(Text, uids, langs, table["query"].to_pylist())),
+        passages=passages,
+        relevant_starts=starts,
+        relevant=np.array([passage for some in relevant for passage in some], dtype=np.int64),
+        grades=np.ones(starts[-1], dtype=np.int64),
+    )
 
 
-def _named(columns: Columns, reading: Reading) -> list[pa.Array]:
-    """The columns in order, languages by their one name."""
-    given = columns["lang"].dictionary_encode()
-    codes = given.dictionary.to_pylist()
-    names = [canonical(code) for code in codes]
-    reading.named.update({a: b for a, b in zip(codes, names, strict=True) if a != b})
-    columns["lang"] = pa.array(names, pa.string()).take(given.indices)
-    return [columns[name] for name in (*FIELDS, NEGATIVES)]
-
-
-def _of_lines(file: Path, reading: Reading) -> Read:
-    for block, columns in prefetched(_parsed, line_blocks(file)):
-        first = reading.place(file, block.line)
-        if columns is not None:
-            yield columns, np.arange(first, first + len(columns["uid"]))
-            continue
-        good: list[tuple[int, dict[str, Any]]] = []
-        for number, line in enumerate(block.content.split(b"\n")):
-            if not line.strip():
-                continue
-            try:
-                good.append((first + number, _row(_object(line))))
-            except ValueError as error:
-                reading.refuse(reading.where(first + number), str(error))
-        yield _gathered(good)
-
-
-def _of_parquet(file: Path, reading: Reading) -> Read:
-    first, rows = reading.place(file, 1), 0
-    try:
-        with pq.ParquetFile(file) as parquet:
-            for batch in parquet.iter_batches(PARQUET_ROWS, columns=_fields(file, parquet)):
-                columns = _converted(pa.Table.from_batches([batch]))
-                if columns is not None:
-                    yield columns, np.arange(first, first + len(batch))
-                else:
-                    yield _row_by_row(batch, first, reading)
-                first += len(batch)
-                rows += len(batch)
-            check_all_rows_read(parquet, rows)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        told = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{file}: no Parquet file that can be read ({told})") from None
-
-
-def _parsed(block: Block) -> Columns | None:
-    """All rows of a block of lines; nothing unless every line is one good pair."""
-    content = pa.py_buffer(block.content)
-    lines = _lines_with_objects(block.content)
-    if not lines:
-        return None  # pyarrow's parser crashes on a first line `null`
-    for uid in (pa.string(), pa.int64()):
-        schema = pa.schema({name: pa.string() for name in FIELDS} | {"uid": uid})
-        schema = schema.append(PAIRS.field(NEGATIVES))
-        try:
-            table = pyarrow.json.read_json(
-                pa.BufferReader(content),
-                read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(content)),
-                parse_options=pyarrow.json.ParseOptions(
-                    explicit_schema=schema, unexpected_field_behavior="ignore"
-                ),
-            )
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            continue
-        if table.num_rows == lines and _is_utf8(content):
-            return _checked(table)
-    return None
-
-
-def _lines_with_objects(content: bytes) -> int:
-    """How many lines there are, if every one begins an object; else none."""
-    letters = np.frombuffer(content, np.uint8)
-    begin = np.flatnonzero(letters[:-1] == ord("\n")) + 1
-    if content[:1] != b"{" or np.any(letters[begin] != ord("{")):
-        return 0
-    return len(begin) + 1
-
-
-def _is_utf8(content: pa.Buffer) -> bool:
-    ends = pa.py_buffer(np.array([0, len(content)], np.int64))
-    try:
-        pa.Array.from_buffers(pa.large_string(), 1, [None, ends, content]).validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def _checked(table: pa.Table) -> Columns | None:
-    """The columns of rows that are all good, normalised; nothing if any is not."""
-    columns = {name: _whole(table[name]) for name in table.column_names}
-    columns["uid"] = columns["uid"].cast(pa.string())
-    if any(_any_missing(columns[name]) for name in FIELDS):
-        return None
-    if any(_no_language(code) for code in columns["lang"].unique().to_pylist()):
-        return None
-    listed = columns.get(NEGATIVES, pa.nulls(len(table), PAIRS.field(NEGATIVES).type))
-    negatives = listed.flatten()
-    if _any_missing(negatives):
-        return None
-    counts = pc.fill_null(pc.list_value_length(listed), 0).to_numpy()
-    starts = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
-    columns[NEGATIVES] = pa.ListArray.from_arrays(starts, normal(negatives))
-    return columns | {name: normal(columns[name]) for name in ("uid", "query", "passage")}
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def _any_missing(texts: pa.Array) -> bool:
-    if texts.null_count:
-        return True
-    empty = pc.equal(pc.binary_length(texts), 0)
-    return bool(pc.any(pc.or_(empty, pc.utf8_is_space(texts))).as_py())
-
-
-def _no_language(code: str) -> str:
-    """What is wrong with a language code; nothing if it is one."""
-    try:
-        canonical(code)
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
-def _gathered(good: Sequence[tuple[int, dict[str, Any]]]) -> tuple[Columns, np.ndarray]:
-    """Rows that were checked one by one, and their places."""
-    schema = pa.schema([PAIRS.field(name) for name in (*FIELDS, NEGATIVES)])
-    columns = _checked(pa.Table.from_pylist([row for _, row in good], schema)) if good else {}
-    return columns or {}, np.array([place for place, _ in good], np.int64)
-
-
-def _object(line: bytes) -> dict[str, Any]:
-    """The JSON object of a line; a ValueError says why there is none."""
-    expected = f"a pair file has one object a line, with {', '.join(FIELDS)}"
-    try:
-        line.decode()  # strictly: json itself lets encoded surrogates pass
-        record = json.loads(line)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 ({error.reason} at byte {error.start})") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg} at column {error.colno}); {expected}") from None
-    except (ValueError, RecursionError) as error:  # an ignored field may hold what Python cannot
-        columns = _parsed(Block(Path(), 1, line.strip()))
-        if columns is None:
-            raise ValueError(f"not JSON ({json_problem(error)}); {expected}") from None
-        return {name: column[0].as_py() for name, column in columns.items()}
-    if not isinstance(record, dict):
-        raise ValueError(f"expected an object with {', '.join(FIELDS)}")
-    return record
-
-
-def _row(record: dict[str, Any]) -> dict[str, Any]:
-    """A pair's fields; a ValueError says what is wrong with one."""
-    row = {name: _text(record, name) for name in FIELDS}
-    problem = _no_language(row["lang"])
-    if problem:
-        raise ValueError(problem)
-    negatives = record.get(NEGATIVES)
-    negatives = [] if negatives is None else negatives
-    if not isinstance(negatives, list) or not all(_is_text(text) for text in negatives):
-        raise ValueError(
-            f"expected a list of non-empty texts as {NEGATIVES!r}, found {_short(negatives)}"
-        )
-    return row | {NEGATIVES: negatives}
-
-
-def _text(record: dict[str, Any], name: str) -> str:
-    value = record.get(name)
-    if name == "uid" and type(value) is int:
-        return str(value)
-    if isinstance(value, bytes):
-        raise ValueError(f"{name!r} is not UTF-8")
-    if not _is_text(value):
-        found = _short(value) if name in record else f"only {', '.join(record) or 'nothing'}"
-        raise ValueError(f"expected a non-empty text as {name!r}, found {found}")
-    return str(value)
-
-
-def _is_text(value: object) -> bool:
-    """Whether there is something to read; halves of surrogate pairs are no text."""
-    if not isinstance(value, str) or not value.strip():
-        return False
-    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
-def _fields(file: Path, parquet: pq.ParquetFile) -> list[str]:
-    """The columns to read, if all are there and hold text."""
-    schema = parquet.schema_arrow
-    check_columns(file, schema.names)
-    for name in FIELDS:
-        if name not in schema.names:
-            raise UserError(
-                f"{file}: expected columns {', '.join(FIELDS)}, found {', '.join(schema.names)}"
-            )
-        if not (_holds_text(kind := schema.field(name).type) or _may_be_uid(name, kind)):
-            raise UserError(f"{file}: column {name!r} holds {kind}; expected text")
-    if NEGATIVES not in schema.names:
-        return [*FIELDS]
-    kind = schema.field(NEGATIVES).type
-    if not (
-        (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _holds_text(kind.value_type)
-    ):
-        raise UserError(f"{file}: column {NEGATIVES!r} holds {kind}; expected lists of texts")
-    return [*FIELDS, NEGATIVES]
-
-
-def _holds_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _may_be_uid(name: str, kind: pa.DataType) -> bool:
-    return name == "uid" and bool(pa.types.is_integer(kind))
-
-
-def _converted(table: pa.Table) -> Columns | None:
-    """Columns of any kind of text as plain ones; nothing if any row is bad."""
-    fields = [PAIRS.field(name) for name in table.column_names]
-    try:
-        table = table.cast(pa.schema(fields))
-        table.validate(full=True)
-    except pa.ArrowInvalid:
-        return None
-    return _checked(table)
-
-
-def _row_by_row(batch: pa.RecordBatch, first: int, reading: Reading) -> tuple[Columns, np.ndarray]:
-    good: list[tuple[int, dict[str, Any]]] = []
-    for number in range(len(batch)):
-        try:
-            (record,) = batch.slice(number, 1).to_pylist()
-            good.append((first + number, _row(record)))
-        except UnicodeDecodeError as error:
-            problem = f"not UTF-8 ({error.reason} at byte {error.start})"
-            reading.refuse(reading.where(first + number), problem)
-        except ValueError as error:
-            reading.refuse(reading.where(first + number), str(error))
-    return _gathered(good)
+def locate(pattern: str) -> object:
+    """The files that a path or a glob names."""
+    return expand_globs([pattern])
 
 
 SOURCE = Source(
-    "pairs", "JSON lines (plain, .gz, .zst) or Parquet of uid, lang, query, passage", pairs=pairs
+    "pairs",
+    "JSON lines (plain, .gz, .zst) or Parquet of uid, lang, query, passage",
+    pairs=read_pair_files,
+    collection=collection,
+    locate=locate,
+    has_globs=True,
+    evaluates_on_pairs=True,
 )

@@ -1,4 +1,4 @@
-"""Where a source's files are: folders, single files, or data sets on the Hugging Face hub."""
+"""Locating a source's files in folders, as single files, or on the Hugging Face hub."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,31 +13,32 @@ COMPRESSED = (".gz", ".zst")
 
 
 class MatchedFile(NamedTuple):
-    """A file, and what its name says."""
+    """A file, and the match of its name with a pattern."""
 
     file: Path
     match: re.Match[str]
 
 
 def find(paths: Sequence[str], pattern: str, expected: str) -> list[MatchedFile]:
-    """The files below the paths whose relative names fit a pattern, in a fixed order.
+    """The files below the paths whose relative names match a pattern, in a fixed order.
 
-    `.gz` and `.zst` at the end of a name do not count. None is refused, with what was expected.
+    Names are matched without `.gz` and `.zst`. `expected`: what a UserError says if there is none.
     """
-    found = list(search(paths, pattern))
-    if not found:
+    matches = list(search(paths, pattern))
+    if not matches:
         raise UserError(f"{', '.join(paths)}: no file of this layout; expected {expected}")
-    return found
+    return matches
 
 
 def search(paths: Iterable[str], pattern: str) -> Iterator[MatchedFile]:
-    """The same, but none is well too."""
+    """As `find`, but there may be no file."""
     for path in paths:
         place = local(path)
         files = [place] if place.is_file() else sorted(place.rglob("*"))
         names: dict[str, Path] = {}
         for file in files:
-            name = bare(file.name if place.is_file() else file.relative_to(place).as_posix())
+            relative = file.name if place.is_file() else file.relative_to(place).as_posix()
+            name = without_compression(relative)
             match = re.fullmatch(pattern, name)
             if match is not None and file.is_symlink() and not file.exists():
                 raise UserError(
@@ -51,7 +52,7 @@ def search(paths: Iterable[str], pattern: str) -> Iterator[MatchedFile]:
             yield MatchedFile(file, match)
 
 
-def bare(name: str) -> str:
+def without_compression(name: str) -> str:
     """A file's name without the suffix that says how it is compressed."""
     for suffix in COMPRESSED:
         name = name.removesuffix(suffix)
@@ -59,16 +60,16 @@ def bare(name: str) -> str:
 
 
 def local(path: str) -> Path:
-    """A folder or file on this machine; what is on the hub is fetched first."""
+    """A folder or file on this machine; data on the hub is downloaded first."""
     if path.startswith("hf://"):
-        return _fetched(path)
+        return _download(path)
     if not path_exists(path):
         raise UserError(f"{path or 'an empty path'}: no such file or folder")
     return Path(path)
 
 
-def _fetched(path: str) -> Path:
-    """The files of a data set on the hub as they are published, from the cache or the network."""
+def _download(path: str) -> Path:
+    """The folder of a data set's published files, from the hub's cache or the network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

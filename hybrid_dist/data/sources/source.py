@@ -1,4 +1,4 @@
-"""What a source of pairs and evaluation data is."""
+"""The interface of a source of pairs and evaluation data."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources.completeness import INCOMPLETE, MEANING, check_option
+from hybrid_dist.data.sources.paths import local
 from hybrid_dist.errors import UserError, nearest
 
 
@@ -20,9 +21,15 @@ class Source:
     pairs: Callable[[Sequence[str], Reading], Iterator[pa.RecordBatch]] | None = None
     """Streams training pairs in blocks of the schema `reading.PAIRS`."""
     collection: Callable[[Sequence[str], Reading], Collection] | None = None
-    """Reads queries, passages and right answers to evaluate on."""
+    """Reads queries, passages and relevance judgements to evaluate on."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What each option means."""
+    locate: Callable[[str], object] = local
+    """Raises a UserError unless a path names data; data on the hub is downloaded."""
+    has_globs: bool = False
+    """Whether paths may be globs, in which `?` stands for one character."""
+    evaluates_on_pairs: bool = False
+    """Whether the collection is made of the training pairs: its counts would say nothing new."""
 
     @property
     def all_options(self) -> Mapping[str, str]:
@@ -47,7 +54,7 @@ COMMON = {INCOMPLETE: MEANING}
 
 
 def language_of(reading: Reading, code: str, file: Path) -> str:
-    """The language that a file or a folder is named after."""
+    """The language in the name of a file or folder."""
     try:
         return reading.language(code)
     except ValueError as error:
@@ -55,7 +62,7 @@ def language_of(reading: Reading, code: str, file: Path) -> str:
 
 
 def wanted_languages(reading: Reading) -> set[str] | None:
-    """The languages of the option `languages`; None: all."""
+    """The languages of the option `languages`; None means all."""
     given = reading.options.get("languages")
     try:
         return None if given is None else {reading.language(code) for code in given.split(",")}
@@ -64,7 +71,7 @@ def wanted_languages(reading: Reading) -> set[str] | None:
 
 
 def check_languages(reading: Reading, there: Iterable[str], where: str) -> None:
-    """Refuse languages of the option `languages` that a data set does not have."""
+    """Refuse languages of the option `languages` that a data set lacks."""
     known = sorted(set(there))
     absent = sorted((wanted_languages(reading) or set()) - set(known))
     if absent:
@@ -74,9 +81,11 @@ def check_languages(reading: Reading, there: Iterable[str], where: str) -> None:
         )
 
 
-def note_unjudged(reading: Reading, asked: Iterable[str], judged: Iterable[str], what: str) -> None:
-    """Note languages that have queries and nothing to judge them by: they are not evaluated on."""
+def note_unjudged(
+    reading: Reading, query_langs: Iterable[str], judged: Iterable[str], what: str
+) -> None:
+    """Note languages with queries but no judgements: they are not evaluated on."""
     only = wanted_languages(reading)
-    left = sorted(lang for lang in set(asked) - set(judged) if only is None or lang in only)
+    left = sorted(lang for lang in set(query_langs) - set(judged) if only is None or lang in only)
     if left:
         reading.notes.append(f"{', '.join(left)}: there are queries, but no {what}")

@@ -1,6 +1,6 @@
 """SQuAD's JSON in several languages: XQuAD, MLQA, translated SQuAD. Paragraphs are retrieved.
 
-Queries of one id are parallel, in whatever file they stand.
+Queries that share an id are parallel, also across files.
 """
 
 import json
@@ -12,16 +12,15 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from hybrid_dist.data.reading import Collection, Reading, Text
+from hybrid_dist.data.reading import Collection, Reading, Text, short
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
 from hybrid_dist.data.sources.lines import (
     BadRecord,
     key,
     line_problem,
     lines,
-    normal,
+    nfc,
     records,
-    short,
     stem,
     text,
 )
@@ -30,12 +29,12 @@ from hybrid_dist.data.sources.source import Source
 from hybrid_dist.errors import UserError
 
 NAMES = (
-    r"\w+-context-(?P<lang>[\w-]+)-question-(?P<asks>[\w-]+)",  # MLQA
-    r"mlqa\.(?P<lang>\w+)\.(?P<asks>\w+)",  # MLQA's folders on the hub
+    r"\w+-context-(?P<lang>[\w-]+)-question-(?P<query_lang>[\w-]+)",  # MLQA
+    r"mlqa\.(?P<lang>\w+)\.(?P<query_lang>\w+)",  # MLQA's folders on the hub
     r"squad\.translate\.\w+\.en-(?P<lang>[\w-]+)",  # XTREME's translations
     r"(?:.+\.)?(?!dev$)(?P<lang>[A-Za-z]{2,3}([-_]\w+)?)",  # xquad.ar, ar; a split is no language
 )
-"""How names of files, or of the folders they are in, say languages."""
+"""How languages appear in the names of files or of their folders."""
 EXPECTED = (
     "SQuAD's JSON in files named by language (ar.json, xquad.ar.json, "
     "dev-context-ar-question-de.json), or the hub's Parquet in folders so named"
@@ -53,17 +52,17 @@ class Query(NamedTuple):
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph and what is asked about it."""
+    """A paragraph and the queries about it."""
 
     file: Path
     place: int
     name: str
     """Unique in the file."""
     lang: str
-    asks: str
+    query_lang: str
     """The language of the queries."""
     context: str
-    """As it stands in the file: offsets count in it."""
+    """As in the file, since offsets count in it."""
     queries: list[Query]
     record: Mapping[str, Any]
 
@@ -71,12 +70,12 @@ class Paragraph:
 def paragraphs(paths: Sequence[str], reading: Reading) -> Iterator[Paragraph]:
     """All paragraphs of all files."""
     for file, _ in find(paths, r".*\.(json|parquet)", EXPECTED):
-        lang, asks = _languages(file, reading)
+        lang, query_lang = _languages(file, reading)
         if file.suffix == ".parquet":
-            for _, paragraph in records(reading, file, _Rows(reading, file, lang, asks)):
+            for _, paragraph in records(reading, file, _Rows(reading, file, lang, query_lang)):
                 yield paragraph
         else:
-            yield from _Document(reading, file, lang, asks).paragraphs()
+            yield from _Document(reading, file, lang, query_lang).paragraphs()
 
 
 def _languages(file: Path, reading: Reading) -> tuple[str, str]:
@@ -88,7 +87,7 @@ def _languages(file: Path, reading: Reading) -> tuple[str, str]:
         if match := re.fullmatch(pattern, name):
             try:
                 lang = reading.language(match["lang"])
-                return lang, reading.language(match.groupdict().get("asks") or lang)
+                return lang, reading.language(match.groupdict().get("query_lang") or lang)
             except ValueError as error:
                 wrong = wrong or f" ({error})"
     raise UserError(
@@ -98,10 +97,15 @@ def _languages(file: Path, reading: Reading) -> tuple[str, str]:
 
 
 class _Rows:
-    """Rows of Parquet: a query and its paragraph each."""
+    """Parses rows of a Parquet file: a query and its paragraph each."""
 
-    def __init__(self, reading: Reading, file: Path, lang: str, asks: str) -> None:
-        self.first, self.file, self.lang, self.asks = reading.place(file, 0), file, lang, asks
+    def __init__(self, reading: Reading, file: Path, lang: str, query_lang: str) -> None:
+        self.first, self.file, self.lang, self.query_lang = (
+            reading.place(file, 0),
+            file,
+            lang,
+            query_lang,
+        )
         self.number = 0
 
     def __call__(self, record: Mapping[str, Any]) -> Paragraph:
@@ -114,14 +118,16 @@ class _Rows:
         query = Query(place, key(record, "id"), text(record, "question"), starts)
         text(record, "context")
         name, context = f"row {self.number}", record["context"]
-        return Paragraph(self.file, place, name, self.lang, self.asks, context, [query], record)
+        return Paragraph(
+            self.file, place, name, self.lang, self.query_lang, context, [query], record
+        )
 
 
 class _Document:
-    """One JSON file. Lines are found by the ids, as a JSON value does not know where it stood."""
+    """One JSON file. Line numbers come from searching for ids, as parsed JSON has no positions."""
 
-    def __init__(self, reading: Reading, file: Path, lang: str, asks: str) -> None:
-        self.reading, self.file, self.lang, self.asks = reading, file, lang, asks
+    def __init__(self, reading: Reading, file: Path, lang: str, query_lang: str) -> None:
+        self.reading, self.file, self.lang, self.query_lang = reading, file, lang, query_lang
         self.first = reading.place(file, 0)
         self.source = "\n".join(line for _, line in lines(reading, file))
         self.position, self.line = 0, 1
@@ -149,16 +155,18 @@ class _Document:
                     self._refuse(f"article {number + 1}, paragraph {part + 1}: {error}")
 
     def _paragraph(self, record: Any, name: str) -> Paragraph:
-        asked = []
+        queries = []
         for given in _items(record, "qas"):
             try:
-                asked.append(self._query(given))
+                queries.append(self._query(given))
             except BadRecord as error:
                 self._refuse(str(error))
         text(record, "context")
-        place = asked[0].place if asked else self.first + self.line
+        place = queries[0].place if queries else self.first + self.line
         context = record["context"]
-        return Paragraph(self.file, place, name, self.lang, self.asks, context, asked, record)
+        return Paragraph(
+            self.file, place, name, self.lang, self.query_lang, context, queries, record
+        )
 
     def _query(self, record: Any) -> Query:
         if not isinstance(record, dict):
@@ -166,7 +174,7 @@ class _Document:
                 f"expected an object with id, question and answers, found {short(record)}"
             )
         name = key(record, "id")
-        self._look_for(json.dumps(record["id"]))
+        self._advance_to(json.dumps(record["id"]))
         starts = []
         for answer in _items(record, "answers"):
             start = answer.get("answer_start") if isinstance(answer, dict) else None
@@ -175,12 +183,12 @@ class _Document:
             starts.append(start)
         return Query(self.first + self.line, name, text(record, "question"), starts)
 
-    def _look_for(self, written: str) -> None:
-        """Go on to the line of an id."""
-        found = self.source.find(written, self.position)
-        if found >= 0:
-            self.line += self.source.count("\n", self.position, found)
-            self.position = found
+    def _advance_to(self, written: str) -> None:
+        """Move on to the line of an id."""
+        offset = self.source.find(written, self.position)
+        if offset >= 0:
+            self.line += self.source.count("\n", self.position, offset)
+            self.position = offset
 
     def _refuse(self, problem: str) -> None:
         self.reading.refuse(f"{self.file}:{self.line}", problem)
@@ -194,7 +202,7 @@ def _items(record: Any, name: str) -> list[Any]:
 
 
 def answered(paragraph: Paragraph, reading: Reading) -> list[Query]:
-    """The queries that have an answer; SQuAD 2.0 has others."""
+    """The queries with an answer; SQuAD 2.0 has queries without one."""
     kept = [query for query in paragraph.queries if query.starts]
     if len(kept) < len(paragraph.queries):
         note = f"{paragraph.file}: queries without an answer are left out"
@@ -204,11 +212,11 @@ def answered(paragraph: Paragraph, reading: Reading) -> list[Query]:
 
 
 def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
-    """A query and its paragraph; files that ask in another language give none."""
+    """Every query with its paragraph, if both are in one language."""
     return blocks(
-        Pair(query.id, paragraph.lang, query.text, normal(paragraph.context), [], place)
+        Pair(query.id, paragraph.lang, query.text, nfc(paragraph.context), [], place)
         for paragraph in paragraphs(paths, reading)
-        if paragraph.lang == paragraph.asks
+        if paragraph.lang == paragraph.query_lang
         for query in answered(paragraph, reading)
         for place in [query.place]
     )
@@ -221,15 +229,14 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
     passages: list[Placed] = []
     answers: Answers = {}
     for paragraph in paragraphs(paths, reading):
-        context = normal(paragraph.context)
+        context = nfc(paragraph.context)
         if (paragraph.lang, context) not in names:
             first = paragraph.queries[0].id if paragraph.queries else paragraph.name
             names[paragraph.lang, context] = first
             passages.append((paragraph.place, Text(first, paragraph.lang, context)))
         here = paragraph.lang, names[paragraph.lang, context]
         for query in answered(paragraph, reading):
-            asked = Text(query.id, paragraph.asks, query.text)
-            queries.append((query.place, asked))
+            queries.append((query.place, Text(query.id, paragraph.query_lang, query.text)))
             answers.setdefault(query.id, {})[here] = Answer(1, query.place)
     return collect(reading, queries, passages, answers)
 

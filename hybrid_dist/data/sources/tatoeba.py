@@ -1,7 +1,7 @@
 """Tatoeba as XTREME has it: `tatoeba.xxx-eng.xxx` and `tatoeba.xxx-eng.eng`, line by line parallel.
 
-Each sentence of a language is looked for among the English sentences of its own two files, so every
-language has a pool of English sentences of its own: `en-x-af` is the English beside Afrikaans.
+Each sentence is searched for among the English sentences of its own two files, so every language
+has its own pool of English sentences: `en-x-af` is the English of the Afrikaans files.
 """
 
 import re
@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
-from hybrid_dist.data.sources.lines import lines, normal
-from hybrid_dist.data.sources.paths import bare, local, search
+from hybrid_dist.data.sources.lines import lines, nfc
+from hybrid_dist.data.sources.paths import local, search, without_compression
 from hybrid_dist.data.sources.source import (
     Source,
     check_languages,
@@ -27,20 +27,23 @@ EXPECTED = "tatoeba.xxx-eng.xxx beside tatoeba.xxx-eng.eng, as in tatoeba.afr-en
 
 
 def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
-    """A sentence is a query and a passage, in both languages: cross-lingual batches of them ask
-    in one for the other; monolingual ones would ask for the very same text."""
+    """Every sentence as query and passage, in both languages.
 
-    def found() -> Iterator[Pair]:
+    This suits cross-lingual batches, in which the passage is a translation of the query; in
+    monolingual batches both would be the same text.
+    """
+
+    def generate() -> Iterator[Pair]:
         for lang, number, places, (foreign, english) in _bitext(paths, reading):
             uid = f"{lang}-en:{number}"
             yield Pair(uid, lang, foreign, foreign, [], places[0])
             yield Pair(uid, "en", english, english, [], places[1])
 
-    return blocks(found())
+    return blocks(generate())
 
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
-    """Sentences that are not English ask; pools are never merged."""
+    """Non-English sentences are the queries; pools are never merged."""
     queries: list[Placed] = []
     passages: list[Placed] = []
     answers: Answers = {}
@@ -55,7 +58,7 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
 def _bitext(
     paths: Sequence[str], reading: Reading
 ) -> Iterator[tuple[str, int, tuple[int, int], tuple[str, str]]]:
-    """Language, line, and both sides' places and sentences."""
+    """Language, line number, and the places and sentences of both sides."""
     for lang, files in _files(paths, reading):
         first = [reading.place(file, 0) for file in files]
         foreign, english = (dict(lines(reading, file)) for file in files)
@@ -65,7 +68,7 @@ def _bitext(
                 f"{files[1].name} is {max(english, default=0)}; parallel files have as many lines"
             )
         for number in sorted(foreign.keys() & english.keys()):
-            sides = normal(foreign[number]), normal(english[number])
+            sides = nfc(foreign[number]), nfc(english[number])
             empty = [file for file, side in zip(files, sides, strict=True) if not side.strip()]
             if empty:
                 reading.refuse(f"{empty[0]}:{number}", "expected a sentence, found an empty line")
@@ -74,11 +77,11 @@ def _bitext(
 
 
 def _files(paths: Sequence[str], reading: Reading) -> list[tuple[str, tuple[Path, Path]]]:
-    """Languages with the files of both sides; a file that is named brings its other side."""
+    """Languages with the files of both sides; one side's path implies the other's."""
     places = [local(path) for path in paths]
     sides: dict[str, dict[str, Path]] = {}
     for place in places:
-        named = re.fullmatch(NAME, bare(place.name)) if place.is_file() else None
+        named = re.fullmatch(NAME, without_compression(place.name)) if place.is_file() else None
         for file, match in search([str(place.parent if named else place)], NAME):
             if named is None or match["pair"] == named["pair"]:
                 sides.setdefault(match["pair"], {})[match["side"]] = file

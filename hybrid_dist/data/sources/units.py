@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from hybrid_dist.data.reading import Collection, Reading, Text
+from hybrid_dist.data.reading import Collection, Reading, Text, short
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
 from hybrid_dist.data.sources.completeness import Missing, check_complete
-from hybrid_dist.data.sources.lines import BadRecord, key, normal, records, short, text
-from hybrid_dist.data.sources.paths import bare, find, search
+from hybrid_dist.data.sources.lines import BadRecord, key, nfc, records, text
+from hybrid_dist.data.sources.paths import find, search, without_compression
 from hybrid_dist.data.sources.source import Source, check_languages, wanted_languages
 from hybrid_dist.errors import UserError
 
@@ -46,7 +46,7 @@ def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
 
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
-    """All passages of the tables, asked for or not, and those given in units' lines, once each."""
+    """All passages of the tables and the distinct passages in units' own lines."""
     tables: dict[Path, Table] = {}
     only = wanted_languages(reading)
     queries: list[Placed] = []
@@ -73,12 +73,14 @@ Table = dict[tuple[str, str], Placed]
 def _units(
     paths: Sequence[str], reading: Reading, tables: dict[Path, Table]
 ) -> Iterator[tuple[int, Unit]]:
-    """All units with their places; the tables that they needed are put into `tables`."""
+    """All units with their places; adds the passage tables that they refer to to `tables`."""
     only = wanted_languages(reading)
-    found = [found.file for found in find(paths, r".*\.jsonl", EXPECTED)]
-    files = [file for file in found if not re.fullmatch(TABLE, bare(file.name))]
+    candidates = [match.file for match in find(paths, r".*\.jsonl", EXPECTED)]
+    files = [file for file in candidates if not re.fullmatch(TABLE, without_compression(file.name))]
     if not files:
-        raise UserError(f"{', '.join(paths)}: no units beside {found[0].name}; expected {EXPECTED}")
+        raise UserError(
+            f"{', '.join(paths)}: no units beside {candidates[0].name}; expected {EXPECTED}"
+        )
     there: set[str] = set()
     gaps: list[Missing] = []
     for file in files:
@@ -95,7 +97,7 @@ def _units(
 
 
 class _Line:
-    """Reads a line of units; keeps the tables that lines point into."""
+    """Parses a line of units; keeps the tables that lines refer to."""
 
     def __init__(self, reading: Reading, file: Path, tables: dict[Path, Table]) -> None:
         self.reading, self.file, self.tables = reading, file, tables
@@ -104,7 +106,7 @@ class _Line:
         self.table_file = file
         self.named: defaultdict[str, set[str]] = defaultdict(set)
         self.missing: defaultdict[str, dict[str, None]] = defaultdict(dict)
-        """By language: passages that units name, and those of them that the table does not have."""
+        """By language: passages that units refer to, and those of them that the table lacks."""
 
     def __call__(self, record: Mapping[str, Any]) -> list[Unit]:
         if "queries" in record and "answers" in record:
@@ -120,11 +122,11 @@ class _Line:
         if (lang, passage) not in self.table:
             self.missing[lang][passage] = None
             return []
-        place, told = self.table[lang, passage]
-        return [Unit(name, lang, query, told, place)]
+        place, passage_text = self.table[lang, passage]
+        return [Unit(name, lang, query, passage_text, place)]
 
     def gaps(self, only: AbstractSet[str] | None) -> Iterator[Missing]:
-        """What the table lacks, in languages that are wanted."""
+        """Passages missing from the table, in the chosen languages."""
         for lang, ids in self.missing.items():
             if only is None or lang in only:
                 named, holder = len(self.named[lang]), str(self.table_file)
@@ -133,7 +135,7 @@ class _Line:
                 )
 
     def _mkqa(self, record: Mapping[str, Any]) -> list[Unit]:
-        """The query in every language, with its first answer that is text."""
+        """The query in every language, with its first textual answer."""
         name, queries, answers = key(record, "example_id"), record["queries"], record["answers"]
         if not isinstance(queries, dict) or not isinstance(answers, dict):
             raise BadRecord("expected queries and answers by language, as MKQA has")
@@ -144,45 +146,46 @@ class _Line:
             if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
                 raise BadRecord(f"expected a list of answers in {code!r}, as MKQA has")
             texts = [one["text"] for one in given if one.get("text") is not None]
-            if not all(isinstance(told, str) for told in texts):
+            if not all(isinstance(answer, str) for answer in texts):
                 raise BadRecord(f"expected answers with a text in {code!r}, found {short(given)}")
             if texts and texts[0].strip():
-                told = Text("", lang, normal(texts[0]))
-                units.append(Unit(name, lang, text(queries, code), told, 0))
+                passage = Text("", lang, nfc(texts[0]))
+                units.append(Unit(name, lang, text(queries, code), passage, 0))
             elif MKQA_NOTE not in self.reading.notes:
                 self.reading.notes.append(MKQA_NOTE)
         return units
 
     def _table(self) -> Table:
         """The passage table beside the file, read once."""
-        name = bare(self.file.name).replace("pairs", "passages")
-        beside = [found.file for found in search([str(self.file.parent)], TABLE)]
-        found = [file for file in beside if file.parent == self.file.parent]
-        found = [file for file in found if bare(file.name) == name] or found
-        if len(found) != 1:
+        name = without_compression(self.file.name).replace("pairs", "passages")
+        below = [match.file for match in search([str(self.file.parent)], TABLE)]
+        beside = [file for file in below if file.parent == self.file.parent]
+        tables = [file for file in beside if without_compression(file.name) == name] or beside
+        if len(tables) != 1:
             raise UserError(
                 f"{self.file}: its lines name passages by passage_id; expected one table of them, "
-                f"{name} (or .gz), beside it, found {len(found)}"
+                f"{name} (or .gz), beside it, found {len(tables)}"
             )
-        file = self.table_file = found[0]
+        file = self.table_file = tables[0]
         if file not in self.tables:
             table: Table = {}
-            for place, told in records(self.reading, file, self._passage):
-                first, before = table.setdefault((told.lang, told.id), (place, told))
-                if before != told:
+            for place, passage in records(self.reading, file, self._passage):
+                key_in_table = passage.lang, passage.id
+                first, before = table.setdefault(key_in_table, (place, passage))
+                if before != passage:
                     self.reading.refuse(
                         self.reading.where(place),
-                        f"passage {told.id} has other text than at {self.reading.where(first)}",
+                        f"passage {passage.id} has other text than at {self.reading.where(first)}",
                     )
             self.tables[file] = table
         return self.tables[file]
 
     def _passage(self, record: Mapping[str, Any]) -> Text:
         lang = self.reading.language(text(record, "lang"))
-        told = "\n".join(_lines(record, field) for field in self.fields)
-        if not told.strip():
+        passage = "\n".join(_lines(record, field) for field in self.fields)
+        if not passage.strip():
             raise BadRecord(f"expected a passage in {', '.join(self.fields)}, found none")
-        return Text(key(record, "_id"), lang, told)
+        return Text(key(record, "_id"), lang, passage)
 
 
 def _lines(record: Mapping[str, Any], field: str) -> str:
@@ -192,7 +195,7 @@ def _lines(record: Mapping[str, Any], field: str) -> str:
         return text(record, field)
     if not all(isinstance(line, str) for line in value):
         raise BadRecord(f"expected a text or a list of texts as {field!r}, found {short(value)}")
-    return normal("\n".join(value))
+    return nfc("\n".join(value))
 
 
 MKQA_NOTE = "MKQA's queries without an answer that is text (long, or none) are left out"

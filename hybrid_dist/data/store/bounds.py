@@ -1,4 +1,4 @@
-"""That the numbers of a store's index fit its texts, so that none is looked up out of bounds."""
+"""Checks that a store's index fits its texts, so that no lookup is out of bounds."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def check(store: "Store") -> None:
-    """Raise a ValueError that says what does not fit."""
+    """Raise a ValueError that says what does not fit, if anything."""
     index, counts = store.index, store.manifest["languages"]
     for name, column in store.columns.items():
         try:
@@ -34,16 +34,16 @@ def check(store: "Store") -> None:
     ascending[index.language_starts[1:-1] - 1] = True  # a language begins
     _hold(bool(ascending.all()), "row_uid: is not sorted in every language")
     pairs = [counts[language]["pairs"] for language in index.languages]
-    told = sum(counts[language]["passages"] for language in index.languages)
+    recorded = sum(counts[language]["passages"] for language in index.languages)
     _hold(index.language_sizes().tolist() == pairs, "its counts of pairs are not its languages'")
-    _hold(told == passages, "its counts of passages are not its languages'")
+    _hold(recorded == passages, "its counts of passages are not its languages'")
     if store.tokens is not None:
         _tokens(store.tokens, store.manifest["tokens"], {"query": index.rows, "passage": passages})
 
 
 def _sizes(index: "Index", texts: Mapping[str, int]) -> None:
     rows, uids, passages = texts["queries"], texts["uids"], texts["passages"]
-    wanted = {
+    expected = {
         **dict.fromkeys(("row_uid", "uid_rows", "query_length", "passage_of"), rows),
         **dict.fromkeys(("uid_passage_cluster", "uid_query_cluster"), uids),
         **dict.fromkeys(("text_length", "passage_cluster"), passages),
@@ -51,7 +51,7 @@ def _sizes(index: "Index", texts: Mapping[str, int]) -> None:
         "uid_starts": uids + 1,
         "negative_starts": rows + 1,
     }
-    for name, size in wanted.items():
+    for name, size in expected.items():
         _hold(getattr(index, name).shape == (size,), f"{name}: has other than {size:,} numbers")
     _hold(index.negatives.ndim == 1, "negatives: is no list of numbers")
 
@@ -67,8 +67,13 @@ def _within(name: str, numbers: np.ndarray, end: int) -> None:
         _hold(low >= 0 and high < end, f"{name}: has numbers outside of 0 to {end:,}")
 
 
-def _tokens(tokens: "TokenCache", told: Mapping[str, Any], texts: Mapping[str, int]) -> None:
-    ids = [told["longest"], told["passage_prefix_length"], *told["before"], *told["after"]]
+def _tokens(tokens: "TokenCache", description: Mapping[str, Any], texts: Mapping[str, int]) -> None:
+    ids = [
+        description["longest"],
+        description["passage_prefix_length"],
+        *description["before"],
+        *description["after"],
+    ]
     _hold(all(type(number) is int for number in ids), "tokens: are not described by numbers")
     for kind, (flat, starts) in tokens.kinds.items():
         _hold(starts.shape == (texts[kind] + 1,), f"{kind}_token_starts: is of other texts")

@@ -1,7 +1,7 @@
-"""Making a store of streamed pairs, in memory that the amount of text does not decide.
+"""Building a store from a stream of pairs, in memory independent of the amount of text.
 
-Blocks are hashed and put aside by language. When all uids are known they are numbered in the order
-of their texts; then each language is sorted by uid, in parts that fit in memory, and written.
+Blocks are hashed and spilled to disk by language. When all uids are known they are numbered in
+alphabetical order; then each language is sorted by uid, in parts that fit in memory, and written.
 """
 
 from collections import defaultdict, deque
@@ -15,20 +15,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_dist.data.hashing import hashes
+from hybrid_dist.data.hashing import hash_texts
 from hybrid_dist.data.reading import PAIRS, Reading
 from hybrid_dist.data.store import format as store_format
-from hybrid_dist.data.store.columns import ArrayWriter, TextColumn, TextWriter, save
-from hybrid_dist.data.store.numbering import Numbering, groups, numbered, rows_of_uids, runs
+from hybrid_dist.data.store.columns import ArrayWriter, TextColumn, TextWriter, save_array
+from hybrid_dist.data.store.numbering import (
+    Numbering,
+    clusters,
+    number_hashes,
+    rows_of_uids,
+    sorted_runs,
+)
 from hybrid_dist.data.store.sorting import Part, Sorted, sort_part
 from hybrid_dist.data.store.spill import Spill
-from hybrid_dist.data.threads import prefetched
+from hybrid_dist.data.threads import prefetch_map
 from hybrid_dist.errors import UserError
 
 PART = 128 << 20
-"""Bytes of text that are sorted at once."""
+"""Bytes of text sorted at once."""
 PASSES = 8
-"""Parts for which the same rows are read; where there are more, groups are put aside first."""
+"""The maximum number of times that rows are read, once per part; beyond it, rows are first spilled
+again in groups of parts."""
 HASHES = (("query_hash", pa.uint64()), ("passage_hash", pa.uint64()))
 ASIDE = pa.schema([*PAIRS, *HASHES, ("negative_hashes", pa.list_(pa.uint64()))])
 ARRAYS: dict[str, type[np.generic]] = {
@@ -40,25 +47,25 @@ ARRAYS: dict[str, type[np.generic]] = {
     "query_hash": np.uint64,
     "text_length": np.uint16,
 }
-"""What is written part by part: of each row, and the lengths of distinct passages."""
+"""Arrays written part by part: of rows, and the lengths of distinct passages."""
 
 
 Read = Callable[[], Iterator[pa.RecordBatch]]
 
 
 class NoPairsError(UserError):
-    """A reader that gave no row."""
+    """A source without a single pair."""
 
 
-def build(
+def build_files(
     blocks: Iterable[pa.RecordBatch],
     reading: Reading,
     folder: Path,
     checksums: store_format.Checksums,
 ) -> dict[str, dict[str, int]]:
-    """Write the files of a store of the blocks' pairs into an empty folder, all but the manifest.
+    """Write all files of a store but its manifest into an empty folder.
 
-    Gives the number of pairs and of distinct passages of every language.
+    Returns each language's number of pairs and of distinct passages.
     """
     aside = Spill(folder / "aside", ASIDE)
     uid_hashes: defaultdict[str, list[np.ndarray]] = defaultdict(list)
@@ -68,8 +75,8 @@ def build(
             aside.put(language, batch)
             uid_hashes[language].append(uid_hash)
 
-    splits = (split for _, split in prefetched(_split, blocks))
-    deque(prefetched(put_aside, splits, workers=1), maxlen=0)
+    splits = (split for _, split in prefetch_map(_split, blocks))
+    deque(prefetch_map(put_aside, splits, workers=1), maxlen=0)
     aside.finish()
     if not uid_hashes:
         raise NoPairsError("no pair in these files")
@@ -91,7 +98,7 @@ def build(
 
 
 def _split(block: pa.RecordBatch) -> list[tuple[str, pa.RecordBatch, np.ndarray]]:
-    """The block's rows by language, with hashes of their texts; and the hashes of their uids."""
+    """Per language of a block: its name, rows with hashes of their texts, and hashes of uids."""
     coded = block.column("lang").dictionary_encode()
     codes, names = coded.indices.to_numpy(), coded.dictionary.to_pylist()
     if np.any(codes[1:] < codes[:-1]):
@@ -99,10 +106,12 @@ def _split(block: pa.RecordBatch) -> list[tuple[str, pa.RecordBatch, np.ndarray]
         block, codes = block.take(pa.array(order)), codes[order]
     negatives = block.column("negatives")
     starts = pc.subtract(negatives.offsets, negatives.offsets[0])
-    negative_hashes = pa.ListArray.from_arrays(starts, pa.array(hashes(negatives.flatten())))
-    found = [pa.array(hashes(block.column(name))) for name in ("query", "passage")]
-    batch = pa.RecordBatch.from_arrays([*block.columns, *found, negative_hashes], schema=ASIDE)
-    uid_hash = hashes(block.column("uid"))
+    negative_hashes = pa.ListArray.from_arrays(starts, pa.array(hash_texts(negatives.flatten())))
+    text_hashes = [pa.array(hash_texts(block.column(name))) for name in ("query", "passage")]
+    batch = pa.RecordBatch.from_arrays(
+        [*block.columns, *text_hashes, negative_hashes], schema=ASIDE
+    )
+    uid_hash = hash_texts(block.column("uid"))
     ends = np.searchsorted(codes, np.arange(len(names) + 1))
     return [
         (name, batch.slice(first, last - first), uid_hash[first:last].copy())
@@ -113,9 +122,11 @@ def _split(block: pa.RecordBatch) -> list[tuple[str, pa.RecordBatch, np.ndarray]
 def _number_uids(
     aside: Spill, uid_hashes: dict[str, list[np.ndarray]]
 ) -> tuple[pa.Array, dict[str, np.ndarray]]:
-    """All distinct uids, sorted, and the number of every row's, by language in reading order."""
-    sizes = {name: sum(map(len, found)) for name, found in uid_hashes.items()}
-    first, number = numbered(np.concatenate([h for found in uid_hashes.values() for h in found]))
+    """The sorted distinct uids, and each row's uid number, by language in reading order."""
+    sizes = {name: sum(map(len, parts)) for name, parts in uid_hashes.items()}
+    first, number = number_hashes(
+        np.concatenate([h for parts in uid_hashes.values() for h in parts])
+    )
     by_row = np.argsort(first)
     texts = _uids_of_rows(aside, sizes, first[by_row])
     in_text_order = pc.sort_indices(texts)
@@ -126,21 +137,21 @@ def _number_uids(
 
 
 def _uids_of_rows(aside: Spill, sizes: Mapping[str, int], rows: np.ndarray) -> pa.Array:
-    """The uids of some rows, in order, counted over all languages of such sizes."""
+    """The uids of some ascending rows, counted over all languages of these sizes."""
     starts = np.cumsum([0, *sizes.values()])
     of_languages = np.split(rows, np.searchsorted(rows, starts[1:-1]))
 
     def taken(number: int, language: str) -> pa.Array:
-        wanted, first, found = of_languages[number] - starts[number], 0, []
+        wanted, first, parts = of_languages[number] - starts[number], 0, []
         for batch in aside.read(language, ["uid"]):
             low, high = np.searchsorted(wanted, [first, first + len(batch)])
             some = batch.column(0).take(pa.array(wanted[low:high] - first))
-            found.append(some.cast(pa.large_string()))
+            parts.append(some.cast(pa.large_string()))
             first += len(batch)
-        return pa.concat_arrays(found)
+        return pa.concat_arrays(parts)
 
     return pa.concat_arrays(
-        [uids for _, uids in prefetched(lambda at: taken(*at), enumerate(sizes))]
+        [uids for _, uids in prefetch_map(lambda at: taken(*at), enumerate(sizes))]
     )
 
 
@@ -151,11 +162,11 @@ def _write_languages(
     reading: Reading,
     folder: Path,
 ) -> dict[str, dict[str, int]]:
-    """Write texts and rows, language after language; how many pairs and passages each has."""
+    """Write texts and rows, language by language; returns each one's pair and passage counts."""
     counts = {language: {"pairs": 0, "passages": 0} for language in row_uids}
     parts = _parts(aside, row_uids, folder)
     with _Writers(folder) as out:
-        for part, rows in prefetched(partial(sort_part, uids=uids), parts):
+        for part, rows in prefetch_map(partial(sort_part, uids=uids), parts):
             for place, first, uid in rows.clashes:
                 reading.refuse(
                     reading.where(place),
@@ -170,7 +181,7 @@ def _write_languages(
 
 
 def _parts(aside: Spill, row_uids: Mapping[str, np.ndarray], folder: Path) -> Iterator[Part]:
-    """All rows by language, and by ranges of uids where there are many."""
+    """All rows by language and, for large languages, by range of uids."""
     for language, row_uid in row_uids.items():
         count = -(-aside.bytes[language] // PART)
         if count <= PASSES:
@@ -192,7 +203,7 @@ def _parts(aside: Spill, row_uids: Mapping[str, np.ndarray], folder: Path) -> It
 def _picked(
     language: str, spill: Spill, key: Hashable, row_uid: np.ndarray, count: int
 ) -> Iterator[Part]:
-    """The rows of a key as so many parts, each by a reading of its own."""
+    """The rows of a key in `count` parts, each of which reads all rows of the key."""
     part_of_row = _ranges(row_uid, count)
     last = part_of_row.max()
     for part in range(last + 1):
@@ -208,7 +219,7 @@ def _nothing() -> None:
 
 
 def _ranges(row_uid: np.ndarray, count: int) -> np.ndarray:
-    """Of each row: which of so many ranges of uids it is in; they have about equally many rows."""
+    """The range of uids that each row is in, of `count` ranges of about equally many rows."""
     bounds = np.sort(row_uid)[[len(row_uid) * n // count for n in range(1, count)]]
     return np.searchsorted(bounds, row_uid, side="right")
 
@@ -237,7 +248,7 @@ class _Writers:
 
     @property
     def passages_of_language(self) -> int:
-        """Distinct passages so far of the language that was written last."""
+        """The number of distinct passages so far of the language written last."""
         return self.passages.rows - self._first
 
     def write(self, language: str, part: Sorted) -> None:
@@ -271,13 +282,13 @@ class _Writers:
 
 
 def finish_index(folder: Path, counts: Mapping[str, Mapping[str, int]], uids: int) -> None:
-    """Write the arrays that need all rows; what only they needed goes."""
+    """Write the arrays that need all rows, and remove those that only they needed."""
 
     def array(name: str) -> np.ndarray:
         return np.load(folder / f"{name}.npy")
 
     def write(name: str, values: np.ndarray) -> None:
-        save(folder / f"{name}.npy", values)
+        save_array(folder / f"{name}.npy", values)
 
     sizes = [count["pairs"] for count in counts.values()]
     language_starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -285,32 +296,34 @@ def finish_index(folder: Path, counts: Mapping[str, Mapping[str, int]], uids: in
     write("language_starts", language_starts)
     hashed = TextColumn(folder / store_format.PASSAGES).hashes()
     tasks: tuple[Callable[[], Any], ...] = (
-        partial(groups, row_uid, array("query_hash"), uids),
-        partial(groups, row_uid, hashed[passage_of], uids),
+        partial(clusters, row_uid, array("query_hash"), uids),
+        partial(clusters, row_uid, hashed[passage_of], uids),
         partial(rows_of_uids, row_uid, language_starts.tolist(), uids),
     )
-    made = [found for _, found in prefetched(lambda task: task(), tasks, workers=2)]
-    uid_query_cluster, uid_passage_cluster, (uid_starts, uid_rows) = made
+    results = [result for _, result in prefetch_map(lambda task: task(), tasks, workers=2)]
+    uid_query_cluster, uid_passage_cluster, (uid_starts, uid_rows) = results
     write("uid_starts", uid_starts)
     write("uid_rows", uid_rows)
     write("uid_query_cluster", uid_query_cluster)
     write("uid_passage_cluster", uid_passage_cluster)
-    write("passage_cluster", _text_groups(hashed, passage_of, uid_passage_cluster[row_uid], uids))
+    write(
+        "passage_cluster", _passage_clusters(hashed, passage_of, uid_passage_cluster[row_uid], uids)
+    )
     write("negative_starts", np.concatenate([[0], np.cumsum(array("negative_counts"))]))
     for name in ("query_hash", "negative_counts"):
         (folder / f"{name}.npy").unlink()
 
 
-def _text_groups(
+def _passage_clusters(
     hashed: np.ndarray, passage_of: np.ndarray, row_group: np.ndarray, uids: int
 ) -> np.ndarray:
-    """Of each passage: the group of the uids it answers; of others a number of their text's own."""
+    """The cluster of each passage: that of its uids, or for mere negatives one per text."""
     group = np.arange(uids, uids + len(hashed), dtype=np.int32)
     answers = np.zeros(len(hashed), bool)
     answers[passage_of] = True
     group[passage_of] = row_group
     if not answers.all():  # a negative may be another language's passage
-        order, starts = runs(hashed)
+        order, starts = sorted_runs(hashed)
         least = np.minimum.reduceat(group[order], np.flatnonzero(starts))
         group[order] = least[np.cumsum(starts) - 1]
     return group

@@ -1,5 +1,4 @@
-"""Columns on disk: texts in Arrow files and numbers in NumPy's, written as they come, mapped when
-they are read."""
+"""Columns on disk, written as a stream and memory-mapped: texts as Arrow files, numbers as .npy."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +9,12 @@ import pyarrow as pa
 
 SHIFT = 14
 ROWS = 1 << SHIFT
-"""Rows of every batch of a file but the last: a row's batch is known without a search."""
+"""Rows of every batch but the last, so a row's batch is known without a search."""
 HEADER = 128
 
 
 class TextWriter:
-    """Writes a file of texts, and if need be of their hashes."""
+    """Writes a file of texts and, if `hashed`, of their hashes."""
 
     def __init__(self, file: Path, hashed: bool = False) -> None:
         fields = [("text", pa.large_string()), *([("hash", pa.uint64())] if hashed else [])]
@@ -37,7 +36,7 @@ class TextWriter:
         self._hold(given.slice(start))
 
     def _hold(self, rows: pa.RecordBatch) -> None:
-        """Keep some rows until there is a batch of them; as a copy, since `rows` may be a slice."""
+        """Hold rows until a batch is full; copied, since `rows` may be a slice of a large block."""
         self._held.append(rows.take(pa.array(np.arange(len(rows)))))
         if sum(map(len, self._held)) == ROWS:
             self._write_held()
@@ -61,7 +60,7 @@ class TextWriter:
 
 
 class TextColumn:
-    """The texts of such a file, by number, straight from the mapped bytes."""
+    """The texts of such a file by number, read directly from mapped bytes."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -78,12 +77,12 @@ class TextColumn:
         return self._length
 
     def take(self, rows: np.ndarray) -> list[str]:
-        """The texts of some rows, in the order asked."""
+        """The texts of some rows, in the order of `rows`."""
         rows, number = np.unique(rows, return_inverse=True)
         batch = rows >> SHIFT
         at = (self._offsets[batch] >> 3) + (rows & (ROWS - 1))
         data = self._data[batch]
-        # All bytes as one array of texts: those of the rows, and in between what is passed over.
+        # the mapped bytes as one string array: the rows' texts, and the gaps between them
         ends = np.stack([self._words[at] + data, self._words[at + 1] + data], axis=1).ravel()
         buffers = [None, pa.py_buffer(ends), self._content]
         texts = pa.Array.from_buffers(pa.large_string(), max(0, len(ends) - 1), buffers)
@@ -118,9 +117,9 @@ class TextColumn:
             yield batch.column("text")
 
     def hashes(self) -> np.ndarray:
-        """Of each text: its hash."""
-        found = [batch.column("hash").to_numpy() for batch in self._batches()]
-        return np.concatenate(found) if found else np.zeros(0, np.uint64)
+        """The hash of each text."""
+        parts = [batch.column("hash").to_numpy() for batch in self._batches()]
+        return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         for number in range(self._reader.num_record_batches):
@@ -160,14 +159,16 @@ class ArrayWriter:
         return magic + room.to_bytes(2, "little") + padded
 
 
-def save(file: Path, values: np.ndarray) -> None:
-    """Write a one-dimensional array in the format of `np.save`, which does not notice a full disk
-    if only the last 4 kB are missing."""
+def save_array(file: Path, values: np.ndarray) -> None:
+    """Write a one-dimensional array as .npy.
+
+    `np.save` does not notice a full disk if only the last 4 kB are missing.
+    """
     with ArrayWriter(file, values.dtype) as out:
         out.append(values)
 
 
-def mapped(file: Path) -> np.ndarray:
-    """The array of a .npy file, read as it is used."""
+def load_mapped(file: Path) -> np.ndarray:
+    """The memory-mapped array of a .npy file."""
     array: np.ndarray = np.load(file, mmap_mode="r")
     return array

@@ -1,11 +1,11 @@
-"""What a store is on disk: Arrow files of texts, arrays of numbers, and a manifest written last.
+"""The files of a store: texts as Arrow files, arrays of numbers, and a manifest written last.
 
 manifest.json    counts per language, source, options, and every file's size and SHA-256
-queries.arrow    of each row its query
-passages.arrow   every distinct passage of a language, once, with its hash
+queries.arrow    the query of each row
+passages.arrow   the distinct passages of each language, with their hashes
 uids.arrow       every uid, sorted
 *.npy            the index: see `data.store.reader.Index`
-*_tokens.npy     token ids, where they were asked for: see `data.store.tokens`
+*_tokens.npy     token ids, if requested: see `data.store.tokens`
 """
 
 import glob
@@ -50,46 +50,47 @@ REMEDY = "copy the store again, or prepare it again"
 
 
 def is_store(path: Path) -> bool:
-    """Whether a folder is one, perhaps a damaged one: other folders have a manifest too."""
+    """Whether a folder is a store, possibly a damaged one; other folders have manifests too."""
     if not path_exists(str(path)):
         return False
     try:
         if f'"{KIND}"' in (path / MANIFEST).read_text("utf-8", "replace"):
             return True
-    except OSError:  # it is missing, or another user's
+    except OSError:  # it is missing, or not readable
         pass
     return all((path / name).is_file() for name in (QUERIES, PASSAGES, UIDS))
 
 
 @contextmanager
-def replaced(store: Path, needed: int | None = None) -> Iterator[Path]:
-    """A folder to make a store in: it takes the store's place when it is whole, or goes.
+def replaced(store: Path, needed: int | None = None, replace: bool = True) -> Iterator[Path]:
+    """An empty folder to build a store in; it becomes `store` when the block ends.
 
-    `needed`: about how many bytes its disk must have free.
+    An error removes it and leaves an existing store untouched. `needed`: the bytes that its disk
+    must have free, if estimated. `replace`: see `atomic_folder`.
     """
     if store.exists() and not is_store(store) and not (store.is_dir() and not any(store.iterdir())):
-        raise UserError(f"--out {store}: holds other things; name a new folder, or a store")
+        raise UserError(f"{store}: holds other things; name a new folder, or a store")
     store = store.resolve()
     lock = store.with_name(f".{store.name}.lock")
     with made_parents(store):
         try:
-            with writing(store, lock), locked(lock) as alone:
-                if alone:  # what a killed process left
+            with writing(store, lock), locked(lock) as is_locked:
+                if is_locked:  # leftovers of a killed process
                     for left in store.parent.glob(f".{glob.escape(store.name)}.*.part"):
                         shutil.rmtree(left, ignore_errors=True)
-                with atomic_folder(store, needed) as folder:
+                with atomic_folder(store, needed, replace) as folder:
                     yield folder
         except BlockingIOError:
-            problem = f"--out {store}: another process is preparing it; wait for it"
+            problem = f"{store}: another process is preparing it; wait for it"
             raise UserError(problem) from None
 
 
 class Checksums:
-    """Sizes and checksums of a store's files: taken beside other work from files that are whole."""
+    """Sizes and checksums of a store's complete files, computed in background threads."""
 
     def __init__(self, durable: bool = True) -> None:
         self.durable = durable
-        """Whether to wait until the disk has the files."""
+        """Whether to wait until the files are on disk."""
         self._pool = ThreadPoolExecutor(CORES, thread_name_prefix="checksums")
         self._taken: dict[Path, Future[dict[str, Any]]] = {}
 
@@ -100,12 +101,12 @@ class Checksums:
         self._pool.shutdown(cancel_futures=True)
 
     def take(self, *files: Path) -> None:
-        """Begin with files that do not change from here on."""
+        """Start on files that do not change any more."""
         for file in files:
             self._taken[file] = self._pool.submit(self._of, file)
 
     def of(self, folder: Path) -> dict[str, dict[str, Any]]:
-        """Those of all files of the folder, by name."""
+        """Size and checksum of every file of the folder, by name."""
         files = sorted(file for file in folder.iterdir() if file.name != MANIFEST)
         self.take(*(file for file in files if file not in self._taken))
         return {file.name: self._taken[file].result() for file in files}
@@ -119,7 +120,7 @@ class Checksums:
 
 
 def write_manifest(folder: Path, about: Mapping[str, Any], checksums: Checksums) -> None:
-    """Say what the store is, with the checksums of its files and of the manifest itself."""
+    """Write the manifest with the checksums of all files and of the manifest itself."""
     files = checksums.of(folder)
     fingerprint = _fingerprint(about["languages"], files)
     manifest = {KIND: VERSION, "fingerprint": fingerprint, **about, "files": files}
@@ -133,13 +134,13 @@ def _fingerprint(languages: Any, files: Any) -> str:
 
 
 def _checksum(manifest: Mapping[str, Any]) -> str:
-    """Of all that the manifest says, however it is laid out."""
+    """The checksum of the manifest's content, independent of its formatting."""
     content = {key: value for key, value in manifest.items() if key != "checksum"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """What a store says of itself, if all its files are there and as long as they were."""
+    """A store's manifest; a UserError if it is damaged or a file is missing or of another size."""
     if not is_store(folder):
         raise UserError(
             f"{folder}: is no store; make one with `hybrid-dist prepare SOURCE PATH --out {folder}`"
@@ -159,16 +160,16 @@ def read_manifest(folder: Path) -> Manifest:
         )
     if type(version) is not int or not _is_whole(manifest):
         raise UserError(f"{file}: is damaged: it is not what was written; {REMEDY}")
-    for name, told in manifest["files"].items():
+    for name, recorded in manifest["files"].items():
         file = folder / name
-        if not file.is_file() or file.stat().st_size != told["bytes"]:
+        if not file.is_file() or file.stat().st_size != recorded["bytes"]:
             what = "is cut short or changed" if file.is_file() else "is missing"
             raise UserError(f"{file}: {what}; {REMEDY}")
     return dict(manifest)
 
 
 def array_names(manifest: Manifest) -> Mapping[str, str]:
-    """What a store's version calls arrays of the index that have another name now."""
+    """Names of index arrays in the store's version, for those that have other names now."""
     return NAMES_BEFORE_4 if manifest[KIND] < 4 else {}
 
 

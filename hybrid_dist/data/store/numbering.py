@@ -1,4 +1,4 @@
-"""Numbers for what rows hold: uids, distinct passages, and groups of uids that share texts."""
+"""Numbering of uids and distinct passages, and clusters of uids that share texts."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -6,34 +6,33 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from hybrid_dist.data.threads import prefetched
+from hybrid_dist.data.threads import prefetch_map
 
 
-def runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An order that sorts the values, and where it comes to a new one."""
+def sorted_runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An order that sorts the values, and a mask of where each new value starts in it."""
     order = np.argsort(values)
     ordered = values[order]
     return order, np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(order)]
 
 
-def firsts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The places of distinct values, each where it first comes, and of each value its place's
-    number among these."""
+def first_occurrences(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first position of each distinct value, and for each value the index of its own there."""
     number = pa.array(values).dictionary_encode().indices.to_numpy()
     return np.flatnonzero(np.diff(np.maximum.accumulate(number), prepend=-1)), number
 
 
-def numbered(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `firsts`, for any number of hashes, but numbers are in no order."""
+def number_hashes(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `first_occurrences`, in parallel for many hashes; the distinct values are in no order."""
     beginning = (hashes >> np.uint64(60)).astype(np.uint8)
 
     def of_part(part: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         at = np.flatnonzero(beginning == part)
-        place, number = firsts(hashes[at])
+        place, number = first_occurrences(hashes[at])
         return at, at[place], number
 
     places, numbers, count = list[np.ndarray](), np.empty(len(hashes), np.int32), 0
-    for _, (at, place, number) in prefetched(of_part, range(16)):
+    for _, (at, place, number) in prefetch_map(of_part, range(16)):
         places.append(place)
         numbers[at] = number + count
         count += len(place)
@@ -41,7 +40,7 @@ def numbered(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Numbering:
-    """Numbers hashes in the order in which they first come, some at a time."""
+    """Numbers hashes in order of first occurrence, batch by batch."""
 
     def __init__(self, first: int) -> None:
         self.next = first
@@ -50,7 +49,7 @@ class Numbering:
         self._last = self._hashes, self._numbers
 
     def __call__(self, distinct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The number of each of some hashes, no two of them equal, and whether it is new."""
+        """The number of each of some distinct hashes, and whether it is new."""
         self._merge()
         new = np.ones(len(distinct), bool)
         numbers = np.empty(len(distinct), np.int32)
@@ -65,7 +64,7 @@ class Numbering:
         return numbers, new
 
     def _merge(self) -> None:
-        """Remember what was new the last time."""
+        """Add the new hashes of the last call."""
         hashes = np.concatenate([self._hashes, self._last[0]])
         order = np.argsort(hashes)
         self._hashes = hashes[order]
@@ -75,7 +74,7 @@ class Numbering:
 def rows_of_uids(
     row_uid: np.ndarray, language_starts: Sequence[int], uids: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where each uid's rows start, and the rows of all, in order of language."""
+    """`uid_starts` and `uid_rows` of `data.store.reader.Index`."""
     starts = np.concatenate([[0], np.cumsum(np.bincount(row_uid, minlength=uids))])
     free = starts[:-1].copy()
     rows = np.empty(len(row_uid), np.int32)
@@ -86,17 +85,17 @@ def rows_of_uids(
     return starts, rows
 
 
-def groups(row_uid: np.ndarray, hashes: np.ndarray, uids: int) -> np.ndarray:
-    """The smallest uid that each uid is joined with by equal texts, over any number of steps."""
+def clusters(row_uid: np.ndarray, hashes: np.ndarray, uids: int) -> np.ndarray:
+    """The cluster of each uid, named by its smallest uid: connected components of shared texts."""
     rows = _perhaps_shared(hashes)
-    order, starts = runs(hashes[rows])
+    order, starts = sorted_runs(hashes[rows])
     uid = row_uid[rows[order]]
     head = uid[np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))]
     return _components(head, uid, uids)
 
 
 def _perhaps_shared(hashes: np.ndarray) -> np.ndarray:
-    """The rows whose hash comes again, and some few others: most texts join nothing."""
+    """A superset of the rows whose hash is repeated: most texts are unique."""
     ordered = np.sort((hashes >> np.uint64(32)).astype(np.uint32))
     again = ordered[1:][ordered[1:] == ordered[:-1]]
     del ordered
@@ -106,7 +105,7 @@ def _perhaps_shared(hashes: np.ndarray) -> np.ndarray:
 
 
 def _components(one: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
-    """Of each of so many nodes, joined by edges: the smallest node that it is joined with."""
+    """The smallest node in the connected component of each of `count` nodes."""
     root = np.arange(count, dtype=np.int32)
     while True:
         low, high = np.minimum(root[one], root[other]), np.maximum(root[one], root[other])

@@ -1,22 +1,25 @@
-"""A store: pairs sorted so that a language and a uid are slices, and numbers about them."""
+"""A store: pairs sorted so that languages and uids are slices, and an index of numbers."""
 
+import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from hybrid_dist.data.blocks import expand
+from hybrid_dist.data import user_cache
+from hybrid_dist.data.blocks import expand_globs
+from hybrid_dist.data.pair_files import read_pair_files
 from hybrid_dist.data.reading import Reading
-from hybrid_dist.data.sources.pairs import pairs
 from hybrid_dist.data.store import bounds, space, verification
 from hybrid_dist.data.store import format as store_format
-from hybrid_dist.data.store.builder import NoPairsError, build
-from hybrid_dist.data.store.columns import TextColumn, mapped
+from hybrid_dist.data.store.builder import NoPairsError, build_files
+from hybrid_dist.data.store.columns import TextColumn, load_mapped
 from hybrid_dist.data.store.tokens import TokenCache
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import OTHER_TMPDIR, writing
@@ -24,54 +27,61 @@ from hybrid_dist.runtime.files import OTHER_TMPDIR, writing
 Ints = np.ndarray
 Check = Literal["once", "now", "never"]
 UNCUT = (1 << 16, 1 << 16)
-"""More than any length that is kept."""
-CHARACTERS_OF_A_TOKEN = 4
-"""About so many: which of two long texts is longer when both are cut matters little."""
+"""Above any length in an index."""
+CHARACTERS_PER_TOKEN = 4
+"""A rough figure: which of two long texts is longer when both are cut matters little."""
+OTHER_CACHE = "make room there, or set data.cache_dir to a folder on another disk"
+"""Advice for when a cached store does not fit on the disk."""
+Pairs = str | Path | Iterable[pa.RecordBatch]
+
+
+def _no_annotations(folder: Path) -> Mapping[str, Any]:
+    return {}
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no equality: an index is itself
 class Index:
-    """All that a plan may know of a store. Rows are sorted by (language, uid); uids are numbers."""
+    """What a plan may use of a store. Rows are sorted by (language, uid); uids are numbers."""
 
     languages: tuple[str, ...]
     row_uid: Ints
-    """Of each row: its uid's number."""
+    """The uid of each row."""
     language_starts: Ints
     """Rows of language l are `language_starts[l] : language_starts[l + 1]`."""
     uid_starts: Ints
     """Rows of uid u are `uid_rows[uid_starts[u] : uid_starts[u + 1]]`, in order of language."""
     uid_rows: Ints
     uid_passage_cluster: Ints
-    """Of each uid: equal for uids that share a passage in any language."""
+    """The cluster of each uid: equal for uids that share a passage in any language."""
     uid_query_cluster: Ints
-    """Of each uid: equal for uids that share a query in any language."""
+    """The cluster of each uid: equal for uids that share a query in any language."""
     query_length: Ints
-    """Of each row: its query's length in characters, or in tokens where the store holds them;
+    """The length of each row's query in characters, or in tokens if the store has token ids;
     65,535 at most."""
     text_length: Ints
-    """Of each passage: its length, likewise."""
+    """The length of each passage, in the same unit."""
     passage_of: Ints
-    """Of each row: its passage's number. Equal texts of a language are one passage."""
+    """The passage of each row. Equal texts of a language are one passage."""
     negative_starts: Ints
-    """Row r has the hard negatives `negatives[negative_starts[r] : negative_starts[r + 1]]`."""
+    """The hard negatives of row r are `negatives[negative_starts[r] : negative_starts[r + 1]]`."""
     negatives: Ints
     """Numbers of passages."""
     passage_cluster: Ints
-    """Of each passage: the `uid_passage_cluster` of the uids that it answers; of a passage that
-    answers none, a number that no other text has."""
+    """The `uid_passage_cluster` of each passage's uids; for a passage that is only a negative, a
+    number that no other text has."""
 
     @property
     def row_language(self) -> Ints:
-        """Of each row: its language, as a position in `languages`."""
+        """The language of each row, as a position in `languages`."""
         return np.repeat(np.arange(len(self.languages)), self.language_sizes())
 
     @cached_property
     def parallel_uids(self) -> Ints:
-        """Uids that stand in two languages or more."""
+        """Uids with rows in two languages or more."""
         return np.flatnonzero(np.diff(self.uid_starts) >= 2).astype(np.int32)
 
     def language_of(self, rows: Ints) -> Ints:
-        """The languages of some rows."""
+        """The language of each of some rows."""
         return np.searchsorted(self.language_starts, rows, side="right") - 1
 
     def row_of(self, uids: Ints, language: int) -> Ints:
@@ -93,21 +103,26 @@ class Index:
 
 @dataclass(frozen=True)
 class Source:
-    """A collection of pairs, as a plan knows it: uids mean something inside it only."""
+    """A set of pairs as a plan sees it; uids have no meaning across sources."""
 
     name: str
     index: Index
     longest: tuple[int, int] = UNCUT
-    """The lengths that a query and a passage are cut to at most, in the index's measure."""
+    """The maximum lengths of a query and a passage, in the index's unit."""
 
 
 class Store:
-    """Texts by number and their index, mapped from a folder."""
+    """Texts by number and their index, memory-mapped from a folder."""
 
     def __init__(self, folder: Path, check: Check = "once") -> None:
-        """`check`: whether the files are verified once on this machine, now in any case, or not."""
+        """Open a store's folder.
+
+        `check`: verify the files unless this machine already has, in any case, or never.
+        """
         self.manifest = store_format.read_manifest(folder)
         self.folder = folder
+        self.cached: Literal["", "built", "reused"] = ""
+        """For a store in the cache: whether this process has just built it."""
         if check == "never":
             self._map()
             return
@@ -120,9 +135,9 @@ class Store:
                 raise UserError(f"{folder}: is damaged: {bad}; {store_format.REMEDY}") from None
 
     def _map(self) -> None:
-        named_then = store_format.array_names(self.manifest)
+        old_names = store_format.array_names(self.manifest)
         arrays = {
-            field.name: mapped(self.folder / f"{named_then.get(field.name, field.name)}.npy")
+            field.name: load_mapped(self.folder / f"{old_names.get(field.name, field.name)}.npy")
             for field in fields(Index)
             if field.name != "languages"
         }
@@ -130,12 +145,12 @@ class Store:
         self.query_column = TextColumn(self.folder / store_format.QUERIES)
         self.passage_column = TextColumn(self.folder / store_format.PASSAGES)
         self._uids = TextColumn(self.folder / store_format.UIDS)
-        told = self.manifest.get("tokens")
-        self.tokens = TokenCache(self.folder, told) if told else None
+        description = self.manifest.get("tokens")
+        self.tokens = TokenCache(self.folder, description) if description else None
 
     @property
     def columns(self) -> dict[str, TextColumn]:
-        """All texts, by what they are."""
+        """All columns of texts by name."""
         return {
             "queries": self.query_column,
             "passages": self.passage_column,
@@ -143,36 +158,85 @@ class Store:
         }
 
     @classmethod
-    def open(cls, patterns: Sequence[str]) -> "Store":
-        """A store's folder, or the store of pair files: see `data.sources.pairs` for their form."""
-        if len(patterns) == 1 and store_format.is_store(Path(patterns[0])):
-            return cls(Path(patterns[0]))
-        reading = Reading()
-        try:
-            return cls.of(pairs(patterns, reading), reading, space.estimated(patterns))
-        except NoPairsError as error:
-            raise UserError(f"{', '.join(patterns)}: {error}") from None
+    def open(cls, path: str | Path, cache_dir: Path | None = None) -> "Store":
+        """The store in a folder, or the store of pair files named by a path or a glob.
+
+        `cache_dir`: where stores of pair files are kept for the next start. None: they are built
+        anew in a temporary folder.
+        """
+        if store_format.is_store(Path(path)):
+            return cls(Path(path))
+        if cache_dir is None:
+            return cls.build(path)
+        return cls._open_cached(str(path), cache_dir)
 
     @classmethod
-    def of(
-        cls, blocks: Iterable[pa.RecordBatch], reading: Reading, needed: int | None = None
-    ) -> "Store":
-        """The store of pairs that are not on disk as one: it is, for a moment, made as it would be
-        by `hybrid-dist prepare`. What is mapped stays when its folder goes.
+    def _open_cached(cls, pattern: str, cache_dir: Path) -> "Store":
+        """The cached store of pair files; the first process that needs it builds it."""
+        files = expand_globs([pattern])
+        key = user_cache.key_of_files(files)
 
-        `needed`: about how many bytes that takes.
+        def build(folder: Path) -> Store:
+            names = {"source": "pairs", "paths": list(map(str, files))}
+            store = cls.build(
+                pattern, folder, annotate=lambda _: names, durable=False, replace=False
+            )
+            if user_cache.key_of_files(files) != key:
+                shutil.rmtree(folder)
+                raise UserError(f"{pattern}: changed while it was read; start again")
+            return store
+
+        with writing(cache_dir, needed=space.estimate_bytes([pattern]), cure=OTHER_CACHE):
+            store, was_built = user_cache.open_or_build(cache_dir / key, cls, build)
+        store.cached = "built" if was_built else "reused"
+        return store
+
+    @classmethod
+    def build(
+        cls,
+        pairs: Pairs,
+        out: Path | None = None,
+        *,
+        reading: Reading | None = None,
+        name: str = "",
+        needed: int | None = None,
+        annotate: Callable[[Path], Mapping[str, Any]] = _no_annotations,
+        durable: bool = True,
+        replace: bool = True,
+    ) -> "Store":
+        """Write pairs as a store and open it.
+
+        `pairs`: pair files by a path or a glob, or blocks of the schema `reading.PAIRS`.
+        `out`: the store's folder, complete or not there at all. None: a temporary folder, removed
+        once its files are mapped.
+        `name`: what messages call the pairs. `needed`: the bytes that this takes, if estimated.
+        `annotate`: adds files to the folder and returns more entries of the manifest.
+        `durable`: wait until the disk has the files. `replace`: whether an existing store may be
+        replaced; if not, an OSError is raised.
         """
-        with tempfile.TemporaryDirectory(prefix="hybrid_dist-", ignore_cleanup_errors=True) as made:
-            folder = Path(made)
-            with writing(folder.parent, folder, needed, OTHER_TMPDIR):
-                with store_format.Checksums(durable=False) as checksums:
-                    counts = build(blocks, reading, folder, checksums)
-                    store_format.write_manifest(folder, {"languages": counts}, checksums)
+        reading = Reading() if reading is None else reading
+        if isinstance(pairs, str | Path):
+            name, needed = str(pairs), space.estimate_bytes([str(pairs)])
+            pairs = read_pair_files([str(pairs)], reading)
+        with ExitStack() as stack:
+            if out is None:
+                folder = stack.enter_context(_temporary_folder(needed))
+            else:
+                folder = stack.enter_context(store_format.replaced(out, needed, replace))
+            with store_format.Checksums(durable and out is not None) as checksums:
+                try:
+                    counts = build_files(pairs, reading, folder, checksums)
+                except NoPairsError as error:
+                    raise NoPairsError(f"{name}: {error}" if name else str(error)) from None
+                entries = {"languages": counts, **annotate(folder)}
+                store_format.write_manifest(folder, entries, checksums)
+            if out is None:
                 return cls(folder, check="never")
+        return cls(out, check="never")
 
     @property
     def fingerprint(self) -> str:
-        """Equal for equal content."""
+        """A hash of the content: equal stores have equal fingerprints."""
         return str(self.manifest["fingerprint"])
 
     def queries(self, rows: Ints) -> list[str]:
@@ -189,7 +253,7 @@ class Store:
         return self._uids.take(self.index.row_uid[rows])
 
     def table(self) -> pa.Table:
-        """All pairs in memory."""
+        """All pairs as a table in memory, sorted by language and uid."""
         rows, index = np.arange(self.index.rows), self.index
         languages = pa.array(index.languages, pa.string())
         columns = {
@@ -202,14 +266,20 @@ class Store:
 
 
 def open_sources(
-    patterns: Sequence[str], max_tokens: tuple[int, int] = UNCUT
+    patterns: Sequence[str],
+    max_tokens: tuple[int, int] = UNCUT,
+    cache_dir: Path | None = None,
 ) -> tuple[list[Store], list[Source]]:
-    """Every store, and every pattern of pair files, is a source of its own: files that share uids
-    are named by one glob. Queries and passages are cut to so many tokens."""
+    """The stores of a run, and what its plan knows of each.
+
+    Every store and every pattern of pair files is a source of its own, so files that share uids
+    must be named by one glob. `max_tokens`: the lengths that queries and passages are cut to.
+    `cache_dir`: see `Store.open`.
+    """
     stores, sources = [], []
     for pattern in patterns:
-        store = Store.open([pattern])
-        unit = 1 if store.tokens else CHARACTERS_OF_A_TOKEN
+        store = Store.open(pattern, cache_dir)
+        unit = 1 if store.tokens else CHARACTERS_PER_TOKEN
         query, passage = max_tokens
         stores.append(store)
         sources.append(Source(pattern, store.index, (unit * query, unit * passage)))
@@ -218,9 +288,12 @@ def open_sources(
 
 def check_sources(patterns: Sequence[str]) -> None:
     """Refuse paths that name neither a store nor files, before anything is read."""
-    expand([pattern for pattern in patterns if not store_format.is_store(Path(pattern))])
+    expand_globs([pattern for pattern in patterns if not store_format.is_store(Path(pattern))])
 
 
-def read_pairs(patterns: Sequence[str]) -> pa.Table:
-    """All pairs of the files, sorted by language and uid; a pair given twice is kept once."""
-    return Store.open(patterns).table()
+@contextmanager
+def _temporary_folder(needed: int | None) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="hybrid_dist-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with writing(folder.parent, folder, needed, OTHER_TMPDIR):
+            yield folder

@@ -1,4 +1,4 @@
-"""One part of a language, sorted by uid: its queries, and its passages without repetition."""
+"""Sorting a part of a language by uid, with its distinct passages."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -7,22 +7,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_dist.data.store.numbering import firsts
+from hybrid_dist.data.store.numbering import first_occurrences
 from hybrid_dist.errors import UserError
 
 
 class Part(NamedTuple):
-    """Some uids of a language: their rows in the order they were read."""
+    """The rows of a range of a language's uids, in reading order."""
 
     language: str
     read: Callable[[], Iterator[pa.RecordBatch]]
     row_uid: np.ndarray
     spent: Callable[[], None]
-    """To be called when parts are sorted up to here: what is not read again goes."""
+    """Must be called when all parts up to this one are sorted; frees what is not read again."""
 
 
 class Sorted(NamedTuple):
-    """A part's rows, sorted by uid, and their distinct passages as they first come."""
+    """A part's rows, sorted by uid, and their distinct texts in order of first occurrence."""
 
     row_uid: np.ndarray
     queries: pa.Array
@@ -33,11 +33,11 @@ class Sorted(NamedTuple):
     text_hash: np.ndarray
     text_length: np.ndarray
     row_texts: np.ndarray
-    """Of each row its passage, then its negatives, as positions in `texts`."""
+    """Positions in `texts` of each row's passage and then its negatives, concatenated."""
     counts: np.ndarray
-    """Of each row: its negatives."""
+    """The number of negatives of each row."""
     clashes: list[tuple[int, int, str]]
-    """Rows passed over, as one uid cannot have two texts: their places, the first's, the uid."""
+    """Skipped rows that repeat a uid with other text: place, place of the first row, uid."""
 
 
 def sort_part(part: Part, uids: pa.Array) -> Sorted:
@@ -67,44 +67,44 @@ def sort_part(part: Part, uids: pa.Array) -> Sorted:
 def _distinct_texts(
     rows: pa.Table, order: np.ndarray
 ) -> tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]:
-    """What `Sorted` says of its texts: they, their hashes, those of rows, and negatives of rows."""
+    """`texts`, `text_hash`, `row_texts` and `counts` of `Sorted`."""
     texts = rows["passage"].combine_chunks().cast(pa.large_string())
-    found, at = rows["passage_hash"].to_numpy(), order
+    text_hash, at = rows["passage_hash"].to_numpy(), order
     negatives = rows["negatives"].combine_chunks()
     counts = pc.list_value_length(negatives).to_numpy()
     if counts.any():
         listed = rows["negative_hashes"].combine_chunks()
         texts = pa.concat_arrays([texts, negatives.flatten().cast(pa.large_string())])
-        found = np.concatenate([found, listed.flatten().to_numpy()])
+        text_hash = np.concatenate([text_hash, listed.flatten().to_numpy()])
         at = _interleaved(order, counts)
-    found = found[at]
-    place, number = firsts(found)
+    text_hash = text_hash[at]
+    place, number = first_occurrences(text_hash)
     distinct = texts.take(pa.array(at[place]))
     again = np.flatnonzero(place[number] != np.arange(len(number)))
     repeated = texts.take(pa.array(at[again]))
     _check_equal(repeated, distinct.take(pa.array(number[again])), "texts")
-    return distinct, found[place], number, counts[order]
+    return distinct, text_hash[place], number, counts[order]
 
 
 def _clashes(
     rows: pa.Table, row_uid: np.ndarray, order: np.ndarray, again: np.ndarray
 ) -> list[tuple[int, int, str]]:
-    """Rows that repeat a uid with other text than its first row has."""
+    """Rows that repeat a uid with text that differs from its first row's."""
     first = np.searchsorted(row_uid, row_uid[again])
     pair = rows.select(["query", "passage", "negatives", "place", "uid"])
     repeated, before = (pair.take(pa.array(order[at])).to_pylist() for at in (again, first))
-    told = ("query", "passage", "negatives")
+    fields = ("query", "passage", "negatives")
     return sorted(
         (late["place"], early["place"], late["uid"])
         for late, early in zip(repeated, before, strict=True)
-        if any(late[name] != early[name] for name in told)
+        if any(late[name] != early[name] for name in fields)
     )
 
 
 def _interleaved(order: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Each row's passage, then its negatives: positions in all passages followed by all negatives.
+    """Each row's passage and then its negatives, as positions in passages followed by negatives.
 
-    Whatever the parts, passages are so met in one order.
+    This order of texts does not depend on how a language is divided into parts.
     """
     starts = len(counts) + np.concatenate([[0], np.cumsum(counts)])[:-1]
     lengths = counts[order] + 1
@@ -122,5 +122,5 @@ def _check_equal(one: Any, other: Any, what: str) -> None:
 
 
 def lengths(texts: Any) -> np.ndarray:
-    """Characters of each text, 65,535 at most."""
+    """The length of each text in characters, 65,535 at most."""
     return np.minimum(pc.utf8_length(texts).to_numpy(), 65535).astype(np.uint16)

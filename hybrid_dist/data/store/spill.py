@@ -1,4 +1,4 @@
-"""Batches put aside on disk under keys, in the order they come, and read back key by key."""
+"""Batches spilled to disk under keys, in order, and read back key by key."""
 
 import shutil
 import weakref
@@ -9,13 +9,13 @@ from pathlib import Path
 import pyarrow as pa
 
 FILES = 64
-"""Open at a time. A key has a file of its own where there are not more keys than that."""
+"""The maximum number of open files; up to this number of keys, each has its own file."""
 WINDOW = 16
-"""Batches of one mapping: it goes with them, so that what was read takes no memory."""
+"""Batches per memory mapping: it is released with them, so batches already read take no memory."""
 
 
 class Spill:
-    """A folder of batches, mapped when they are read. It goes with this object."""
+    """A folder of batches, memory-mapped on reading; it is removed with this object."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         folder.mkdir()
@@ -39,17 +39,17 @@ class Spill:
         return self._files[number % FILES]
 
     def finish(self) -> None:
-        """No more is put aside from here on, and reading may begin, in any thread."""
+        """End writing; reading may begin, in any thread."""
         for file in self._files:
             file.close()
 
     def read(self, key: Hashable, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """The batches of a key, with some of the columns or all."""
+        """The batches of a key, with all columns or some."""
         fields = None if columns is None else [self._schema.get_field_index(c) for c in columns]
         return self._file_of[key].read(key, fields)
 
     def drop(self, key: Hashable) -> None:
-        """A key is not read again: its disk space is for others."""
+        """Free the disk space of a key that is not read again."""
         file = self._file_of.pop(key)
         del file.batches[key]
         if not file.batches:

@@ -1,8 +1,8 @@
-"""Token ids of a store's texts, made once.
+"""Token ids of a store's texts, computed once.
 
-Kept are the tokens of prefix and text together, LONGEST at most and without the special tokens.
-What a tokenizer gives for a shorter limit is the special tokens around the first of these, so one
-cache serves every limit up to LONGEST, exactly.
+The cache holds the tokens of prefix and text together, LONGEST at most, without special tokens. For
+a shorter limit a tokenizer returns the special tokens around the first of these, so one cache is
+exact for every limit up to LONGEST.
 """
 
 import hashlib
@@ -14,52 +14,54 @@ from typing import Any
 import numpy as np
 
 from hybrid_dist.data.store import format as store_format
-from hybrid_dist.data.store.columns import ArrayWriter, TextColumn, mapped, save
+from hybrid_dist.data.store.columns import ArrayWriter, TextColumn, load_mapped, save_array
 from hybrid_dist.errors import UserError
 
 LONGEST = 512
-AT_ONCE = 1024
+BATCH = 1024
 
 
 class TokenCache:
-    """The token ids that a store holds of its queries and passages."""
+    """The token ids of a store's queries and passages."""
 
-    def __init__(self, folder: Path, told: Mapping[str, Any]) -> None:
-        self._told = told
-        self.longest: int = told["longest"]
-        """Tokens of a text that are kept at most."""
-        self.passage_prefix_length: int = told["passage_prefix_length"]
+    def __init__(self, folder: Path, description: Mapping[str, Any]) -> None:
+        self._description = description
+        self.longest: int = description["longest"]
+        """The maximum number of tokens of a text in the cache."""
+        self.passage_prefix_length: int = description["passage_prefix_length"]
         self.kinds = {
-            kind: [mapped(folder / f"{kind}_{part}.npy") for part in ("tokens", "token_starts")]
+            kind: [
+                load_mapped(folder / f"{kind}_{part}.npy") for part in ("tokens", "token_starts")
+            ]
             for kind in ("query", "passage")
         }
 
     def queries(self, rows: np.ndarray, most: int) -> list[list[int]]:
-        """Ids of the queries of rows, special tokens included, cut to so many."""
+        """Token ids of the queries of rows, cut to `most` with special tokens."""
         return self._ids("query", rows, most)
 
     def passages(self, numbers: np.ndarray, most: int) -> list[list[int]]:
-        """Ids of passages by their numbers: those of rows are `Index.passage_of[rows]`."""
+        """Token ids of passages by number; the passages of rows are `Index.passage_of[rows]`."""
         return self._ids("passage", numbers, most)
 
     def passage_counts(self) -> np.ndarray:
-        """Of each passage: its tokens, the prefix's included and special ones not."""
+        """The number of tokens of each passage, with its prefix and without special tokens."""
         return np.diff(self.kinds["passage"][1])
 
     def mismatch(self, tokenizer: Any, query_prefix: str, passage_prefix: str, most: int) -> str:
-        """Why these are not the ids that a tokenizer would give; nothing if they are."""
-        told = self._told
+        """Why these are not the ids that a tokenizer would return; empty if they are."""
+        description = self._description
         for name, prefix in (("query", query_prefix), ("passage", passage_prefix)):
-            if told[f"{name}_prefix"] != prefix:
-                return f"it holds tokens with {name} prefix {told[f'{name}_prefix']!r}"
-        if most - len(told["before"]) - len(told["after"]) > told["longest"]:
-            return f"it holds {told['longest']} tokens of a text at most"
-        if told["tokenizer"] != tokenizer_hash(tokenizer):
-            return f"it holds tokens of another tokenizer ({told['model']})"
+            if description[f"{name}_prefix"] != prefix:
+                return f"it holds tokens with {name} prefix {description[f'{name}_prefix']!r}"
+        if most - len(description["before"]) - len(description["after"]) > description["longest"]:
+            return f"it holds {description['longest']} tokens of a text at most"
+        if description["tokenizer"] != tokenizer_hash(tokenizer):
+            return f"it holds tokens of another tokenizer ({description['model']})"
         return ""
 
     def _ids(self, kind: str, at: np.ndarray, most: int) -> list[list[int]]:
-        before, after = self._told["before"], self._told["after"]
+        before, after = self._description["before"], self._description["after"]
         tokens, starts = self.kinds[kind]
         first = starts[at]
         last = np.minimum(starts[at + 1], first + most - len(before) - len(after))
@@ -72,7 +74,10 @@ class TokenCache:
 def write_tokens(
     folder: Path, tokenizer: Any, model: str, query_prefix: str, passage_prefix: str
 ) -> dict[str, Any]:
-    """Add the cache to a store in the making; lengths in its index become tokens."""
+    """Add the cache to the folder of a new store; returns its description for the manifest.
+
+    The lengths in the index become numbers of tokens.
+    """
     before, after = special_tokens(tokenizer)
     kinds = {
         "query": (store_format.QUERIES, query_prefix),
@@ -80,10 +85,11 @@ def write_tokens(
     }
     for kind, (name, prefix) in kinds.items():
         _write(folder, kind, tokenizer, TextColumn(folder / name), prefix)
-        counts = np.diff(mapped(folder / f"{kind}_token_starts.npy")) + len(before) + len(after)
+        starts = load_mapped(folder / f"{kind}_token_starts.npy")
+        counts = np.diff(starts) + len(before) + len(after)
         length = {"query": "query_length", "passage": "text_length"}[kind]
-        save(folder / f"{length}.npy", counts.astype(np.uint16))
-    told = {
+        save_array(folder / f"{length}.npy", counts.astype(np.uint16))
+    description = {
         "model": model,
         "tokenizer": tokenizer_hash(tokenizer),
         "query_prefix": query_prefix,
@@ -95,8 +101,8 @@ def write_tokens(
         "before": before,
         "after": after,
     }
-    _check(TokenCache(folder, told), folder, tokenizer, kinds)
-    return told
+    _check(TokenCache(folder, description), folder, tokenizer, kinds)
+    return description
 
 
 def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
@@ -106,11 +112,11 @@ def special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
     for start in range(len(whole) - len(bare) + 1):
         if whole[start : start + len(bare)] == bare:
             return whole[:start], whole[start + len(bare) :]
-    return [], []  # found out by `_check`
+    return [], []  # `_check` refuses such a tokenizer
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """Equal for tokenizers that give equal tokens, whatever limits and padding they are set to."""
+    """A hash of all settings that decide tokens; truncation and padding are not part of it."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise UserError("this tokenizer has no fast form, so its tokens cannot be cached")
@@ -127,9 +133,9 @@ def _write(folder: Path, kind: str, tokenizer: Any, texts: TextColumn, prefix: s
         ArrayWriter(folder / f"{kind}_token_starts.npy", np.int64) as starts,
     ):
         starts.append(np.zeros(1, np.int64))
-        for some in _some(texts):
+        for batch in _batches(texts):
             ids = tokenizer(
-                [prefix + text for text in some],
+                [prefix + text for text in batch],
                 add_special_tokens=False,
                 truncation=True,
                 max_length=LONGEST,
@@ -140,16 +146,16 @@ def _write(folder: Path, kind: str, tokenizer: Any, texts: TextColumn, prefix: s
             flat.append(np.array([token for one in ids for token in one], dtype))
 
 
-def _some(texts: TextColumn) -> Iterator[list[str]]:
+def _batches(texts: TextColumn) -> Iterator[list[str]]:
     for array in texts.arrays():
-        for start in range(0, len(array), AT_ONCE):
-            yield array[start : start + AT_ONCE].to_pylist()
+        for start in range(0, len(array), BATCH):
+            yield array[start : start + BATCH].to_pylist()
 
 
 def _check(
     cache: TokenCache, folder: Path, tokenizer: Any, kinds: Mapping[str, Sequence[str]]
 ) -> None:
-    """Refuse a tokenizer whose own tokens of some texts, cut in some places, are not these."""
+    """Refuse a tokenizer whose own output for sample texts, cut at several lengths, differs."""
     for kind, (name, prefix) in kinds.items():
         column = TextColumn(folder / name)
         at = np.unique(np.linspace(0, len(column) - 1, 64).astype(np.int64))

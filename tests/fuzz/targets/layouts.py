@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybrid_dist.commands.prepare import prepare
+from hybrid_dist.data.preparation import prepare
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store.reader import Store

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybrid_dist.commands.prepare import prepare
+from hybrid_dist.data.preparation import prepare
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store.reader import Store
@@ -84,7 +84,7 @@ class Pairs(Target):
     def act(self, variant: str, folder: Path, out: Path) -> Any:
         files = f"{folder}/*.*"
         if sum(file.stat().st_size for file in folder.iterdir() if file.is_file()) % 4:
-            return rows_of(Store.open([files]))
+            return rows_of(Store.open(files))
         prepare(SOURCES["pairs"], [files], out / "store", Reading())
         return rows_of(Store(out / "store"))
 

@@ -5,10 +5,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from hybrid_dist.data.pair_files import read_pair_files
 from hybrid_dist.data.reading import Reading
-from hybrid_dist.data.sources import SOURCES
-from hybrid_dist.data.store import format as store_format
-from hybrid_dist.data.store.builder import build
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.reporting.store_summary import describe
 from tests.fuzz.target import Target, Variants
@@ -21,14 +19,13 @@ def _store(folder: Path) -> None:
     source = folder / "a.jsonl"
     source.write_bytes(json_lines(*ROWS, *more))
     reading, store = Reading(), folder / "store"
-    pairs = SOURCES["pairs"].pairs
-    assert pairs is not None
-    with store_format.replaced(store) as made:
-        checksums = store_format.Checksums()
-        counts = build(pairs([str(source)], reading), reading, made, checksums)
-        about = {"source": "pairs", "paths": ["a.jsonl"], "options": {}, "languages": counts}
-        about |= {"evaluation": {}, "renamed": reading.named, "bad": [], "notes": []}
-        store_format.write_manifest(made, about, checksums)
+
+    def annotate(_: Path) -> dict[str, Any]:
+        about = {"source": "pairs", "paths": ["a.jsonl"], "options": {}, "evaluation": {}}
+        return about | {"renamed": reading.named, "bad": [], "notes": []}
+
+    blocks = read_pair_files([str(source)], reading)
+    Store.build(blocks, store, reading=reading, annotate=annotate)
     source.unlink()
 
 
@@ -37,7 +34,7 @@ class Stores(Target):
     variants: ClassVar[Variants] = {"store": _store}
 
     def act(self, variant: str, folder: Path, out: Path) -> Any:
-        store = Store.open([str(folder / "store")])
+        store = Store.open(str(folder / "store"))
         arrays = {name: np.asarray(value).tolist() for name, value in vars(store.index).items()}
         return rows_of(store), arrays, store.fingerprint, describe(store)
 

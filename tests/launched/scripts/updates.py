@@ -90,7 +90,7 @@ class Case:
         self.name, self.asked = name, OPTIONS[name]
         self.config = config_of(toy, self.asked, world)
         self.mask, self.dropout = self.asked.get("mask", True), self.asked.get("dropout", 0.0)
-        self.store = Store.open([pairs])
+        self.store = Store.open(pairs)
         self.answers: dict[str, set[str]] = {}
         """Of each uid: its passage in every language."""
         for line in Path(pairs).read_text().splitlines():

@@ -10,7 +10,7 @@ from hybrid_dist.batching import GlobalBatch, Plan
 from hybrid_dist.commands import plan as command
 from hybrid_dist.commands import prepare
 from hybrid_dist.config.schema import Batching, Mix
-from hybrid_dist.data.store.reader import CHARACTERS_OF_A_TOKEN, Store, open_sources
+from hybrid_dist.data.store.reader import CHARACTERS_PER_TOKEN, Store, open_sources
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 
@@ -68,8 +68,8 @@ def test_without_tokens_lengths_are_characters_cut_at_about_so_many_tokens(file:
     for batch in found:
         for place, length in enumerate(batch.lengths.tolist()):
             asked, told = texts(store, batch, place)
-            wanted = [min(len(text), CHARACTERS_OF_A_TOKEN * PASSAGE) for text in told]
-            assert length == min(len(asked), CHARACTERS_OF_A_TOKEN * QUERY) + sum(wanted)
+            wanted = [min(len(text), CHARACTERS_PER_TOKEN * PASSAGE) for text in told]
+            assert length == min(len(asked), CHARACTERS_PER_TOKEN * QUERY) + sum(wanted)
 
 
 def test_ranks_have_equally_many_tokens(

@@ -32,7 +32,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("most", [1, 2, 9])
 def test_each_row_gets_some_of_its_own_list_without_repetition(file: Path, most: int) -> None:
-    store = Store.open([str(file)])
+    store = Store.open(str(file))
     rows = np.random.default_rng(most).permutation(store.index.rows)
     found = draw_negatives(store.index, rows, most, key=7)
     texts = store.passage_texts(found.passages)
@@ -46,7 +46,7 @@ def test_each_row_gets_some_of_its_own_list_without_repetition(file: Path, most:
 
 
 def test_other_passes_take_others_and_all_have_their_turn(file: Path) -> None:
-    store = Store.open([str(file)])
+    store = Store.open(str(file))
     row = np.array([3])  # d in de, with five
     draws = [draw_negatives(store.index, row, 2, key).passages.tolist() for key in range(500)]
     counts = Counter(number for drawn in draws for number in drawn)

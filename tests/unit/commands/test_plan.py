@@ -28,18 +28,18 @@ def records(
 
 def test_steps_are_those_of_the_plan(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = ("--batching.mix.multilingual", "1", "--seed", "4")
-    found = records(toy, capsys, 30, *more)
+    steps = records(toy, capsys, 30, *more)
     config = load(words(toy, *more), "test")
     stores, sources = open_sources(config.data.train)
     plan = Plan(sources, config.batching, config.seed)
-    assert [record["step"] for record in found] == list(range(30))
-    assert {record["kind"] for record in found} == {"monolingual", "cross_lingual", "multilingual"}
-    for record in found:
+    assert [record["step"] for record in steps] == list(range(30))
+    assert {record["kind"] for record in steps} == {"monolingual", "cross_lingual", "multilingual"}
+    for record in steps:
         batch, index = plan.batch(record["step"]), stores[0].index
         assert (record["kind"], record["stream"]) == (batch.kind, batch.stream.name)
         for key, rows in (("query_lang", batch.query_row), ("passage_lang", batch.passage_row)):
-            told = [index.languages[code] for code in index.row_language[rows]]
-            assert [row[key] for row in record["rows"]] == told
+            names = [index.languages[code] for code in index.row_language[rows]]
+            assert [row[key] for row in record["rows"]] == names
         assert [row["uid"] for row in record["rows"]] == stores[0].uids(batch.query_row)
 
 
@@ -55,12 +55,12 @@ def test_ranks_share_the_rows_and_their_tokens(
         batch, ranks = plan.batch(record["step"]), record["ranks"]
         assert len(ranks) == world
         assert sorted(row for rank in ranks for row in rank["rows"]) == list(range(13))
-        asked = tokens.queries(stores[0].queries(batch.query_row))
-        told = tokens.passages(stores[0].passages(batch.passage_row))
-        assert sum(rank["tokens"] for rank in ranks) == len(asked.ids) + len(told.ids)
+        queries = tokens.queries(stores[0].queries(batch.query_row))
+        passages = tokens.passages(stores[0].passages(batch.passage_row))
+        assert sum(rank["tokens"] for rank in ranks) == len(queries.ids) + len(passages.ids)
 
 
-def test_without_json_it_tells_shares_streams_languages_and_what_is_left_out(
+def test_without_json_it_shows_shares_streams_languages_and_what_is_left_out(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = tmp_path / "pairs.jsonl"
@@ -68,14 +68,14 @@ def test_without_json_it_tells_shares_streams_languages_and_what_is_left_out(
     few = [line for line in lines if '"qad"' in line][:5]
     small.write_text("\n".join([*(line for line in lines if '"qad"' not in line), *few]))
     main(["--steps", "100", *words(toy, "--data.train", str(small))])
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for part in ("50.00%", "parallel uids", "qaa", "█", "false negatives"):
-        assert part in told
-    assert "left out: qad: 5 pairs give no monolingual batch of 13" in told
+        assert part in output
+    assert "left out: qad: 5 pairs give no monolingual batch of 13" in output
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (["--steps", "0"], "--steps: 0 is too few"),
         (["--steps", "1000000000000"], "--steps: 1,000,000,000,000 are too many: every step up"),
@@ -85,9 +85,9 @@ def test_without_json_it_tells_shares_streams_languages_and_what_is_left_out(
     ],
 )
 def test_what_cannot_be_planned_is_refused(
-    more: list[str], told: str, toy: Path, capsys: pytest.CaptureFixture[str]
+    more: list[str], message: str, toy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*words(toy), *more])
     assert ended.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err

@@ -52,20 +52,20 @@ def test_it_says_what_it_made_and_training_opens_it(command: Command, tmp_path: 
     code, out, err = command("pairs", file, "--out", tmp_path / "store")
     assert (code, err.strip()) == (0, "")
     assert out == f"{tmp_path}/store: 3 pairs in 2 languages, 2 distinct passages\n"
-    assert Store.open([str(tmp_path / "store")]).index.languages == ("de", "en")
+    assert Store.open(str(tmp_path / "store")).index.languages == ("de", "en")
 
 
 @pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gz"])
-@pytest.mark.parametrize(("bad", "told"), BAD_LINES.values(), ids=BAD_LINES)
+@pytest.mark.parametrize(("bad", "message"), BAD_LINES.values(), ids=BAD_LINES)
 def test_a_bad_line_is_told_and_nothing_is_written(
-    command: Command, tmp_path: Path, bad: str | bytes, told: str, compressed: bool
+    command: Command, tmp_path: Path, bad: str | bytes, message: str, compressed: bool
 ) -> None:
     name = "pairs.jsonl.gz" if compressed else "pairs.jsonl"
     file = write(tmp_path / name, line(), line(uid="u0"), bad, line(uid="u3"))
     code, out, err = command("pairs", file, "--out", tmp_path / "stores" / "mine")
     assert (code, out) == (2, "")
     assert f"error: {file}:3: " in err
-    assert told in err
+    assert message in err
     assert "Traceback" not in err
     nothing_beside(file)
 
@@ -123,11 +123,11 @@ def test_bad_lines_may_be_passed_over(command: Command, tmp_path: Path) -> None:
     code, out, err = command("pairs", file, "--out", tmp_path / "store", "--skip-bad", 4)
     assert code == 0
     assert "3 pairs in 1 languages" in out
-    assert "passed over 4 bad lines:" in err
+    assert "skipped 4 bad lines:" in err
     for number in (2, 3, 4, 5):
         assert f"  {file}:{number}: " in err
     manifest = json.loads((tmp_path / "store" / "manifest.json").read_text("utf-8"))
-    assert [told.split(": ")[0] for told in manifest["bad"]] == [f"{file}:{n}" for n in range(2, 6)]
+    assert [bad.split(": ")[0] for bad in manifest["bad"]] == [f"{file}:{n}" for n in range(2, 6)]
 
 
 def test_a_bad_parquet_row_is_told(command: Command, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_bad_parquet_row_is_told(command: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "told"),
+    ("table", "message"),
     [
         ({"uid": ["a"], "lang": ["en"]}, "expected columns uid, lang, query, passage, found uid"),
         (
@@ -157,13 +157,13 @@ def test_a_bad_parquet_row_is_told(command: Command, tmp_path: Path) -> None:
     ],
 )
 def test_parquet_columns_are_checked(
-    command: Command, tmp_path: Path, table: dict[str, list[Any]], told: str
+    command: Command, tmp_path: Path, table: dict[str, list[Any]], message: str
 ) -> None:
     file = tmp_path / "a.parquet"
     pq.write_table(pa.table(table), file)
     code, _, err = command("pairs", file, "--out", tmp_path / "store")
     assert code == 2
-    assert f"{file}: {told}" in err
+    assert f"{file}: {message}" in err
 
 
 def test_a_broken_parquet_file_is_told(command: Command, tmp_path: Path) -> None:
@@ -198,18 +198,18 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("words", "told"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(("words", "message"), WRONG.values(), ids=WRONG)
 def test_wrong_commands_are_refused_with_the_cure(
     command: Command,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     words: Sequence[str],
-    told: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code, _, err = command(*words)
     assert code == 2
-    assert told in err
+    assert message in err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -226,18 +226,18 @@ def test_candidates_and_queries_are_counted(command: Command, tmp_path: Path) ->
         none = np.zeros(0, np.int64)
         return Collection(queries, passages, np.zeros(2, np.int64), none, none)
 
-    source = replace(SOURCES["pairs"], name="quiz", collection=collection)
+    source = replace(SOURCES["pairs"], name="quiz", collection=collection, evaluates_on_pairs=False)
     file = write(tmp_path / "a.jsonl", line())
     prepare.prepare(source, [file], tmp_path / "store", Reading())
     code, out, _ = command("--describe", tmp_path / "store", "--json")
     assert code == 0
-    told = json.loads(out)["languages"]
-    assert {key: told["en"][key] for key in ("pairs", "candidates", "queries")} == {
+    description = json.loads(out)["languages"]
+    assert {key: description["en"][key] for key in ("pairs", "candidates", "queries")} == {
         "pairs": 1,
         "candidates": 3,
         "queries": 1,
     }
-    assert told["fi"] == {"pairs": 0, "passages": 0, "candidates": 3}
+    assert description["fi"] == {"pairs": 0, "passages": 0, "candidates": 3}
     assert command("--describe", tmp_path / "store")[0] == 0
 
 
@@ -259,14 +259,14 @@ def test_a_description_agrees_with_counting_by_hand(
     assert command("pairs", file, "--out", tmp_path / "store")[0] == 0
     code, out, _ = command("--describe", tmp_path / "store", "--json")
     assert code == 0
-    told = json.loads(out)
-    assert told["unit"] == "characters"
+    description = json.loads(out)
+    assert description["unit"] == "characters"
     of_language: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for pair in pairs:
         of_language[pair["lang"]].append(pair)
-    assert told["languages"].keys() == of_language.keys()
+    assert description["languages"].keys() == of_language.keys()
     for lang, mine in of_language.items():
-        figures = told["languages"][lang]
+        figures = description["languages"][lang]
         answers = {p["passage"] for p in mine}
         negatives = {text for p in mine for text in p.get("negatives", [])}
         assert figures["pairs"] == len(mine)
@@ -389,8 +389,8 @@ def test_tokens_to_characters_are_counted_without_prefix(
     tokenizer, store = tokenized
     code, out, _ = command("--describe", store.folder, "--json")
     assert code == 0
-    told = json.loads(out)
-    assert told["unit"] == "tokens"
+    description = json.loads(out)
+    assert description["unit"] == "tokens"
     texts = store.passage_texts(np.arange(len(store.index.passage_cluster)))
     prefix = len(tokenizer(["Passage: "], add_special_tokens=False)["input_ids"][0])
     counts = Counter[str]()
@@ -399,6 +399,8 @@ def test_tokens_to_characters_are_counted_without_prefix(
         if tokens < 512:
             counts["tokens"] += tokens - prefix
             counts["characters"] += len(text)
-    assert told["languages"].keys() == {"qaa"}
+    assert description["languages"].keys() == {"qaa"}
     expected = counts["tokens"] / counts["characters"]
-    assert told["languages"]["qaa"]["tokens_per_character"] == pytest.approx(expected, abs=1e-4)
+    assert description["languages"]["qaa"]["tokens_per_character"] == pytest.approx(
+        expected, abs=1e-4
+    )

@@ -5,16 +5,16 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid_dist.data.hashing import LONG, hashes
+from hybrid_dist.data.hashing import LONG, hash_texts
 
 
 @settings(deadline=None)
 @given(st.lists(st.text(st.sampled_from("ab\0é日"), max_size=20), max_size=30), st.randoms())
 def test_a_hash_depends_on_its_text_alone(texts: list[str], random: st.randoms) -> None:
-    together = hashes(pa.array(texts, pa.string()))
-    alone = [int(hashes(pa.array([text], pa.large_string()))[0]) for text in texts]
+    together = hash_texts(pa.array(texts, pa.string()))
+    alone = [int(hash_texts(pa.array([text], pa.large_string()))[0]) for text in texts]
     assert together.tolist() == alone
-    sliced = hashes(pa.array(["before", *texts, "after"], pa.string())[1:-1])
+    sliced = hash_texts(pa.array(["before", *texts, "after"], pa.string())[1:-1])
     assert sliced.tolist() == alone
     assert len(set(alone)) == len(set(texts))
 
@@ -29,17 +29,17 @@ def test_texts_that_resemble_each_other_have_different_hashes() -> None:
     texts += ["\0" * n for n in range(100)]
     texts += ["x" * n for n in range(LONG - 20, LONG + 20)]
     texts += ["y" * (LONG + 9) + str(n) for n in range(100)]
-    found = hashes(pa.array(texts))
-    assert len(np.unique(found)) == len(texts)
+    result = hash_texts(pa.array(texts))
+    assert len(np.unique(result)) == len(texts)
     for shift in (0, 32):  # either half is as good as chance lets it be
-        half = np.unique(found >> np.uint64(shift) & np.uint64(0xFFFFFFFF))
+        half = np.unique(result >> np.uint64(shift) & np.uint64(0xFFFFFFFF))
         assert len(half) > len(texts) - 60
 
 
 def test_hashes_are_the_same_on_every_machine_and_in_every_version() -> None:
     """Stores hold them."""
-    found = hashes(pa.array(["", "a", "eight by", "nine byte", "Ω" * 40, "z" * LONG]))
-    assert [f"{value:016x}" for value in found.tolist()] == [
+    result = hash_texts(pa.array(["", "a", "eight by", "nine byte", "Ω" * 40, "z" * LONG]))
+    assert [f"{value:016x}" for value in result.tolist()] == [
         "7ab40e090f363a7d",
         "25dcffb736d61ab9",
         "d7336390eb554369",

@@ -207,7 +207,7 @@ def test_dropping_writes_a_store_with_its_hard_negatives(
     out = tmp_path / "clean"
     assert run(monkeypatch, train, "--task", f"pairs:{task}", "--drop", out) == 0
     assert "1 of 3 pairs are left" in capsys.readouterr().out
-    store = Store.open([str(out)])
+    store = Store.open(str(out))
     assert (out / "manifest.json").is_file()
     assert store.uids(np.arange(1)) == ["b"]
     assert store.passage_texts(store.index.negatives) == ["not b in en", "nothing"]
@@ -226,7 +226,7 @@ def test_dropping_takes_the_parallels_too(
     out = tmp_path / "made" / "clean.jsonl.gz"
     assert run(monkeypatch, train, "--task", f"pairs:{task}", "--drop", out) == 0
     assert "1 of 3 pairs are left" in capsys.readouterr().out
-    assert Store.open([str(out)]).uids(np.arange(1)) == ["b"]
+    assert Store.open(str(out)).uids(np.arange(1)) == ["b"]
     assert run(monkeypatch, out, "--task", f"pairs:{task}") == 0
     assert run(monkeypatch, train, "--task", f"pairs:{task}", "--drop", out) == 2
     assert "exists already; name a new file" in capsys.readouterr().err
@@ -242,7 +242,7 @@ def test_wrong_thresholds_are_refused(
 
 def test_a_run_tells_what_of_its_tasks_is_in_training(files: tuple[Path, Path]) -> None:
     train, task = files
-    stores, tasks = [Store.open([str(train)])], [load_task(f"pairs:{task}")]
+    stores, tasks = [Store.open(str(train))], [load_task(f"pairs:{task}")]
     assert check_overlap_at_start(stores, tasks, [str(train)]) == (
         "overlap: 1 of the 4 texts that pairs evaluates on are among the training texts, compared "
         "as a whole"
@@ -259,7 +259,7 @@ def test_a_large_run_says_that_no_check_was_made(
     monkeypatch.setattr("hybrid_dist.evaluation.contamination.MAX_CHECKED_AT_START", 2)
     train, task = files
     said = check_overlap_at_start(
-        [Store.open([str(train)])], [load_task(f"pairs:{task}")], [str(train)]
+        [Store.open(str(train))], [load_task(f"pairs:{task}")], [str(train)]
     )
     assert "no check was made" in said
     assert f"hybrid-dist overlap {train} --task pairs:{task}" in said

@@ -39,8 +39,8 @@ def test_pairs_become_a_task(tmp_path: Path) -> None:
         for i, code in zip(task.query_ids, task.query_language, strict=True)
     ]
     assert asked == [("a", "de"), ("c", "de"), ("a", "en"), ("b", "en"), ("c", "en")]
-    assert task.passage_texts == ["ein Webstuhl", "Ada war es", "a loom", "Ada did"]
-    assert task.passage_ids == ["a", "c", "a", "b"]
+    assert [*task.passage_texts] == ["ein Webstuhl", "Ada war es", "a loom", "Ada did"]
+    assert [*task.passage_ids] == ["a", "c", "a", "b"]
     assert task.passage_language.tolist() == [0, 0, 1, 1]
 
 
@@ -69,6 +69,18 @@ def test_pairs_takes_a_glob(tmp_path: Path) -> None:
     write(tmp_path / "x.jsonl", ROWS[:3])
     write(tmp_path / "y.jsonl", ROWS[3:])
     assert len(load_task(f"pairs:{tmp_path}/*.jsonl").query_ids) == 5
+
+
+def test_a_question_mark_is_part_of_a_glob_or_begins_options(tmp_path: Path) -> None:
+    file = write(tmp_path / "part1.jsonl", ROWS)
+    assert len(load_task(f"pairs:{tmp_path}/part?.jsonl").query_ids) == 5
+    file.write_text(file.read_text("utf-8") + "{\n", "utf-8")
+    with pytest.raises(UserError, match=rf"{file}:6: not JSON"):
+        load_task(f"pairs:{file}")
+    for path in (file, f"{tmp_path}/part?.jsonl"):
+        task = load_task(f"pairs:{path}?skip_bad=1")
+        assert len(task.query_ids) == 5
+        assert task.notes[0].startswith(f"{file}:6: not JSON")
 
 
 def test_a_collection_becomes_a_task_in_order_of_language_and_id() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hybrid_dist.data.store.columns import save
+from hybrid_dist.data.store.columns import save_array
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import (
     DiskError,
@@ -169,7 +169,7 @@ def test_a_lost_end_of_an_array_is_an_error(tmp_path: Path) -> None:
     with disk(tmp_path / "disk", "size=64k") as place:
         fill(place, left=4096)
         with pytest.raises(OSError, match="No space left"):
-            save(place / "array.npy", np.arange(600))
+            save_array(place / "array.npy", np.arange(600))
 
 
 def test_the_block_that_knows_what_the_user_named_speaks(tmp_path: Path) -> None:

@@ -89,12 +89,21 @@ def test_a_disk_that_cannot_be_written_is_one_message(
 
 def test_a_full_temporary_folder_is_named(model: Path, tmp_path: Path) -> None:
     with disk(tmp_path / "disk", "size=100k") as folder:
-        data = ["--data.train", str(model / "train.jsonl"), "--model.name_or_path", model / "model"]
-        config = ["--config", ROOT / "configs/demo.yaml"]
-        done = command("plan", *config, *data, "--data.dev=[]", TMPDIR=str(folder))
+        words = [model / "train.jsonl", "--task", f"pairs:{model}/test.jsonl"]
+        done = command("overlap", *words, TMPDIR=str(folder))
         refused(done, folder)
         assert "set TMPDIR to a folder on another disk" in done.output
         assert [path for path in folder.rglob("*") if "hybrid_dist" in path.name] == []
+
+
+def test_a_full_cache_is_named(model: Path, tmp_path: Path) -> None:
+    with disk(tmp_path / "disk", "size=100k") as folder:
+        data = ["--data.train", str(model / "train.jsonl"), "--model.name_or_path", model / "model"]
+        config = ["--config", ROOT / "configs/demo.yaml"]
+        done = command("plan", *config, *data, "--data.dev=[]", "--data.cache_dir", folder)
+        refused(done, folder)
+        assert "set data.cache_dir to a folder on another disk" in done.output
+        assert list(folder.iterdir()) == []
 
 
 def test_used_up_inodes_are_named(model: Path, tmp_path: Path) -> None:

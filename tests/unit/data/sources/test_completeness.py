@@ -13,7 +13,7 @@ from hybrid_dist.evaluation.tasks import load_task
 from hybrid_dist.reporting.evaluation_report import evaluate_vectors
 from hybrid_dist.runtime.ranks import Ranks
 from tests.support.evaluation_problems import unit_vectors
-from tests.support.published_files import collection, json_lines, read, rows, told, tsv, write
+from tests.support.published_files import collection, json_lines, read, relevance, rows, tsv, write
 
 HEADER = ("query-id", "corpus-id", "score")
 
@@ -57,7 +57,7 @@ def mmarco(folder: Path) -> Path:
 
 def test_a_whole_data_set_is_read_though_not_every_query_is_judged(tmp_path: Path) -> None:
     """q6 and q7 are of another split, and q9 has no right answer, so nothing lacks."""
-    assert len(told(collection("beir", beir(tmp_path)))) == 5
+    assert len(relevance(collection("beir", beir(tmp_path)))) == 5
 
 
 def test_judged_queries_that_are_missing_are_counted_and_named(tmp_path: Path) -> None:
@@ -96,13 +96,16 @@ class Vectors:
 
     def __init__(self, queries: int, passages: int) -> None:
         rng = np.random.default_rng(0)
-        self.asked, self.held = unit_vectors(rng, queries), unit_vectors(rng, passages)
+        self.query_vectors, self.passage_vectors = (
+            unit_vectors(rng, queries),
+            unit_vectors(rng, passages),
+        )
 
     def queries(self, some: slice) -> object:
-        return self.asked[some]
+        return self.query_vectors[some]
 
     def passages(self, some: slice) -> object:
-        return self.held[some]
+        return self.passage_vectors[some]
 
 
 def test_what_is_allowed_to_lack_stands_in_the_report(tmp_path: Path) -> None:
@@ -121,8 +124,8 @@ def test_what_is_allowed_to_lack_stands_in_the_report(tmp_path: Path) -> None:
 
 def test_a_query_whose_answers_all_lack_is_left_out(tmp_path: Path) -> None:
     keep(beir(tmp_path) / "corpus.jsonl", 3)
-    found = told(collection("beir", tmp_path, incomplete="allow"))
-    assert set(found) == {("en", "q1"), ("en", "q2"), ("en", "q3")}
+    result = relevance(collection("beir", tmp_path, incomplete="allow"))
+    assert set(result) == {("en", "q1"), ("en", "q2"), ("en", "q3")}
 
 
 def test_miracl_is_counted_language_by_language(tmp_path: Path) -> None:
@@ -134,12 +137,12 @@ def test_miracl_is_counted_language_by_language(tmp_path: Path) -> None:
     sw, te, _ = str(refusal.value).splitlines()
     assert "3 of 4 judged queries in sw are not in the queries (first: 1, 2, 3)" in sw
     assert "1 of 4 judged passages in te are not in the corpus (first: 3#0)" in te
-    assert len(told(collection("miracl", tmp_path, incomplete="allow"))) == 4 + 1 + 3
+    assert len(relevance(collection("miracl", tmp_path, incomplete="allow"))) == 4 + 1 + 3
 
 
 def test_miracl_s_qrels_may_judge_some_of_the_topics(tmp_path: Path) -> None:
     keep(miracl(tmp_path, "sw") / "qrels" / "qrels.miracl-v1.0-sw-dev.tsv", 2)
-    assert len(told(collection("miracl", tmp_path))) == 2
+    assert len(relevance(collection("miracl", tmp_path))) == 2
 
 
 def test_mmarco_is_counted_language_by_language(tmp_path: Path) -> None:
@@ -147,8 +150,8 @@ def test_mmarco_is_counted_language_by_language(tmp_path: Path) -> None:
     keep(tmp_path / "queries" / "german_queries.dev.small.tsv", 1)
     with pytest.raises(UserError, match=r"3 of 4 judged queries in de .*\(first: 1, 2, 3\)"):
         collection("mmarco", tmp_path)
-    assert len(told(collection("mmarco", tmp_path, languages="fr"))) == 4
-    assert len(told(collection("mmarco", tmp_path, incomplete="allow"))) == 4 + 1
+    assert len(relevance(collection("mmarco", tmp_path, languages="fr"))) == 4
+    assert len(relevance(collection("mmarco", tmp_path, incomplete="allow"))) == 4 + 1
 
 
 def test_training_pairs_are_refused_and_allowed_alike(
@@ -213,7 +216,7 @@ def test_queries_in_several_parquet_files_are_one_table(tmp_path: Path) -> None:
     for shard, numbers in enumerate([(1, 2), (3, 4, 5)]):
         table = [{"_id": f"q{n}", "text": f"text {n}"} for n in numbers]
         pq.write_table(pa.Table.from_pylist(table), folder / "queries" / f"{shard}.parquet")
-    assert len(told(collection("beir", folder))) == 5
+    assert len(relevance(collection("beir", folder))) == 5
 
 
 def some(tmp_path: Path, source: str) -> Path:
@@ -270,8 +273,8 @@ def test_a_language_that_nothing_judges_is_noted(
 ) -> None:
     """Not refused: splits differ from language to language, and topics of test sets are secret."""
     (some(tmp_path, source) / gone).unlink()
-    (found,) = load_task(f"{source}:{tmp_path}").notes
-    assert found.startswith(note)
+    (result,) = load_task(f"{source}:{tmp_path}").notes
+    assert result.startswith(note)
     assert load_task(f"{source}:{tmp_path}?languages=de").notes == ()
 
 
@@ -289,4 +292,4 @@ def test_units_files_without_units_are_refused(tmp_path: Path, content: str) -> 
 def test_the_help_lists_the_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         prepare(["--help"])
-    assert "all but pairs: incomplete=allow" in capsys.readouterr().out
+    assert "all: incomplete=allow" in capsys.readouterr().out

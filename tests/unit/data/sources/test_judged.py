@@ -13,8 +13,8 @@ from tests.support.published_files import (
     collection,
     json_lines,
     read,
+    relevance,
     rows,
-    told,
     tsv,
 )
 
@@ -39,12 +39,12 @@ def beir(folder: Path, lang: str = "en") -> Path:
 
 
 def test_a_beir_folder_is_a_collection_with_grades(tmp_path: Path) -> None:
-    found = collection("beir", beir(tmp_path))
-    assert told(found) == {
+    result = collection("beir", beir(tmp_path))
+    assert relevance(result) == {
         ("en", "1"): {("en", "d1"): 2, ("en", "d3"): 1},
         ("en", "2"): {("en", "d2"): 1},
     }
-    assert {p.text for p in found.passages} == {
+    assert {p.text for p in result.passages} == {
         "Mills A mill grinds (en).", "Ada wrote (en).", "Rye Rye grows (en).",
     }  # fmt: skip
 
@@ -66,7 +66,7 @@ def test_a_beir_folder_s_train_split_is_pairs_with_negatives(tmp_path: Path) -> 
 def test_folders_by_language_are_parallel_when_their_judgements_are(tmp_path: Path) -> None:
     for lang in ("en", "de"):
         beir(tmp_path / lang, lang)
-    right = told(collection("beir", tmp_path))
+    right = relevance(collection("beir", tmp_path))
     assert right["de", "2"] == right["en", "2"] == {("de", "d2"): 1, ("en", "d2"): 1}
     assert {(r["uid"], r["lang"]) for r in rows("beir", tmp_path)} == {
         ("3:d3", "de"),
@@ -80,10 +80,10 @@ def test_only_the_user_knows_whether_ids_with_other_documents_are_parallel(tmp_p
     tsv(tmp_path / "de" / "qrels" / "test.tsv", HEADER, ("1", "d2", 1), ("2", "d2", 1))
     with pytest.raises(UserError, match=r"query 1 has other documents .*parallel=no"):
         collection("beir", tmp_path)
-    apart = told(collection("beir", tmp_path, parallel="no"))
+    apart = relevance(collection("beir", tmp_path, parallel="no"))
     assert apart["de", "de:1"] == {("de", "d2"): 1}
     assert apart["en", "en:1"] == {("en", "d1"): 2, ("en", "d3"): 1}
-    together = told(collection("beir", tmp_path, parallel="yes"))
+    together = relevance(collection("beir", tmp_path, parallel="yes"))
     assert together["de", "1"] == {("de", "d2"): 1, ("en", "d1"): 2, ("en", "d3"): 1}
 
 
@@ -103,7 +103,7 @@ def test_languages_ask_a_corpus_that_is_in_another(tmp_path: Path) -> None:
     afriqa(tmp_path)
     task = load_task(f"beir:{tmp_path}")
     assert task.languages == ("bem", "en", "fon", "fr")
-    assert told(collection("beir", tmp_path)) == {
+    assert relevance(collection("beir", tmp_path)) == {
         ("bem", "bem_0"): {("en", "en_0"): 1},
         ("fon", "fon_0"): {("fr", "fr_0"): 1},
     }
@@ -222,12 +222,12 @@ def miracl(folder: Path, *langs: str) -> Path:
 
 
 def test_miracl_s_ids_mean_something_within_a_language(tmp_path: Path) -> None:
-    found = collection("miracl", miracl(tmp_path, "sw", "bn"))
-    assert told(found) == {
+    result = collection("miracl", miracl(tmp_path, "sw", "bn"))
+    assert relevance(result) == {
         ("bn", "bn:7"): {("bn", "1#0"): 1},
         ("sw", "sw:7"): {("sw", "1#0"): 1},
     }
-    assert [p.text for p in found.passages if p.lang == "sw"] == [
+    assert [p.text for p in result.passages if p.lang == "sw"] == [
         "Mill Part 0 (sw).",
         "Mill Part 1 (sw).",
     ]
@@ -312,4 +312,4 @@ def test_ids_are_the_same_however_their_letters_are_composed(tmp_path: Path) -> 
     file = beir(tmp_path) / "corpus.jsonl"
     file.write_bytes(file.read_bytes() + '{"_id": "Caf\u00e9", "text": "Told."}\n'.encode())
     tsv(tmp_path / "qrels" / "test.tsv", HEADER, ("1", "Cafe\u0301", 1))
-    assert told(collection("beir", tmp_path)) == {("en", "1"): {("en", "Caf\u00e9"): 1}}
+    assert relevance(collection("beir", tmp_path)) == {("en", "1"): {("en", "Caf\u00e9"): 1}}

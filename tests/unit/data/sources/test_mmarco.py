@@ -6,7 +6,7 @@ import pytest
 
 from hybrid_dist.errors import UserError
 from tests.support.disks import disk
-from tests.support.published_files import collection, read, rows, told, tsv, write
+from tests.support.published_files import collection, read, relevance, rows, tsv, write
 
 
 def mmarco(root: Path) -> Path:
@@ -25,11 +25,11 @@ def mmarco(root: Path) -> Path:
 
 
 def test_mmarco_s_triples_are_pairs_in_every_language(tmp_path: Path) -> None:
-    found = rows("mmarco", mmarco(tmp_path))
-    assert [(r["uid"], r["lang"]) for r in found] == [
+    result = rows("mmarco", mmarco(tmp_path))
+    assert [(r["uid"], r["lang"]) for r in result] == [
         (uid, lang) for lang in ("fr", "de") for uid in ("10:2:0", "10:2:3", "20:1:3")
     ]
-    assert found[-1] == {
+    assert result[-1] == {
         "uid": "20:1:3", "lang": "de", "query": "b?", "passage": "german passage 1",
         "negatives": ["german passage 3"],
     }  # fmt: skip
@@ -37,22 +37,22 @@ def test_mmarco_s_triples_are_pairs_in_every_language(tmp_path: Path) -> None:
 
 def test_mmarco_s_qrels_are_each_pair_once(tmp_path: Path) -> None:
     folder = mmarco(tmp_path)
-    found = rows("mmarco", folder, pairs="qrels", languages="de")
-    assert [(r["uid"], r["passage"], r["negatives"]) for r in found] == [
+    result = rows("mmarco", folder, pairs="qrels", languages="de")
+    assert [(r["uid"], r["passage"], r["negatives"]) for r in result] == [
         ("10:2", "german passage 2", []),
         ("20:1", "german passage 1", []),
     ]
     (tmp_path / "data" / "triples.train.ids.small.tsv").unlink()
-    assert rows("mmarco", folder, languages="de") == found
+    assert rows("mmarco", folder, languages="de") == result
     with pytest.raises(UserError, match="give triples or qrels"):
         rows("mmarco", folder, pairs="qrel")
 
 
 def test_mmarco_is_evaluated_in_parallel(tmp_path: Path) -> None:
     right = {("de", "3"): 1, ("fr", "3"): 1}
-    found = collection("mmarco", mmarco(tmp_path))
-    assert told(found) == {("de", "30"): right, ("fr", "30"): right}
-    assert len(found.passages) == 8
+    result = collection("mmarco", mmarco(tmp_path))
+    assert relevance(result) == {("de", "30"): right, ("fr", "30"): right}
+    assert len(result.passages) == 8
 
 
 def test_mmarco_compressed_reads_alike(tmp_path: Path) -> None:

@@ -1,20 +1,27 @@
 """Pair files: what is read, in what order, and how each kind of bad line is named."""
 
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hybrid_dist.data.blocks import expand
+from hybrid_dist.data.blocks import expand_globs
+from hybrid_dist.data.pair_files import read_pair_files
 from hybrid_dist.data.reading import Reading
-from hybrid_dist.data.sources.pairs import pairs
-from hybrid_dist.data.store.reader import read_pairs
+from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError
 from tests.support.pair_lines import BAD_LINES, GOOD, line, write
 from tests.support.published_files import write as write_published
+
+
+def read_pairs(patterns: Sequence[str]) -> pa.Table:
+    """All pairs of the files, sorted by language and uid; a pair given twice is kept once."""
+    reading = Reading()
+    blocks = read_pair_files(patterns, reading)
+    return Store.build(blocks, reading=reading, name=", ".join(patterns)).table()
 
 
 def rows(*patterns: str) -> list[tuple[str, str, str, str]]:
@@ -41,8 +48,8 @@ def test_globs_name_files_once_and_in_order(tmp_path: Path) -> None:
     names = ["b.jsonl", "a.jsonl", "deep/er/c.jsonl"]
     for name in names:
         write(tmp_path / name, line(uid=name))
-    found = expand([f"{tmp_path}/**/*.jsonl", f"{tmp_path}/a.jsonl"])
-    assert found == [tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "deep/er/c.jsonl"]
+    files = expand_globs([f"{tmp_path}/**/*.jsonl", f"{tmp_path}/a.jsonl"])
+    assert files == [tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "deep/er/c.jsonl"]
     assert [uid for uid, *_ in rows(f"{tmp_path}/**/*.jsonl")] == sorted(names)
 
 
@@ -80,16 +87,16 @@ def test_a_first_line_without_an_object_is_named(tmp_path: Path, first: str) -> 
 
 
 @pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gz"])
-@pytest.mark.parametrize(("bad", "told"), BAD_LINES.values(), ids=BAD_LINES)
+@pytest.mark.parametrize(("bad", "message"), BAD_LINES.values(), ids=BAD_LINES)
 def test_a_bad_line_is_named_by_file_and_line(
-    tmp_path: Path, bad: str | bytes, told: str, compressed: bool
+    tmp_path: Path, bad: str | bytes, message: str, compressed: bool
 ) -> None:
     name = "pairs.jsonl.gz" if compressed else "pairs.jsonl"
     file = write(tmp_path / name, line(), "", bad, line(uid="u3"))
     with pytest.raises(UserError) as refusal:
         read_pairs([file])
     assert str(refusal.value).startswith(f"{file}:3: ")
-    assert told in str(refusal.value)
+    assert message in str(refusal.value)
 
 
 def test_a_parquet_column_whose_name_is_not_utf_8_is_refused(tmp_path: Path) -> None:
@@ -175,7 +182,7 @@ def test_two_members_are_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "message"),
     [
         (line(passage="?").replace('"?"', "[" * 900 + "]" * 900), "'passage', found [["),
         (line(passage="?").replace('"?"', "[" * 100_000), "not JSON"),
@@ -183,12 +190,12 @@ def test_two_members_are_one_file(tmp_path: Path) -> None:
     ],
     ids=["nested", "nested too deeply", "5,000 digits"],
 )
-def test_values_that_python_cannot_hold_are_named(tmp_path: Path, bad: str, told: str) -> None:
+def test_values_that_python_cannot_hold_are_named(tmp_path: Path, bad: str, message: str) -> None:
     file = write(tmp_path / "a.jsonl", line(), bad)
     with pytest.raises(UserError) as refusal:
         read_pairs([file])
     assert str(refusal.value).startswith(f"{file}:2: ")
-    assert told in str(refusal.value)
+    assert message in str(refusal.value)
     assert len(str(refusal.value)) < 400
 
 
@@ -220,7 +227,7 @@ def test_what_is_in_a_field_that_is_ignored_refuses_no_line(
     good = line(uid="u9").replace("{", f'{{"ignored": {value}, ', 1)
     file = write(tmp_path / "a.jsonl", good, *(["{}"] if beside_a_bad_line else []))
     reading = Reading(skip_bad=1)
-    blocks = [row for block in pairs([file], reading) for row in block.to_pylist()]
+    blocks = [row for block in read_pair_files([file], reading) for row in block.to_pylist()]
     assert [row["uid"] for row in blocks] == ["u9"]
     assert len(reading.bad) == beside_a_bad_line
 

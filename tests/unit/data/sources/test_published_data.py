@@ -15,7 +15,7 @@ from hybrid_dist.evaluation.tasks import load_task
 from hybrid_dist.evaluation.vectors import GivenVectors
 from hybrid_dist.reporting.evaluation_report import evaluate_vectors
 from hybrid_dist.runtime.ranks import Ranks
-from tests.support.published_files import collection, read, told
+from tests.support.published_files import collection, read, relevance
 
 VARIABLE = "HYBRID_DIST_DATA"
 
@@ -51,8 +51,8 @@ def trigrams(text: str) -> np.ndarray:
     """A number for each three characters in a row."""
     codes = np.frombuffer(text.lower().encode("utf-32-le"), np.uint32).astype(np.uint64)
     first, second, third = (codes[at : len(codes) - 2 + at] for at in range(3))
-    found: np.ndarray = (first << np.uint64(42)) | (second << np.uint64(21)) | third
-    return found
+    result: np.ndarray = (first << np.uint64(42)) | (second << np.uint64(21)) | third
+    return result
 
 
 def tf_idf(texts: list[str], known: np.ndarray, weight: np.ndarray, size: int) -> np.ndarray:
@@ -111,8 +111,8 @@ def test_xquad_r_s_right_sentences_hold_their_answers() -> None:
 
 
 def test_xquad_r_s_paragraphs() -> None:
-    found = collection("squad", data("xquad-r"))
-    assert Counter(p.lang for p in found.passages) == dict.fromkeys(XQUAD_R, 240)
+    result = collection("squad", data("xquad-r"))
+    assert Counter(p.lang for p in result.passages) == dict.fromkeys(XQUAD_R, 240)
 
 
 @pytest.mark.parametrize(
@@ -125,10 +125,10 @@ def test_xquad_r_s_paragraphs() -> None:
 )
 def test_units(name: str, pairs: int, languages: int, passages: int) -> None:
     rows, _ = read("units", data(name))
-    found = collection("units", data(name))
+    result = collection("units", data(name))
     assert len(rows) == len({(row["uid"], row["lang"]) for row in rows}) == pairs
     assert len({row["lang"] for row in rows}) == languages
-    assert (len(found.queries), len(found.passages)) == (pairs, passages)
+    assert (len(result.queries), len(result.passages)) == (pairs, passages)
     if name == "tldr":
         counts = Counter(row["lang"] for row in rows)
         some = {"en": 19616, "ko": 18548, "zh": 3093, "pt-BR": 1907, "zh-Hant": 379, "lo": 3}
@@ -139,13 +139,13 @@ def test_units(name: str, pairs: int, languages: int, passages: int) -> None:
 
 
 def test_tatoeba_is_a_pool_for_every_language() -> None:
-    found = collection("tatoeba", data("tatoeba"))
-    pools = Counter(p.lang for p in found.passages)
+    result = collection("tatoeba", data("tatoeba"))
+    pools = Counter(p.lang for p in result.passages)
     assert len(pools) == 36
     assert {lang: pools[f"en-x-{lang}"] for lang in ("af", "jv", "te", "zh")} == {
         "af": 1000, "jv": 205, "te": 234, "zh": 1000,
     }  # fmt: skip
-    assert len(found.queries) == sum(pools.values()) == 31_692
+    assert len(result.queries) == sum(pools.values()) == 31_692
 
 
 def test_miracl_s_missing_passages_are_asked_for_language_by_language() -> None:
@@ -159,7 +159,7 @@ def test_miracl_s_missing_passages_are_asked_for_language_by_language() -> None:
 
 
 def test_afriqa_asks_english_and_french() -> None:
-    right = told(collection("beir", data("afriqa"), split="dev"))
+    right = relevance(collection("beir", data("afriqa"), split="dev"))
     assert Counter(lang for lang, _ in right) == {
         "bem": 235, "fon": 271, "ha": 222, "ig": 307, "rw": 230, "tw": 348, "zu": 242,
     }  # fmt: skip

@@ -10,7 +10,15 @@ import pytest
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.tasks import load_task
-from tests.support.published_files import collection, paragraph, read, rows, squad_json, told, write
+from tests.support.published_files import (
+    collection,
+    paragraph,
+    read,
+    relevance,
+    rows,
+    squad_json,
+    write,
+)
 
 ENGLISH = [
     paragraph("The mill stood by the river.", "It ground rye.", q1="What was ground?|rye"),
@@ -30,11 +38,11 @@ def xquad_r(tmp_path: Path) -> Path:
 
 
 def test_all_sentences_are_candidates_and_the_answer_s_is_right(xquad_r: Path) -> None:
-    found = collection("lareqa", xquad_r)
-    by_id = {(p.lang, p.id): p.text for p in found.passages}
+    result = collection("lareqa", xquad_r)
+    by_id = {(p.lang, p.id): p.text for p in result.passages}
     assert len(by_id) == 3 + 3
     answers = {
-        key: sorted(by_id[passage] for passage in right) for key, right in told(found).items()
+        key: sorted(by_id[passage] for passage in right) for key, right in relevance(result).items()
     }
     assert answers == {
         (lang, name): texts
@@ -48,8 +56,8 @@ def test_all_sentences_are_candidates_and_the_answer_s_is_right(xquad_r: Path) -
 
 
 def test_the_variant_with_context_puts_the_paragraph_behind_the_sentence(xquad_r: Path) -> None:
-    found = collection("lareqa", xquad_r, variant="sentence+context")
-    texts = {p.text for p in found.passages if p.lang == "en"}
+    result = collection("lareqa", xquad_r, variant="sentence+context")
+    texts = {p.text for p in result.passages if p.lang == "en"}
     assert "It ground rye. The mill stood by the river. It ground rye." in texts
     with pytest.raises(UserError, match=r"unknown variant 'sentense'; did you mean 'sentence'"):
         collection("lareqa", xquad_r, variant="sentense")
@@ -86,17 +94,17 @@ def test_sentences_may_touch(tmp_path: Path) -> None:
     part = paragraph("磨坊在河边。它磨黑麦。", q="什么？|它")
     part["sentence_breaks"] = [[0, 6], [6, 11]]
     write(tmp_path / "zh.json", squad_json([part]))
-    (right,) = told(collection("lareqa", tmp_path)).values()
+    (right,) = relevance(collection("lareqa", tmp_path)).values()
     assert list(right) == [("zh", "1_1")]
     assert rows("lareqa", tmp_path)[0]["passage"] == "它磨黑麦。"
 
 
 def test_paragraphs_are_passages_once_each(xquad_r: Path) -> None:
-    found = collection("squad", xquad_r)
-    assert sorted((p.lang, p.id) for p in found.passages) == [
+    result = collection("squad", xquad_r)
+    assert sorted((p.lang, p.id) for p in result.passages) == [
         ("de", "q1"), ("de", "q2"), ("en", "q1"), ("en", "q2"),
     ]  # fmt: skip
-    assert told(found)["de", "q3"] == {("de", "q2"): 1, ("en", "q2"): 1}
+    assert relevance(result)["de", "q3"] == {("de", "q2"): 1, ("en", "q2"): 1}
     assert len(rows("squad", xquad_r)) == 6
 
 
@@ -107,16 +115,16 @@ def test_mlqa_asks_in_one_language_about_paragraphs_in_another(tmp_path: Path) -
             query["answers"] = [{"text": "", "answer_start": 0}]
     write(tmp_path / "test-context-en-question-en.json", squad_json(ENGLISH))
     write(tmp_path / "test-context-en-question-de.json", squad_json(asked_in_german))
-    found = collection("squad", tmp_path)
-    assert len(found.passages) == 2
-    assert told(found)["de", "q3"] == told(found)["en", "q3"] == {("en", "q2"): 1}
-    assert len(found.queries) == 6
-    asked = {row["query"] for row in rows("squad", tmp_path)}
-    assert asked == {"What was ground?", "Who wrote?", "What was written?"}
+    result = collection("squad", tmp_path)
+    assert len(result.passages) == 2
+    assert relevance(result)["de", "q3"] == relevance(result)["en", "q3"] == {("en", "q2"): 1}
+    assert len(result.queries) == 6
+    queries = {row["query"] for row in rows("squad", tmp_path)}
+    assert queries == {"What was ground?", "Who wrote?", "What was written?"}
     write(tmp_path / "test-context-de-question-de.json", squad_json(GERMAN))
     both = collection("squad", tmp_path)
     assert len(both.queries) == 6, "a query that stands in two files is asked once"
-    assert told(both)["de", "q3"] == {("de", "q2"): 1, ("en", "q2"): 1}
+    assert relevance(both)["de", "q3"] == {("de", "q2"): 1, ("en", "q2"): 1}
 
 
 def test_names_of_files_tell_languages(tmp_path: Path) -> None:
@@ -149,7 +157,7 @@ def test_the_hub_s_parquet_reads_as_the_json_does(tmp_path: Path) -> None:
     file.parent.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(records), file)
     assert rows("squad", tmp_path / "hub") == rows("squad", tmp_path / "json")
-    assert told(collection("squad", tmp_path / "hub")) == told(
+    assert relevance(collection("squad", tmp_path / "hub")) == relevance(
         collection("squad", tmp_path / "json")
     )
 
@@ -158,8 +166,8 @@ def test_queries_without_an_answer_are_left_out_and_that_is_told(tmp_path: Path)
     part = paragraph("Ada wrote.", q1="Who?|Ada", q2="When?|wrote")
     part["qas"][1] |= {"answers": [], "is_impossible": True}
     write(tmp_path / "en.json", squad_json([part]))
-    found, reading = read("squad", tmp_path)
-    assert [row["uid"] for row in found] == ["q1"]
+    result, reading = read("squad", tmp_path)
+    assert [row["uid"] for row in result] == ["q1"]
     assert reading.notes == [f"{tmp_path / 'en.json'}: queries without an answer are left out"]
 
 

@@ -12,7 +12,7 @@ from hybrid_dist.reporting.evaluation_report import evaluate_task
 from hybrid_dist.reporting.run_evaluation import Evaluation
 from hybrid_dist.runtime.ranks import Ranks
 from tests.support.evaluation_problems import unit_vectors
-from tests.support.published_files import collection, read, rows, told, write
+from tests.support.published_files import collection, read, relevance, rows, write
 
 PARALLEL = {
     ("afr", "eng"): ["Een.\nTwee.\nDrie.\n", "One.\nTwo.\nThree.\n"],
@@ -29,11 +29,11 @@ def tatoeba(tmp_path: Path) -> Path:
 
 
 def test_every_language_looks_among_its_own_english(tatoeba: Path) -> None:
-    found = collection("tatoeba", tatoeba)
-    assert not found.one_pool
-    assert {p.lang for p in found.passages} == {"en-x-af", "en-x-zh"}
-    assert told(found)["zh", "zh-en:00002"] == {("en-x-zh", "zh-en:00002"): 1}
-    assert [q.text for q in found.queries] == ["Een.", "Twee.", "Drie.", "一。", "二。"]
+    result = collection("tatoeba", tatoeba)
+    assert not result.one_pool
+    assert {p.lang for p in result.passages} == {"en-x-af", "en-x-zh"}
+    assert relevance(result)["zh", "zh-en:00002"] == {("en-x-zh", "zh-en:00002"): 1}
+    assert [q.text for q in result.queries] == ["Een.", "Twee.", "Drie.", "一。", "二。"]
 
 
 def test_some_languages_or_one_file(tatoeba: Path) -> None:
@@ -60,14 +60,14 @@ class Nearest:
     name = "given"
 
     def __init__(self, near: list[int], passages: int) -> None:
-        self.told = unit_vectors(np.random.default_rng(3), passages)
-        self.asked = self.told[near]
+        self.passage_vectors = unit_vectors(np.random.default_rng(3), passages)
+        self.query_vectors = self.passage_vectors[near]
 
     def embed_queries(self, texts: object) -> np.ndarray:
-        return self.asked
+        return self.query_vectors
 
     def embed_passages(self, texts: object) -> np.ndarray:
-        return self.told
+        return self.passage_vectors
 
 
 def test_accuracy_is_that_of_each_pair_and_their_mean(tatoeba: Path, tmp_path: Path) -> None:

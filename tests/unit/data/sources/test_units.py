@@ -9,8 +9,8 @@ from tests.support.published_files import (
     collection,
     json_lines,
     read,
+    relevance,
     rows,
-    told,
     units_with_passages,
 )
 
@@ -35,14 +35,14 @@ def units(tmp_path: Path) -> Path:
 
 
 def test_units_are_parallel_and_the_whole_table_is_searched(units: Path) -> None:
-    found = collection("units", units)
+    result = collection("units", units)
     both = {("en", "en:mill"): 1, ("pt-BR", "pt:mill"): 1}
-    assert told(found) == {
+    assert relevance(result) == {
         ("en", "mill#0"): both,
         ("pt-BR", "mill#0"): both,
         ("en", "mill#1"): {("en", "en:mill"): 1},
     }
-    assert sorted(p.id for p in found.passages) == ["en:mill", "en:rye", "pt:mill"]
+    assert sorted(p.id for p in result.passages) == ["en:mill", "en:rye", "pt:mill"]
     assert {p.id for p in collection("units", units, languages="pt_BR").passages} == {"pt:mill"}
 
 
@@ -90,9 +90,9 @@ def test_tables_by_language_belong_to_their_units(tmp_path: Path) -> None:
 
 def test_passages_may_stand_in_the_units_lines(tmp_path: Path) -> None:
     units_with_passages(tmp_path / "sections.jsonl.gz")
-    found = collection("units", tmp_path)
-    assert [(p.lang, p.id) for p in found.passages] == [("en", "a"), ("zh", "a")]
-    assert told(found)["en", "b"] == {("en", "a"): 1}
+    result = collection("units", tmp_path)
+    assert [(p.lang, p.id) for p in result.passages] == [("en", "a"), ("zh", "a")]
+    assert relevance(result)["en", "b"] == {("en", "a"): 1}
 
 
 def test_mkqa_asks_in_all_its_languages(tmp_path: Path) -> None:
@@ -144,17 +144,17 @@ def test_a_bad_unit_is_named(units: Path, record: dict[str, object], message: st
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"code": [1]}, "expected a text or a list of texts as 'code', found [1]"),
         ({"text": [], "code": [""]}, "expected a passage in text, code, found none"),
     ],
 )
-def test_a_bad_passage_is_named(units: Path, change: dict[str, object], told: str) -> None:
+def test_a_bad_passage_is_named(units: Path, change: dict[str, object], message: str) -> None:
     file = json_lines(units / "passages.jsonl.gz", {**TABLE[0], **change}, *TABLE[1:])
     with pytest.raises(UserError) as refusal:
         rows("units", units, fields="text,code")
-    assert str(refusal.value) == f"{file}:1: {told}"
+    assert str(refusal.value) == f"{file}:1: {message}"
 
 
 def test_a_table_that_contradicts_itself_is_refused(units: Path) -> None:

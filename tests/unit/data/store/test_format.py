@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hybrid_dist.batching import Plan
-from hybrid_dist.commands.prepare import prepare
 from hybrid_dist.config.schema import Batching, Mix
 from hybrid_dist.data import blocks
+from hybrid_dist.data.preparation import prepare
 from hybrid_dist.data.reading import PAIRS, Reading
 from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store import builder, spill
@@ -47,8 +47,8 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_prepared_store_is_the_store_of_its_files(file: Path, tmp_path: Path) -> None:
     store = prepared(tmp_path / "store", file)
-    same(store, Store.open([str(file)]))
-    same(store, Store.open([str(tmp_path / "store")]))
+    same(store, Store.open(str(file)))
+    same(store, Store.open(str(tmp_path / "store")))
 
 
 def test_batches_are_the_same_from_a_store_and_from_its_files(file: Path, tmp_path: Path) -> None:
@@ -186,9 +186,9 @@ def test_more_rows_than_one_batch_of_a_file_holds(tmp_path: Path) -> None:
     count = 2 * ROWS + 5
     rows = [("en", f"{n:06d}", f"q {n}", f"p {n % 20_000}") for n in range(count)]
     store = store_of(rows)
-    asked = np.array([0, count - 1, ROWS, ROWS - 1, 2 * ROWS, 2 * ROWS - 1])
-    assert store.queries(asked) == [f"q {n}" for n in asked]
-    assert store.passages(asked) == [f"p {n % 20_000}" for n in asked]
+    rows = np.array([0, count - 1, ROWS, ROWS - 1, 2 * ROWS, 2 * ROWS - 1])
+    assert store.queries(rows) == [f"q {n}" for n in rows]
+    assert store.passages(rows) == [f"p {n % 20_000}" for n in rows]
 
 
 def test_arrays_are_mapped_and_not_read(file: Path, tmp_path: Path) -> None:
@@ -210,11 +210,11 @@ def test_files_are_arrow_and_numpy_files_with_what_the_manifest_tells(
         assert manifest["languages"][lang] == {"pairs": len(mine), "passages": len(texts)}
     names = {path.name for path in folder.iterdir()}
     assert names == {*manifest["files"], "manifest.json"}
-    for name, told in manifest["files"].items():
+    for name, recorded in manifest["files"].items():
         content = (folder / name).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (
-            told["bytes"],
-            told["sha256"],
+            recorded["bytes"],
+            recorded["sha256"],
         )
     with pa.memory_map(str(folder / "passages.arrow")) as source:
         table = pa.ipc.open_file(source).read_all()
@@ -251,8 +251,8 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, content: str) -> None:
 def test_a_store_of_another_version_is_refused(file: Path, tmp_path: Path) -> None:
     prepared(tmp_path / "store", file)
     manifest = tmp_path / "store" / "manifest.json"
-    told = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps(told | {store_format.KIND: 99}))
+    recorded = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(recorded | {store_format.KIND: 99}))
     with pytest.raises(
         UserError, match=f"version 99, this program reads version {store_format.VERSION}"
     ):
@@ -323,7 +323,7 @@ def test_a_folder_with_another_manifest_is_left_alone(
 
 def test_an_empty_folder_is_filled(file: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    same(prepared(tmp_path / "empty", file), Store.open([str(file)]))
+    same(prepared(tmp_path / "empty", file), Store.open(str(file)))
 
 
 def test_paths_that_name_nothing_are_refused_before_anything_is_read(

@@ -1,14 +1,17 @@
-"""The index of a store, against what loops over the table say."""
+"""Stores: the index against loops over the table, building and opening."""
 
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybrid_dist.data.store.reader import Index, Store
-from tests.support.pair_rows import Row, store_of
+from hybrid_dist.errors import UserError
+from tests.support.pair_rows import Row, pair_blocks, store_of
+from tests.support.store_lines import same
 
 LANGUAGES = ("de", "en", "qaa", "zh-Hant")
 
@@ -100,9 +103,34 @@ def test_a_store_gives_the_texts_of_rows_in_the_order_asked(tmp_path: Path) -> N
             for lang, u, q, p in made
         )
     )
-    store = Store.open([str(file)])
+    store = Store.open(str(file))
     assert isinstance(store.index, Index)
     rows = np.array([1, 0, 1])
     assert store.queries(rows) == ["what?", "was?", "what?"]
     assert store.passages(rows) == ["a loom", "ein Webstuhl", "a loom"]
     assert store.uids(rows) == ["a", "a", "a"]
+
+
+def test_build_writes_a_store_that_open_reads(tmp_path: Path) -> None:
+    rows = [("de", "a", "was?", "ein Webstuhl"), ("en", "a", "what?", "a loom")]
+    blocks = pair_blocks(rows)
+    built = Store.build(blocks, tmp_path / "new" / "store")
+    assert sorted(tmp_path.rglob("manifest.json")) == [tmp_path / "new" / "store" / "manifest.json"]
+    same(built, Store.open(tmp_path / "new" / "store"))
+    same(built, Store.build(blocks))
+
+
+def test_build_replaces_a_store_only_if_it_may(tmp_path: Path) -> None:
+    blocks = pair_blocks([("en", "a", "what?", "a loom")])
+    Store.build(blocks, tmp_path / "store")
+    with pytest.raises(OSError):
+        Store.build(blocks, tmp_path / "store", replace=False)
+    Store.build(pair_blocks([("en", "b", "who?", "Ada")]), tmp_path / "store")
+    assert Store.open(tmp_path / "store").queries(np.arange(1)) == ["who?"]
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+def test_build_without_pairs_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="mine: no pair in these files"):
+        Store.build([], tmp_path / "store", name="mine")
+    assert list(tmp_path.iterdir()) == []

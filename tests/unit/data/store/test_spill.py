@@ -35,7 +35,7 @@ def test_batches_come_back_by_key_in_the_order_they_came(filled: Spill) -> None:
     for key in range(KEYS):
         wanted = [batch(key, turn) for turn in range(5)]
         assert list(filled.read(key)) == wanted
-        texts = [found.column("text") for found in filled.read(key, ["text"])]
+        texts = [batch.column("text") for batch in filled.read(key, ["text"])]
         assert texts == [one.column("text") for one in wanted]
         assert filled.bytes[key] == sum(one.nbytes for one in wanted)
 

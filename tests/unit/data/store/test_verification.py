@@ -18,11 +18,9 @@ import pyarrow as pa
 import pytest
 
 from hybrid_dist.commands import prepare
-from hybrid_dist.data.reading import Reading
-from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store import format as store_format
 from hybrid_dist.data.store import verification
-from hybrid_dist.data.store.columns import ROWS, TextWriter, save
+from hybrid_dist.data.store.columns import ROWS, TextWriter, save_array
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError
 from tests.support.store_lines import lines, same, with_names_before_4
@@ -33,20 +31,23 @@ def whole(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with negatives and with token ids."""
     folder = tmp_path_factory.mktemp("stores")
     (folder / "pairs.jsonl").write_text("\n".join(lines(300)) + "\n", "utf-8")
-    prepare.prepare(
-        SOURCES["pairs"],
-        [str(folder / "pairs.jsonl")],
+    words = [
+        "pairs",
+        folder / "pairs.jsonl",
+        "--out",
         folder / "whole",
-        Reading(),
-        str(toy / "model"),
-        ("Query: ", "Passage: "),
-    )
+        "--tokenize",
+        toy / "model",
+    ]
+    prefixes = ["--query-prefix", "Query: ", "--passage-prefix", "Passage: "]
+    prepare.main([*map(str, words), *prefixes])
     return folder / "whole"
 
 
 @pytest.fixture
 def store(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it, on a machine that remembers no store."""
+    monkeypatch.delenv("HYBRID_DIST_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shutil.copytree(whole, tmp_path / "store")
     return tmp_path / "store"
@@ -55,15 +56,15 @@ def store(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are read to verify them."""
-    found = list[str]()
+    result = list[str]()
     digest = verification._digest
 
     def counted(file: Path, **options: Any) -> str:
-        found.append(file.name)
+        result.append(file.name)
         return digest(file, **options)
 
     monkeypatch.setattr(verification, "_digest", counted)
-    return found
+    return result
 
 
 def flip(file: Path, place: int, bit: int = 0) -> None:
@@ -81,9 +82,9 @@ def files_of(store: Path) -> list[str]:
 def rewritten(store: Path, change: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
     """Give a store's files and its changed manifest checksums that are right."""
     manifest = json.loads((store / "manifest.json").read_text("utf-8"))
-    for name, told in manifest["files"].items():
+    for name, recorded in manifest["files"].items():
         content = (store / name).read_bytes()
-        told |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        recorded |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     change(manifest)
     manifest["checksum"] = store_format._checksum(manifest)
     (store / "manifest.json").write_text(json.dumps(manifest))
@@ -105,14 +106,14 @@ def test_a_flipped_bit_of_any_file_is_noticed(store: Path, monkeypatch: pytest.M
 
 def test_a_flipped_bit_of_the_manifest_is_noticed(store: Path) -> None:
     file = store / "manifest.json"
-    told, content = json.loads(file.read_text("utf-8")), file.read_bytes()
+    recorded, content = json.loads(file.read_text("utf-8")), file.read_bytes()
     unnoticed = 0
     for place in range(len(content)):
         changed = bytearray(content)
         changed[place] ^= 1 << place % 8
         file.write_bytes(changed)
         try:
-            assert store_format.read_manifest(store) == told
+            assert store_format.read_manifest(store) == recorded
             unnoticed += 1  # such as a blank between two values that is a tab now
         except UserError as error:
             assert str(store) in str(error)
@@ -124,24 +125,24 @@ def test_a_store_without_its_manifest_or_with_half_of_it_is_told_as_damaged(stor
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"manifest\.json: is not a store's manifest \(.*again$"):
-        Store.open([str(store)])
+        Store.open(str(store))
     file.unlink()
     with pytest.raises(UserError, match=r"manifest\.json: is missing; copy the store again"):
-        Store.open([str(store)])
+        Store.open(str(store))
 
 
 def test_a_store_of_the_format_before_is_read_if_its_counts_are_right(store: Path) -> None:
     file = store / "manifest.json"
-    told = with_names_before_4(store)
-    del told["checksum"]
-    told["fingerprint"] = store_format._fingerprint(told["languages"], told["files"])
-    file.write_text(json.dumps(told | {store_format.KIND: 2}))
-    assert Store(store).fingerprint == told["fingerprint"]
-    told["languages"]["de"]["pairs"] += 1
-    file.write_text(json.dumps(told | {store_format.KIND: 2}))
+    recorded = with_names_before_4(store)
+    del recorded["checksum"]
+    recorded["fingerprint"] = store_format._fingerprint(recorded["languages"], recorded["files"])
+    file.write_text(json.dumps(recorded | {store_format.KIND: 2}))
+    assert Store(store).fingerprint == recorded["fingerprint"]
+    recorded["languages"]["de"]["pairs"] += 1
+    file.write_text(json.dumps(recorded | {store_format.KIND: 2}))
     with pytest.raises(UserError, match=r"manifest\.json: is damaged"):
         Store(store)
-    file.write_text(json.dumps(told))
+    file.write_text(json.dumps(recorded))
     with pytest.raises(UserError, match=r"manifest\.json: is damaged"):  # without its checksum
         Store(store)
 
@@ -170,10 +171,10 @@ def test_a_change_in_the_same_tick_of_a_coarse_clock_is_noticed(
     stat = Path.stat
 
     def coarse(path: Path, **options: Any) -> Any:
-        found = stat(path, **options)
+        result = stat(path, **options)
         names = ("st_dev", "st_ino", "st_size", "st_mode", "st_uid", "st_mtime")
-        times = {name: getattr(found, name) // 10**9 for name in ("st_mtime_ns", "st_ctime_ns")}
-        return SimpleNamespace(**{name: getattr(found, name) for name in names}, **times)
+        times = {name: getattr(result, name) // 10**9 for name in ("st_mtime_ns", "st_ctime_ns")}
+        return SimpleNamespace(**{name: getattr(result, name) for name in names}, **times)
 
     monkeypatch.setattr(verification, "TICK", 1.0)
     time.sleep(1.0 - time.time() % 1.0)
@@ -246,8 +247,8 @@ def test_one_process_of_a_machine_reads_and_the_others_wait(store: Path, tmp_pat
         assert rank.stdin is not None
         rank.stdin.write("go\n")
         rank.stdin.flush()
-    told = [rank.communicate()[0] for rank in ranks]
-    assert sorted(told) == ["False\n"] * 3 + ["True\n"]
+    recorded = [rank.communicate()[0] for rank in ranks]
+    assert sorted(recorded) == ["False\n"] * 3 + ["True\n"]
     assert [file.suffix for file in (tmp_path / "cache/hybrid_dist/verified").iterdir()] == [""]
 
 
@@ -257,7 +258,7 @@ def test_verify_always_reads_all_and_names_every_damaged_file(
     for times in (1, 2):
         prepare.main(["--verify", str(store)])
         assert len(read) == times * len(files_of(store))
-    assert f"{store}: whole: {len(files_of(store))} files of " in capsys.readouterr().out
+    assert f"{store}: complete: {len(files_of(store))} files of " in capsys.readouterr().out
     flip(store / "uids.arrow", 400)
     flip(store / "row_uid.npy", 200)
     with pytest.raises(SystemExit):
@@ -285,14 +286,14 @@ def test_numbers_out_of_bounds_are_refused_though_checksums_are_right(
 ) -> None:
     array = np.load(store / f"{name}.npy")
     array[place] = value
-    save(store / f"{name}.npy", array)
+    save_array(store / f"{name}.npy", array)
     rewritten(store)
     with pytest.raises(UserError, match=rf"{store}: is damaged: .*{problem}"):
         Store(store)
 
 
 def test_an_index_of_other_texts_is_refused(store: Path) -> None:
-    save(store / "query_length.npy", np.load(store / "query_length.npy")[:-1])
+    save_array(store / "query_length.npy", np.load(store / "query_length.npy")[:-1])
     rewritten(store)
     with pytest.raises(UserError, match="query_length: has other than"):
         Store(store)
@@ -372,6 +373,6 @@ def test_empty_columns_and_full_batches_fit(tmp_path: Path) -> None:
 
 def test_arrays_are_saved_as_numpy_saves_them(tmp_path: Path) -> None:
     for values in (np.arange(0), np.arange(5, dtype=np.uint16), np.arange(10**5, dtype=np.int32)):
-        save(tmp_path / "ours.npy", values)
+        save_array(tmp_path / "ours.npy", values)
         np.save(tmp_path / "theirs.npy", values)
         assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "theirs.npy").read_bytes()
