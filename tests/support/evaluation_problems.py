@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from hybrid_dist.evaluation.ranking import Ranking, exact_ranks
-from hybrid_dist.evaluation.search import NOTHING, TopK
+from hybrid_dist.evaluation.search import NO_PASSAGE, TopK
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import Shard
 from hybrid_dist.runtime.ranks import Ranks
 
-NO_TOP = TopK(np.full((1, 1), NOTHING), np.full((1, 1), -np.inf), "none")
+NO_TOP = TopK(np.full((1, 1), NO_PASSAGE), np.full((1, 1), -np.inf), "none")
 """For what looks at ranks alone."""
 
 
