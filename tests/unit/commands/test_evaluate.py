@@ -134,7 +134,7 @@ def test_a_report_of_unknown_origin_is_not_replaced(
 ) -> None:
     folder = tmp_path / "out" / "pairs"
     cases = {
-        "report.md": ("x", "holds report.md, but no report.json that says where that comes from"),
+        "report.md": ("x", "holds report.md, but no report.json that identifies"),
         "report.json": ("{", "holds a damaged report"),
     }
     for name, (content, told) in cases.items():
@@ -195,7 +195,7 @@ def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
     (tmp_path / "pairs.jsonl").write_text(text.replace('"uid": "03"', '"uid": "0 3"'))
     with pytest.raises(SystemExit):
         evaluate.main([*words, "--save_run", "3"])
-    assert "ids contain white space in them" in capsys.readouterr().err
+    assert "ids contain white space" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -203,9 +203,9 @@ def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
     [
         ({}, "give one of --model, --embeddings and --run; none was given"),
         ({"model": "m", "run": Path("r")}, "--model and --run was given"),
-        ({"run": Path("r"), "task": ("pairs:x", "toy:y")}, "--run: holds what belongs to one task"),
-        ({"run": Path("r"), "save_run": 5}, "a run is there already"),
-        ({"model": "m", "save_run": -1}, "-1 is no number of passages"),
+        ({"run": Path("r"), "task": ("pairs:x", "toy:y")}, "--run: belongs to one task"),
+        ({"run": Path("r"), "save_run": 5}, "it is a run already"),
+        ({"model": "m", "save_run": -1}, "-1 is not a number of passages"),
     ],
 )
 def test_words_that_make_no_sense(given: dict[str, Any], told: str) -> None:

@@ -278,7 +278,7 @@ def test_a_language_that_nothing_judges_is_noted(
 @pytest.mark.parametrize("content", ["", "\n"])
 def test_units_files_without_units_are_refused(tmp_path: Path, content: str) -> None:
     write(tmp_path / "u.jsonl", content)
-    with pytest.raises(UserError, match=r"u.jsonl: is empty|has no queries or no passages in it"):
+    with pytest.raises(UserError, match=r"u.jsonl: is empty|has no queries or no passages"):
         load_task(f"units:{tmp_path}")
     write(tmp_path / "u.jsonl.gz", "").rename(tmp_path / "passages.jsonl.gz")
     (tmp_path / "u.jsonl").unlink()
