@@ -1,15 +1,15 @@
-"""The evaluator against what one would use instead, in turns, as ratios of medians.
+"""The evaluator against common alternatives, timed in turns, as ratios of medians.
 
-  scan    XQuAD-R at 768 numbers a vector, every setting, interval and bias figure, against numpy's
-          bare `queries @ passages.T`; and the memory it takes beyond imports and vectors
+  scan    XQuAD-R with vectors of dimension 768, all settings, intervals and bias figures, against
+          NumPy's bare `queries @ passages.T`; and the memory beyond imports and vectors
   mteb    the same against MTEB's exact search and scoring at k = 1,000 of the pool of all languages
-          alone, and of that and all pairs of languages (--peer-python: a python with mteb)
-  large   2 million passages and 1,000 queries of 256 numbers on 2 ranks: memory beyond imports,
-          and the best 100 against faiss's IndexFlatIP alone
+          alone, and of that and all language pairs (--peer-python: a Python with mteb)
+  large   2 million passages and 1,000 queries of dimension 256 on 2 ranks: memory beyond imports,
+          and the top 100 against faiss's IndexFlatIP alone
   embed   texts of natural lengths against SentenceTransformer.encode, unsorted and sorted
 
-XQuAD-R is read from HYBRID_DIST_DATA/xquad-r; vectors are random but for `embed`. Above 1 ours is
-faster.
+XQuAD-R is read from HYBRID_DIST_DATA/xquad-r; vectors are random except in `embed`. Ratios above 1
+mean that ours is faster.
 """
 
 import argparse
@@ -30,7 +30,8 @@ import torch
 from measuring import Missing, compare, data, forget_peak, minilm, needs, peak_gib, run_parts
 
 from hybrid_dist.evaluation.search import top_k
-from hybrid_dist.evaluation.tasks import Task, load_task
+from hybrid_dist.evaluation.task_specs import load_task
+from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import Shard, shard_bounds
 from hybrid_dist.model.embedder import TextEmbedder
 from hybrid_dist.reporting.evaluation_report import evaluate_vectors
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def again(python: list[str], what: str, folder: Path, **environment: str) -> list[dict[str, Any]]:
-    """This file in processes of its own: what each of them tells, as JSON."""
+    """Run a part of this file in processes of its own; returns the JSON object of each."""
     command = [*python, __file__, "--inside", what, str(folder)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | environment
@@ -81,8 +82,8 @@ def random_vectors(count: int, size: int, seed: int) -> np.ndarray:
 # --- XQuAD-R
 
 
-class Given:
-    """Random vectors of a task."""
+class RandomVectors:
+    """Random vectors for a task."""
 
     name = "random vectors"
 
@@ -103,10 +104,10 @@ def xquad_r() -> Task:
 
 def scan(options: argparse.Namespace) -> None:
     task = xquad_r()
-    vectors = Given(task)
+    vectors = RandomVectors(task)
     whole = slice(None)
     queries, passages = vectors.queries(whole), vectors.passages(whole)
-    print(f"scan: {len(queries):,} queries x {len(passages):,} passages, 768 numbers each")
+    print(f"scan: {len(queries):,} queries x {len(passages):,} passages, dimension 768")
 
     def ours(first: int, last: int) -> None:
         with tempfile.TemporaryDirectory() as out:
@@ -117,13 +118,13 @@ def scan(options: argparse.Namespace) -> None:
 
     ratio = compare({"ours": ours, "bare": bare}, 1, options.turns, "bare product over ours")
     print(f"  the whole report takes {1 / ratio:.2f} times the bare product")
-    (told,) = again([sys.executable], "memory", Path())
-    print(f"  {told['beyond_gib']:.2f} GiB beyond imports, task and vectors")
+    (memory,) = again([sys.executable], "memory", Path())
+    print(f"  {memory['beyond_gib']:.2f} GiB beyond imports, task and vectors")
 
 
 def scan_memory(_: Path) -> None:
     task = xquad_r()
-    vectors = Given(task)
+    vectors = RandomVectors(task)
     forget_peak()
     before = peak_gib()
     with tempfile.TemporaryDirectory() as out:
@@ -138,7 +139,7 @@ def mteb(options: argparse.Namespace) -> None:
     if options.peer_python is None:
         raise Missing("give --peer-python a python that has mteb")
     task = xquad_r()
-    vectors = Given(task)
+    vectors = RandomVectors(task)
     print(f"mteb: search and scoring at k = 1,000 of {len(task.query_ids):,} queries")
     seconds: dict[str, list[float]] = {"ours": [], "pooled": [], "pairs": []}
     with tempfile.TemporaryDirectory() as made:
@@ -181,13 +182,13 @@ def large(options: argparse.Namespace) -> None:
     needs("faiss")
     print(f"large: the best {BEST} of {PASSAGES:,} x {SIZE} for {QUERIES:,} queries, 2 ranks")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    told = again([*torchrun, "--nproc_per_node", "2"], "rank", Path(), OMP_NUM_THREADS="1")
-    for rank in told:
+    results = again([*torchrun, "--nproc_per_node", "2"], "rank", Path(), OMP_NUM_THREADS="1")
+    for rank in results:
         print(
             f"  rank {rank['rank']}: {rank['beyond_gib']:.2f} GiB beyond imports for a shard of "
             f"{rank['shard_gib']:.2f} GiB ({rank['beyond_gib'] / rank['shard_gib']:.2f})"
         )
-    ours, theirs = (max(rank[side] for rank in told) for side in ("ours_s", "faiss_s"))
+    ours, theirs = (max(rank[side] for rank in results) for side in ("ours_s", "faiss_s"))
     print(f"  ours {ours:.2f} s, faiss alone {theirs:.2f} s on the same shards, medians")
     print(f"  ours takes {ours / theirs:.2f} times faiss's")
 
@@ -220,13 +221,13 @@ def large_inside(_: Path) -> None:
         begin = time.perf_counter()
         index.search(queries, BEST)
         seconds["faiss"].append(time.perf_counter() - begin)
-    told = {
+    result = {
         "rank": ranks.rank,
         "beyond_gib": beyond,
         "shard_gib": vectors.nbytes / 2**30,
         **{f"{side}_s": statistics.median(values[1:]) for side, values in seconds.items()},
     }
-    for rank in ranks.gather(told):
+    for rank in ranks.gather(result):
         if ranks.is_first:
             print(json.dumps(rank), flush=True)
     exit_process()

@@ -1,4 +1,4 @@
-"""`hybrid-dist compare`: put evaluated runs side by side."""
+"""`hybrid-dist compare`: compare evaluated runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from hybrid_dist.text import printable
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Put evaluated runs side by side: mAP in the three settings and the language bias.
+    """Compare evaluated runs: mAP in the three settings and the language bias.
 
-    Differences are from the first run, query by query.
+    Differences are from the first run, paired query by query.
 
     Example: hybrid-dist compare runs/demo/monolingual runs/demo/hybrid --out runs/demo
     """
@@ -32,11 +32,11 @@ class Options:
 
 def main(args: Sequence[str], program: str = "hybrid-dist compare") -> None:
     options = tyro.cli(Options, args=args, prog=program, use_underscores=True)
-    found = compare(options.runs, options.task)
+    comparison = compare(options.runs, options.task)
     if options.out is not None:
-        comparison_pages.write(found, options.out)
-    for table in found.tables():
+        comparison_pages.write(comparison, options.out)
+    for table in comparison.tables():
         Console().print(table)
-    for run, why in found.paired.refused.items():
+    for run, reason in comparison.paired.refused.items():
         if len(options.runs) > 1:
-            print(printable(f"{run} is not paired: {why}"))
+            print(printable(f"{run} is not paired: {reason}"))

@@ -8,7 +8,7 @@ from hybrid_dist.config import flags
 from hybrid_dist.config.schema import Config
 from hybrid_dist.data.store.reader import check_sources
 from hybrid_dist.errors import UserError, report_errors
-from hybrid_dist.evaluation.tasks import fetch_task
+from hybrid_dist.evaluation.task_specs import fetch_task
 from hybrid_dist.text import printable
 
 HELP = """usage: hybrid-dist prefetch CONFIG [--section.key value ...]

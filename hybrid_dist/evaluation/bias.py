@@ -1,4 +1,4 @@
-"""Language bias: whether right answers in some languages stand before equal ones in others."""
+"""Language bias: whether passages in some languages are ranked above equally relevant others."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,35 +11,38 @@ from hybrid_dist.evaluation.search import TopK
 from hybrid_dist.evaluation.tasks import Task
 
 COMPLETE_AT = (20, 100)
-"""Depths at which all right answers to a query should be there."""
+"""Depths k of Complete@k: whether all relevant passages are among the top k."""
 TOP = 10
-"""Passages of every query whose languages are counted."""
+"""Top passages of every query whose languages are counted."""
 
 
 @dataclass(frozen=True)
 class Bias:
-    """Of every query, in the pool of all languages; NaN where the query cannot tell.
+    """Measures per query [queries], in the pool of all languages.
 
-    A query with fewer than two right answers cannot tell how languages are treated.
+    NaN where a measure is undefined, as for queries with fewer than two relevant passages.
     """
 
     distance: np.ndarray
-    """The highest minus the lowest rank of its right answers."""
+    """The highest minus the lowest rank of the relevant passages."""
     normalised: np.ndarray
-    """0 at the smallest distance that is possible, 1 at that of a random ranking."""
+    """The distance scaled so that the smallest possible is 0 and a random ranking's is 1."""
     worst_rank: np.ndarray
-    """The rank of its last right answer."""
+    """The rank of the last relevant passage."""
     complete: dict[int, np.ndarray]
-    """By depth: 1 where all right answers stand above it, else 0."""
+    """By depth k: 1 where all relevant passages are among the top k, else 0."""
     first_hit_own: np.ndarray
-    """1 where its first right answer is in its own language, else 0; NaN without a choice."""
+    """1 where the first relevant passage is in the query's language, else 0.
+
+    NaN unless relevant passages exist both in the query's language and in others."""
     first_hit_expected: np.ndarray
-    """The share of its right answers in its own language: the above if no language is favoured."""
+    """The expectation of `first_hit_own` without bias: the share of the query's own language
+    among its relevant passages."""
     self_preference: np.ndarray
-    """The share of its own language in the top, over that in the pool."""
+    """The share of the query's language in its top passages, over its share of the pool."""
 
     def values(self) -> dict[str, np.ndarray]:
-        """By the dotted names of the figures that are their means."""
+        """The measures, by the dotted names of the report figures that average them."""
         complete = {f"complete_at_{k}.mean": values for k, values in self.complete.items()}
         return {
             "rank_distance.mean": self.distance,
@@ -52,41 +55,41 @@ class Bias:
 
 
 def measure(task: Task, ranking: Ranking, top: TopK) -> Bias:
-    """The bias that every query shows."""
+    """Compute all bias measures of every query."""
     hits = Hits(task.pair_query, ranking.pooled, task.grades, len(task.query_ids))
     starts = task.relevant_starts[:-1]
-    answers = np.diff(task.relevant_starts)
+    relevant = np.diff(task.relevant_starts)
     highest = np.maximum.reduceat(ranking.pooled, starts).astype(float)
     lowest = np.minimum.reduceat(ranking.pooled, starts).astype(float)
-    several = (answers > 1) & task.one_pool & ("rank_distance" not in task.left_out)
+    several = (relevant > 1) & task.one_pool & ("rank_distance" not in task.left_out)
     listed = several & bool(np.isfinite(ranking.pooled).all())
     with np.errstate(invalid="ignore"):
         distance = np.where(listed, highest - lowest, np.nan)
-    own, choice = _own(task)
+    own, choice = _own_language_counts(task)
     first = _first_hits(task, ranking)
     return Bias(
         distance=distance,
-        normalised=_normalised(distance, answers, len(task.passage_ids)),
+        normalised=_normalised(distance, relevant, len(task.passage_ids)),
         worst_rank=np.where(listed, highest, np.nan),
         complete={
             k: np.where(several, recall_at(k)(hits) == 1, np.nan).astype(float) for k in COMPLETE_AT
         },
         first_hit_own=np.where(choice, first, np.nan),
-        first_hit_expected=np.where(choice, own / answers, np.nan),
+        first_hit_expected=np.where(choice, own / relevant, np.nan),
         self_preference=_self_preference(task, top.numbers),
     )
 
 
-def _normalised(distance: np.ndarray, answers: np.ndarray, passages: int) -> np.ndarray:
-    least = answers - 1
-    room = (passages + 1) * (answers - 1) / (answers + 1) - least
-    normalised = np.full(len(answers), np.nan)
-    np.divide(distance - least, room, out=normalised, where=room > 0)
+def _normalised(distance: np.ndarray, relevant: np.ndarray, passages: int) -> np.ndarray:
+    least = relevant - 1
+    span = (passages + 1) * (relevant - 1) / (relevant + 1) - least
+    normalised = np.full(len(relevant), np.nan)
+    np.divide(distance - least, span, out=normalised, where=span > 0)
     return normalised
 
 
-def _own(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Of each query: right answers in its language, and whether there are others as well."""
+def _own_language_counts(task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Per query: its relevant passages in its own language, and whether others exist as well."""
     query = task.pair_query
     is_own = task.pair_language == task.query_language[query]
     own = np.bincount(query, weights=is_own, minlength=len(task.query_ids))
@@ -94,7 +97,7 @@ def _own(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _first_hits(task: Task, ranking: Ranking) -> np.ndarray:
-    """Whether the first right answer is in the query's language; NaN where none is listed."""
+    """Whether the first relevant passage is in the query's language; NaN where none is listed."""
     query = task.pair_query
     order = np.lexsort((ranking.pooled, query))[task.relevant_starts[:-1]]
     own = task.pair_language[order] == task.query_language
@@ -112,25 +115,28 @@ def _self_preference(task: Task, top: np.ndarray) -> np.ndarray:
     return values
 
 
-def summary(task: Task, found: Bias) -> dict[str, Any]:
-    """Within every query language, then the mean over languages."""
+def summary(task: Task, measured: Bias) -> dict[str, Any]:
+    """The report's bias section: means within every query language, then over languages."""
     spread = {
         name: _spread(task, values)
-        for name, values in (("rank_distance", found.distance), ("worst_rank", found.worst_rank))
+        for name, values in (
+            ("rank_distance", measured.distance),
+            ("worst_rank", measured.worst_rank),
+        )
     }
     distance = spread["rank_distance"]
-    normalised = by_language(task, found.normalised)
+    normalised = by_language(task, measured.normalised)
     distance["normalised"] = mean(normalised)
     for language, row in distance["by_language"].items():
         row["normalised"] = float(normalised[task.languages.index(language)])
-    complete = {f"complete_at_{k}": _means(task, values) for k, values in found.complete.items()}
-    first = _means(task, found.first_hit_own)
-    expected = mean(by_language(task, found.first_hit_expected))
+    complete = {f"complete_at_{k}": _means(task, values) for k, values in measured.complete.items()}
+    first = _means(task, measured.first_hit_own)
+    expected = mean(by_language(task, measured.first_hit_expected))
     return {
         **spread,
         **complete,
         "first_hit_own": {**first, "expected": expected},
-        "self_preference": _means(task, found.self_preference),
+        "self_preference": _means(task, measured.self_preference),
     }
 
 
@@ -161,14 +167,14 @@ def _spread(task: Task, values: np.ndarray) -> dict[str, Any]:
 
 
 def language_share(task: Task, top: np.ndarray) -> np.ndarray:
-    """[query language, passage language]: the share of the languages among the best passages.
+    """[query languages, passage languages]: the share of each language among the top passages.
 
-    `top` has the numbers of every query's best passages; a negative one is none.
+    `top` [queries, k] holds the numbers of every query's top passages, padded with -1.
     """
     languages = len(task.languages)
     filled = top >= 0
-    asked = np.broadcast_to(task.query_language[:, None], top.shape)[filled]
-    cells = asked * languages + task.passage_language[top[filled]]
+    query_language = np.broadcast_to(task.query_language[:, None], top.shape)[filled]
+    cells = query_language * languages + task.passage_language[top[filled]]
     counts = np.bincount(cells, minlength=languages**2).reshape(languages, languages).astype(float)
     total = counts.sum(axis=1, keepdims=True)
     share = np.full_like(counts, np.nan)
@@ -177,21 +183,21 @@ def language_share(task: Task, top: np.ndarray) -> np.ndarray:
 
 
 def pool_share(task: Task) -> np.ndarray:
-    """The share of each language in the pool: what a ranking that favours none would show."""
+    """[languages]: the share of each language in the pool, which an unbiased ranking repeats."""
     counts = np.bincount(task.passage_language, minlength=len(task.languages))
     share: np.ndarray = counts / len(task.passage_ids)
     return share
 
 
 def lift(share: np.ndarray, pool: np.ndarray) -> np.ndarray:
-    """Shares of the top over shares of the pool; NaN for a language that has no passage."""
+    """Shares among the top passages over shares of the pool; NaN for a language without any."""
     values = np.full_like(share, np.nan)
     np.divide(share, pool, out=values, where=np.broadcast_to(pool > 0, share.shape))
     return values
 
 
 def divergence(share: np.ndarray, pool: np.ndarray) -> np.ndarray:
-    """Of each query language: the Kullback-Leibler divergence of its top from the pool, bits."""
+    """[query languages]: Kullback-Leibler divergence of the top passages from the pool, in bits."""
     ratio = lift(share, pool)
     logs = np.log2(ratio, out=np.zeros_like(ratio), where=ratio > 0)
     values = np.where(share > 0, share * logs, 0.0).sum(axis=1)

@@ -1,8 +1,10 @@
-"""How sure a figure is: the same figure over queries drawn again, with replacement.
+"""Confidence intervals by the cluster bootstrap: figures recomputed over resampled queries.
 
-What is drawn is a query id with its queries in all languages, since parallel queries are
-not independent. The draws depend on the ids alone, so that two runs on the same queries are drawn
-alike and their difference can be taken draw by draw.
+Query ids are drawn with replacement, each with its queries in all languages, since parallel queries
+are not independent. Draws depend on the ids alone: two runs on the same queries share their draws,
+so differences can be taken draw by draw.
+
+Shapes: B = 1 + RESAMPLES draws, the first of which is the sample itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,23 +17,24 @@ from hybrid_dist.evaluation.per_query import PerQuery
 RESAMPLES = 1000
 SEED = 1
 LEVEL = 95
-"""Percent of the draws that an interval holds."""
+"""Percent of the draws that an interval covers."""
 INTERVAL_METHOD = f"{LEVEL}%, from {RESAMPLES:,} draws of query ids with replacement"
-AT_ONCE = 1 << 24
-"""Weights of ids in draws that are turned into floats at once (128 MiB)."""
+MAX_FLOAT_WEIGHTS = 1 << 24
+"""Weights that are converted to float64 at once (128 MiB)."""
 
 
 @dataclass(frozen=True)
 class Draws:
-    """How often each id is in each draw. The first draw is the sample itself."""
+    """How often each query id occurs in each draw."""
 
     cluster: np.ndarray
-    """Of each query: its id's number."""
+    """[queries]: the number of each query's id."""
     weights: np.ndarray
-    """[1 + RESAMPLES, ids]"""
+    """[B, ids]"""
 
     @classmethod
     def of(cls, ids: np.ndarray) -> "Draws":
+        """Draw from the distinct ids; `ids` [queries] has the id of each query."""
         known, cluster = np.unique(ids, return_inverse=True)
         count = len(known)
         rng = np.random.default_rng(SEED)
@@ -44,31 +47,32 @@ class Draws:
     def means(
         self, query: np.ndarray, cell: np.ndarray, cells: int, values: Sequence[np.ndarray]
     ) -> np.ndarray:
-        """[values, draws, cells]: means over the queries of a cell; NaN in an empty one.
+        """[len(values), B, cells]: means over the values in each cell; NaN for an empty one.
 
-        Values stand in cells and are queries'; all `values` stand in the same.
+        All arrays in `values` have the same length; `query` and `cell` give the query and the cell
+        of each position.
         """
         ids = self.weights.shape[1]
-        place = self.cluster[query] * cells + cell
-        tables = [np.bincount(place, minlength=ids * cells)]
-        tables += [np.bincount(place, weights=_addable(v), minlength=ids * cells) for v in values]
-        table = np.stack([one.reshape(ids, cells) for one in tables], axis=1).astype(float)
+        slot = self.cluster[query] * cells + cell
+        tables = [np.bincount(slot, minlength=ids * cells)]
+        tables += [np.bincount(slot, weights=_on_grid(v), minlength=ids * cells) for v in values]
+        table = np.stack([t.reshape(ids, cells) for t in tables], axis=1).astype(float)
         sums = np.empty((len(self.weights), 1 + len(values), cells))
-        step = max(1, AT_ONCE // ids)
+        step = max(1, MAX_FLOAT_WEIGHTS // ids)
         for low in range(0, len(sums), step):
-            some = self.weights[low : low + step].astype(float)
-            sums[low : low + step] = (some @ table.reshape(ids, -1)).reshape(-1, *sums.shape[1:])
-        found = np.full((len(self.weights), len(values), cells), np.nan)
-        sizes = np.broadcast_to(sums[:, :1], found.shape)
-        np.divide(sums[:, 1:], sizes, out=found, where=sizes > 0)
-        return found.transpose(1, 0, 2)
+            weights = self.weights[low : low + step].astype(float)
+            sums[low : low + step] = (weights @ table.reshape(ids, -1)).reshape(-1, *sums.shape[1:])
+        means = np.full((len(self.weights), len(values), cells), np.nan)
+        sizes = np.broadcast_to(sums[:, :1], means.shape)
+        np.divide(sums[:, 1:], sizes, out=means, where=sizes > 0)
+        return means.transpose(1, 0, 2)
 
 
-def _addable(values: np.ndarray) -> np.ndarray:
-    """Values rounded to a grid on which float64 adds them exactly, whatever the order.
+def _on_grid(values: np.ndarray) -> np.ndarray:
+    """Values rounded to a grid on which float64 sums are exact in any order.
 
-    So a figure has the same bits with any number of threads. What is lost is below 1e-9 of the
-    largest value; there is room for draws four times as large as the sample.
+    So figures have the same bits with any number of BLAS threads. Rounding changes a value by less
+    than 1e-9 of the largest; the grid allows for sums over four times the sample.
     """
     largest = np.max(np.abs(values), initial=0.0)
     if largest == 0:
@@ -81,43 +85,45 @@ def _addable(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Resampled:
-    """Figures of an evaluation over all draws."""
+    """The figures of an evaluation over all draws."""
 
     languages: tuple[str, ...]
     pairs: np.ndarray
-    """[pairs, 2]: query language and pool language of the language pairs that there are."""
+    """[pairs, 2]: query and pool language of each language pair that has queries."""
     by_pair: Mapping[str, np.ndarray]
-    """Of each metric, [draws, pairs]."""
+    """Metric -> [B, pairs]."""
     by_language: Mapping[str, np.ndarray]
-    """Of each pooled figure, [draws, languages]."""
+    """Pooled figure -> [B, languages]."""
 
     @classmethod
-    def of(cls, found: PerQuery, draws: Draws | None = None) -> "Resampled":
-        draws = Draws.of(found.ids) if draws is None else draws
-        count = len(found.languages)
-        asked = found.language[found.cell_query]
-        pairs, cell = np.unique(asked * count + found.cell_pool, return_inverse=True)
+    def of(cls, scores: PerQuery, draws: Draws | None = None) -> "Resampled":
+        draws = Draws.of(scores.ids) if draws is None else draws
+        count = len(scores.languages)
+        query_language = scores.language[scores.cell_query]
+        pairs, cell = np.unique(query_language * count + scores.cell_pool, return_inverse=True)
         by_pair = draws.means(
-            found.cell_query, cell, len(pairs), [found.by_pool[name] for name in found.by_pool]
+            scores.cell_query, cell, len(pairs), [scores.by_pool[name] for name in scores.by_pool]
         )
         by_language = {}
-        for name, values in found.pooled.items():
+        for name, values in scores.pooled.items():
             known = np.flatnonzero(~np.isnan(values))
-            (by_language[name],) = draws.means(known, found.language[known], count, [values[known]])
+            (by_language[name],) = draws.means(
+                known, scores.language[known], count, [values[known]]
+            )
         return cls(
-            languages=found.languages,
+            languages=scores.languages,
             pairs=np.stack([pairs // count, pairs % count], axis=1),
-            by_pair=dict(zip(found.by_pool, by_pair, strict=True)),
+            by_pair=dict(zip(scores.by_pool, by_pair, strict=True)),
             by_language=by_language,
         )
 
     def figures(self, languages: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Figures by their dotted names, each over all draws; those without a value are left out.
+        """Dotted name -> figure over all draws [B]; figures without a value are left out.
 
-        With `languages`, over the queries in these alone.
+        `languages` restricts the queries to those languages.
         """
-        asked = self.languages if languages is None else languages
-        chosen = np.array([name in asked for name in self.languages])
+        included = self.languages if languages is None else languages
+        chosen = np.array([name in included for name in self.languages])
         same = self.pairs[:, 0] == self.pairs[:, 1]
         among = chosen[self.pairs[:, 0]]
         cells = {}
@@ -132,34 +138,34 @@ class Resampled:
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """The mean over cells of every draw, without those that a draw leaves empty."""
+    """[B]: the mean over the cells of each draw, without those that the draw leaves empty."""
     known = ~np.isnan(values)
-    found = np.full(len(values), np.nan)
-    np.divide(np.where(known, values, 0.0).sum(1), known.sum(1), out=found, where=known.any(1))
-    return found
+    means = np.full(len(values), np.nan)
+    np.divide(np.where(known, values, 0.0).sum(1), known.sum(1), out=means, where=known.any(1))
+    return means
 
 
 def interval(draws: np.ndarray) -> list[float]:
-    """[low, high]: the middle LEVEL percent of the draws of a figure, the sample left out."""
+    """[low, high]: the central LEVEL percent of a figure's draws [B], without the sample itself."""
     edge = (100 - LEVEL) / 2
     return [float(v) for v in np.nanpercentile(draws[1:], [edge, 100 - edge])]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much one run's figure is above another's."""
+    """One run's figure minus another's, with its interval and p-value."""
 
     value: float
     low: float
     high: float
     p: float
-    """How often chance alone gives a difference as large: the draws, moved to be 0 on average."""
+    """Two-sided: the share of draws, shifted to mean 0, with a difference at least as large."""
 
     @classmethod
     def of(cls, ours: np.ndarray, theirs: np.ndarray) -> "Difference":
         difference = ours - theirs
         low, high = interval(difference)
-        value, drawn = float(difference[0]), difference[1:]
-        drawn = drawn[~np.isnan(drawn)]
-        as_large = int(np.sum(np.abs(drawn - value) >= abs(value)))
-        return cls(value, low, high, (1 + as_large) / (1 + len(drawn)))
+        value, resampled = float(difference[0]), difference[1:]
+        resampled = resampled[~np.isnan(resampled)]
+        as_large = int(np.sum(np.abs(resampled - value) >= abs(value)))
+        return cls(value, low, high, (1 + as_large) / (1 + len(resampled)))

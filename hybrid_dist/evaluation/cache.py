@@ -1,10 +1,10 @@
-"""Vectors kept on disk, so that a model embeds a task's texts once, however often it is stopped.
+"""An on-disk cache of vectors: each text of a task is embedded once, even across interruptions.
 
-A folder for each model and task holds two arrays, of queries and of passages. They are filled in
-blocks of texts; a block counts once a file of its own says which bytes belong there. Ranks share
-the missing blocks out by the amount of text, and read what others wrote: the folder has to be on a
-disk that all of them see. What is read is mapped, so that a corpus may be larger than memory.
-Blocks are written by `pwrite`: a write into a mapping has no way to say that the disk is full.
+A folder per model and task holds two arrays, of queries and of passages, written in blocks of
+texts. A block counts as complete once a file beside the array holds its checksum. The missing
+blocks are shared among ranks by amount of text, and every rank reads what the others wrote, so the
+folder must be on a disk that all of them see. Arrays are memory-mapped: a corpus may be larger than
+memory. Blocks are written with `pwrite`, since a full disk is not reported for writes to a mapping.
 """
 
 import hashlib
@@ -29,51 +29,58 @@ from hybrid_dist.runtime.files import (
 )
 from hybrid_dist.runtime.ranks import Ranks
 
-REMEDY = "make room there, or name another --cache; blocks that are written stay"
+REMEDY = "free some space, or name another --cache; complete blocks are kept"
 BLOCK = 8192
-"""Texts that are embedded, and then safe, at a time."""
+"""Texts per block: what an interruption can cost."""
 STEMS = {"queries": "questions", "passages": "passages"}
-"""What the files of queries and of passages are called: as ever, so that old caches stay valid."""
+"""File names of the two arrays; those of version 0.1, so that its caches stay valid."""
 Embed = Callable[[Sequence[str]], np.ndarray]
 
 
-class Known(Embedder, Protocol):
-    """An embedder that can tell itself from others."""
+class FingerprintedEmbedder(Embedder, Protocol):
+    """An embedder whose vectors can be cached."""
 
     @property
     def fingerprint(self) -> str:
-        """Equal for those that give a text the same vector, on any machine."""
+        """Equal for embedders that map every text to the same vector, on any machine."""
         ...
 
 
-class Cached:
-    """The vectors of a task, embedded where the folder does not have them yet.
+class CachedVectors:
+    """The vectors of a task; those missing from the folder are embedded on construction.
 
-    Ranks make it together.
+    All ranks construct it together.
     """
 
     def __init__(
-        self, task: Task, embedder: Known, folder: Path, ranks: Ranks, say: Callable[[str], None]
+        self,
+        task: Task,
+        embedder: FingerprintedEmbedder,
+        folder: Path,
+        ranks: Ranks,
+        log: Callable[[str], None],
     ) -> None:
         self.name = embedder.name
         key = hashlib.sha256(embedder.fingerprint.encode())
         for texts in (task.query_texts, task.passage_texts):
             key.update(_digest(texts).encode())
         self._folder, self._ranks = folder / f"{task.name}-{key.hexdigest()[:16]}", ranks
-        self._say = lambda told: say(f"{task.name}: {told}")
+        self._log = lambda message: log(f"{task.name}: {message}")
         embed = embedder.embed_queries
         dimension = embed([]).shape[1]
         parts = [
             _Part("queries", task.query_texts, embed, self._folder, dimension),
             _Part("passages", task.passage_texts, embedder.embed_passages, self._folder, dimension),
         ]
-        self._make(parts)
-        missing = [self._missing(part) for part in parts]
-        if self._ranks.is_first:  # before any text is embedded whose vector would have no room
-            left = sum(part.left for part, blocks in zip(parts, missing, strict=True) if blocks)
-            check_room(folder, left, REMEDY)
+        self._create_files(parts)
+        missing = [self._missing_blocks(part) for part in parts]
+        if self._ranks.is_first:  # fail before embedding, not once the disk is full
+            needed = sum(
+                part.unallocated for part, blocks in zip(parts, missing, strict=True) if blocks
+            )
+            check_room(folder, needed, REMEDY)
         self._ranks.barrier()
-        self._queries, self._passages = map(self._filled, parts, missing)
+        self._queries, self._passages = map(self._fill, parts, missing)
 
     def queries(self, rows: slice) -> np.ndarray:
         return self._queries[rows]
@@ -81,67 +88,67 @@ class Cached:
     def passages(self, rows: slice) -> np.ndarray:
         return self._passages[rows]
 
-    def _make(self, parts: Sequence["_Part"]) -> None:
+    def _create_files(self, parts: Sequence["_Part"]) -> None:
         if self._ranks.is_first:
             for part in parts:
-                part.make()
+                part.create()
         self._ranks.barrier()
         if not all(part.file.exists() for part in parts):
             raise UserError(
-                f"--cache {self._folder.parent}: rank {self._ranks.rank} does not see what rank 0 "
-                "made there; name a folder on a disk that all nodes share"
+                f"--cache {self._folder.parent}: rank {self._ranks.rank} does not see the files "
+                "that rank 0 created; name a folder on a disk that all nodes share"
             )
 
-    def _missing(self, part: "_Part") -> list[int]:
-        """The blocks that are not there, or not as they were written; ranks look at some each."""
-        mine = range(self._ranks.rank, len(part.blocks), self._ranks.world)
-        found = [n for n in mine if not part.is_written(n)]
-        missing = sorted(n for some in self._ranks.gather(found) for n in some)
+    def _missing_blocks(self, part: "_Part") -> list[int]:
+        """The blocks that are absent or damaged; each rank checks its share of them."""
+        own_blocks = range(self._ranks.rank, len(part.blocks), self._ranks.world)
+        own_missing = [n for n in own_blocks if not part.is_complete(n)]
+        missing = sorted(n for blocks in self._ranks.gather(own_missing) for n in blocks)
         count = len(part.texts)
-        there = count - sum(part.blocks[n].stop - part.blocks[n].start for n in missing)
-        self._say(f"{there:,} of {count:,} {part.what} are in {self._folder}")
+        cached = count - sum(part.blocks[n].stop - part.blocks[n].start for n in missing)
+        self._log(f"{cached:,} of {count:,} {part.kind} are in {self._folder}")
         return missing
 
-    def _filled(self, part: "_Part", missing: Sequence[int]) -> np.ndarray:
+    def _fill(self, part: "_Part", missing: Sequence[int]) -> np.ndarray:
+        """Embed the missing blocks; the whole array, memory-mapped."""
         sizes = {n: sum(map(len, part.texts[part.blocks[n]])) for n in missing}
-        for n in _share(sizes, self._ranks):
+        for n in _own_share(sizes, self._ranks):
             part.write(n, part.embed(part.texts[part.blocks[n]]))
         self._ranks.barrier()
         return np.load(part.file, mmap_mode="c")
 
 
 class _Part:
-    """The queries or the passages: an array in a file, written in blocks, and beside it of every
-    block its checksum."""
+    """The queries or the passages: an .npy file in blocks, with a checksum file for each."""
 
     def __init__(
-        self, what: str, texts: Sequence[str], embed: Embed, folder: Path, dimension: int
+        self, kind: str, texts: Sequence[str], embed: Embed, folder: Path, dimension: int
     ) -> None:
-        self.what, self.texts, self.embed = what, texts, embed
-        stem = STEMS[what]
+        self.kind, self.texts, self.embed = kind, texts, embed
+        stem = STEMS[kind]
         self.blocks = [slice(n, min(n + BLOCK, len(texts))) for n in range(0, len(texts), BLOCK)]
-        self.file, self._marks = folder / f"{stem}.npy", folder / f"{stem}.blocks"
+        self.file, self._checksums = folder / f"{stem}.npy", folder / f"{stem}.blocks"
         header = io.BytesIO()
-        described = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), dimension)}
-        np.lib.format.write_array_header_1_0(header, described)
-        self._header, self._row = header.getvalue(), 4 * dimension
-        self._size = len(self._header) + len(texts) * self._row
+        layout = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), dimension)}
+        np.lib.format.write_array_header_1_0(header, layout)
+        self._header, self._row_bytes = header.getvalue(), 4 * dimension
+        self._size = len(self._header) + len(texts) * self._row_bytes
 
     @property
-    def left(self) -> int:
-        """Bytes that the file does not take yet."""
+    def unallocated(self) -> int:
+        """Bytes of the file that the disk has not allocated yet."""
         return self._size - allocated(self.file)
 
-    def make(self) -> None:
-        """A file of this shape, unless it is there; its bytes take room as they are written."""
+    def create(self) -> None:
+        """Create a sparse file of the right shape, unless it exists."""
         with self._writing():
-            self._marks.mkdir(parents=True, exist_ok=True)
-            if not self._is_made():
+            self._checksums.mkdir(parents=True, exist_ok=True)
+            if not self._is_created():
                 with atomic_file(self.file) as out:
                     out.write(self._header)
                     out.truncate(self._size)
 
-    def _is_made(self) -> bool:
+    def _is_created(self) -> bool:
         try:
             with self.file.open("rb") as content:
                 same = content.read(len(self._header)) == self._header
@@ -150,49 +157,50 @@ class _Part:
             return False
 
     def write(self, number: int, rows: np.ndarray) -> None:
-        """Write a block of rows; it counts once its checksum is written."""
+        """Write a block of vectors, then its checksum, which makes it complete."""
         content = np.ascontiguousarray(rows, "<f4").data.cast("B")
         digest = hashlib.sha256(content).hexdigest()
         with self._writing():
             handle = os.open(self.file, os.O_WRONLY)
             try:
-                at = self._start(number)
+                offset = self._offset(number)
                 while content:
-                    written = os.pwrite(handle, content, at)
-                    content, at = content[written:], at + written
+                    written = os.pwrite(handle, content, offset)
+                    content, offset = content[written:], offset + written
                 os.fsync(handle)
             finally:
                 os.close(handle)
-            write_atomically(self._marks / str(number), digest)
+            write_atomically(self._checksums / str(number), digest)
 
-    def is_written(self, number: int) -> bool:
+    def is_complete(self, number: int) -> bool:
+        """Whether a block is on the disk and matches its checksum."""
         rows = self.blocks[number]
         try:
-            digest = (self._marks / str(number)).read_text("ascii")
-            with self.file.open("rb") as content:
-                content.seek(self._start(number))
-                found = content.read((rows.stop - rows.start) * self._row)
+            digest = (self._checksums / str(number)).read_text("ascii")
+            with self.file.open("rb") as file:
+                file.seek(self._offset(number))
+                content = file.read((rows.stop - rows.start) * self._row_bytes)
         except (OSError, ValueError):
             return False
-        return digest == hashlib.sha256(found).hexdigest()
+        return digest == hashlib.sha256(content).hexdigest()
 
-    def _start(self, number: int) -> int:
-        return len(self._header) + self.blocks[number].start * self._row
+    def _offset(self, number: int) -> int:
+        return len(self._header) + self.blocks[number].start * self._row_bytes
 
     def _writing(self) -> AbstractContextManager[None]:
         return writing(self.file.parent.parent, needed=self._size, cure=REMEDY)
 
 
-def _share(sizes: dict[int, int], ranks: Ranks) -> list[int]:
-    """This rank's blocks: the largest first, each to the rank that has least to do."""
+def _own_share(sizes: dict[int, int], ranks: Ranks) -> list[int]:
+    """This rank's blocks: each block, largest first, goes to the rank with the least text."""
     loads = [0] * ranks.world
-    mine = []
+    own = []
     for n in sorted(sizes, key=lambda n: (-sizes[n], n)):
         rank = loads.index(min(loads))
         loads[rank] += sizes[n] + 1
         if rank == ranks.rank:
-            mine.append(n)
-    return sorted(mine)
+            own.append(n)
+    return sorted(own)
 
 
 def _digest(texts: Sequence[str]) -> str:

@@ -1,9 +1,9 @@
-"""Whether what is evaluated on was seen in training: the very text, or most of it.
+"""Train-test contamination: evaluated texts that occur in training data, wholly or mostly.
 
-Texts are compared within a language: NFC, without case, blanks squeezed. A text is *contained* in
-another when that has most of its distinct character n-grams. An inverted index of the evaluated
-texts' rarer n-grams finds candidates in blocks of training texts; each is then counted exactly, so
-nothing above the threshold is missed.
+Texts are compared within a language after normalisation: NFC, case-folded, white space collapsed. A
+text is *contained* in another that has at least `threshold` of its distinct character n-grams. An
+inverted index of the rarest n-grams of the evaluated texts yields candidate pairs for each block of
+training texts; their overlap is then computed exactly, so nothing above the threshold is missed.
 """
 
 import unicodedata
@@ -18,22 +18,25 @@ from hybrid_dist.data.reading import PAIRS
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.evaluation.tasks import Task
 
-LETTERS, FEWEST = 8, 24
-"""Characters of an n-gram; texts with fewer n-grams are looked for as a whole only."""
+NGRAM_SIZE, MIN_NGRAMS = 8, 24
+"""Characters of an n-gram. Texts with fewer than MIN_NGRAMS are only compared as a whole."""
 DENSE = dict.fromkeys(("zh", "ja", "ko", "yue", "wuu", "lzh"), (4, 12))
-"""The same for languages in which a character says more."""
-RARE = 0.4
-"""Share of a text's n-grams that are indexed, the rarest. More, where the threshold is so low that
-a text could have enough of the others."""
-CELLS = 1 << 24
-WEIGHT = np.uint64(0x9E3779B97F4A7C15)
+"""Both for languages whose scripts carry more information per character."""
+INDEXED_SHARE = 0.4
+"""Share of a text's n-grams that are indexed, rarest first. Larger for low thresholds, at which a
+text could reach the threshold with n-grams that are not indexed."""
+FILTER_CELLS = 1 << 24
+"""Cells of the Bloom filter in front of the index."""
+MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+"""Of the rolling hash: 2**64 divided by the golden ratio."""
 BLOCK = 4096
+"""Pairs that are checked at once."""
 MAX_CHECKED_AT_START = 200_000
-"""Pairs, and texts evaluated on, that a run's start has the time to compare."""
+"""The most pairs, and the most evaluated texts, that are compared when a run starts."""
 
 
 class Evaluated(NamedTuple):
-    """A query of a task, or a passage that answers one."""
+    """A query of a task, or a passage that is relevant to one."""
 
     task: str
     kind: str
@@ -43,77 +46,81 @@ class Evaluated(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """A training text that tells an evaluated one."""
+    """A training text that contains an evaluated one."""
 
     share: float
-    """Of the evaluated text's n-grams; 1 for the very text."""
+    """The share of the evaluated text's n-grams that it has; 1 for an equal text."""
     evaluated: Evaluated
     uid: str
+    """The uid of the training pair."""
     column: str
+    """`query` or `passage`."""
     text: str
 
     @property
     def exact(self) -> bool:
+        """Whether the normalised texts are equal."""
         return normalized_text(self.text) == normalized_text(self.evaluated.text)
 
 
 def normalized_text(text: str) -> str:
-    """What counts of a text: not its case, nor how words are set apart."""
+    """A text in NFC, case-folded, with runs of white space as single spaces."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     return " ".join(text.casefold().split())
 
 
 def primary_subtag(lang: str) -> str:
-    """The language itself: varieties, and pools of one language, are compared."""
+    """The language of a tag without region or pool, so that varieties are compared."""
     return lang.partition("-")[0]
 
 
-def ngrams(text: str, letters: int) -> np.ndarray:
-    """The distinct n-grams of a squeezed text, as numbers."""
-    return np.unique(_rolled(_code_points([text]), letters))
+def ngrams(text: str, size: int) -> np.ndarray:
+    """The distinct n-grams of a normalised text, as sorted hashes."""
+    return np.unique(_rolling_hashes(_code_points([text]), size))
 
 
 @dataclass
 class Overlap:
-    """What training texts tell of evaluated ones. `add` all pairs, then read what was found."""
+    """Evaluated texts and the training texts that contain them. `add` all pairs, then read it."""
 
     evaluated: Sequence[Evaluated]
     threshold: float = 0.8
     pairs: dict[str, int] = field(default_factory=dict)
-    """Training pairs by language."""
+    """Language -> number of training pairs."""
     best: dict[int, Hit] = field(default_factory=dict)
-    """Of each evaluated text that was found, by its number: where it is told most fully."""
+    """Position in `evaluated` -> the hit with the largest share."""
     uids: set[str] = field(default_factory=set)
-    """Of the training pairs that tell one."""
+    """The uids of training pairs with a hit."""
 
     def __post_init__(self) -> None:
         by_language: dict[str, list[int]] = {}
-        for number, one in enumerate(self.evaluated):
-            by_language.setdefault(primary_subtag(one.lang), []).append(number)
+        for number, text in enumerate(self.evaluated):
+            by_language.setdefault(primary_subtag(text.lang), []).append(number)
         self._indexes = {
             lang: _Index(lang, numbers, self.evaluated, self.threshold)
             for lang, numbers in by_language.items()
         }
 
     def add(self, block: pa.RecordBatch) -> None:
-        """Look at a block of pairs: columns uid, lang, query and passage."""
+        """Check a block of pairs with columns uid, lang, query and passage."""
         langs, uids = block.column("lang").to_pylist(), block.column("uid").to_pylist()
         rows: dict[str, list[int]] = {}
         for row, lang in enumerate(langs):
             rows.setdefault(lang, []).append(row)
-        for lang, some in rows.items():
-            self.pairs[lang] = self.pairs.get(lang, 0) + len(some)
+        for lang, lang_rows in rows.items():
+            self.pairs[lang] = self.pairs.get(lang, 0) + len(lang_rows)
             index = self._indexes.get(primary_subtag(lang))
             if index is None:
                 continue
             for name in ("query", "passage"):
-                texts = block.column(name).take(pa.array(some)).to_pylist()
+                texts = block.column(name).take(pa.array(lang_rows)).to_pylist()
                 for place, number, share in index.search([normalized_text(text) for text in texts]):
-                    self.uids.add(uids[some[place]])
+                    uid = uids[lang_rows[place]]
+                    self.uids.add(uid)
                     if number not in self.best or share > self.best[number].share:
-                        told = uids[some[place]], name, texts[place]
-                        self.best[number] = Hit(share, self.evaluated[number], *told)
+                        hit = Hit(share, self.evaluated[number], uid, name, texts[place])
+                        self.best[number] = hit
 
 
 class _Index:
@@ -122,108 +129,112 @@ class _Index:
     def __init__(
         self, lang: str, numbers: Sequence[int], texts: Sequence[Evaluated], threshold: float
     ) -> None:
-        self.letters, self.fewest = DENSE.get(lang, (LETTERS, FEWEST))
+        self.size, min_ngrams = DENSE.get(lang, (NGRAM_SIZE, MIN_NGRAMS))
         self.threshold = threshold
-        self.whole: dict[str, list[int]] = {}
+        self.numbers: dict[str, list[int]] = {}
+        """Normalised text -> positions of the evaluated texts that it stands for."""
         for number in numbers:
-            self.whole.setdefault(normalized_text(texts[number].text), []).append(number)
-        grams = {text: ngrams(text, self.letters) for text in self.whole}
-        self.texts = [text for text, found in grams.items() if len(found) >= self.fewest]
+            self.numbers.setdefault(normalized_text(texts[number].text), []).append(number)
+        grams = {text: ngrams(text, self.size) for text in self.numbers}
+        self.texts = [text for text, hashes in grams.items() if len(hashes) >= min_ngrams]
         self.grams = [grams[text] for text in self.texts]
-        self._index()
+        self._build()
 
-    def _index(self) -> None:
-        """Of every text, its rarest n-grams; how many of them a text that contains it has."""
-        sizes = np.array([len(found) for found in self.grams], np.int64)
-        every = np.concatenate([np.zeros(0, np.uint64), *self.grams])
+    def _build(self) -> None:
+        """Index the rarest n-grams of each text, and compute how many a container must share."""
+        sizes = np.array([len(hashes) for hashes in self.grams], np.int64)
+        grams = np.concatenate([np.zeros(0, np.uint64), *self.grams])
         owner = np.repeat(np.arange(len(sizes)), sizes)
-        _, which, times = np.unique(every, return_inverse=True, return_counts=True)
-        order = np.lexsort((times[which], owner))
-        place = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        indexed = np.ceil(max(RARE, 1.2 - self.threshold) * sizes).astype(np.int64)
-        kept = order[place < indexed[owner[order]]]
-        least = np.ceil(self.threshold * sizes - 1e-9).astype(np.int64)
-        self.needed = least - (sizes - indexed)
-        by_gram = kept[np.argsort(which[kept], kind="stable")]
-        self.keys, first, counts = np.unique(every[by_gram], return_index=True, return_counts=True)
+        _, distinct, frequency = np.unique(grams, return_inverse=True, return_counts=True)
+        order = np.lexsort((frequency[distinct], owner))
+        rarity = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        indexed = np.ceil(max(INDEXED_SHARE, 1.2 - self.threshold) * sizes).astype(np.int64)
+        kept = order[rarity < indexed[owner[order]]]
+        required = np.ceil(self.threshold * sizes - 1e-9).astype(np.int64)
+        self.needed = required - (sizes - indexed)
+        by_gram = kept[np.argsort(distinct[kept], kind="stable")]
+        self.keys, first, counts = np.unique(grams[by_gram], return_index=True, return_counts=True)
         self.first, self.counts, self.owners = first, counts, owner[by_gram]
-        self.filled = np.zeros(CELLS, bool)
-        self.filled[_cell(self.keys)] = True
+        self.filter = np.zeros(FILTER_CELLS, bool)
+        self.filter[_filter_cell(self.keys)] = True
 
     def search(self, texts: Sequence[str]) -> Iterator[tuple[int, int, float]]:
-        """Place of a training text, number of an evaluated one in it, the share of it."""
+        """(position of a training text, number of an evaluated text in it, share) for each hit."""
         for place, text in enumerate(texts):
-            for number in self.whole.get(text, ()):
+            for number in self.numbers.get(text, ()):
                 yield place, number, 1.0
         if self.texts:
-            last, has = -1, np.zeros(0, np.uint64)
-            for place, one in self._candidates(texts):
+            last, grams = -1, np.zeros(0, np.uint64)
+            for place, candidate in self._candidates(texts):
                 if place != last:
-                    last, has = place, ngrams(texts[place], self.letters)
-                share = _share(self.grams[one], has)
-                if share >= self.threshold and texts[place] != self.texts[one]:
-                    for number in self.whole[self.texts[one]]:
+                    last, grams = place, ngrams(texts[place], self.size)
+                share = _share(self.grams[candidate], grams)
+                if share >= self.threshold and texts[place] != self.texts[candidate]:
+                    for number in self.numbers[self.texts[candidate]]:
                         yield place, number, share
 
     def _candidates(self, texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-        """Pairs of texts with enough indexed n-grams in common; some n-grams may come twice."""
-        grams = _rolled(_code_points(texts), self.letters)
-        here = np.flatnonzero(self.filled[_cell(grams)])
-        found = grams[here]
-        place = np.searchsorted(self.keys, found)
-        place[place == len(self.keys)] = 0
-        equal = self.keys[place] == found
-        here, place = here[equal], place[equal]
+        """Pairs (training text, indexed text) that share enough indexed n-grams.
+
+        Repeated n-grams of a training text count repeatedly, so that some candidates are false.
+        """
+        grams = _rolling_hashes(_code_points(texts), self.size)
+        start = np.flatnonzero(self.filter[_filter_cell(grams)])
+        grams = grams[start]
+        key = np.searchsorted(self.keys, grams)
+        key[key == len(self.keys)] = 0
+        equal = self.keys[key] == grams
+        start, key = start[equal], key[equal]
         ends = np.cumsum([len(text) for text in texts])
-        inside = np.searchsorted(ends, here, side="right")
-        within = here + self.letters <= ends[np.minimum(inside, len(ends) - 1)]
-        inside, place = inside[within], place[within]
-        often = np.bincount(inside, minlength=len(texts)) >= self.needed.min()
-        inside, place = inside[often[inside]], place[often[inside]]
-        counts = self.counts[place]
-        start = np.repeat(self.first[place] - (np.cumsum(counts) - counts), counts)
-        owners = self.owners[start + np.arange(counts.sum())]
-        pairs, times = np.unique(
-            np.repeat(inside, counts) * len(self.texts) + owners, return_counts=True
+        text = np.searchsorted(ends, start, side="right")
+        within = start + self.size <= ends[np.minimum(text, len(ends) - 1)]
+        text, key = text[within], key[within]
+        enough = np.bincount(text, minlength=len(texts)) >= self.needed.min()
+        text, key = text[enough[text]], key[enough[text]]
+        counts = self.counts[key]
+        posting = np.repeat(self.first[key] - (np.cumsum(counts) - counts), counts)
+        owners = self.owners[posting + np.arange(counts.sum())]
+        pairs, shared = np.unique(
+            np.repeat(text, counts) * len(self.texts) + owners, return_counts=True
         )
-        pairs = pairs[times >= self.needed[pairs % len(self.texts)]]
+        pairs = pairs[shared >= self.needed[pairs % len(self.texts)]]
         for pair in pairs.tolist():
             yield divmod(pair, len(self.texts))
 
 
-def _share(wanted: np.ndarray, has: np.ndarray) -> float:
-    """Of the wanted n-grams, how many are there; both are sorted."""
-    places = np.searchsorted(has, wanted)
-    return float(np.mean(has[np.minimum(places, len(has) - 1)] == wanted))
+def _share(grams: np.ndarray, others: np.ndarray) -> float:
+    """The share of `grams` that occur in `others`; both are sorted."""
+    places = np.searchsorted(others, grams)
+    return float(np.mean(others[np.minimum(places, len(others) - 1)] == grams))
 
 
 def _code_points(texts: Iterable[str]) -> np.ndarray:
-    whole = "".join(texts).encode("utf-32-le", "surrogatepass")
-    return np.frombuffer(whole, np.uint32).astype(np.uint64)
+    joined = "".join(texts).encode("utf-32-le", "surrogatepass")
+    return np.frombuffer(joined, np.uint32).astype(np.uint64)
 
 
-def _rolled(points: np.ndarray, letters: int) -> np.ndarray:
-    """A number for every n-gram, n a power of two: halves are put together."""
-    values, width, weight = points, 1, WEIGHT
+def _rolling_hashes(points: np.ndarray, size: int) -> np.ndarray:
+    """A hash for every n-gram; `size` is a power of two, and hashes of halves are combined."""
+    values, width, multiplier = points, 1, MULTIPLIER
     with np.errstate(over="ignore"):
-        while width < letters:
+        while width < size:
             if len(values) <= width:
                 return np.zeros(0, np.uint64)
-            values = values[:-width] * weight + values[width:]
-            width, weight = 2 * width, weight * weight
-        return (values ^ (values >> np.uint64(29))) * WEIGHT
+            values = values[:-width] * multiplier + values[width:]
+            width, multiplier = 2 * width, multiplier * multiplier
+        return (values ^ (values >> np.uint64(29))) * MULTIPLIER
 
 
-def _cell(grams: np.ndarray) -> np.ndarray:
+def _filter_cell(grams: np.ndarray) -> np.ndarray:
     return grams >> np.uint64(40)
 
 
 def evaluated(task: Task) -> list[Evaluated]:
-    """Queries, and the passages that answer any."""
-    right = np.unique(task.relevant).tolist()
-    asked = zip(task.query_language, task.query_ids, task.query_texts, strict=True)
+    """The queries of a task, and the passages that are relevant to any."""
+    relevant = np.unique(task.relevant).tolist()
+    queries = zip(task.query_language, task.query_ids, task.query_texts, strict=True)
     return [
-        *(Evaluated(task.name, "query", task.languages[c], name, text) for c, name, text in asked),
+        *(Evaluated(task.name, "query", task.languages[c], id_, text) for c, id_, text in queries),
         *(
             Evaluated(
                 task.name,
@@ -232,13 +243,13 @@ def evaluated(task: Task) -> list[Evaluated]:
                 task.passage_ids[number],
                 task.passage_texts[number],
             )
-            for number in right
+            for number in relevant
         ),
     ]
 
 
 def blocks(store: Store) -> Iterator[pa.RecordBatch]:
-    """The pairs of a store, some rows at a time."""
+    """The pairs of a store in blocks of BLOCK rows."""
     index = store.index
     for start in range(0, index.rows, BLOCK):
         rows = np.arange(start, min(start + BLOCK, index.rows))
@@ -256,19 +267,27 @@ def blocks(store: Store) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pydict(columns, PAIRS)
 
 
+def find_overlap(store: Store, tasks: Sequence[Task], threshold: float) -> Overlap:
+    """The overlap of the tasks' texts with all pairs of a store."""
+    overlap = Overlap([text for task in tasks for text in evaluated(task)], threshold)
+    for block in blocks(store):
+        overlap.add(block)
+    return overlap
+
+
 def check_overlap_at_start(
     stores: Sequence[Store], tasks: Sequence[Task], sources: Sequence[str]
 ) -> str:
-    """What a run says of its own tasks: whether any of their texts is a training text."""
+    """One line on whether any text of a run's tasks equals a training text."""
     if not tasks:
-        return "overlap: no check was made, as eval.tasks names nothing to evaluate on"
+        return "overlap: not checked, since eval.tasks is empty"
     pairs = sum(store.index.rows for store in stores)
     texts = sum(len(task.query_ids) + len(np.unique(task.relevant)) for task in tasks)
     if max(pairs, texts) > MAX_CHECKED_AT_START:
         named = " ".join(f"{task.name}:{task.path}" for task in tasks)
         return (
-            f"overlap: no check was made, as {pairs:,} pairs or the tasks are too many for a run's "
-            f"start; hybrid-dist overlap {sources[0]} --task {named}"
+            f"overlap: not checked, since {pairs:,} pairs or the tasks are too many for a run's "
+            f"start; run hybrid-dist overlap {sources[0]} --task {named}"
         )
     sought = {
         (primary_subtag(t.lang), normalized_text(t.text)) for task in tasks for t in evaluated(task)
@@ -278,8 +297,8 @@ def check_overlap_at_start(
         for block in blocks(store):
             langs = [primary_subtag(lang) for lang in block.column("lang").to_pylist()]
             for name in ("query", "passage"):
-                told = map(normalized_text, block.column(name).to_pylist())
-                seen |= sought.intersection(zip(langs, told, strict=True))
+                normalized = map(normalized_text, block.column(name).to_pylist())
+                seen |= sought.intersection(zip(langs, normalized, strict=True))
     names = ", ".join(task.name for task in tasks)
     return (
         f"overlap: {len(seen):,} of the {len(sought):,} texts that {names} evaluates on are among "

@@ -1,4 +1,4 @@
-"""One task, from texts to ranks."""
+"""Score one task: embed, rank every relevant passage, search the top passages."""
 
 import platform
 import time
@@ -22,16 +22,16 @@ from hybrid_dist.runtime.ranks import Ranks
 MAX_NOTES = 10
 """How many skipped lines and other omissions are listed individually."""
 FP16_BLOCK = 1 << 16
-"""Passages that are made in fp32 at once where they are kept in fp16."""
+"""Passages that are held in fp32 at once where shards are fp16."""
 MAX_RUN_LINES = 1 << 28
-"""The most lines of a saved run: each takes 12 bytes of memory while the run is built."""
+"""The most lines of a saved run; each takes 12 bytes of memory while the run is built."""
 
 
 class Embedder(Protocol):
-    """Turns texts into float32 vectors of length 1, [texts, dimension].
+    """Maps texts to float32 vectors of norm 1, [texts, dimension].
 
-    Ranks call it together, each with its own texts: their numbers differ and may be 0, which gives
-    [0, dimension].
+    Ranks call it together, each with its own texts. Their number differs between ranks and may be
+    0, which gives [0, dimension].
     """
 
     @property
@@ -43,10 +43,7 @@ class Embedder(Protocol):
 
 
 class Vectors(Protocol):
-    """The float32 vectors of a task, by the numbers of its queries and passages.
-
-    None is longer than 1.
-    """
+    """The float32 vectors of a task, by query and passage number; no norm exceeds 1."""
 
     @property
     def name(self) -> str: ...
@@ -58,7 +55,7 @@ class Vectors(Protocol):
 
 @dataclass(frozen=True)
 class Scored:
-    """What a report is made of, and how it came about."""
+    """A scored task: ranks and top passages, with the settings and timings behind them."""
 
     task: Task
     name: str
@@ -69,18 +66,18 @@ class Scored:
 
 
 def check_run_is_possible(task: Task, depth: int) -> None:
-    """Refuse runs of tasks whose pools are separate, and runs that do not fit in memory."""
+    """Refuse a run of a task without a common pool, and one that would not fit in memory."""
     lines = len(task.query_ids) * min(depth, len(task.passage_ids))
     if lines > MAX_RUN_LINES:
         raise UserError(
             f"--save-run: {depth:,} passages for each of the {len(task.query_ids):,} queries of "
-            f"{task.spec} are {lines:,} lines, which are kept in memory; give "
+            f"{task.spec} are {lines:,} lines, all held in memory; give "
             f"{MAX_RUN_LINES // len(task.query_ids):,} or fewer"
         )
     if depth and not task.one_pool:
         raise UserError(
-            f"--save-run: {task.spec} keeps the passages of its language pairs apart, and a run "
-            "lists one pool; leave --save-run out"
+            f"--save-run: {task.spec} has a separate pool for each language pair, and a run lists "
+            "one pool; leave --save-run out"
         )
     if depth:
         check_names(task)
@@ -90,54 +87,54 @@ def score_vectors(
     task: Task,
     vectors: Vectors,
     ranks: Ranks,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
     index: str = EXACT,
     half: bool = False,
     depth: int = TOP,
 ) -> Scored:
-    """Rank all right answers, and search the first `depth` passages of every query.
+    """Rank all relevant passages, and search the top `depth` passages of every query.
 
-    Every rank keeps the vectors of its own shard of the passages; all have those of the queries.
-    `index` is what searches, a factory string of FAISS; `half` keeps passages in fp16.
+    Every rank holds the vectors of all queries and of its own shard of the passages. `index` is the
+    FAISS factory string of the search; `half` keeps passages in fp16.
     """
     clock = _Clock()
-    tell(
+    log(
         f"{task.name}: vectors of {len(task.query_ids):,} queries and "
         f"{len(task.passage_ids):,} passages in {len(task.languages)} languages"
     )
-    _tell_notes(task, tell)
+    _log_notes(task, log)
     queries = _all_queries(task, vectors, ranks)
     check_index(index, queries.shape[1])
     shard = _own_shard(task, vectors, ranks, half)
     clock.lap("embed_s")
-    tell(f"{task.name}: ranking {len(task.relevant):,} right answers")
+    log(f"{task.name}: ranking {len(task.relevant):,} relevant passages")
     ranking = exact_ranks(task, queries, [shard], ranks)
     clock.lap("rank_s")
-    tell(f"{task.name}: searching the first {depth} passages of every query")
+    log(f"{task.name}: searching the top {depth} passages of every query")
     top = top_k(queries, [shard], depth, ranks, index)
     clock.lap("search_s")
-    used = _scoring(queries.shape[1], half, top.method)
+    scoring = _scoring(queries.shape[1], half, top.method)
     timing = {**clock.laps, "processes": ranks.world, "threads": torch.get_num_threads()}
-    return Scored(task, vectors.name, ranking, top, _settings(task, used), timing)
+    return Scored(task, vectors.name, ranking, top, _settings(task, scoring), timing)
 
 
-def score_run(task: Task, run: Run, tell: Callable[[str], None]) -> Scored:
-    """What a search has listed; passages that it did not list have no rank."""
+def score_run(task: Task, run: Run, log: Callable[[str], None]) -> Scored:
+    """Score a TREC run; passages that it does not list have no rank."""
     task = replace(task, notes=(*run.notes, *task.notes))
-    _tell_notes(task, tell)
-    used = {"average precision": "over the passages that the run lists, as trec_eval has it"}
-    settings = _settings(task, used)
+    _log_notes(task, log)
+    scoring = {"average precision": "over the passages that the run lists, as in trec_eval"}
+    settings = _settings(task, scoring)
     return Scored(task, run.name, run.ranking(task), run.top(task, TOP), settings, {})
 
 
-def _tell_notes(task: Task, tell: Callable[[str], None]) -> None:
+def _log_notes(task: Task, log: Callable[[str], None]) -> None:
     for note in task.notes[:MAX_NOTES]:
-        tell(f"{task.name}: left out: {note}")
+        log(f"{task.name}: left out: {note}")
 
 
 @dataclass(frozen=True)
 class EmbeddedTask:
-    """The vectors of a task as an embedder makes them."""
+    """The vectors of a task, embedded on demand."""
 
     task: Task
     embedder: Embedder
@@ -154,34 +151,34 @@ class EmbeddedTask:
 
 
 def _all_queries(task: Task, vectors: Vectors, ranks: Ranks) -> np.ndarray:
-    """The vectors of all queries; every rank makes its part."""
+    """The vectors of all queries [queries, D] on every rank; each embeds its share."""
     edges = [len(task.query_ids) * rank // ranks.world for rank in range(ranks.world + 1)]
-    mine = slice(edges[ranks.rank], edges[ranks.rank + 1])
-    found = vectors.queries(mine)
-    names = _names(task, task.query_ids[mine], task.query_language[mine])
-    check_vectors(found, names, "query", ranks)
-    return ranks.gather_rows(found)
+    own = slice(edges[ranks.rank], edges[ranks.rank + 1])
+    queries = vectors.queries(own)
+    names = _names(task, task.query_ids[own], task.query_language[own])
+    check_vectors(queries, names, "query", ranks)
+    return ranks.gather_rows(queries)
 
 
 def _own_shard(task: Task, vectors: Vectors, ranks: Ranks, half: bool) -> Shard:
     """The vectors of this rank's passages."""
-    held = shard_bounds(len(task.passage_ids), ranks.world)[ranks.rank]
-    mine = slice(held.start, held.stop)
-    found = _halved(vectors, held) if half else vectors.passages(mine)
-    names = _names(task, task.passage_ids[mine], task.passage_language[mine])
-    check_vectors(found, names, "passage", ranks)
-    return Shard.of(held.start, found, ranks.device)
+    numbers = shard_bounds(len(task.passage_ids), ranks.world)[ranks.rank]
+    own = slice(numbers.start, numbers.stop)
+    passages = _in_fp16(vectors, numbers) if half else vectors.passages(own)
+    names = _names(task, task.passage_ids[own], task.passage_language[own])
+    check_vectors(passages, names, "passage", ranks)
+    return Shard.of(numbers.start, passages, ranks.device)
 
 
-def _halved(vectors: Vectors, held: range) -> np.ndarray:
-    """Passages in fp16, never all of them in fp32."""
-    found = np.empty((0, 0), dtype=np.float16)
-    for low in range(held.start, held.stop, FP16_BLOCK):
-        some = vectors.passages(slice(low, min(low + FP16_BLOCK, held.stop)))
-        if low == held.start:
-            found = np.empty((len(held), some.shape[1]), dtype=np.float16)
-        found[low - held.start :][: len(some)] = some
-    return found
+def _in_fp16(vectors: Vectors, numbers: range) -> np.ndarray:
+    """Passages in fp16, converted in blocks so that they are never all in fp32."""
+    passages = np.empty((0, 0), dtype=np.float16)
+    for low in range(numbers.start, numbers.stop, FP16_BLOCK):
+        block = vectors.passages(slice(low, min(low + FP16_BLOCK, numbers.stop)))
+        if low == numbers.start:
+            passages = np.empty((len(numbers), block.shape[1]), dtype=np.float16)
+        passages[low - numbers.start :][: len(block)] = block
+    return passages
 
 
 def _float32(vectors: np.ndarray) -> np.ndarray:
@@ -192,12 +189,13 @@ def _names(task: Task, ids: Sequence[str], languages: np.ndarray) -> list[str]:
     return [f"{name} in {task.languages[code]}" for name, code in zip(ids, languages, strict=True)]
 
 
-def _settings(task: Task, used: Mapping[str, Any]) -> dict[str, Any]:
-    told = f"{len(task.notes):,}, the first: {task.notes[0]}" if task.notes else ""
-    left_out = {"left out on reading": told} if told else {}
-    missing = {"incomplete": f"allowed; {'; '.join(task.missing)}"} if task.missing else {}
-    about_task = {"task": task.spec, **missing, **left_out, "ties": TIES[task.ties]}
-    return {**about_task, **used, **_versions()}
+def _settings(task: Task, scoring: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {"task": task.spec}
+    if task.missing:
+        settings["incomplete"] = f"allowed; {'; '.join(task.missing)}"
+    if task.notes:
+        settings["left out on reading"] = f"{len(task.notes):,}, the first: {task.notes[0]}"
+    return {**settings, "ties": TIES[task.ties], **scoring, **_versions()}
 
 
 def _scoring(dimension: int, half: bool, search: str) -> dict[str, Any]:

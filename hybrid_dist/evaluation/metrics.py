@@ -1,7 +1,7 @@
 """Retrieval metrics from exact ranks, and their means over the settings of the paper.
 
-Every metric is first a value per query and pool; only then come the means, so that whatever
-is told of a mean (an interval, a difference of two runs) can be told from the same values.
+A metric is computed per query and pool first and averaged afterwards, so that intervals and
+differences between runs can be computed from the same values as the means.
 """
 
 from collections.abc import Callable
@@ -15,49 +15,50 @@ from hybrid_dist.evaluation.tasks import Task
 
 @dataclass(frozen=True)
 class Hits:
-    """Right answers in groups: those of one query in one pool are a group."""
+    """The H relevant passages of all groups; a group is one query in one pool."""
 
     group: np.ndarray
-    """Of each right answer: the number of its group."""
+    """[H]: the number of each passage's group."""
     rank: np.ndarray
-    """Its rank in the pool; infinite where a search did not list it."""
+    """[H]: its rank in the pool; infinite where a run does not list it."""
     grade: np.ndarray
-    """How well it answers, 1 or more."""
+    """[H]: its relevance grade, 1 or more."""
     groups: int
+    """The number of groups, including empty ones."""
 
     def mean(self, values: np.ndarray) -> np.ndarray:
-        """Of each group: the mean over its right answers; NaN where it has none."""
+        """[groups]: the mean of `values` [H] over each group; NaN for an empty one."""
         return _mean(self.group, values, self.groups)
 
     def best(self) -> np.ndarray:
-        """Of each group: the rank of its first right answer; NaN where it has none."""
+        """[groups]: the rank of the first relevant passage; NaN for an empty group."""
         first = np.full(self.groups, np.inf)
         np.minimum.at(first, self.group, self.rank)
         return np.where(np.bincount(self.group, minlength=self.groups) > 0, first, np.nan)
 
-    def places(self, *order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Right answers in groups by `order`, and the place of each in its group, from 1."""
-        chosen = np.lexsort((*order, self.group))
-        ordered = self.group[chosen]
-        return chosen, np.arange(1, len(chosen) + 1) - np.searchsorted(ordered, ordered)
+    def sort_by(self, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """An order [H] by (group, key), and the position from 1 of each within its group."""
+        order = np.lexsort((key, self.group))
+        group = self.group[order]
+        return order, np.arange(1, len(order) + 1) - np.searchsorted(group, group)
 
 
 Metric = Callable[[Hits], np.ndarray]
-"""A value per group; NaN in a group without a right answer."""
+"""A value per group; NaN for a group without a relevant passage."""
 
 
 def average_precision(hits: Hits) -> np.ndarray:
-    """Mean over the right answers of the precision at each, at full depth."""
+    """The mean over the relevant passages of the precision at each, at full depth."""
     return average_precision_at(np.inf)(hits)
 
 
 def average_precision_at(k: float) -> Metric:
-    """The sum of the precision at each right answer among the first k, over min(R, k)."""
+    """The sum of the precision at each relevant passage among the top k, over min(R, k)."""
 
     def metric(hits: Hits) -> np.ndarray:
-        order, found = hits.places(hits.rank)
+        order, retrieved = hits.sort_by(hits.rank)
         rank, group = hits.rank[order], hits.group[order]
-        precision = np.where(rank <= k, found / rank, 0.0)
+        precision = np.where(rank <= k, retrieved / rank, 0.0)
         sums = np.bincount(group, weights=precision, minlength=hits.groups)
         sizes = np.minimum(np.bincount(group, minlength=hits.groups), k)
         values = np.full(hits.groups, np.nan)
@@ -68,12 +69,12 @@ def average_precision_at(k: float) -> Metric:
 
 
 def recall_at(k: int) -> Metric:
-    """The share of the right answers among the first k."""
+    """The share of the relevant passages that are among the top k."""
     return lambda hits: hits.mean((hits.rank <= k).astype(float))
 
 
 def reciprocal_rank_at(k: int) -> Metric:
-    """1 / the rank of the first right answer; 0 when it is not among the first k."""
+    """1 / the rank of the first relevant passage; 0 if it is not among the top k."""
 
     def metric(hits: Hits) -> np.ndarray:
         best = hits.best()
@@ -83,18 +84,21 @@ def reciprocal_rank_at(k: int) -> Metric:
 
 
 def accuracy(hits: Hits) -> np.ndarray:
-    """1 where a right answer stands first, else 0."""
+    """1 where a relevant passage is at rank 1, else 0."""
     best = hits.best()
     return np.where(np.isnan(best), np.nan, best == 1)
 
 
 def ndcg_at(k: int) -> Metric:
-    """The gain of the first k over that of the best order; gains are grades, as in trec_eval."""
+    """The discounted gain of the top k over that of the ideal order, with grades as gains.
+
+    This is trec_eval's definition.
+    """
 
     def metric(hits: Hits) -> np.ndarray:
         gain = np.where(hits.rank <= k, hits.grade / np.log2(hits.rank + 1), 0.0)
-        order, place = hits.places(-hits.grade)
-        ideal = np.where(place <= k, hits.grade[order] / np.log2(place + 1), 0.0)
+        order, position = hits.sort_by(-hits.grade)
+        ideal = np.where(position <= k, hits.grade[order] / np.log2(position + 1), 0.0)
         total, best = (
             np.bincount(group, weights=gains, minlength=hits.groups)
             for group, gains in ((hits.group, gain), (hits.group[order], ideal))
@@ -117,21 +121,21 @@ METRICS: dict[str, tuple[str, Metric]] = {
     "ndcg_at_10": ("nDCG@10", ndcg_at(10)),
     "accuracy": ("Accuracy", accuracy),
 }
-"""Every metric: its key in the report, its name in tables, how it is computed."""
+"""Every metric: key in the report -> (name in tables, function)."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """One metric of every query."""
+    """One metric for every query."""
 
     by_pool: np.ndarray
-    """[query, language]: in the pool of that language; NaN without a right answer there."""
+    """[queries, languages]: in the pool of each language; NaN without a relevant passage there."""
     pooled: np.ndarray
-    """In the pool of all languages; NaN where the task has no such pool."""
+    """[queries]: in the pool of all languages; NaN where the task has no such pool."""
 
 
 def score(metric: Metric, task: Task, ranking: Ranking) -> Scores:
-    """The metric of every query in every pool."""
+    """Compute a metric for every query in every pool."""
     queries, languages = len(task.query_ids), len(task.languages)
     query = task.pair_query
     group = query * languages + task.pair_language
@@ -143,30 +147,30 @@ def score(metric: Metric, task: Task, ranking: Ranking) -> Scores:
 
 
 def mean_over_pools(scores: Scores) -> np.ndarray:
-    """Of each query: the mean over the pools in which it has a right answer."""
+    """[queries]: the mean over the pools in which the query has a relevant passage."""
     queries, pools = np.nonzero(~np.isnan(scores.by_pool))
     return _mean(queries, scores.by_pool[queries, pools], len(scores.by_pool))
 
 
 def by_pair(task: Task, scores: Scores) -> np.ndarray:
-    """[query language, passage language]: mean over queries; NaN where there is none."""
+    """[query languages, passage languages]: the mean over queries; NaN without any."""
     languages = len(task.languages)
     columns = [by_language(task, scores.by_pool[:, language]) for language in range(languages)]
     return np.stack(columns, axis=1)
 
 
 def by_language(task: Task, values: np.ndarray) -> np.ndarray:
-    """Of each query language: the mean over its queries that have a value."""
+    """[languages]: the mean of `values` [queries] over the queries of each, without NaN."""
     known = ~np.isnan(values)
     return _mean(task.query_language[known], values[known], len(task.languages))
 
 
 def settings(task: Task, scores: Scores) -> dict[str, float]:
-    """The paper's three figures; each is a mean over languages, or language pairs, of means.
+    """The paper's three figures, each a mean over languages, or language pairs, of means.
 
-    Monolingual: query and pool in one language. Cross-lingual: in two. Multilingual: one pool
-    of all languages, where the passages of all languages are right. A language pair has the
-    queries that have a right answer there. NaN where `task.left_out` says why.
+    Monolingual: query and pool in one language. Cross-lingual: in two. Multilingual: one pool of
+    all languages, with relevant passages in all of them. A language pair counts the queries that
+    have a relevant passage in its pool. NaN where `task.left_out` gives the reason.
     """
     pairs = by_pair(task, scores)
     same = np.eye(len(task.languages), dtype=bool)
@@ -178,12 +182,13 @@ def settings(task: Task, scores: Scores) -> dict[str, float]:
 
 
 def mean(values: np.ndarray) -> float:
-    """The mean of the values that are there; NaN when there is none."""
+    """The mean of the values that are not NaN; NaN if there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
 
 
 def _mean(groups: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
+    """[count]: the mean of the values of each group; NaN for an empty one."""
     sizes = np.bincount(groups, minlength=count)
     sums = np.bincount(groups, weights=values, minlength=count)
     values = np.full(count, np.nan)

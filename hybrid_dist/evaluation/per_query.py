@@ -1,6 +1,6 @@
-"""The value of every query, of which every headline figure is a mean; kept beside the report.
+"""scores.npz: the per-query values that a report's figures average, stored beside the report.
 
-Runs are compared by them: query by query, not by their means alone.
+`hybrid-dist compare` reads them to compare runs query by query.
 """
 
 import hashlib
@@ -19,29 +19,34 @@ from hybrid_dist.evaluation.metrics import Scores
 from hybrid_dist.evaluation.tasks import Task
 
 FILE = "scores.npz"
+FORMAT, VERSION = "format", 2
+"""The array that holds the file's format version, and the version that is written."""
 NUMBERS = ("language", "cell_query", "cell_pool")
 NAMES_BEFORE_2 = {"cell_question": "cell_query"}
-"""Arrays that hybrid_dist 0.1 wrote under another name, and their name now."""
+"""Arrays of version 1 and their new names. hybrid_dist 0.1 wrote it, without a version number."""
 REPORT_ID, CHECKSUM = "report_id", "checksum"
 
 
 @dataclass(frozen=True)
 class PerQuery:
-    """What an evaluation found of every query."""
+    """The metrics and bias measures of every query.
+
+    A *cell* is a query and a pool of one language that holds a relevant passage. C cells.
+    """
 
     languages: tuple[str, ...]
     ids: np.ndarray
-    """Of each query: its id; parallel queries share one."""
+    """[queries]: ids; parallel queries share one."""
     language: np.ndarray
-    """Of each query: its language, as a position in `languages`."""
+    """[queries]: language, as a position in `languages`."""
     cell_query: np.ndarray
-    """Of each cell, a query and a pool of one language with a right answer: the query."""
+    """[C]: the query of each cell."""
     cell_pool: np.ndarray
-    """Of each cell: the pool's language."""
+    """[C]: the language of each cell's pool."""
     by_pool: Mapping[str, np.ndarray]
-    """Of each metric: its value in every cell."""
+    """Metric -> its values [C]."""
     pooled: Mapping[str, np.ndarray]
-    """Of each metric, in the pool of all languages, and of the bias: its value, or NaN."""
+    """Metric in the pool of all languages, or bias measure -> its values [queries], or NaN."""
     report: str = ""
     """The id of the report that the values belong to."""
 
@@ -55,16 +60,17 @@ class PerQuery:
             language=task.query_language,
             cell_query=query,
             cell_pool=pool,
-            by_pool={name: found.by_pool[known] for name, found in scores.items()},
+            by_pool={name: metric.by_pool[known] for name, metric in scores.items()},
             pooled={
-                **{f"{name}.multilingual": found.pooled for name, found in scores.items()},
+                **{f"{name}.multilingual": metric.pooled for name, metric in scores.items()},
                 **{f"bias.{name}": values for name, values in bias.values().items()},
             },
         )
 
     def save(self, file: Path) -> None:
-        """Values as float32: half the size, and more than enough to tell runs apart."""
+        """Write scores.npz, with values in float32: half the size, and precise enough."""
         stored: dict[str, Any] = {
+            FORMAT: np.array(VERSION),
             REPORT_ID: np.array(self.report),
             "languages": np.array(self.languages),
             "ids": self.ids,
@@ -77,12 +83,16 @@ class PerQuery:
 
     @classmethod
     def load(cls, file: Path) -> "PerQuery":
-        """Refuses a file that is damaged: it has a checksum."""
+        """Read scores.npz of any known version; a UserError if it is damaged or of another."""
         try:
             stored = _arrays(file)
             if str(stored.pop(CHECKSUM)) != _checksum(stored):
-                raise ValueError("its content is not what was written")
-            stored = {NAMES_BEFORE_2.get(name, name): array for name, array in stored.items()}
+                raise ValueError("its content does not match its checksum")
+            version = int(stored.pop(FORMAT, 1))
+            if version not in (1, VERSION):
+                raise ValueError(f"its format is {version}, and this version reads 1 and {VERSION}")
+            if version == 1:
+                stored = {NAMES_BEFORE_2.get(name, name): array for name, array in stored.items()}
             return cls(
                 languages=tuple(stored["languages"].tolist()),
                 ids=stored["ids"],
@@ -91,16 +101,16 @@ class PerQuery:
                 pooled=_under(stored, "pooled/"),
                 report=str(stored[REPORT_ID]),
             )
-        except Exception as error:  # zipfile, zlib and numpy raise many kinds on damaged bytes
-            why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        except Exception as error:  # zipfile, zlib and numpy raise many types on damaged bytes
+            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise UserError(
-                f"{file}: not the scores of an evaluation ({why or type(error).__name__}); "
-                "evaluate the run again"
+                f"{file}: cannot be read as the scores of an evaluation "
+                f"({reason or type(error).__name__}); evaluate the run again"
             ) from None
 
 
 def _checksum(stored: Mapping[str, np.ndarray]) -> str:
-    """Of all arrays and their names: an archive has checksums of its members alone."""
+    """A checksum over all arrays and their names; zip checksums cover single members only."""
     digest = hashlib.sha256()
     for name in sorted(stored):
         array = stored[name]
@@ -110,7 +120,7 @@ def _checksum(stored: Mapping[str, np.ndarray]) -> str:
 
 
 def _arrays(file: Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz."""
+    """All arrays of an .npz archive."""
     with zipfile.ZipFile(file) as members:
         return {
             name.removesuffix(".npy"): np.lib.format.read_array(

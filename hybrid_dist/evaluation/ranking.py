@@ -1,8 +1,20 @@
-"""Exact ranks at any depth, by counting who stands ahead.
+"""Exact ranks at any depth, by counting the passages ahead of each relevant one.
 
-The rank of passage d for query q is 1 + the passages that score more + those that score the
-same and have a smaller number. Counts are kept per language of the passages ahead, so one scan
-answers for the pool of any language and for the pool of all, and counts add over shards.
+The rank of passage d for query q is 1 + the number of passages with a higher score, or with the
+same score and a smaller passage number. Counts are kept per language of the passages ahead, so
+that one scan yields the rank in the pool of each language and in the pool of all. Counts add over
+shards.
+
+Shapes: P = PASSAGES rows and Q = QUERIES columns of a tile (tiles.py); L languages; a *target* is a
+(query, relevant passage) pair; T targets in a block of up to Q queries; S slots, the largest number
+of targets of one query in the block.
+
+    block [D, Q]             vectors of the block's queries
+    tile [P, Q]              scores of P consecutive passages for the block
+    numbers, scores [S, Q]   the targets as a table: column q holds those of the block's query q,
+                             padded with number -1 and score +inf
+    ahead [S', P, Q]         whether passage p is ahead of target (s, q), for S' <= SLOTS slots
+    counts [S, L, Q]         passages ahead of each target, by language
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,18 +36,18 @@ from hybrid_dist.evaluation.tiles import (
 from hybrid_dist.runtime.ranks import Ranks
 
 KEPT_TILES = 32
-"""Tiles of a shard that are kept (2 MiB each) between finding the targets and counting."""
-PLACES = 16
-"""Targets of a query that are compared with a tile at once (half a MiB each)."""
-FULL = 255
-"""What a byte counts to: yes-or-no bytes are added eight at a time, as 64-bit words."""
+"""Tiles of a shard (2 MiB each) that are kept from the pass over target scores for counting."""
+SLOTS = 16
+"""Slots that are compared with a tile at once (half a MiB each)."""
+BYTE_MAX = 255
+"""Rows that a byte can count: booleans are added eight at a time, as 64-bit words of bytes."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Of every (query, relevant passage) pair, in the task's order: where it is ranked.
+    """The rank of every (query, relevant passage) pair, in the order of `task.relevant`.
 
-    Ranks are infinite where a search did not list the passage.
+    Infinite where a TREC run does not list the passage.
     """
 
     in_language: np.ndarray
@@ -46,49 +58,52 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Targets:
-    """The relevant passages of one block of queries, as a table [places, QUERIES]."""
+    """The relevant passages of one block of queries, as a list of T and as a table [S, Q]."""
 
-    place: np.ndarray
-    """Of each pair: its row in the table."""
+    slot: np.ndarray
+    """[T]: the row of each target in the table."""
     column: np.ndarray
-    """Of each pair: its query's column."""
+    """[T]: the column of its query."""
     passage: np.ndarray
-    """Of each pair: its passage's number."""
+    """[T]: its passage number."""
     numbers: torch.Tensor
-    """The table of passage numbers; -1 where a query has fewer."""
+    """[S, Q]: passage numbers, padded with -1."""
 
     @classmethod
     def of(cls, task: Task, block: range, device: torch.device) -> "Targets":
         starts = task.relevant_starts[block.start : block.stop + 1]
         sizes = np.diff(starts)
         column = np.repeat(np.arange(len(block)), sizes)
-        place = np.arange(len(column)) - np.repeat(starts[:-1] - starts[0], sizes)
+        slot = np.arange(len(column)) - np.repeat(starts[:-1] - starts[0], sizes)
         passage = task.relevant[starts[0] : starts[-1]]
         numbers = np.full((int(sizes.max()), QUERIES), -1, dtype=np.int64)
-        numbers[place, column] = passage
-        return cls(place, column, passage, torch.from_numpy(numbers).to(device))
+        numbers[slot, column] = passage
+        return cls(slot, column, passage, torch.from_numpy(numbers).to(device))
 
     def table(self, scores: np.ndarray) -> torch.Tensor:
-        """The pairs' scores as a table; nothing is ahead of the infinity that fills it."""
+        """Scores [T] as a table [S, Q], padded with +inf: no passage is ahead of padding."""
         table = np.full(self.numbers.shape, np.inf, dtype=np.float32)
-        table[self.place, self.column] = scores
+        table[self.slot, self.column] = scores
         return torch.from_numpy(table).to(self.numbers.device)
 
 
 def exact_ranks(task: Task, queries: np.ndarray, shards: Sequence[Shard], ranks: Ranks) -> Ranking:
-    """Ranks of all relevant passages. Every rank has all queries and its own shards."""
+    """Rank all relevant passages.
+
+    Every process passes all query vectors [queries, D] and its own shards; all get all ranks.
+    """
     scans = [_Scan(shard, task) for shard in shards]
     in_language, pooled = [], []
     for block in query_blocks(len(queries)):
         targets = Targets.of(task, block, ranks.device)
         vectors = load_block(queries[block.start : block.stop], ranks.device)
-        found = np.zeros(len(targets.passage), dtype=np.float32)
+        target_scores = np.zeros(len(targets.passage), dtype=np.float32)
         for scan in scans:
-            scan.find(vectors, targets, found)
-        scores = targets.table(ranks.sum(found))
+            scan.score_targets(vectors, targets, target_scores)
+        scores = targets.table(ranks.sum(target_scores))
         ahead = np.zeros((len(targets.passage), len(task.languages)), dtype=np.int64)
         for scan in scans:
-            ahead += scan.count(vectors, targets, scores)
+            ahead += scan.count_ahead(vectors, targets, scores)
         ahead = ranks.sum(ahead)
         own = task.passage_language[targets.passage]
         in_language.append(1 + ahead[np.arange(len(own)), own])
@@ -97,24 +112,25 @@ def exact_ranks(task: Task, queries: np.ndarray, shards: Sequence[Shard], ranks:
 
 
 class _Scan:
-    """One shard, walked twice for each block of queries."""
+    """One shard, scanned twice per block of queries: for the targets' scores, then for counts."""
 
     def __init__(self, shard: Shard, task: Task) -> None:
         device = shard.vectors.device
         self.shard = shard
         self.languages = len(task.languages)
         self.kept: dict[int, torch.Tensor] = {}
-        self.room = new_tiles(min(KEPT_TILES, len(shard.tile_starts)), device)
+        self.buffers = new_tiles(min(KEPT_TILES, len(shard.tile_starts)), device)
         self.spare = new_tiles(1, device)[0]
-        self.ahead = torch.empty(PLACES, PASSAGES, QUERIES, dtype=torch.bool, device=device)
+        self.ahead = torch.empty(SLOTS, PASSAGES, QUERIES, dtype=torch.bool, device=device)
         self.row = torch.arange(PASSAGES, device=device)[:, None]
         own = task.passage_language[shard.start : shard.start + shard.rows]
-        self.pieces = {
-            start: list(_pieces(own[start : start + PASSAGES])) for start in shard.tile_starts
+        self.runs = {
+            start: list(_language_runs(own[start : start + PASSAGES]))
+            for start in shard.tile_starts
         }
 
-    def find(self, block: torch.Tensor, targets: Targets, found: np.ndarray) -> None:
-        """Put the scores of the pairs whose passage is here into `found`."""
+    def score_targets(self, block: torch.Tensor, targets: Targets, out: np.ndarray) -> None:
+        """Write the scores of the targets whose passage is in this shard into `out` [T]."""
         self.kept.clear()
         for start in self.shard.tile_starts:
             offset = targets.passage - (self.shard.start + start)
@@ -123,57 +139,60 @@ class _Scan:
                 tile = self._score(start, block)
                 rows = torch.from_numpy(offset[here]).to(tile.device)
                 columns = torch.from_numpy(targets.column[here]).to(tile.device)
-                found[here] = tile[rows, columns].cpu().numpy()
+                out[here] = tile[rows, columns].cpu().numpy()
 
-    def count(self, block: torch.Tensor, targets: Targets, scores: torch.Tensor) -> np.ndarray:
-        """Of each pair and language: how many passages of this shard are ahead."""
-        places = len(scores)
-        counts = scores.new_zeros(places, self.languages, QUERIES, dtype=torch.int64)
+    def count_ahead(
+        self, block: torch.Tensor, targets: Targets, scores: torch.Tensor
+    ) -> np.ndarray:
+        """[T, L]: how many passages of this shard are ahead of each target."""
+        slots = len(scores)
+        counts = scores.new_zeros(slots, self.languages, QUERIES, dtype=torch.int64)
         for start in self.shard.tile_starts:
             tile = self.kept[start] if start in self.kept else self._score(start, block)
-            for low in range(0, places, PLACES):
-                some = slice(low, low + PLACES)
-                words = self._ahead(start, tile, targets.numbers[some], scores[some])
-                for first, last, language in self.pieces[start]:
-                    lanes = words[:, first:last].sum(1)
-                    counts[some, language] += lanes.view(torch.uint8)
-        return counts.cpu().numpy()[targets.place, :, targets.column]
+            for low in range(0, slots, SLOTS):
+                chunk = slice(low, low + SLOTS)
+                words = self._ahead(start, tile, targets.numbers[chunk], scores[chunk])
+                for first, last, language in self.runs[start]:
+                    sums = words[:, first:last].sum(1)
+                    counts[chunk, language] += sums.view(torch.uint8)
+        return counts.cpu().numpy()[targets.slot, :, targets.column]
 
     def _ahead(
         self, start: int, tile: torch.Tensor, numbers: torch.Tensor, scores: torch.Tensor
     ) -> torch.Tensor:
-        """For some places: which passages of the tile are ahead of the target, a byte for each.
+        """Which passages of the tile are ahead of each target: booleans [S', P, Q] as int64 words.
 
-        In a tile before the target's own a tie is ahead: to be at least the score is to be more
-        than the next smaller number. In a tile behind it no tie is. Within its own tile, the tie's
-        row decides.
+        A passage with the target's score is ahead if its number is smaller. In tiles before the
+        target's own all ties are: `score >= target` is `score > nextafter(target, -inf)`. In tiles
+        after it no tie is. Within its own tile the row decides.
         """
         offset = numbers - (self.shard.start + start)
         below = torch.nextafter(scores, scores.new_tensor(-torch.inf))
         limit = torch.where(offset >= PASSAGES, below, scores)
         ahead = torch.gt(tile, limit[:, None], out=self.ahead[: len(scores)])
         within = (offset >= 0) & (offset < PASSAGES)
-        for place, targets_here in enumerate(within.sum(1).tolist()):
+        for slot, targets_here in enumerate(within.sum(1).tolist()):
             if targets_here:
-                equal = tile == scores[place]
+                equal = tile == scores[slot]
                 if int(equal.count_nonzero()) > targets_here:
-                    before = torch.where(within[place], offset[place], 0)
-                    ahead[place] |= equal & (self.row < before)
+                    before = torch.where(within[slot], offset[slot], 0)
+                    ahead[slot] |= equal & (self.row < before)
         return ahead.view(torch.int64)
 
     def _score(self, start: int, block: torch.Tensor) -> torch.Tensor:
-        room = self.spare
-        if len(self.kept) < len(self.room):
-            room = self.kept[start] = self.room[len(self.kept)]
-        self.shard.score(start, block, room)
-        return room
+        """The scores of a tile [P, Q], kept for the second scan while there are buffers."""
+        out = self.spare
+        if len(self.kept) < len(self.buffers):
+            out = self.kept[start] = self.buffers[len(self.kept)]
+        self.shard.score(start, block, out)
+        return out
 
 
-def _pieces(languages: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Runs of rows of one language, (start, stop, language), short enough for a byte to count."""
+def _language_runs(languages: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Runs of rows in one language, (start, stop, language), of at most BYTE_MAX rows."""
     edges = [0, *(np.flatnonzero(np.diff(languages)) + 1).tolist(), len(languages)]
     for low, high in pairwise(edges):
-        parts = -(-(high - low) // FULL)
+        parts = -(-(high - low) // BYTE_MAX)
         cuts = [low + (high - low) * part // parts for part in range(parts + 1)]
         for start, stop in pairwise(cuts):
             yield start, stop, int(languages[low])

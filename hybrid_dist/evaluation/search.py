@@ -1,9 +1,17 @@
-"""The best k passages of every query, the same whoever searches.
+"""The top k passages of every query, identical for any backend and any number of shards.
 
-FAISS (or torch, where FAISS is not) proposes somewhat more than k passages of each shard. Those
-are scored again, pair by pair, in a way that depends on the two vectors alone, and merged by
-(score, number). FAISS orders equal scores by chance: where its proposals end among equals, the
-shard's tiles are walked instead.
+FAISS (or torch, where FAISS is not installed) proposes k + SPARE candidates per shard. These are
+rescored pair by pair in float64, which depends on the two vectors alone, and merged by (score,
+passage number). FAISS breaks ties arbitrarily: where its last candidate may tie with one that it
+left out, the shard is searched tile by tile instead.
+
+Shapes: Q queries, D dimensions, C = min(k + SPARE, rows of a shard) candidates.
+
+    queries [Q, D]       all queries, on every rank
+    shard.vectors [rows, D]
+    rows [Q, C]          candidates as rows of the shard: what a backend proposes
+    numbers, scores [Q, C]   passage numbers (row + shard.start) and rescored inner products
+    TopK.numbers, .scores [Q, k]   merged over shards and ranks, best first
 """
 
 import importlib.util
@@ -19,122 +27,127 @@ from hybrid_dist.evaluation.tiles import PASSAGES, Shard, load_block, new_tiles,
 from hybrid_dist.runtime.ranks import Ranks
 
 EXACT = "Flat"
-"""The index that misses nothing."""
+"""The factory string of exhaustive search."""
 SAMPLE = 200
-"""Queries of which what another index misses is counted."""
+"""Queries on which the recall of an approximate index is measured."""
 SPARE = 16
-"""How many more than k a shard proposes."""
+"""Candidates beyond k that each shard proposes."""
 SLACK = 1e-5
-"""More than two ways to sum one product of unit vectors differ by."""
-WIDENED = 16 * PASSAGES
-"""Passages in fp16 that are turned into fp32 for FAISS at once."""
-NOTHING = -1
-"""The number where a pool has fewer than k passages."""
+"""Bounds the difference between two float32 summations of an inner product of unit vectors."""
+FP32_BLOCK = 16 * PASSAGES
+"""Passages in fp16 that are converted to fp32 for FAISS at once."""
+NO_PASSAGE = -1
+"""Fills the passage numbers where a pool has fewer than k passages."""
 LOW_BITS = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
 class TopK:
-    """Of each query: the best passages, best first."""
+    """The top passages of every query, best first."""
 
     numbers: np.ndarray
+    """[Q, k]: passage numbers; NO_PASSAGE where the pool is smaller."""
     scores: np.ndarray
+    """[Q, k]"""
     method: str
-    """What proposed them."""
+    """The backend that proposed them, for the report."""
 
     def first(self, k: int) -> "TopK":
-        """The best k of them."""
+        """The first k columns."""
         return TopK(self.numbers[:, :k], self.scores[:, :k], self.method)
 
 
 def top_k(
     queries: np.ndarray, shards: Sequence[Shard], k: int, ranks: Ranks, index: str = EXACT
 ) -> TopK:
-    """The k best of all ranks' shards, on every rank.
+    """The top k over the shards of all ranks, on every rank.
 
-    With the factory string of another index of FAISS the best are those that it finds, and
-    `method` says how many of the best of some queries it misses.
+    With the factory string of an approximate FAISS index the top k are those that the index
+    returns, and `method` states its recall on a sample of the queries.
     """
     if index != EXACT:
-        return _with_index(queries, shards, k, ranks, index)
+        return _search_index(queries, shards, k, ranks, index)
     with_faiss = ranks.device.type == "cpu" and _has_faiss()
-    found = [_search_shard(queries, shard, k, with_faiss) for shard in shards if shard.rows]
-    return TopK(*_best_of_all(found, len(queries), k, ranks), _method(with_faiss, ranks.device))
+    results = [_search_shard(queries, shard, k, with_faiss) for shard in shards if shard.rows]
+    merged = _merge_ranks(results, len(queries), k, ranks)
+    return TopK(*merged, _method(with_faiss, ranks.device))
 
 
 def check_index(index: str, dimension: int) -> None:
-    """Refuse a factory string that makes no index of such vectors."""
+    """Refuse a factory string from which FAISS cannot build an index of this dimension."""
     if index == EXACT:
         return
     if not _has_faiss():
         raise UserError(f"--index {index}: needs faiss, which is not installed; leave --index out")
-    _made(index, dimension)
+    _build_index(index, dimension)
 
 
-def _made(index: str, dimension: int) -> Any:
+def _build_index(index: str, dimension: int) -> Any:
     import faiss
 
     try:
         return faiss.index_factory(dimension, index, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
-        raise _refusal(index, f"of {dimension} numbers", error) from None
+        raise _index_error(index, f"of dimension {dimension}", error) from None
 
 
-def _refusal(index: str, what: str, error: Exception) -> UserError:
-    said = str(error).strip().splitlines()[0].rpartition(" failed: ")[2]
+def _index_error(index: str, vectors: str, error: Exception) -> UserError:
+    reason = str(error).strip().splitlines()[0].rpartition(" failed: ")[2]
     return UserError(
-        f"--index {index}: faiss makes no such index of vectors {what} ({said}); give a factory "
-        "string as in IVF256,Flat"
+        f"--index {index}: faiss cannot build this index from vectors {vectors} ({reason}); give "
+        "a factory string such as IVF256,Flat"
     )
 
 
-def _with_index(
+def _search_index(
     queries: np.ndarray, shards: Sequence[Shard], k: int, ranks: Ranks, index: str
 ) -> TopK:
-    """What the index finds, scored again and merged as what an exact search finds."""
+    """The top k of an approximate index, rescored and merged as those of an exact search."""
     import faiss
 
     faiss.omp_set_num_threads(torch.get_num_threads())
-    found = []
+    results = []
     for shard in shards:
         if shard.rows:
             vectors = shard.vectors.float().cpu().numpy()
-            searched = _made(index, vectors.shape[1])
+            faiss_index = _build_index(index, vectors.shape[1])
             try:
-                searched.train(vectors)
-                searched.add(vectors)
+                faiss_index.train(vectors)
+                faiss_index.add(vectors)
             except RuntimeError as error:
-                raise _refusal(index, f"with {shard.rows:,} of a rank", error) from None
-            _, rows = searched.search(np.ascontiguousarray(queries), min(k + SPARE, shard.rows))
+                on_rank = f"({shard.rows:,} on a rank)"
+                raise _index_error(index, on_rank, error) from None
+            _, rows = faiss_index.search(np.ascontiguousarray(queries), min(k + SPARE, shard.rows))
             numbers, scores = _rescore(queries, shard, np.maximum(rows, 0))
-            numbers[rows < 0], scores[rows < 0] = NOTHING, -np.inf
-            found.append((numbers, scores))
-    numbers, scores = _best_of_all(found, len(queries), k, ranks)
-    some = np.linspace(0, len(queries) - 1, min(len(queries), SAMPLE)).astype(np.int64)
-    exact = top_k(queries[some], shards, k, ranks).numbers
-    pairs = zip(numbers[some].tolist(), exact.tolist(), strict=True)
-    hits = sum(len(set(one) & set(other) - {NOTHING}) for one, other in pairs)
-    told = (
-        f"faiss {faiss.__version__} {index}, which finds {hits / np.sum(exact != NOTHING):.2%} of "
-        f"the best {k} of {len(some)} queries"
+            numbers[rows < 0], scores[rows < 0] = NO_PASSAGE, -np.inf
+            results.append((numbers, scores))
+    numbers, scores = _merge_ranks(results, len(queries), k, ranks)
+    sample = np.linspace(0, len(queries) - 1, min(len(queries), SAMPLE)).astype(np.int64)
+    exact = top_k(queries[sample], shards, k, ranks).numbers
+    pairs = zip(numbers[sample].tolist(), exact.tolist(), strict=True)
+    hits = sum(len(set(approximate) & set(true) - {NO_PASSAGE}) for approximate, true in pairs)
+    recall = hits / np.sum(exact != NO_PASSAGE)
+    method = (
+        f"faiss {faiss.__version__} {index}, which finds {recall:.2%} of "
+        f"the best {k} of {len(sample)} queries"
     )
-    return TopK(numbers, scores, told)
+    return TopK(numbers, scores, method)
 
 
-def _best_of_all(
-    found: Sequence[tuple[np.ndarray, np.ndarray]], queries: int, k: int, ranks: Ranks
+def _merge_ranks(
+    results: Sequence[tuple[np.ndarray, np.ndarray]], queries: int, k: int, ranks: Ranks
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of what all ranks found in their shards, on every rank."""
-    found = [*found, _nothing(queries, k)]
-    numbers, scores = _merge(found, k)
-    everywhere = list(
+    """Merge the results of all ranks' shards: numbers and scores [Q, k], on every rank."""
+    results = [*results, _no_passages(queries, k)]
+    numbers, scores = _merge(results, k)
+    by_rank = list(
         zip(
             np.split(ranks.gather_rows(numbers), ranks.world),
             np.split(ranks.gather_rows(scores), ranks.world),
             strict=True,
         )
     )
-    return _merge(everywhere, k)
+    return _merge(by_rank, k)
 
 
 def _has_faiss() -> bool:
@@ -149,14 +162,16 @@ def _method(with_faiss: bool, device: torch.device) -> str:
     return f"torch {torch.__version__} on {device.type}"
 
 
-def _nothing(queries: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.full((queries, k), NOTHING), np.full((queries, k), -np.inf, dtype=np.float32)
+def _no_passages(queries: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.full((queries, k), NO_PASSAGE), np.full((queries, k), -np.inf, dtype=np.float32)
 
 
-def _merge(found: Sequence[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first k by score, then by number."""
-    numbers = np.concatenate([numbers for numbers, _ in found], axis=1)
-    scores = np.concatenate([scores for _, scores in found], axis=1)
+def _merge(
+    results: Sequence[tuple[np.ndarray, np.ndarray]], k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first k of each query by descending score, then ascending passage number."""
+    numbers = np.concatenate([numbers for numbers, _ in results], axis=1)
+    scores = np.concatenate([scores for _, scores in results], axis=1)
     order = np.lexsort((numbers, -scores), axis=1)[:, :k]
     return np.take_along_axis(numbers, order, 1), np.take_along_axis(scores, order, 1)
 
@@ -164,51 +179,52 @@ def _merge(found: Sequence[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.n
 def _search_shard(
     queries: np.ndarray, shard: Shard, k: int, with_faiss: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    asked = min(k + SPARE, shard.rows)
+    """Numbers and scores [Q, C] of one shard's candidates."""
+    candidates = min(k + SPARE, shard.rows)
     if not with_faiss:
-        rows = _propose_by_tiles(queries, shard, asked)
+        rows = _propose_by_tiles(queries, shard, candidates)
         return _rescore(queries, shard, rows)
-    rows, last = _propose_by_faiss(queries, shard, asked)
+    rows, last_scores = _propose_by_faiss(queries, shard, candidates)
     numbers, scores = _rescore(queries, shard, rows)
-    if asked < shard.rows:
-        unsettled = np.flatnonzero(last >= np.sort(scores, axis=1)[:, -k] - SLACK)
-        again = _propose_by_tiles(queries[unsettled], shard, asked)
-        numbers[unsettled], scores[unsettled] = _rescore(queries[unsettled], shard, again)
+    if candidates < shard.rows:
+        ambiguous = np.flatnonzero(last_scores >= np.sort(scores, axis=1)[:, -k] - SLACK)
+        rows = _propose_by_tiles(queries[ambiguous], shard, candidates)
+        numbers[ambiguous], scores[ambiguous] = _rescore(queries[ambiguous], shard, rows)
     return numbers, scores
 
 
 def _propose_by_faiss(
-    queries: np.ndarray, shard: Shard, asked: int
+    queries: np.ndarray, shard: Shard, candidates: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the best passages, and the score of the last of them."""
+    """Rows of the best passages [Q, C], and the score of the last of each query [Q]."""
     import faiss
 
     faiss.omp_set_num_threads(torch.get_num_threads())
-    asked_for, metric = np.ascontiguousarray(queries), faiss.METRIC_INNER_PRODUCT
+    queries, metric = np.ascontiguousarray(queries), faiss.METRIC_INNER_PRODUCT
     if shard.vectors.dtype == torch.float32:
-        passages = shard.vectors.numpy()  # searched where they are: an index would hold them twice
-        scores, rows = faiss.knn(asked_for, passages, asked, metric=metric)
+        passages = shard.vectors.numpy()  # without an index, which would hold a second copy
+        scores, rows = faiss.knn(queries, passages, candidates, metric=metric)
         return rows, scores[:, -1]
-    scores = np.full((len(queries), asked), -np.inf, dtype=np.float32)
+    scores = np.full((len(queries), candidates), -np.inf, dtype=np.float32)
     rows = np.zeros(scores.shape, dtype=np.int64)
-    for low in range(0, shard.rows, WIDENED):
-        part = shard.vectors[low : low + WIDENED].float().numpy()
-        found, places = faiss.knn(asked_for, part, min(asked, len(part)), metric=metric)
-        scores, rows = np.hstack([scores, found]), np.hstack([rows, places + low])
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :asked]
+    for low in range(0, shard.rows, FP32_BLOCK):
+        block = shard.vectors[low : low + FP32_BLOCK].float().numpy()
+        top, places = faiss.knn(queries, block, min(candidates, len(block)), metric=metric)
+        scores, rows = np.hstack([scores, top]), np.hstack([rows, places + low])
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :candidates]
         scores = np.take_along_axis(scores, best, 1)
         rows = np.take_along_axis(rows, best, 1)
     return rows, scores[:, -1]
 
 
-def _propose_by_tiles(queries: np.ndarray, shard: Shard, asked: int) -> np.ndarray:
-    """Rows of the best passages by (score, row), tile by tile.
+def _propose_by_tiles(queries: np.ndarray, shard: Shard, candidates: int) -> np.ndarray:
+    """Rows of the best passages [Q, C] by (score, row), tile by tile.
 
-    Score and row make one integer key, so that no two are equal and torch.topk has no choice.
+    Score and row form one integer key, so that keys are distinct and torch.topk is deterministic.
     """
     device = shard.vectors.device
     tile = new_tiles(1, device)[0]
-    found = [np.empty((0, asked), dtype=np.int64)]
+    proposals = [np.empty((0, candidates), dtype=np.int64)]
     for block in query_blocks(len(queries)):
         vectors = load_block(queries[block.start : block.stop], device)
         best = torch.empty(0, vectors.shape[1], dtype=torch.int64, device=device)
@@ -216,20 +232,20 @@ def _propose_by_tiles(queries: np.ndarray, shard: Shard, asked: int) -> np.ndarr
             real = shard.score(start, vectors, tile)
             rows = torch.arange(start, start + real, device=device)
             keys = torch.cat([best, _keys(tile[:real], rows)])
-            best = keys.topk(min(asked, len(keys)), dim=0).values
-        found.append((LOW_BITS - (best & LOW_BITS)).T[: len(block)].cpu().numpy())
-    return np.concatenate(found)
+            best = keys.topk(min(candidates, len(keys)), dim=0).values
+        proposals.append((LOW_BITS - (best & LOW_BITS)).T[: len(block)].cpu().numpy())
+    return np.concatenate(proposals)
 
 
 def _keys(scores: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Integers in the order of (score, smaller row first); adding 0 makes -0 equal to 0."""
+    """int64 keys ordered by score, then smaller row first; adding 0 makes -0 equal to 0."""
     bits = (scores + 0.0).view(torch.int32)
     ascending = torch.where(bits >= 0, bits, bits ^ 0x7FFFFFFF).to(torch.int64)
     return (ascending << 32) | (LOW_BITS - rows)[:, None]
 
 
 def _rescore(queries: np.ndarray, shard: Shard, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers and scores of the rows; every product is summed alone, in float64."""
+    """Passage numbers and scores of candidate rows [Q, C], each product summed in float64."""
     scores = np.empty(rows.shape, dtype=np.float32)
     step = 64
     for low in range(0, len(rows), step):

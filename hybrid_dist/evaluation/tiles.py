@@ -1,8 +1,14 @@
-"""The grid on which every score is computed.
+"""The grid of tiles on which every score is computed.
 
-Scores come in tiles of one shape, at places that do not depend on who computes them: a shard is
-a run of whole tiles, and the last tile is filled with zeros. So every score has the same bits
-whatever the number of shards, and equal vectors get equal scores.
+Tiles have one shape and fixed positions: a shard is a run of whole tiles, and the last tile is
+padded with zeros. So every score has the same bits on any number of shards, and equal vectors get
+equal scores.
+
+Shapes: P = PASSAGES rows and Q = QUERIES columns of a tile, D the dimension of the vectors.
+
+    queries [queries, D] --query_blocks, load_block--> block [D, Q], zeros beyond the last query
+    shard.vectors [rows, D], rows start .. start + rows of the corpus
+    tile [P, Q] = shard.vectors[tile_start : tile_start + P] @ block, zeros beyond the last passage
 """
 
 from collections.abc import Sequence
@@ -22,7 +28,7 @@ PASSAGES = 1024
 
 
 def shard_bounds(passages: int, shards: int) -> list[range]:
-    """The numbers of the passages that each shard holds: whole tiles, dealt in order."""
+    """The passage numbers of each shard: consecutive runs of whole tiles."""
     tiles = -(-passages // PASSAGES)
     edges = [min(passages, tiles * shard // shards * PASSAGES) for shard in range(shards + 1)]
     return [range(low, high) for low, high in pairwise(edges)]
@@ -30,13 +36,12 @@ def shard_bounds(passages: int, shards: int) -> list[range]:
 
 @dataclass(frozen=True)
 class Shard:
-    """Vectors of the passages `start`, `start + 1`, ... on the device that scores them.
-
-    In fp32 or fp16; products are fp32 either way.
-    """
+    """The vectors of the passages `start`, `start + 1`, ... on the device that scores them."""
 
     start: int
+    """Passage number of the first row."""
     vectors: torch.Tensor
+    """[rows, D], fp32 or fp16; scores are fp32 either way."""
 
     @classmethod
     def of(cls, start: int, vectors: np.ndarray, device: torch.device) -> "Shard":
@@ -52,47 +57,48 @@ class Shard:
         return range(0, self.rows, PASSAGES)
 
     def score(self, tile_start: int, block: torch.Tensor, out: torch.Tensor) -> int:
-        """Fill `out` with the tile's scores [PASSAGES, QUERIES]; say how many rows are real."""
-        tile = self.vectors[tile_start : tile_start + PASSAGES].float()
-        real = len(tile)
-        if real < PASSAGES:
-            tile = torch.cat([tile, tile.new_zeros(PASSAGES - real, tile.shape[1])])
-        torch.mm(tile, block, out=out)
-        return real
+        """Write the tile's scores into `out` [P, Q]; returns how many rows are not padding."""
+        passages = self.vectors[tile_start : tile_start + PASSAGES].float()
+        rows = len(passages)
+        if rows < PASSAGES:
+            padding = passages.new_zeros(PASSAGES - rows, passages.shape[1])
+            passages = torch.cat([passages, padding])
+        torch.mm(passages, block, out=out)
+        return rows
 
 
 def query_blocks(queries: int) -> list[range]:
-    """The queries of each column of tiles."""
+    """The query numbers of each column of tiles."""
     return [range(q, min(q + QUERIES, queries)) for q in range(0, queries, QUERIES)]
 
 
 def load_block(queries: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Up to QUERIES vectors as [dimension, QUERIES], filled with zeros."""
+    """Up to Q query vectors [queries, D] as a block [D, Q], padded with zeros."""
     block = torch.zeros(QUERIES, queries.shape[1], device=device)
     block[: len(queries)] = torch.from_numpy(np.ascontiguousarray(queries))
     return block.T
 
 
 def new_tiles(count: int, device: torch.device) -> torch.Tensor:
-    """Room for the scores of so many tiles."""
+    """Uninitialised tiles, [count, P, Q]."""
     return torch.empty(count, PASSAGES, QUERIES, device=device)
 
 
 def check_vectors(vectors: np.ndarray, ids: Sequence[str], kind: str, ranks: Ranks) -> None:
-    """Refuse vectors with NaN or infinity, on all ranks at once. Ids are those of this rank."""
-    wrong = np.flatnonzero(~_finite(vectors))
-    told = ranks.gather((len(wrong), [ids[int(row)] for row in wrong[:3]]))
-    count = sum(number for number, _ in told)
+    """Refuse vectors with NaN or infinity, on all ranks at once. Each rank passes its own rows."""
+    broken = np.flatnonzero(~_finite_rows(vectors))
+    by_rank = ranks.gather((len(broken), [ids[int(row)] for row in broken[:3]]))
+    count = sum(number for number, _ in by_rank)
     if count:
-        first = ", ".join([name for _, names in told for name in names][:3])
+        first = ", ".join([name for _, names in by_rank for name in names][:3])
         raise UserError(
             f"{count} {kind} vectors have NaN or infinite values (first: {first}); "
             "the model's weights are broken, or its precision is too low"
         )
 
 
-def _finite(vectors: np.ndarray) -> np.ndarray:
-    """Of each row: whether all is finite; some rows at a time, for they may be mapped."""
+def _finite_rows(vectors: np.ndarray) -> np.ndarray:
+    """Whether each row is finite; in blocks, since the array may be mapped and exceed memory."""
     starts = range(0, len(vectors), PASSAGES)
     return np.concatenate(
         [np.isfinite(vectors[n : n + PASSAGES]).all(axis=1) for n in starts] or [np.ones(0, bool)]

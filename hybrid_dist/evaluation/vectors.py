@@ -1,4 +1,4 @@
-"""Vectors that were made elsewhere: a folder with two arrays and the ids of their rows."""
+"""Precomputed vectors: a folder with two arrays and the ids of their rows."""
 
 import tokenize
 import zipfile
@@ -13,35 +13,37 @@ from hybrid_dist.evaluation.names import first_of, passage_names, positions, que
 from hybrid_dist.evaluation.tasks import Task
 
 LAYOUT = "queries.npy, query_ids.txt, corpus.npy and corpus_ids.txt"
-AT_ONCE = 65536
-"""Rows whose lengths are taken at once."""
+ROWS_PER_BLOCK = 65536
+"""Rows that are converted to float64 at once."""
 RANGE = 60
-"""Vectors may differ in length by 2 to this power: the products of shorter ones with each other
-would be no normal float32 numbers, and tie."""
+"""Norms may differ by a factor of up to 2**RANGE. Inner products of shorter vectors would be
+subnormal in float32, and tie."""
 
 
 @dataclass(frozen=True)
 class _Array:
-    """Rows of a mapped file, in the task's order, divided by 2 to the power of `exponent`."""
+    """Rows of a memory-mapped file in the task's order, divided by 2**exponent."""
 
     rows: np.ndarray
+    """[rows of the file, dimension]"""
     place: np.ndarray
+    """[queries or passages]: the row of each in the file."""
     exponent: int
 
-    def __getitem__(self, some: slice) -> np.ndarray:
-        place = self.place[some]
+    def __getitem__(self, numbers: slice) -> np.ndarray:
+        place = self.place[numbers]
         vectors = np.empty((len(place), self.rows.shape[1]), np.float32)
-        for low in range(0, len(place), AT_ONCE):
-            part = self.rows[place[low : low + AT_ONCE]].astype(np.float64)
-            vectors[low : low + AT_ONCE] = np.ldexp(part, -self.exponent)
+        for low in range(0, len(place), ROWS_PER_BLOCK):
+            part = self.rows[place[low : low + ROWS_PER_BLOCK]].astype(np.float64)
+            vectors[low : low + ROWS_PER_BLOCK] = np.ldexp(part, -self.exponent)
         return vectors
 
 
-class GivenVectors:
-    """The vectors of a task's queries and passages.
+class PrecomputedVectors:
+    """The vectors of a task's queries and passages, read from a folder.
 
-    They are compared by inner product as they are. Both sides are divided by a power of two that
-    leaves no vector longer than 1, which the search expects; no rank and no tie changes by it.
+    Scores are inner products of the vectors as given. Each side is divided by a power of two so
+    that no norm exceeds 1, which the search requires; this changes no rank and no tie.
     """
 
     def __init__(self, folder: Path, task: Task) -> None:
@@ -51,14 +53,14 @@ class GivenVectors:
         sizes = [array.rows.shape[1] for array in (self._queries, self._passages)]
         if sizes[0] != sizes[1]:
             raise UserError(
-                f"{folder}: queries.npy has vectors of {sizes[0]} numbers, corpus.npy of "
-                f"{sizes[1]}; both have to come from one model"
+                f"{folder}: queries.npy has vectors of dimension {sizes[0]}, corpus.npy "
+                f"of {sizes[1]}; both must come from one model"
             )
 
     @property
     def settings(self) -> dict[str, Any]:
-        told = (f"up to {_power(array.exponent)}" for array in (self._queries, self._passages))
-        return {"vectors": f"given; lengths of queries and passages {' and '.join(told)}"}
+        norms = (f"up to {_power(array.exponent)}" for array in (self._queries, self._passages))
+        return {"vectors": f"given; norms of queries and passages {' and '.join(norms)}"}
 
     def queries(self, rows: slice) -> np.ndarray:
         return self._queries[rows]
@@ -67,28 +69,28 @@ class GivenVectors:
         return self._passages[rows]
 
 
-def _read(folder: Path, array: str, ids: str, task: Task, asks: bool) -> _Array:
-    names = query_names(task) if asks else passage_names(task)
-    codes = task.query_language if asks else task.passage_language
+def _read(folder: Path, array: str, ids: str, task: Task, are_queries: bool) -> _Array:
+    names = query_names(task) if are_queries else passage_names(task)
+    codes = task.query_language if are_queries else task.passage_language
     given = _ids(folder / ids)
     rows = _rows(folder / array)
     if len(rows) != len(given):
         raise UserError(
             f"{folder}: {array} has {len(rows):,} rows, {ids} {len(given):,} lines; "
-            "one line for each row"
+            "give one id per row"
         )
     place = positions(names, given, str(folder / ids), task, codes)
     return _Array(rows, place, _exponent(rows, given, folder / array))
 
 
 def _ids(file: Path) -> list[str]:
-    """The lines of a file."""
+    """The ids in a file, one per line."""
     try:
         lines = file.read_bytes().decode("utf-8").split("\n")
     except FileNotFoundError:
-        raise UserError(f"{file.parent}: no {file.name} in it; expected {LAYOUT}") from None
+        raise UserError(f"{file.parent}: has no {file.name}; expected {LAYOUT}") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 (byte {error.start}); one id a line") from None
+        raise UserError(f"{file}: not UTF-8 (byte {error.start}); give one id per line") from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
     if not lines[-1]:
@@ -97,71 +99,73 @@ def _ids(file: Path) -> list[str]:
 
 
 def _rows(file: Path) -> np.ndarray:
-    """The array of a file, mapped: [rows, numbers] of floats."""
-    expected = "expected an array [rows, numbers] of floats, as numpy.save writes one"
+    """The memory-mapped array of a file: floats, [rows, dimension]."""
+    expected = "expected an array of floats [rows, dimension], as numpy.save writes it"
     try:
         rows = np.load(file, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise UserError(f"{file.parent}: no {file.name} in it; expected {LAYOUT}") from None
+        raise UserError(f"{file.parent}: has no {file.name}; expected {LAYOUT}") from None
     except (
         *(OSError, ValueError, EOFError, TypeError, OverflowError, SyntaxError, RecursionError),
         *(MemoryError, KeyError, NotImplementedError, tokenize.TokenError, zipfile.BadZipFile),
-    ) as error:  # of a header that is none, NumPy raises whatever its parts do
+    ) as error:  # NumPy raises any of these on a damaged header
         problem = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{file}: is no array that can be read ({problem}); {expected}") from None
+        raise UserError(f"{file}: is not a readable array ({problem}); {expected}") from None
     if not isinstance(rows, np.ndarray):
         rows.close()
-        raise UserError(f"{file}: is an archive (.npz) of arrays; {expected}")
+        raise UserError(f"{file}: is an .npz archive; {expected}")
     if rows.ndim != 2 or rows.dtype.kind != "f" or not rows.shape[1]:
-        raise UserError(f"{file}: {expected}, found {rows.dtype} {list(rows.shape)}")
+        raise UserError(f"{file}: {expected}, but it holds {rows.dtype} {list(rows.shape)}")
     return rows
 
 
 def _exponent(rows: np.ndarray, ids: list[str], file: Path) -> int:
-    """The smallest power of two that is no less than the longest vector. Refuses vectors that
-    float32 cannot tell apart beside the longest."""
-    lengths = np.empty(len(rows), np.int64)
-    for low in range(0, len(rows), AT_ONCE):
-        lengths[low : low + AT_ONCE] = _exponents(rows, low, ids, file)
-    if not np.any(lengths > NO_LENGTH):
+    """The smallest e for which 2**e is at least the largest norm.
+
+    Refuses vectors so short, beside the longest, that their float32 scores would tie.
+    """
+    exponents = np.empty(len(rows), np.int64)
+    for low in range(0, len(rows), ROWS_PER_BLOCK):
+        exponents[low : low + ROWS_PER_BLOCK] = _exponents(rows, low, ids, file)
+    if not np.any(exponents > ZERO_NORM):
         raise UserError(
             f"{file}: all {len(rows):,} vectors are 0 ({rows.dtype} {list(rows.shape)}), so that "
-            "all scores tie; make them again"
+            "all scores tie; encode them again"
         )
-    longest = int(lengths.max())
-    short = np.flatnonzero((lengths > NO_LENGTH) & (lengths < longest - RANGE))
+    longest = int(exponents.max())
+    short = np.flatnonzero((exponents > ZERO_NORM) & (exponents < longest - RANGE))
     if len(short):
         raise UserError(
             f"{file}: {len(short):,} of {len(rows):,} vectors are shorter than the longest "
-            f"({_power(longest)}) by more than 2**{RANGE}, so that their scores tie in float32 "
-            f"({first_of(ids[row] for row in short)}); scale them"
+            f"({_power(longest)}) by a factor above 2**{RANGE}, so that their scores tie in "
+            f"float32 ({first_of(ids[row] for row in short)}); rescale them"
         )
     return longest
 
 
-NO_LENGTH = -(1 << 20)
-"""Stands for the exponent of a vector of zeros."""
+ZERO_NORM = -(1 << 20)
+"""The exponent that stands for a zero vector."""
 
 
 def _exponents(rows: np.ndarray, low: int, ids: list[str], file: Path) -> np.ndarray:
-    """Of some rows: the smallest powers of two that are no less than their lengths."""
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told below
-        some = rows[low : low + AT_ONCE].astype(np.float64)
-    largest = np.abs(some).max(axis=1)
+    """For one block of rows: the smallest e of each with 2**e at least its norm."""
+    with np.errstate(invalid="ignore", over="ignore"):  # values that are not finite raise below
+        block = rows[low : low + ROWS_PER_BLOCK].astype(np.float64)
+    largest = np.abs(block).max(axis=1)
     broken = np.flatnonzero(~np.isfinite(largest))
     if len(broken):
         count = sum(
-            int((~np.isfinite(rows[start : start + AT_ONCE]).all(axis=1)).sum())
-            for start in range(0, len(rows), AT_ONCE)
+            int((~np.isfinite(rows[start : start + ROWS_PER_BLOCK]).all(axis=1)).sum())
+            for start in range(0, len(rows), ROWS_PER_BLOCK)
         )
         raise UserError(
             f"{file}: {count:,} vectors have NaN or infinite values "
-            f"({first_of(ids[low + row] for row in broken)}); make them again"
+            f"({first_of(ids[low + row] for row in broken)}); encode them again"
         )
-    _, scale = np.frexp(largest)  # each vector by itself, so that no square leaves float64
-    scaled = np.ldexp(some, -scale[:, None])
+    _, scale = np.frexp(largest)  # scale each vector by its own power, so that no square overflows
+    scaled = np.ldexp(block, -scale[:, None])
     mantissa, exponent = np.frexp(np.sqrt((scaled * scaled).sum(axis=1)))
-    return np.where(largest > 0, scale + exponent - (mantissa == 0.5), NO_LENGTH)
+    return np.where(largest > 0, scale + exponent - (mantissa == 0.5), ZERO_NORM)
 
 
 def _power(exponent: int) -> str:

@@ -1,4 +1,4 @@
-"""The paper's table over runs: what each finds in three settings, and how it treats languages."""
+"""Comparison of runs: the paper's table of mAP in three settings and the language bias."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from hybrid_dist.tracking.report_file import REPORT, read_report
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of the table."""
+    """A column of the table."""
 
     name: str
     figure: str
@@ -28,7 +28,7 @@ class Column:
     def show(self, value: float | None) -> str:
         return show(value, self.digits)
 
-    def between(self, low: float, high: float) -> str:
+    def show_interval(self, low: float, high: float) -> str:
         return f"{self.show(low)} to {self.show(high)}"
 
 
@@ -36,13 +36,13 @@ COLUMNS = (
     *(Column(f"mAP {label.lower()}", f"map.{key}") for key, label in SETTINGS.items()),
     Column("Rank distance", "bias.rank_distance.mean", 1, lower_is_better=True),
 )
-INTERVALS_NOTE = 0.05
-"""A difference stands out where chance gives one as large less often than this."""
+SIGNIFICANCE = 0.05
+"""Differences with a smaller p-value are highlighted."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Reports of one task by several runs."""
+    """The reports of several runs on one task."""
 
     task: str
     runs: tuple[str, ...]
@@ -52,58 +52,61 @@ class Comparison:
 
     @property
     def counts(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.reports[0]["counts"]
-        return found
+        counts: dict[str, Any] = self.reports[0]["counts"]
+        return counts
 
     def values(self, column: Column) -> list[float | None]:
-        """The column's figure of every run; None where the task has none."""
+        """A column's figure for every run; None where the task has none."""
         return [_value(report, column.figure) for report in self.reports]
 
     def rows(self) -> list[list[str]]:
-        """The runs and their figures; a cell's second line is the interval."""
+        """Run names and figures; the second line of a cell is the interval."""
         columns = [self._cells(column) for column in COLUMNS]
         return [list(row) for row in zip(map(printable, self.runs), *columns, strict=True)]
 
     def _cells(self, column: Column) -> list[str]:
         cells = []
         for value, report in zip(self.values(column), self.reports, strict=True):
-            sure = report["intervals"].get(column.figure)
-            cells.append(column.show(value) + (f"\n{column.between(*sure)}" if sure else ""))
+            text = column.show(value)
+            if interval := report["intervals"].get(column.figure):
+                text += f"\n{column.show_interval(*interval)}"
+            cells.append(text)
         return cells
 
     def best(self) -> list[list[bool]]:
-        """Which cells of `rows` are best, as shown; none where there is nothing to compare."""
+        """Which cells of `rows` are best after rounding; none without a second value."""
         marks = [[False] * len(self.runs)]
         marks += [_best(self.values(column), column) for column in COLUMNS]
         return [list(row) for row in zip(*marks, strict=True)]
 
     def difference_rows(self) -> list[list[str]]:
-        """Of each paired run: how much its figures are above the first run's."""
+        """The name of each paired run, and its differences from the first run."""
         rows = []
-        for run, found in self.paired.differences.items():
+        for run, differences in self.paired.differences.items():
             cells = []
             for column in COLUMNS:
-                told = found.get(column.figure)
-                cells.append("-" if told is None else _difference(told, column))
+                difference = differences.get(column.figure)
+                cells.append("-" if difference is None else _difference(difference, column))
             rows.append([printable(run), *cells])
         return rows
 
-    def sure(self) -> list[list[bool]]:
-        """Which cells of `difference_rows` are more than chance."""
+    def significant(self) -> list[list[bool]]:
+        """Which cells of `difference_rows` have a p-value below SIGNIFICANCE."""
         return [
-            [False, *(c.figure in found and found[c.figure].p < INTERVALS_NOTE for c in COLUMNS)]
-            for found in self.paired.differences.values()
+            [False, *(c.figure in row and row[c.figure].p < SIGNIFICANCE for c in COLUMNS)]
+            for row in self.paired.differences.values()
         ]
 
     def tables(self) -> list[Table]:
-        """For the terminal: the figures, and the differences from the first run."""
-        shown = [_table(f"{self.task}: {self.size()}", self.rows(), self.best())]
+        """Tables for the terminal: the figures, and the differences from the first run."""
+        tables = [_table(f"{self.task}: {self.size()}", self.rows(), self.best())]
         if self.paired.differences:
             title = f"Differences from {self.runs[0]}"
-            shown.append(_table(title, self.difference_rows(), self.sure()))
-        return shown
+            tables.append(_table(title, self.difference_rows(), self.significant()))
+        return tables
 
     def size(self) -> str:
+        """The size of the task in words."""
         counts = self.counts
         return (
             f"{counts['queries']:,} queries, {counts['passages']:,} passages, "
@@ -111,10 +114,11 @@ class Comparison:
         )
 
 
-def _difference(told: Difference, column: Column) -> str:
-    sign = "+" if told.value > 0 else ""
-    p = "p < 0.001" if told.p < 0.001 else f"p {told.p:.3f}"
-    return f"{sign}{column.show(told.value)}\n{column.between(told.low, told.high)}; {p}"
+def _difference(difference: Difference, column: Column) -> str:
+    sign = "+" if difference.value > 0 else ""
+    p = "p < 0.001" if difference.p < 0.001 else f"p {difference.p:.3f}"
+    interval = column.show_interval(difference.low, difference.high)
+    return f"{sign}{column.show(difference.value)}\n{interval}; {p}"
 
 
 def _table(title: str, rows: list[list[str]], marks: list[list[bool]]) -> Table:
@@ -133,29 +137,29 @@ def _table(title: str, rows: list[list[str]], marks: list[list[bool]]) -> Table:
 
 
 def compare(runs: Sequence[Path], task: str | None = None) -> Comparison:
-    """Put the runs' reports beside each other, query by query where they can be paired.
+    """Compare the reports of several runs, query by query where they can be paired.
 
-    Without `task`, the one task that all runs were evaluated on.
+    `task` defaults to the one task that all runs were evaluated on.
     """
     if not runs:
-        raise UserError("compare: no run was given; name run folders, as in runs/a runs/b")
+        raise UserError("compare: no run was given; name run folders, such as runs/a runs/b")
     name = task if task is not None else _common_task(runs)
     reports = tuple(_read(run, name) for run in runs)
     for run, report in zip(runs, reports, strict=True):
         if (report["task"], report["counts"]) != (reports[0]["task"], reports[0]["counts"]):
             raise UserError(
                 f"{run}: its task {name} is not that of {runs[0]} "
-                f"({_told(report)} there, {_told(reports[0])} here); evaluate both on the same data"
+                f"({_size(report)} there, {_size(reports[0])} here); evaluate both on the same data"
             )
     names = _names(runs)
-    folders = {called: _reports(run) / name for called, run in zip(names, runs, strict=True)}
-    ids = {called: report["id"] for called, report in zip(names, reports, strict=True)}
+    folders = {label: _reports(run) / name for label, run in zip(names, runs, strict=True)}
+    ids = {label: report["id"] for label, report in zip(names, reports, strict=True)}
     return Comparison(name, names, reports, pair(folders, ids))
 
 
 def _common_task(runs: Sequence[Path]) -> str:
-    found = [_reports(run).glob(f"[!.]*/{REPORT}") for run in runs]  # without drafts of folders
-    tasks = [{file.parent.name for file in files} for files in found]
+    reports = [_reports(run).glob(f"[!.]*/{REPORT}") for run in runs]  # drafts start with a dot
+    tasks = [{file.parent.name for file in files} for files in reports]
     for run, names in zip(runs, tasks, strict=True):
         if not names:
             raise UserError(
@@ -175,7 +179,7 @@ def _common_task(runs: Sequence[Path]) -> str:
 
 
 def _reports(run: Path) -> Path:
-    """Where reports are: in a run folder's eval/, or in the folder of an evaluation."""
+    """The folder of reports: eval/ in a run folder, else the folder itself."""
     return run / "eval" if (run / "config.yaml").exists() or (run / "eval").is_dir() else run
 
 
@@ -186,13 +190,13 @@ def _read(run: Path, task: str) -> dict[str, Any]:
     return read_report(file)
 
 
-def _told(report: dict[str, Any]) -> str:
+def _size(report: dict[str, Any]) -> str:
     counts = report["counts"]
     return f"{report['task']}, {counts['queries']:,} queries, {counts['passages']:,} passages"
 
 
 def _names(runs: Sequence[Path]) -> tuple[str, ...]:
-    """Each run's folder, with as many of the folders above it as tell the runs apart."""
+    """Each run's folder name, with as many parent folders as make the names distinct."""
     paths = [run.resolve().parts for run in runs]
     longest = max(map(len, paths))
     for length in range(1, longest + 1):
@@ -206,10 +210,10 @@ def _names(runs: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _value(report: dict[str, Any], name: str) -> float | None:
-    thing: Any = report
+    node: Any = report
     for key in name.split("."):
-        thing = thing[key]
-    value: float | None = thing
+        node = node[key]
+    value: float | None = node
     return value
 
 

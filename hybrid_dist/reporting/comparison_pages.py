@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,24 @@ import numpy as np
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bootstrap import INTERVAL_METHOD
 from hybrid_dist.reporting import html, plots
-from hybrid_dist.reporting.comparison import COLUMNS, INTERVALS_NOTE, Comparison
+from hybrid_dist.reporting.comparison import COLUMNS, SIGNIFICANCE, Comparison
 from hybrid_dist.reporting.tables import SETTINGS
 from hybrid_dist.runtime.files import write_together
 from hybrid_dist.text import csv_text, json_text, latex, markdown, printable
 from hybrid_dist.tracking.report_file import REPORT, is_evaluation_report
 
 MEANING = (
-    "mAP is mean average precision, 1 at best: how near the top the right answers stand. "
+    "mAP is mean average precision, at most 1: how high relevant passages are ranked. "
     "Monolingual: query and passages in one language; cross-lingual: in two; multilingual: one "
-    "pool of all languages, where the right answers in every language are wanted. "
-    "Rank distance is how far apart, in that pool, the first and the last of a query's equally "
-    "right answers stand: the smaller, the less the model minds the language. At best it is one "
-    f"less than their number. Small figures are intervals: {INTERVAL_METHOD}."
+    "pool of all languages, with relevant passages in each of them. "
+    "Rank distance is the difference, in that pool, between the ranks of the last and the first of "
+    "a query's equally relevant passages: the smaller, the less the model favours any language. At "
+    f"best it is one less than their number. Small figures are intervals: {INTERVAL_METHOD}."
 )
 DIFFERENCES = (
-    "Each run less the first, both on the same draws of queries. p: how often chance alone gives "
-    f"a difference as large; below {INTERVALS_NOTE} it stands out. Each is one test: of many, some "
-    "stand out by chance."
+    "Each run minus the first, both on the same draws of queries. p: the probability of a "
+    f"difference as large by chance; below {SIGNIFICANCE} the difference is highlighted. Each is a "
+    "single test: among many, some are highlighted by chance."
 )
 
 PICTURES = (
@@ -39,18 +39,18 @@ PICTURES = (
 )
 
 
-def write(found: Comparison, out: Path) -> None:
+def write(comparison: Comparison, out: Path) -> None:
     """Write all files of a comparison; if one cannot be written, the old ones stay."""
     if is_evaluation_report(out / REPORT):
         raise UserError(f"--out {out}: holds the report of an evaluation; choose another folder")
-    drawn = _plots(found)
+    images = _plots(comparison)
     files: dict[str, str | bytes | None] = {
-        **{name: drawn.get(name) for name, *_ in PICTURES},
-        "report.html": _page(found, drawn),
-        "report.md": _markdown(found),
-        "report.tex": _latex(found),
-        "report.csv": _csv(found),
-        REPORT: json_text(_record(found), indent=2) + "\n",
+        **{name: images.get(name) for name, *_ in PICTURES},
+        "report.html": _page(comparison, images),
+        "report.md": _markdown(comparison),
+        "report.tex": _latex(comparison),
+        "report.csv": _csv(comparison),
+        REPORT: json_text(_record(comparison), indent=2) + "\n",
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -59,33 +59,36 @@ def write(found: Comparison, out: Path) -> None:
         raise UserError(f"{out}: cannot write the report ({error.strerror or error})") from None
 
 
-def _record(found: Comparison) -> dict[str, Any]:
+def _record(comparison: Comparison) -> dict[str, Any]:
     runs = {}
-    for number, (run, report) in enumerate(zip(found.runs, found.reports, strict=True)):
-        differences = found.paired.differences.get(run, {})
+    for number, (run, report) in enumerate(zip(comparison.runs, comparison.reports, strict=True)):
+        differences = comparison.paired.differences.get(run, {})
         runs[run] = {
             "model": report["model"],
-            **{column.figure: found.values(column)[number] for column in COLUMNS},
+            **{column.figure: comparison.values(column)[number] for column in COLUMNS},
             "intervals": report["intervals"],
-            "differences": {name: asdict(told) for name, told in differences.items()},
+            "differences": {name: asdict(value) for name, value in differences.items()},
             "map_by_language": report["map_by_language"],
         }
     return {
-        "task": found.task,
-        "counts": found.counts,
-        "differences_from": found.runs[0],
-        "not_paired": dict(found.paired.refused),
+        "task": comparison.task,
+        "counts": comparison.counts,
+        "differences_from": comparison.runs[0],
+        "not_paired": dict(comparison.paired.refused),
         "runs": runs,
     }
 
 
-def _markdown(found: Comparison) -> str:
-    parts = [f"# Runs on {markdown(found.task)}", f"{found.size()}."]
-    parts += [_markdown_table(found.rows(), found.best()), MEANING]
-    if found.paired.differences:
-        parts += [f"## Differences from {markdown(found.runs[0])}"]
-        parts += [_markdown_table(found.difference_rows(), found.sure()), DIFFERENCES]
-    not_paired = found.paired.refused.items()
+def _markdown(comparison: Comparison) -> str:
+    parts = [f"# Runs on {markdown(comparison.task)}", f"{comparison.size()}."]
+    parts += [_markdown_table(comparison.rows(), comparison.best()), MEANING]
+    if comparison.paired.differences:
+        parts += [f"## Differences from {markdown(comparison.runs[0])}"]
+        parts += [
+            _markdown_table(comparison.difference_rows(), comparison.significant()),
+            DIFFERENCES,
+        ]
+    not_paired = comparison.paired.refused.items()
     parts += [markdown(f"{run} is not paired: {why}.", True) for run, why in not_paired]
     return "\n\n".join(parts) + "\n"
 
@@ -103,17 +106,17 @@ def _markdown_table(rows: Sequence[Sequence[str]], marks: Sequence[Sequence[bool
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _latex(found: Comparison) -> str:
-    """A table for a paper, with the rules of booktabs; intervals stand below."""
+def _latex(comparison: Comparison) -> str:
+    """A booktabs table for a paper, with intervals below the figures."""
     head = " & ".join(["Run", *(column.name for column in COLUMNS)])
     lines = [
-        f"% {printable(found.task)}: {found.size()}; intervals: {INTERVAL_METHOD}",
+        f"% {printable(comparison.task)}: {comparison.size()}; intervals: {INTERVAL_METHOD}",
         rf"\begin{{tabular}}{{l{'r' * len(COLUMNS)}}}",
         r"\toprule",
         rf"{head} \\",
         r"\midrule",
     ]
-    for row, marked in zip(found.rows(), found.best(), strict=True):
+    for row, marked in zip(comparison.rows(), comparison.best(), strict=True):
         firsts, seconds = [], []
         for cell, mark in zip(row, marked, strict=True):
             first, second = map(latex, cell.partition("\n")[::2])
@@ -125,67 +128,70 @@ def _latex(found: Comparison) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _csv(found: Comparison) -> str:
-    """One line for each run and figure, unrounded."""
+def _csv(comparison: Comparison) -> str:
+    """One line per run and figure, unrounded."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    differs = ("difference", "difference_low", "difference_high", "p")
-    writer.writerow(["run", "figure", "value", "low", "high", *differs])
-    for number, run in enumerate(found.runs):
+    difference_columns = ("difference", "difference_low", "difference_high", "p")
+    writer.writerow(["run", "figure", "value", "low", "high", *difference_columns])
+    for number, run in enumerate(comparison.runs):
         for column in COLUMNS:
-            value = found.values(column)[number]
-            sure = found.reports[number]["intervals"].get(column.figure, ["", ""])
-            told = found.paired.differences.get(run, {}).get(column.figure)
-            apart = [told.value, told.low, told.high, told.p] if told else [""] * 4
-            shown = "" if value is None else value
-            writer.writerow([csv_text(run), column.figure, shown, *sure, *apart])
+            value = comparison.values(column)[number]
+            interval = comparison.reports[number]["intervals"].get(column.figure, ["", ""])
+            row = [csv_text(run), column.figure, "" if value is None else value, *interval]
+            difference = comparison.paired.differences.get(run, {}).get(column.figure)
+            writer.writerow([*row, *(astuple(difference) if difference else [""] * 4)])
     return out.getvalue()
 
 
-def _plots(found: Comparison) -> dict[str, bytes]:
+def _plots(comparison: Comparison) -> dict[str, bytes]:
     maps = [column for column in COLUMNS if not column.lower_is_better]
-    distance = [_nan(value) for value in found.values(COLUMNS[-1])]
-    known = {name for report in found.reports for name in report["map_by_language"]}
-    shown = [name for name in found.counts["by_language"] if name in known]
-    by_run = [[_nan(found.values(column)[i]) for column in maps] for i in range(len(found.runs))]
-    by_language = [[_nan(r["map_by_language"].get(name)) for name in shown] for r in found.reports]
-    drawn = {
+    distance = [_nan(value) for value in comparison.values(COLUMNS[-1])]
+    known = {name for report in comparison.reports for name in report["map_by_language"]}
+    shown = [name for name in comparison.counts["by_language"] if name in known]
+    by_run = [
+        [_nan(comparison.values(column)[i]) for column in maps] for i in range(len(comparison.runs))
+    ]
+    by_language = [
+        [_nan(r["map_by_language"].get(name)) for name in shown] for r in comparison.reports
+    ]
+    images = {
         "map.png": plots.grouped_bars(
-            list(SETTINGS.values()), dict(zip(found.runs, by_run, strict=True)), "mAP"
+            list(SETTINGS.values()), dict(zip(comparison.runs, by_run, strict=True)), "mAP"
         ),
     }
     if shown:
-        drawn["map_by_language.png"] = plots.lines_by_language(
+        images["map_by_language.png"] = plots.lines_by_language(
             shown,
-            dict(zip(found.runs, by_language, strict=True)),
+            dict(zip(comparison.runs, by_language, strict=True)),
             "mAP multilingual, by query language",
         )
     if not np.isnan(distance).all():
-        drawn["rank_distance.png"] = plots.log_bars(
-            dict(zip(found.runs, distance, strict=True)),
+        images["rank_distance.png"] = plots.log_bars(
+            dict(zip(comparison.runs, distance, strict=True)),
             "rank distance, log scale (lower is better)",
         )
-    return drawn
+    return images
 
 
-def _page(found: Comparison, drawn: dict[str, bytes]) -> str:
+def _page(comparison: Comparison, images: dict[str, bytes]) -> str:
     head = [("Run", ""), *((column.name, column.figure) for column in COLUMNS)]
-    blocks = [html.table(head, found.rows(), found.best()), html.paragraph(MEANING)]
-    if found.paired.differences:
-        title = f"Differences from {found.runs[0]}"
-        rows = html.table(head, found.difference_rows(), found.sure())
+    blocks = [html.table(head, comparison.rows(), comparison.best()), html.paragraph(MEANING)]
+    if comparison.paired.differences:
+        title = f"Differences from {comparison.runs[0]}"
+        rows = html.table(head, comparison.difference_rows(), comparison.significant())
         blocks += [html.heading(title, DIFFERENCES), rows]
-    not_paired = found.paired.refused.items()
+    not_paired = comparison.paired.refused.items()
     blocks += [html.paragraph(f"{run} is not paired: {why}.") for run, why in not_paired]
     for file, title, alt in PICTURES:
-        if file in drawn:
-            blocks += [html.heading(title), html.picture(drawn[file], alt)]
-    blocks += [html.heading("Runs"), html.definitions(_models(found))]
-    return html.page(f"Runs on {found.task}", found.size(), blocks)
+        if file in images:
+            blocks += [html.heading(title), html.picture(images[file], alt)]
+    blocks += [html.heading("Runs"), html.definitions(_models(comparison))]
+    return html.page(f"Runs on {comparison.task}", comparison.size(), blocks)
 
 
-def _models(found: Comparison) -> dict[str, object]:
-    return {run: r["model"] for run, r in zip(found.runs, found.reports, strict=True)}
+def _models(comparison: Comparison) -> dict[str, object]:
+    return {run: r["model"] for run, r in zip(comparison.runs, comparison.reports, strict=True)}
 
 
 def _nan(value: float | None) -> float:

@@ -1,4 +1,4 @@
-"""Evaluate a task and write its report."""
+"""Evaluate a task: `evaluate` for arrays in memory, `evaluate_*` for reports on disk."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,19 +30,19 @@ WriteRun = Callable[[Path, str], None]
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What a report tells beside the figures that every report has."""
+    """Optional contents of a report."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Told beside the evaluator's own."""
+    """Settings of the model, listed with the evaluator's own."""
     groups: LanguageGroups = field(default_factory=LanguageGroups)
     save_run: int = 0
-    """Also list so many passages of every query in a TREC run; 0: none."""
+    """Write the top passages of every query, this many, to a TREC run; 0: no run."""
     index: str = EXACT
-    """What finds the first passages: a factory string of FAISS. Ranks are exact with any."""
+    """FAISS factory string of the search for top passages. Ranks are exact with any index."""
     half: bool = False
     """Keep passages in fp16; queries and scores stay fp32."""
     made_from: Mapping[str, Any] = field(default_factory=dict)
-    """Identifies this evaluation, for commands that may replace its report."""
+    """Identifies the evaluation, so that the same evaluation may replace its report."""
 
 
 def evaluate_task(
@@ -50,11 +50,11 @@ def evaluate_task(
     embedder: Embedder,
     ranks: Ranks,
     out: Path,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
     report_options: ReportOptions | None = None,
 ) -> dict[str, Any]:
-    """Score the task, write the report into the folder `out`, and return it, on every rank."""
-    return evaluate_vectors(task, EmbeddedTask(task, embedder), ranks, out, say, report_options)
+    """Embed and score a task, and write its report into `out`; returns its content on all ranks."""
+    return evaluate_vectors(task, EmbeddedTask(task, embedder), ranks, out, log, report_options)
 
 
 def evaluate_vectors(
@@ -62,18 +62,18 @@ def evaluate_vectors(
     vectors: Vectors,
     ranks: Ranks,
     out: Path,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
     report_options: ReportOptions | None = None,
 ) -> dict[str, Any]:
-    """The same with vectors that there are already."""
+    """Like `evaluate_task`, for precomputed vectors."""
     report_options = report_options or ReportOptions()
     check_run_is_possible(task, report_options.save_run)
-    tell = _on_first_only(say, ranks)
+    log = _on_first_only(log, ranks)
     depth = max(TOP, min(report_options.save_run, len(task.passage_ids)))
     scored = score_vectors(
-        task, vectors, ranks, tell, report_options.index, report_options.half, depth
+        task, vectors, ranks, log, report_options.index, report_options.half, depth
     )
-    return _report(scored, report_options, ranks, out, tell)
+    return _report(scored, report_options, ranks, out, log)
 
 
 def evaluate_run(
@@ -81,12 +81,12 @@ def evaluate_run(
     run: Run,
     ranks: Ranks,
     out: Path,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
     report_options: ReportOptions | None = None,
 ) -> dict[str, Any]:
-    """The same for what a search has listed; passages that it did not list have no rank."""
-    tell = _on_first_only(say, ranks)
-    return _report(score_run(task, run, tell), report_options or ReportOptions(), ranks, out, tell)
+    """Like `evaluate_task`, for a TREC run; passages that it does not list have no rank."""
+    log = _on_first_only(log, ranks)
+    return _report(score_run(task, run, log), report_options or ReportOptions(), ranks, out, log)
 
 
 def _report(
@@ -94,9 +94,9 @@ def _report(
     report_options: ReportOptions,
     ranks: Ranks,
     out: Path,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Write the report on the first rank, and return it on all."""
+    """Write the report on the first rank; returns its content on all."""
     task = scored.task
 
     def write() -> dict[str, Any]:
@@ -111,22 +111,22 @@ def _report(
             report_options.made_from,
         )
         write_report(out, report, _run_writer(scored, report_options.save_run))
-        tell(f"{task.name}: {headline(report.content)}")
+        log(f"{task.name}: {headline(report.content)}")
         if report_options.save_run:
-            tell(f"{task.name}: run in {out / RUN}")
-        tell(f"{task.name}: report in {out}")
+            log(f"{task.name}: run in {out / RUN}")
+        log(f"{task.name}: report in {out}")
         return report.content
 
     return ranks.decide_on_first(write)
 
 
 def _run_writer(scored: Scored, depth: int) -> WriteRun | None:
-    """Writes the top passages of every query as a TREC run whose tag contains the report's id."""
+    """A function that writes the top passages as a TREC run, tagged with the report's id."""
     if not depth:
         return None
     listed = scored.top.first(depth)
     return lambda file, report: write_run(file, scored.task, listed, f"{scored.name} {report}")
 
 
-def _on_first_only(say: Callable[[str], None] | None, ranks: Ranks) -> Callable[[str], None]:
-    return say if say is not None and ranks.is_first else lambda message: None
+def _on_first_only(log: Callable[[str], None] | None, ranks: Ranks) -> Callable[[str], None]:
+    return log if log is not None and ranks.is_first else lambda message: None

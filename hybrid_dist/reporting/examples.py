@@ -1,4 +1,4 @@
-"""The queries with the best and the worst rankings, with their texts."""
+"""Examples for a report: the queries with the best and the worst rankings, with their texts."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ from hybrid_dist.evaluation.tasks import Task
 
 BEST, WORST = 3, 6
 SHOWN = 5
-"""Passages found that are shown of a query."""
+"""Top passages that are shown for a query."""
 CLIP = 400
 """Characters of a text that are shown."""
 
@@ -19,8 +19,8 @@ CLIP = 400
 def choose(task: Task, ranking: Ranking, precision: np.ndarray, top: TopK) -> dict[str, Any]:
     """The queries of highest and lowest average precision.
 
-    Of parallel queries only one is taken, and no language comes again before the others came,
-    so that a few examples show many things.
+    For variety, only one of several parallel queries is chosen, and no language is repeated before
+    all others have been used.
     """
     order = np.argsort(precision, kind="stable")
     return {
@@ -32,7 +32,7 @@ def choose(task: Task, ranking: Ranking, precision: np.ndarray, top: TopK) -> di
 
 
 def _spread(task: Task, order: np.ndarray, count: int) -> list[int]:
-    asked = len(np.unique(task.query_language))
+    query_languages = len(np.unique(task.query_language))
     chosen: list[int] = []
     ids: set[str] = set()
     languages: set[int] = set()
@@ -44,7 +44,7 @@ def _spread(task: Task, order: np.ndarray, count: int) -> list[int]:
             languages.add(language)
         if len(chosen) == count:
             break
-        if len(languages) == asked:
+        if len(languages) == query_languages:
             languages.clear()
     return chosen
 
@@ -53,14 +53,14 @@ def _example(
     task: Task, ranking: Ranking, precision: np.ndarray, top: TopK, query: int
 ) -> dict[str, Any]:
     pairs = slice(task.relevant_starts[query], task.relevant_starts[query + 1])
-    right = task.relevant[pairs].tolist()
+    relevant = task.relevant[pairs].tolist()
     ranks = ranking.pooled if task.one_pool else ranking.in_language
-    places = zip(right, ranks[pairs].tolist(), strict=True)
+    ranked = zip(relevant, ranks[pairs].tolist(), strict=True)
     pools = set(range(len(task.languages)))
     if not task.one_pool:
-        pools = set(task.passage_language[right].tolist())
-    own = [p for p in right if task.passage_language[p] == task.query_language[query]]
-    found = zip(top.numbers[query].tolist(), top.scores[query].tolist(), strict=True)
+        pools = set(task.passage_language[relevant].tolist())
+    own = [p for p in relevant if task.passage_language[p] == task.query_language[query]]
+    results = zip(top.numbers[query].tolist(), top.scores[query].tolist(), strict=True)
     return {
         "query": {
             "id": task.query_ids[query],
@@ -68,14 +68,14 @@ def _example(
             "text": _clip(task.query_texts[query]),
         },
         "average_precision": float(precision[query]),
-        "answer": _passage(task, (own or right)[0]),
+        "answer": _passage(task, (own or relevant)[0]),
         "ranks": [
             {"language": _language(task, passage), "rank": rank if rank < math.inf else None}
-            for passage, rank in places
+            for passage, rank in ranked
         ],
         "found": [
-            {**_passage(task, passage), "score": score, "right": passage in right}
-            for passage, score in list(found)[:SHOWN]
+            {**_passage(task, passage), "score": score, "right": passage in relevant}
+            for passage, score in list(results)[:SHOWN]
             if passage >= 0 and int(task.passage_language[passage]) in pools
         ],
     }

@@ -1,4 +1,4 @@
-"""Blocks of a page that is one file: its style and images are inside. All text is escaped here."""
+"""HTML blocks of self-contained pages, with style and images inline. All text is escaped here."""
 
 import base64
 import html as standard
@@ -40,7 +40,7 @@ figure { margin: 18px 0 0; }
 figure img { max-width: 100%; height: auto; display: block; }
 figcaption { margin-top: 8px; max-width: 720px; }
 .example { border: 1px solid var(--line); border-radius: 10px; padding: 14px 18px; margin: 16px 0; }
-.example .asked { font-size: 17px; font-weight: 600; }
+.example .query { font-size: 17px; font-weight: 600; }
 .example ol { padding-left: 26px; margin: 10px 0 2px; }
 .example li { margin: 5px 0; font-size: 15px; }
 .tag { display: inline-block; font-size: 12px; font-weight: 600; padding: 0 7px; margin-right: 6px;
@@ -61,16 +61,17 @@ class Card:
     label: str
     value: str
     between: str
-    """Its interval, or nothing."""
+    """Its interval; may be empty."""
     note: str
 
 
 def escape(text: object) -> str:
+    """Text for HTML, with control characters made visible."""
     return standard.escape(printable(text, lines=True))
 
 
 def page(title: str, lead: str, blocks: Sequence[str]) -> str:
-    """The whole page; its blocks are HTML, title and lead are text."""
+    """A complete page. Blocks are HTML; title and lead are plain text."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -104,7 +105,7 @@ def table(
     rows: Sequence[Sequence[str]],
     best: Sequence[Sequence[bool]] | None = None,
 ) -> str:
-    """Columns are (name, what it means, shown on hover); cells that are best stand out.
+    """A table with columns (name, tooltip); `best` marks cells to highlight.
 
     The second line of a cell is small and faint.
     """
@@ -129,13 +130,13 @@ def _cell(text: str) -> str:
 
 
 def picture(png: bytes, alt: str, caption: str = "") -> str:
-    """An image at half its pixels: plots are drawn for sharp screens."""
+    """An inline image at half its pixel size, since plots are drawn for high-density screens."""
     width = int.from_bytes(png[16:20], "big") // 2
     source = base64.b64encode(png).decode()
-    told = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    figcaption = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return (
         f'<figure><img src="data:image/png;base64,{source}" alt="{escape(alt)}" '
-        f'width="{width}">{told}</figure>'
+        f'width="{width}">{figcaption}</figure>'
     )
 
 

@@ -1,4 +1,4 @@
-"""The files of one evaluation: report.json, report.md, report.html and the plots."""
+"""The files of a report: report.json, report.md, report.html, scores.npz and the plots."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,137 +15,144 @@ from hybrid_dist.tracking.report_file import REPORT
 def write_report(
     folder: Path, report: Report, write_run: Callable[[Path, str], None] | None = None
 ) -> None:
-    """Replace all files of a report together; each says the report's id.
+    """Replace all files of a report at once; each carries the report's id.
 
-    `write_run` writes the report's TREC run into a file, for a report of an id.
+    `write_run(file, report_id)` writes the TREC run, if the report has one.
     """
-    found, name = report.content, report.content["id"]
-    page, text = report_page(found, report.plots), tables.markdown(found)
+    content = report.content
+    page, text = report_page(content, report.plots), tables.markdown(content)
     with replace_report(folder) as draft:
         for file, image in report.plots.items():
-            (draft / file).write_bytes(tag_png(image, name))
+            (draft / file).write_bytes(tag_png(image, report.id))
         report.values.save(draft / FILE)
         (draft / "report.html").write_text(page, "utf-8")
         (draft / "report.md").write_text(text, "utf-8")
         if write_run is not None:
-            write_run(draft / RUN, name)
-        (draft / REPORT).write_text(json_text(found, indent=2) + "\n", "utf-8")
+            write_run(draft / RUN, report.id)
+        (draft / REPORT).write_text(json_text(content, indent=2) + "\n", "utf-8")
 
 
-def report_page(found: Mapping[str, Any], drawn: Mapping[str, bytes]) -> str:
-    """report.html: headline, languages, pairs, bias, examples, settings."""
-    counts = found["counts"]
+def report_page(content: Mapping[str, Any], plots: Mapping[str, bytes]) -> str:
+    """report.html: headline figures, languages, language pairs, bias, examples and settings."""
+    counts = content["counts"]
     lead = (
-        f"{found['model']} on {counts['queries']:,} queries and {counts['passages']:,} "
-        f"passages in {tables.languages(found)} languages"
+        f"{content['model']} on {counts['queries']:,} queries and {counts['passages']:,} "
+        f"passages in {tables.languages(content)} languages"
     )
     names = tables.SETTINGS.values()
     blocks = [
-        html.cards(_headline(found)),
-        html.table([(name, "") for name in ("", *names)], tables.metric_rows(found)),
-        f'<p class="note">{html.escape(_sure(found))}</p>',
-        *_left_out(found),
-        *_groups(found),
+        html.cards(_headline(content)),
+        html.table([(name, "") for name in ("", *names)], tables.metric_rows(content)),
+        f'<p class="note">{html.escape(_intervals_note(content))}</p>',
+        *_left_out(content),
+        *_groups(content),
         html.heading("By query language", tables.LEGEND),
-        html.table(tables.LANGUAGE_COLUMNS, tables.language_rows(found)),
+        html.table(tables.LANGUAGE_COLUMNS, tables.language_rows(content)),
         html.heading("mAP by language pair"),
         html.picture(
-            drawn["map_by_pair.png"],
+            plots["map_by_pair.png"],
             "heatmap of mAP by query language and pool language",
-            "Each row asks in one language, each column searches the passages of one. The diagonal "
-            "is the monolingual setting, the rest is the cross-lingual one.",
+            "Each row has queries in one language, each column searches passages in one. The "
+            "diagonal is the monolingual setting, the rest is the cross-lingual one.",
         ),
-        *_bias(found),
-        *_distances(drawn),
-        *_shares(drawn),
-        html.heading("Best examples", "By average precision, in the largest pool that there is."),
-        *(_example(example) for example in found["examples"]["best"]),
+        *_bias(content),
+        *_distances(plots),
+        *_shares(plots),
+        html.heading(
+            "Best examples", "By average precision, in the largest pool that the task has."
+        ),
+        *(_example(example) for example in content["examples"]["best"]),
         html.heading("Worst examples"),
-        *(_example(example) for example in found["examples"]["worst"]),
+        *(_example(example) for example in content["examples"]["worst"]),
         html.heading("Settings"),
-        html.definitions({**found["settings"], **_timing(found["timing"]), "report": found["id"]}),
+        html.definitions(
+            {**content["settings"], **_timing(content["timing"]), "report": content["id"]}
+        ),
     ]
-    return html.page(f"Evaluation on {found['task']}", lead, blocks)
+    return html.page(f"Evaluation on {content['task']}", lead, blocks)
 
 
-def _headline(found: Mapping[str, Any]) -> list[html.Card]:
-    bias, sure = found["bias"], found["intervals"]
+def _headline(content: Mapping[str, Any]) -> list[html.Card]:
+    bias, intervals = content["bias"], content["intervals"]
     notes = {
         "monolingual": "query and pool in one language",
         "cross_lingual": "query in one, pool in another",
         "multilingual": "one pool of all languages",
     }
     shown = [
-        (f"mAP {tables.SETTINGS[name].lower()}", found["map"][name], f"map.{name}", 3, note)
+        (f"mAP {tables.SETTINGS[name].lower()}", content["map"][name], f"map.{name}", 3, note)
         for name, note in notes.items()
     ]
     distance = bias["rank_distance"]
     note = f"lower is better; {tables.show(distance['normalised'])} of a random ranking's"
     shown += [("Rank distance", distance["mean"], "bias.rank_distance.mean", 1, note)]
     cards = []
-    for label, value, key, digits, told in shown:
-        figure, _, between = tables.with_interval(value, sure.get(key), digits).partition("\n")
-        cards.append(html.Card(label, figure, between, told))
+    for label, value, key, digits, note in shown:
+        figure, _, interval = tables.with_interval(value, intervals.get(key), digits).partition(
+            "\n"
+        )
+        cards.append(html.Card(label, figure, interval, note))
     return cards
 
 
-def _sure(found: Mapping[str, Any]) -> str:
-    return f"Small figures are intervals: {found['settings']['intervals']}."
+def _intervals_note(content: Mapping[str, Any]) -> str:
+    return f"Small figures are intervals: {content['settings']['intervals']}."
 
 
-def _groups(found: Mapping[str, Any]) -> list[str]:
-    """Groups of languages, and how far the best language is from the worst."""
-    blocks, rows = [], tables.group_rows(found)
+def _groups(content: Mapping[str, Any]) -> list[str]:
+    """Groups of languages, and the gap between the best and the worst language."""
+    blocks, rows = [], tables.group_rows(content)
     if rows:
         head = [(name, "") for name in tables.GROUP_COLUMNS]
         blocks += [html.heading("Groups of query languages"), html.table(head, rows)]
-    if lines := tables.spread_lines(found):
+    if lines := tables.spread_lines(content):
         blocks += [html.heading("Best and worst language"), *map(html.paragraph, lines)]
     return blocks
 
 
-def _bias(found: Mapping[str, Any]) -> list[str]:
-    rows = tables.bias_rows(found)
+def _bias(content: Mapping[str, Any]) -> list[str]:
+    rows = tables.bias_rows(content)
     note = "In the pool of all languages; docs/metrics.md has the formulas."
     if not rows:
         return []
     return [html.heading("Language bias", note), html.table(tables.BIAS_COLUMNS, rows)]
 
 
-def _distances(drawn: Mapping[str, bytes]) -> list[str]:
-    if "rank_distance.png" not in drawn:
+def _distances(plots: Mapping[str, bytes]) -> list[str]:
+    if "rank_distance.png" not in plots:
         return []
     return [
         html.heading("Rank distance"),
         html.picture(
-            drawn["rank_distance.png"],
+            plots["rank_distance.png"],
             "box plot of rank distance by query language",
-            "The right answers to a query say the same in several languages; the distance is "
-            "the last one's rank minus the first one's. Boxes span the middle half of the "
+            "A query's relevant passages say the same in several languages; the distance is the "
+            "rank of the last minus the rank of the first. Boxes span the middle half of the "
             "queries, whiskers 10% to 90%; the line is the median, the diamond the mean.",
         ),
     ]
 
 
-def _shares(drawn: Mapping[str, bytes]) -> list[str]:
-    if "language_share.png" not in drawn:
+def _shares(plots: Mapping[str, bytes]) -> list[str]:
+    if "language_share.png" not in plots:
         return []
     return [
         html.heading("Languages of the top 10"),
         html.picture(
-            drawn["language_share.png"],
+            plots["language_share.png"],
             "heatmap of the share of each language among the top 10, by query language",
-            "In the pool of all languages. A search that favours no language would repeat the last "
-            "row, the pool's own shares; a bright diagonal favours the query's language.",
+            "In the pool of all languages. A search without bias repeats the last row, the pool's "
+            "own shares, in every row; a bright diagonal means that it favours the query's "
+            "language.",
         ),
     ]
 
 
-def _left_out(found: Mapping[str, Any]) -> list[str]:
-    """What the task does not support, and the language pairs where they are all it has."""
-    told = tables.left_out(found)
-    blocks = [html.paragraph(told)] if told else []
-    if rows := tables.pair_rows(found):
+def _left_out(content: Mapping[str, Any]) -> list[str]:
+    """The figures that the task does not support, and language pairs if it has only those."""
+    line = tables.left_out(content)
+    blocks = [html.paragraph(line)] if line else []
+    if rows := tables.pair_rows(content):
         head = [(name, "") for name in tables.PAIR_COLUMNS]
         blocks += [html.heading("By language pair"), html.table(head, rows)]
     return blocks
@@ -157,17 +164,18 @@ def _example(example: Mapping[str, Any]) -> str:
         f"{place['language']} {tables.show(place['rank'], 0)}" for place in example["ranks"]
     )
     return (
-        f'<div class="example"><div class="asked" dir="auto">{_tag(query["language"])}'
+        f'<div class="example"><div class="query" dir="auto">{_tag(query["language"])}'
         f"{html.escape(query['text'])}</div>"
         f'<p class="note">{html.escape(query["id"])}: average precision '
-        f"{example['average_precision']:.3f}; ranks of the right answers: {html.escape(ranks)}</p>"
-        f'<div dir="auto">{_tag("right answer, " + answer["language"], True)}'
+        f"{example['average_precision']:.3f}; ranks of the relevant passages: "
+        f"{html.escape(ranks)}</p>"
+        f'<div dir="auto">{_tag("relevant passage, " + answer["language"], True)}'
         f"{html.escape(answer['text'])}</div>"
-        f"<ol>{''.join(_found(passage) for passage in example['found'])}</ol></div>"
+        f"<ol>{''.join(_result(passage) for passage in example['found'])}</ol></div>"
     )
 
 
-def _found(passage: Mapping[str, Any]) -> str:
+def _result(passage: Mapping[str, Any]) -> str:
     tag = _tag(passage["language"], passage["right"])
     score = f'<span class="note">{tables.show(passage["score"])}</span>'
     return f'<li dir="auto">{tag}{html.escape(passage["text"])} {score}</li>'

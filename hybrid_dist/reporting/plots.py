@@ -1,4 +1,4 @@
-"""Plots of a report, of runs side by side and of a store, as PNG images in colours for all eyes."""
+"""Plots of reports, comparisons and stores, as PNG images in a colour-blind-safe palette."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from hybrid_dist.text import printable
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#F0E442")
-"""Okabe and Ito's."""
+"""The palette of Okabe and Ito."""
 INK, FAINT, GRID = "#1f2933", "#66727f", "#dfe4ea"
 MANY = 16
-"""More languages than this and cells bear no figures."""
+"""Above this number of languages, heatmap cells show no figures."""
 
 
 def map_by_pair(pairs: np.ndarray, languages: Sequence[str]) -> bytes:
@@ -38,10 +38,10 @@ def map_by_pair(pairs: np.ndarray, languages: Sequence[str]) -> bytes:
 
 
 def language_share(share: np.ndarray, pool: np.ndarray, languages: Sequence[str]) -> bytes:
-    """What share of the top 10 each language fills; the last row is its share of the pool."""
-    asked = ~np.isnan(share).all(axis=1)
-    rows = np.concatenate([share[asked], pool[None]]) * 100
-    names = [name for name, is_asked in zip(languages, asked, strict=True) if is_asked]
+    """The share of each language among the top 10; the last row is its share of the pool."""
+    has_queries = ~np.isnan(share).all(axis=1)
+    rows = np.concatenate([share[has_queries], pool[None]]) * 100
+    names = [name for name, shown in zip(languages, has_queries, strict=True) if shown]
     drawing, axes = _drawing(*_heatmap_size(len(languages), len(rows)))
     _heatmap(axes, rows, languages, "{:.0f}", step=10, rows=[*names, "pool"])
     axes.axhline(len(names) - 0.5, color="white", linewidth=4)
@@ -51,7 +51,7 @@ def language_share(share: np.ndarray, pool: np.ndarray, languages: Sequence[str]
 
 
 def rank_distance(distances: Sequence[np.ndarray], languages: Sequence[str]) -> bytes:
-    """The spread of the queries' rank distances, by query language."""
+    """Box plots of rank distance by query language."""
     known = [values[~np.isnan(values)] for values in distances]
     kept = [pair for pair in zip(known, languages, strict=True) if len(pair[0])][::-1]
     drawing, axes = _drawing(7.6, 1.2 + 0.34 * len(kept))
@@ -79,7 +79,7 @@ def rank_distance(distances: Sequence[np.ndarray], languages: Sequence[str]) -> 
 def grouped_bars(
     groups: Sequence[str], values: Mapping[str, Sequence[float]], label: str, digits: int = 3
 ) -> bytes:
-    """Bars of several runs beside each other in every group; NaN draws none."""
+    """Bars of several runs side by side in each group; none for NaN."""
     drawing, axes = _drawing(max(7.6, 1.5 + 0.55 * len(groups) * len(values)), 3.6)
     width = 0.8 / len(values)
     for number, (name, heights) in enumerate(values.items()):
@@ -87,8 +87,8 @@ def grouped_bars(
         style = _style(number)
         bars = axes.bar(places, np.asarray(heights), width * 0.92, label=_plain(name), **style)
         if len(values) <= 6:
-            told = ["" if np.isnan(v) else f"{v:.{digits}f}" for v in heights]
-            axes.bar_label(bars, told, fontsize=8, color=INK, padding=2)
+            labels = ["" if np.isnan(v) else f"{v:.{digits}f}" for v in heights]
+            axes.bar_label(bars, labels, fontsize=8, color=INK, padding=2)
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylabel(label)
     axes.set_ylim(0, min(1.12, 1.15 * max(0.05, *(np.nanmax([0, *v]) for v in values.values()))))
@@ -98,7 +98,7 @@ def grouped_bars(
 
 
 def log_bars(values: Mapping[str, float], label: str) -> bytes:
-    """One bar per run on a log scale; NaN draws none."""
+    """One bar per run on a log scale; none for NaN."""
     drawing, axes = _drawing(7.6, 1.1 + 0.42 * len(values))
     heights = np.array(list(values.values()))
     for number, height in enumerate(heights):
@@ -116,7 +116,7 @@ def log_bars(values: Mapping[str, float], label: str) -> bytes:
 def lines_by_language(
     languages: Sequence[str], values: Mapping[str, Sequence[float]], label: str
 ) -> bytes:
-    """One row of points per language, one colour and marker per run."""
+    """A row of points per language, a colour and marker per run."""
     drawing, axes = _drawing(7.6, 1.3 + 0.32 * len(languages) + 0.1 * len(values))
     rows = np.arange(len(languages))
     table = np.array(list(values.values()), dtype=float)
@@ -142,7 +142,7 @@ def store(
     lengths: Mapping[str, Sequence[Sequence[int]]],
     unit: str,
 ) -> bytes:
-    """Bars of counts and, beside them, percentiles of lengths joined by a line, by language."""
+    """By language: bars of counts, and beside them percentiles of lengths, joined by lines."""
     drawing = Figure(figsize=(9.6, 1.5 + 0.3 * len(languages)), layout="constrained")
     left, right = drawing.subplots(1, 2, sharey=True)
     rows = np.arange(len(languages))
@@ -177,7 +177,7 @@ def _heatmap(
     step: float,
     rows: Sequence[str] | None = None,
 ) -> None:
-    """Colours span the values, rounded outwards to the step."""
+    """A heatmap whose colour scale spans the values, rounded outwards to `step`."""
     low = step * np.floor(np.nanmin(values) / step)
     high = max(low + step, step * np.ceil(np.nanmax(values) / step))
     image = axes.imshow(values, cmap="cividis", vmin=low, vmax=high, aspect="auto")
@@ -198,19 +198,19 @@ def _heatmap(
 
 
 def _heatmap_size(columns: int, rows: int) -> tuple[float, float]:
-    """Inches; cells without figures are smaller."""
+    """Width and height in inches; cells without figures are smaller."""
     width, height = (0.52, 0.42) if columns <= MANY else (0.22, 0.19)
     return 2.4 + width * columns, 1.5 + height * rows
 
 
 def _style(number: int) -> dict[str, Any]:
-    """Colours come round again, hatched."""
+    """The style of the n-th run; colours repeat with another hatch."""
     hatch = ("", "//", "..", "xx")[number // len(COLOURS) % 4]
     return {"color": COLOURS[number % len(COLOURS)], "hatch": hatch, "edgecolor": "white"}
 
 
 def _plain(name: str) -> str:
-    """A name as it is: matplotlib reads dollars as formulas, and hides what starts with _."""
+    """A name to show verbatim: matplotlib parses dollar signs and hides labels starting with _."""
     return ("\u200b" if name.startswith("_") else "") + printable(name).replace("$", r"\$")
 
 
@@ -226,7 +226,7 @@ def _legend(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _log_axis(axes: Axes, which: str) -> None:
-    """A log scale that says 1, 2, 5, ... 1,000 and not 10 to the power of 3."""
+    """A log scale with ticks 1, 2, 5, ... 1,000 instead of powers of ten."""
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=100))

@@ -1,4 +1,4 @@
-"""Which report may take the place of another: that of the same evaluation, run again."""
+"""Which report may replace another: only that of the same evaluation, run again."""
 
 import hashlib
 import os
@@ -16,20 +16,20 @@ OTHERWISE = "choose another --out, or replace it with --overwrite"
 
 
 def check_place(folder: Path, made_from: Mapping[str, Any] | None) -> None:
-    """Refuse a place that no report can be written to, or that holds the report of another model,
-    task or option; without `made_from` any report may be replaced.
+    """Refuse a folder that cannot be written, or that holds the report of another evaluation.
 
-    The same evaluation may replace its own report: a job that was requeued starts the same command.
+    An evaluation may replace its own report, since a requeued job runs the same command again.
+    `made_from` identifies it; None allows any report to be replaced.
     """
     restore_folder(folder)
     _check_writable(folder)
-    found = report_files_in(folder)
-    if made_from is None or not found:
+    files = report_files_in(folder)
+    if made_from is None or not files:
         return
-    if REPORT not in found:
+    if REPORT not in files:
         raise UserError(
-            f"{folder}: holds {', '.join(found)}, but no {REPORT} that says where that comes from; "
-            f"{OTHERWISE}"
+            f"{folder}: holds {', '.join(files)}, but no {REPORT} that identifies their "
+            f"evaluation; {OTHERWISE}"
         )
     try:
         old = read_report(folder / REPORT)
@@ -41,7 +41,7 @@ def check_place(folder: Path, made_from: Mapping[str, Any] | None) -> None:
             f"{folder}: holds a report of {old['model']} that another command wrote; {OTHERWISE}"
         )
     changed = [
-        f"{key} was {_told(recorded.get(key))}, is {_told(made_from.get(key))}"
+        f"{key} was {_shown(recorded.get(key))}, is {_shown(made_from.get(key))}"
         for key in dict.fromkeys([*recorded, *made_from])
         if recorded.get(key) != made_from.get(key)
     ]
@@ -52,9 +52,9 @@ def check_place(folder: Path, made_from: Mapping[str, Any] | None) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    """Refuse, before hours of work, a place where no folder can be made."""
+    """Refuse, before hours of work, a path at which no folder can be created."""
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file, and a report is a folder; move it away")
+        raise UserError(f"{folder}: is a file, but a report is a folder; move the file away")
     above = next(place for place in folder.absolute().parents if place.exists())
     if not above.is_dir():
         raise UserError(f"{folder}: cannot write the report ({above} is a file, not a folder)")
@@ -63,7 +63,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def of_task(task: Task) -> dict[str, str]:
-    """What says which task it is: its name, path and options, its ids, queries and qrels."""
+    """Identifies a task by its spec and a checksum of its ids, queries and qrels."""
     digest = hashlib.sha256()
     for texts in (task.query_ids, task.query_texts, task.passage_ids):
         digest.update(hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).digest())
@@ -73,7 +73,7 @@ def of_task(task: Task) -> dict[str, str]:
 
 
 def of_path(path: Path) -> dict[str, str]:
-    """What says which file or folder of files it is: path, sizes and times of change."""
+    """Identifies a file or a folder of files by path, sizes and modification times."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     files = [file for file in files if file.is_file()]
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
@@ -83,5 +83,5 @@ def of_path(path: Path) -> dict[str, str]:
     }
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     return "not recorded" if value is None else repr(value)[:80]

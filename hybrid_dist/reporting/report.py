@@ -1,8 +1,11 @@
-"""What an evaluation found: its figures, its plots, and the value of every query."""
+"""The report of one evaluation: all figures, the per-query values behind them, and the plots."""
 
+import copy
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,13 +25,107 @@ Plots = dict[str, bytes]
 
 
 @dataclass(frozen=True)
+class SettingMeans:
+    """A metric in the paper's three settings; None where the task does not support one."""
+
+    monolingual: float | None
+    cross_lingual: float | None
+    multilingual: float | None
+
+
+@dataclass(frozen=True)
+class BiasMeans:
+    """Language bias, averaged over queries and then languages; None where it is undefined."""
+
+    rank_distance: float | None
+    rank_distance_normalised: float | None
+    worst_rank: float | None
+    complete_at_20: float | None
+    complete_at_100: float | None
+    first_hit_own: float | None
+    first_hit_expected: float | None
+    self_preference: float | None
+    language_kl: float | None
+
+
+@dataclass(frozen=True)
 class Report:
-    """One evaluation's."""
+    """The result of an evaluation. docs/metrics.md defines its figures."""
 
     content: dict[str, Any]
-    """What report.json holds."""
-    plots: Plots
+    """The content of report.json."""
     values: PerQuery
+    """The per-query values that the figures average."""
+    draw: Callable[[], Plots] = field(repr=False, compare=False)
+    """Draws the plots."""
+
+    @property
+    def id(self) -> str:
+        """A checksum of the figures and settings, which all files of the report carry."""
+        return str(self.content["id"])
+
+    @property
+    def map(self) -> SettingMeans:
+        """Mean average precision, at full depth."""
+        return self.metric("map")
+
+    def metric(self, name: str) -> SettingMeans:
+        """The means of a metric: one of METRICS, such as `ndcg_at_10`."""
+        _check_metric(name)
+        return SettingMeans(**self.content[name])
+
+    @property
+    def by_pair(self) -> dict[tuple[str, str], float]:
+        """(query language, passage language) -> mean average precision."""
+        return self.metric_by_pair("map")
+
+    def metric_by_pair(self, name: str) -> dict[tuple[str, str], float]:
+        """(query language, passage language) -> mean of a metric, for pairs that have queries."""
+        _check_metric(name)
+        matrix = self.content[f"{name}_by_pair"]
+        return {(query, passage): v for query, row in matrix.items() for passage, v in row.items()}
+
+    @property
+    def bias(self) -> BiasMeans:
+        """The language bias in the pool of all languages."""
+        content = self.content["bias"]
+        distance, first = content["rank_distance"], content["first_hit_own"]
+        return BiasMeans(
+            rank_distance=distance["mean"],
+            rank_distance_normalised=distance["normalised"],
+            worst_rank=content["worst_rank"]["mean"],
+            complete_at_20=content["complete_at_20"]["mean"],
+            complete_at_100=content["complete_at_100"]["mean"],
+            first_hit_own=first["mean"],
+            first_hit_expected=first["expected"],
+            self_preference=content["self_preference"]["mean"],
+            language_kl=content["language_kl"].get("mean"),
+        )
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Dotted name of a figure, such as `map.monolingual` -> its 95% interval."""
+        return {name: (low, high) for name, (low, high) in self.content["intervals"].items()}
+
+    @cached_property
+    def plots(self) -> Plots:
+        """The plots, drawn on first use."""
+        return self.draw()
+
+    def to_dict(self) -> dict[str, Any]:
+        """A copy of the content of report.json."""
+        return copy.deepcopy(self.content)
+
+    def write(self, folder: str | Path) -> None:
+        """Write report.json, .md and .html, scores.npz and the plots, replacing an old report."""
+        from hybrid_dist.reporting.page import write_report  # it imports this module
+
+        write_report(Path(folder), self)
+
+
+def _check_metric(name: str) -> None:
+    if name not in METRICS:
+        raise ValueError(f"{name!r} is not a metric; known: {', '.join(METRICS)}")
 
 
 def build_report(
@@ -41,9 +138,9 @@ def build_report(
     grouped: groups.Groups,
     made_from: Mapping[str, Any] | None = None,
 ) -> Report:
-    """All figures and plots of one evaluation.
+    """Compute all figures of an evaluation.
 
-    `made_from`: what tells this evaluation from others, where a command may replace its report.
+    `made_from` identifies the evaluation, so that the same evaluation may replace its report.
     """
     scores = {name: metrics.score(metric, task, ranking) for name, (_, metric) in METRICS.items()}
     precision = scores["map"]
@@ -51,12 +148,12 @@ def build_report(
     measured = bias.measure(task, ranking, top)
     values = PerQuery.of(task, scores, measured)
     resampled = Resampled.of(values)
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         FORMAT: VERSION,
         "task": task.name,
         "model": model,
         "counts": _counts(task, metrics.by_pair(task, precision)),
-        **{name: metrics.settings(task, values) for name, values in scores.items()},
+        **{name: metrics.settings(task, metric) for name, metric in scores.items()},
         "intervals": _intervals(resampled),
         "left_out": _left_out(task, ranking),
         "groups": groups.summary(resampled, grouped),
@@ -69,14 +166,14 @@ def build_report(
         "timing": dict(timing),
         MADE_FROM: dict(made_from or {}),
     }
-    found = _without_nan(found)
-    found = {"id": report_id(found)} | found
-    plots = _plots(task, precision, measured, top)
-    return Report(found, plots, replace(values, report=found["id"]))
+    content = _without_nan(content)
+    content = {"id": report_id(content)} | content
+    values = replace(values, report=content["id"])
+    return Report(content, values, lambda: _plots(task, precision, measured, top))
 
 
 def _intervals(resampled: Resampled) -> dict[str, list[float]]:
-    """By the dotted name of every headline figure."""
+    """Dotted name of a figure -> its interval."""
     return {name: interval(draws) for name, draws in resampled.figures().items()}
 
 
@@ -84,22 +181,23 @@ def _left_out(task: Task, ranking: Ranking) -> dict[str, str]:
     left_out = dict(task.left_out)
     unlisted = int(np.sum(~np.isfinite(ranking.pooled)))
     if unlisted and "rank_distance" not in left_out:
-        told = f"{unlisted:,} of {len(task.relevant):,} right answers are not in the run"
-        left_out["rank_distance"] = told
+        left_out["rank_distance"] = (
+            f"{unlisted:,} of {len(task.relevant):,} relevant passages are not in the run"
+        )
     return left_out
 
 
 def _tables(task: Task, scores: Mapping[str, Scores]) -> dict[str, Any]:
-    """Every metric by language pair, and by query language in the pool of all."""
+    """Every metric by language pair, and by query language in the pool of all languages."""
     tables: dict[str, Any] = {}
-    for name, found in scores.items():
-        tables[f"{name}_by_pair"] = _matrix(task, metrics.by_pair(task, found))
-        tables[f"{name}_by_language"] = _row(task, metrics.by_language(task, found.pooled))
+    for name, metric in scores.items():
+        tables[f"{name}_by_pair"] = _matrix(task, metrics.by_pair(task, metric))
+        tables[f"{name}_by_language"] = _row(task, metrics.by_language(task, metric.pooled))
     return tables
 
 
 def _languages_of_the_top(task: Task, top: TopK) -> dict[str, Any]:
-    """How the languages of the first passages differ from those of the pool."""
+    """How the languages of the top passages differ from those of the pool."""
     if not task.one_pool:
         return {"language_share": {}, "pool_share": {}, "language_lift": {}, "language_kl": {}}
     share, pool = bias.language_share(task, top.numbers), bias.pool_share(task)
@@ -113,7 +211,7 @@ def _languages_of_the_top(task: Task, top: TopK) -> dict[str, Any]:
 
 
 def _plots(task: Task, precision: Scores, measured: bias.Bias, top: TopK) -> Plots:
-    from hybrid_dist.reporting import plots  # matplotlib: training starts without it
+    from hybrid_dist.reporting import plots  # matplotlib is slow to import
 
     drawn = {"map_by_pair.png": plots.map_by_pair(metrics.by_pair(task, precision), task.languages)}
     if task.one_pool:
@@ -127,7 +225,7 @@ def _plots(task: Task, precision: Scores, measured: bias.Bias, top: TopK) -> Plo
 
 
 def figures(report: Mapping[str, Any]) -> dict[str, float | None]:
-    """All figures of a report by their dotted names; None where the task has none."""
+    """Dotted name -> figure, for all figures of a report; None where the task has none."""
     return dict(_figures(report))
 
 
@@ -153,22 +251,23 @@ def _row(task: Task, values: np.ndarray) -> dict[str, float]:
 
 
 def _matrix(task: Task, values: np.ndarray) -> dict[str, dict[str, float]]:
-    """By query language and passage language; what has no value is left out."""
+    """Query language -> passage language -> value, without NaN."""
     rows = {language: _row(task, row) for language, row in zip(task.languages, values, strict=True)}
     return {language: row for language, row in rows.items() if row}
 
 
-def _without_nan(thing: Any) -> Any:
-    if isinstance(thing, dict):
-        return {key: _without_nan(value) for key, value in thing.items()}
-    if isinstance(thing, list):
-        return [_without_nan(value) for value in thing]
-    return None if isinstance(thing, float) and not math.isfinite(thing) else thing
+def _without_nan(node: Any) -> Any:
+    """A nested structure with None for NaN and infinity, which JSON does not have."""
+    if isinstance(node, dict):
+        return {key: _without_nan(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_without_nan(value) for value in node]
+    return None if isinstance(node, float) and not math.isfinite(node) else node
 
 
-def _figures(thing: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float | None]]:
-    for key, value in thing.items():
+def _figures(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float | None]]:
+    for key, value in node.items():
         if isinstance(value, Mapping):
-            yield from _figures(value, f"{before}{key}.")
+            yield from _figures(value, f"{prefix}{key}.")
         elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-            yield before + key, value if value is None else float(value)
+            yield prefix + key, value if value is None else float(value)

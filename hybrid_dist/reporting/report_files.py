@@ -1,4 +1,4 @@
-"""Where a report's files go: all of them at once, beside files that are not the report's."""
+"""Replacing a report's files in its folder atomically, and keeping all other files there."""
 
 import glob
 import os
@@ -16,21 +16,21 @@ from hybrid_dist.tracking.report_file import REPORT
 RUN = "run.trec"
 PLOTS = ("map_by_pair.png", "language_share.png", "rank_distance.png")
 NAMES = (REPORT, "report.md", "report.html", SCORES, RUN, *PLOTS)
-"""The files that a report may consist of. Others in its folder are left alone."""
+"""The files of a report. Other files in its folder are left alone."""
 
 
 @contextmanager
 def replace_report(folder: Path) -> Iterator[Path]:
-    """A folder to write the files of a report into; they take the place of the old ones together.
+    """Yield a draft folder for the files of a report, which then replaces the old report at once.
 
-    If anything fails, the old report stays whole. Files of other names stay in any case.
+    If anything fails, the old report stays complete. Files of other names stay in any case.
     """
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file, and a report is a folder; move it away")
+        raise UserError(f"{folder}: is a file, but a report is a folder; move the file away")
     try:
         place = folder.resolve()
-        for left in place.parent.glob(f".{glob.escape(place.name)}.*.part"):
-            shutil.rmtree(left, ignore_errors=True)  # of a process that was killed while it wrote
+        for draft in place.parent.glob(f".{glob.escape(place.name)}.*.part"):
+            shutil.rmtree(draft, ignore_errors=True)  # left by a process killed while writing
         with atomic_folder(place) as draft:
             yield draft
             for file in draft.iterdir():
@@ -42,12 +42,12 @@ def replace_report(folder: Path) -> Iterator[Path]:
 
 
 def report_files_in(folder: Path) -> list[str]:
-    """The files of a report that a folder holds."""
+    """The names of the report files in a folder."""
     return [name for name in NAMES if (folder / name).exists()]
 
 
 def _keep_others(old: Path, new: Path) -> None:
-    """Give the new folder what is not the report's: the same files by a second name, no copies."""
+    """Hard-link the files that are not the report's into the new folder."""
     for entry in old.iterdir():
         if entry.name in NAMES:
             continue
@@ -65,7 +65,7 @@ def _link(old: str | Path, new: str | Path) -> None:
 
 
 def tag_png(png: bytes, report_id: str) -> bytes:
-    """A PNG image that says in its metadata which report it belongs to."""
+    """The PNG image with the report's id in its metadata."""
     content = b"tEXt" + b"hybrid_dist report\0" + report_id.encode("ascii")
     chunk = (len(content) - 4).to_bytes(4, "big") + content + zlib.crc32(content).to_bytes(4, "big")
     after_header = 33  # signature and IHDR

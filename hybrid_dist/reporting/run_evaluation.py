@@ -1,4 +1,4 @@
-"""The evaluation of a run: its tasks, and the figure that chooses its best checkpoint."""
+"""Evaluation during training: the tasks of a run, and the figure that selects its checkpoint."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError, nearest
 from hybrid_dist.evaluation.contamination import check_overlap_at_start
 from hybrid_dist.evaluation.groups import LanguageGroups
-from hybrid_dist.evaluation.tasks import Task, load_task
+from hybrid_dist.evaluation.task_specs import load_task
+from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.model.embedder import TextEmbedder
 from hybrid_dist.reporting.evaluation_report import ReportOptions, evaluate_task
 from hybrid_dist.reporting.report import figures
@@ -21,16 +22,16 @@ HIGHER_IS_BETTER = {
     "map.multilingual": True,
     "bias.rank_distance.mean": False,
 }
-"""The figures of a report that training logs and can choose a checkpoint by."""
+"""The report figures that training logs and can select checkpoints by."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The tasks of a run, read once, and the figure that chooses its best checkpoint."""
+    """The tasks of a run, loaded once, and the figure that selects its best checkpoint."""
 
     tasks: tuple[Task, ...]
     metric: str | None
-    """NAME/figure; none where the loss on held-out pairs chooses."""
+    """TASK/figure; None where the loss on held-out pairs selects."""
     groups: LanguageGroups
     trust_remote_code: bool = False
 
@@ -43,11 +44,11 @@ class Evaluation:
         groups = LanguageGroups.of(options.groups, tasks, trained)
         if options.metric == DEV_LOSS:
             return cls(tasks, None, groups, trust_remote_code)
-        name, slash, wanted = options.metric.rpartition("/")
-        if wanted not in HIGHER_IS_BETTER:
+        name, slash, figure = options.metric.rpartition("/")
+        if figure not in HIGHER_IS_BETTER:
             known = ", ".join(HIGHER_IS_BETTER)
             raise UserError(
-                f"eval.metric: unknown figure {wanted!r}{nearest(wanted, HIGHER_IS_BETTER)} "
+                f"eval.metric: unknown figure {figure!r}{nearest(figure, HIGHER_IS_BETTER)} "
                 f"({known})"
             )
         name = name if slash else tasks[0].name
@@ -55,50 +56,56 @@ class Evaluation:
         if not chosen:
             raise UserError(f"eval.metric: no task of eval.tasks has the name {name!r}")
         left_out = chosen[0].left_out
-        why = next((left_out[part] for part in wanted.split(".") if part in left_out), "")
-        if why:
+        reason = next((left_out[part] for part in figure.split(".") if part in left_out), "")
+        if reason:
             others = [name for name in HIGHER_IS_BETTER if not left_out.keys() & name.split(".")]
             raise UserError(
-                f"eval.metric: {chosen[0].spec} has no {wanted}: {why}; choose {', '.join(others)}"
+                f"eval.metric: {chosen[0].spec} has no {figure}: {reason}; "
+                f"choose {', '.join(others)}"
             )
-        return cls(tasks, f"{name}/{wanted}", groups, trust_remote_code)
+        return cls(tasks, f"{name}/{figure}", groups, trust_remote_code)
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether more of the chosen figure is better; less is, of a loss."""
+        """Whether a larger value of the selecting figure is better; False for the loss."""
         return self.metric is not None and HIGHER_IS_BETTER[self.metric.rpartition("/")[2]]
 
     def overlap(self, stores: Sequence[Store], sources: Sequence[str]) -> str:
-        """Whether any text that is evaluated on is a training text, in one line."""
+        """One line on whether any evaluated text equals a training text."""
         return check_overlap_at_start(stores, self.tasks, sources)
 
     def __call__(
         self, model: Path, out: Path, ranks: Ranks, say: Callable[[str], None] | None = None
     ) -> dict[str, float]:
-        """Score a saved model on all ranks: figures by NAME/figure, reports in OUT/NAME."""
+        """Evaluate a saved model on all ranks and write reports to OUT/TASK.
+
+        Returns the figures of HIGHER_IS_BETTER, by TASK/figure.
+        """
         embedder = TextEmbedder.load(str(model), ranks.device, self.trust_remote_code)
-        found = {}
-        told = ReportOptions(embedder.settings, self.groups)
+        options = ReportOptions(embedder.settings, self.groups)
+        results = {}
         for task in self.tasks:
-            report = evaluate_task(task, embedder, ranks, out / task.name, say, told)
+            report = evaluate_task(task, embedder, ranks, out / task.name, say, options)
             for name, value in figures(report).items():
                 if name in HIGHER_IS_BETTER and value is not None:
-                    found[f"{task.name}/{name}"] = value
-        return found
+                    results[f"{task.name}/{name}"] = value
+        return results
 
 
 def load_tasks(specs: Sequence[str], ties: str = "number") -> tuple[Task, ...]:
-    """The tasks of NAME:PATH specs; two of one name would write into one folder."""
+    """Load the tasks of NAME:PATH specs. Names must differ, as each names a report's folder."""
     tasks = tuple(load_task(spec, ties) for spec in specs)
     names = [task.name for task in tasks]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise UserError(f"tasks: {', '.join(sorted(twice))} is named twice; evaluate them in turn")
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise UserError(
+            f"tasks: {', '.join(sorted(repeated))} is named twice; evaluate them in turn"
+        )
     return tasks
 
 
 def load_evaluation(config: Config, trained: Sequence[str]) -> Evaluation:
-    """What a run is evaluated on. `trained` are the languages that it trains on."""
+    """The evaluation that a config describes. `trained`: the languages that the run trains on."""
     if not config.eval.tasks:
         return Evaluation((), None, LanguageGroups())
     return Evaluation.of(config.eval, trained, config.model.trust_remote_code)

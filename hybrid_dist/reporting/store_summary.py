@@ -1,4 +1,4 @@
-"""What is in a store, language by language: figures, tables and a picture."""
+"""Summary of a store by language: figures, tables and a plot."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,27 +23,27 @@ COUNTS = {
     "candidates": "Candidates",
     "queries": "Queries",
 }
-"""Figures of a language, and what they are called."""
-Described = dict[str, Any]
+"""Figures of a language -> their column headings."""
+StoreSummary = dict[str, Any]
 
 
-def describe(store: Store) -> Described:
-    """Figures of every language, and the measure of its lengths."""
+def describe(store: Store) -> StoreSummary:
+    """The figures of every language, and the unit of lengths."""
     index = store.index
     parallel = pair_sizes(index)
     queries = _query_hashes(store)
     fertility = _tokens_per_character(store)
-    languages: dict[str, Described] = {}
+    languages: dict[str, StoreSummary] = {}
     for number, name in enumerate(index.languages):
         rows = slice(*index.language_starts[number : number + 2].tolist())
-        answers = len(np.unique(index.passage_of[rows]))
+        passages = len(np.unique(index.passage_of[rows]))
         pairs = rows.stop - rows.start
         counts = store.manifest["languages"][name]
         languages[name] = {
             "pairs": pairs,
-            "passages": answers,
-            "hard_negatives": counts["passages"] - answers,
-            "duplicate_passages": pairs - answers,
+            "passages": passages,
+            "hard_negatives": counts["passages"] - passages,
+            "duplicate_passages": pairs - passages,
             "duplicate_queries": pairs - len(np.unique(queries[rows])),
             "query_length": _percentiles(index.query_length[rows]),
             "passage_length": _percentiles(index.text_length[index.passage_of[rows]]),
@@ -64,33 +64,33 @@ def _query_hashes(store: Store) -> np.ndarray:
 
 
 def _percentiles(lengths: np.ndarray) -> dict[str, int]:
-    found = np.percentile(lengths, PERCENTILES, method="inverted_cdf").tolist()
-    return {str(name): int(value) for name, value in zip(PERCENTILES, found, strict=True)}
+    values = np.percentile(lengths, PERCENTILES, method="inverted_cdf").tolist()
+    return {str(name): int(value) for name, value in zip(PERCENTILES, values, strict=True)}
 
 
 def _tokens_per_character(store: Store) -> dict[str, float]:
-    """Of each language: the tokens of its passages, without prefix, to their characters."""
+    """Language -> tokens of its passages, without prefix, per character."""
     if store.tokens is None:
         return {}
     tokens = store.tokens.passage_counts()
-    whole = tokens < store.tokens.longest  # the others are cut
+    whole = tokens < store.tokens.longest  # longer texts are truncated
     characters = np.concatenate(
         [pc.utf8_length(texts).to_numpy() for texts in store.passage_column.arrays()]
     )
     tokens = tokens - store.tokens.passage_prefix_length
-    found, first = {}, 0
+    ratios, first = {}, 0
     for name, counts in store.manifest["languages"].items():
-        mine = np.arange(first, first + counts["passages"])
-        mine = mine[whole[mine]]
+        rows = np.arange(first, first + counts["passages"])
+        rows = rows[whole[rows]]
         first += counts["passages"]
-        if len(mine):
-            found[name] = round(float(tokens[mine].sum() / characters[mine].sum()), 4)
-    return found
+        if len(rows):
+            ratios[name] = round(float(tokens[rows].sum() / characters[rows].sum()), 4)
+    return ratios
 
 
-def tables(told: Described, width: int = 80) -> Iterator[Table]:
-    """What people read: counts, lengths, and parallel pairs in tables that are not too wide."""
-    languages: dict[str, Described] = told["languages"]
+def tables(summary: StoreSummary, width: int = 80) -> Iterator[Table]:
+    """Tables for the terminal: counts, lengths, and parallel pairs split to fit the width."""
+    languages: dict[str, StoreSummary] = summary["languages"]
     counts = {
         key: heading
         for key, heading in COUNTS.items()
@@ -101,7 +101,7 @@ def tables(told: Described, width: int = 80) -> Iterator[Table]:
         table.add_row(cell(name), *(f"{figures.get(key, 0):,}" for key in counts))
     yield table
     named = {name: figures for name, figures in languages.items() if figures["pairs"]}
-    yield _lengths(named, told["unit"])
+    yield _lengths(named, summary["unit"])
     at_once = max(1, (width - 12) // 12)
     for start in range(0, len(named) if len(named) > 1 else 0, at_once):
         others = list(named)[start : start + at_once]
@@ -113,7 +113,7 @@ def tables(told: Described, width: int = 80) -> Iterator[Table]:
         yield table
 
 
-def _lengths(named: dict[str, Described], unit: str) -> Table:
+def _lengths(named: dict[str, StoreSummary], unit: str) -> Table:
     kinds = ("query", "passage")
     headings = [f"{kind[0].upper()} {name}%" for kind in kinds for name in PERCENTILES]
     last = ["Tokens/character"] if unit == "tokens" else []
@@ -132,9 +132,9 @@ def _right(table: Table) -> Table:
     return table
 
 
-def plot(told: Described) -> bytes:
-    """Pairs and lengths of every language, as a PNG image."""
-    named = {name: figures for name, figures in told["languages"].items() if figures["pairs"]}
+def plot(summary: StoreSummary) -> bytes:
+    """Pairs and lengths by language, as a PNG image."""
+    named = {name: figures for name, figures in summary["languages"].items() if figures["pairs"]}
     return plots.store(
         list(named),
         {
@@ -145,5 +145,5 @@ def plot(told: Described) -> bytes:
             kind: [list(figures[f"{kind}_length"].values()) for figures in named.values()]
             for kind in ("query", "passage")
         },
-        f"{told['unit']} (percentiles {', '.join(map(str, PERCENTILES))})",
+        f"{summary['unit']} (percentiles {', '.join(map(str, PERCENTILES))})",
     )

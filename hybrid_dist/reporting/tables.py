@@ -1,4 +1,4 @@
-"""A report's figures as lines and tables for people."""
+"""The figures of a report as text: rows of tables, lines, and the Markdown page."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,43 +16,43 @@ SETTINGS = {
 
 
 def left_out(report: Mapping[str, Any]) -> str:
-    """What the task does not support, in a line; nothing where it supports all."""
+    """One line on the figures that the task does not support; empty if it supports all."""
     names = {**SETTINGS, "rank_distance": "Rank distance"}
-    told = [f"{names[name]}: {why}" for name, why in report["left_out"].items()]
-    return f"Left out. {'; '.join(told)}." if told else ""
+    reasons = [f"{names[name]}: {reason}" for name, reason in report["left_out"].items()]
+    return f"Left out. {'; '.join(reasons)}." if reasons else ""
 
 
 def languages(report: Mapping[str, Any]) -> int:
-    """How many languages there are; pools of one language do not count twice."""
+    """The number of languages; several pools of one language count once."""
     return len({name.partition("-x-")[0] for name in report["counts"]["by_language"]})
 
 
 def show(value: float | None, digits: int = 3) -> str:
-    """A figure for people; a missing one is a dash."""
+    """A rounded figure; a dash for None."""
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
 def show_distance(value: float | None) -> str:
-    """A rank distance."""
+    """A rank distance, rounded to one decimal."""
     return show(value, 1)
 
 
 def headline(report: Mapping[str, Any]) -> str:
-    """The figures that matter most, in a line."""
+    """The headline figures in one line."""
     means = (f"{setting.replace('_', '-')} {show(report['map'][setting])}" for setting in SETTINGS)
     distance = show_distance(report["bias"]["rank_distance"]["mean"])
     return f"mAP {', '.join(means)}; rank distance {distance}"
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The headline figures, the bias, groups and languages, as Markdown tables."""
+    """report.md: headline figures, bias, groups, languages and settings."""
     counts, pairs, grouped = report["counts"], pair_rows(report), group_rows(report)
     biased = bias_rows(report)
     lines = [
         f"# {escaped(report['task'])}: {escaped(report['model'])}",
         "",
         f"{counts['queries']:,} queries and {counts['passages']:,} passages in "
-        f"{languages(report)} languages. In brackets: {report['settings']['intervals']}.",
+        f"{languages(report)} languages. In parentheses: {report['settings']['intervals']}.",
         "",
         *_table(["", *SETTINGS.values()], metric_rows(report)),
         "",
@@ -77,7 +77,7 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def with_interval(value: float | None, interval: Sequence[float] | None, digits: int = 3) -> str:
-    """A figure, and its interval on a second line."""
+    """A figure, with its interval on a second line."""
     if value is None or not interval:
         return show(value, digits)
     low, high = (show(edge, digits) for edge in interval)
@@ -86,29 +86,32 @@ def with_interval(value: float | None, interval: Sequence[float] | None, digits:
 
 def metric_rows(report: Mapping[str, Any]) -> list[list[str]]:
     """Every metric in the three settings."""
-    sure = report["intervals"]
+    intervals = report["intervals"]
     return [
         [
             label,
-            *(with_interval(report[key][name], sure.get(f"{key}.{name}")) for name in SETTINGS),
+            *(
+                with_interval(report[key][name], intervals.get(f"{key}.{name}"))
+                for name in SETTINGS
+            ),
         ]
         for key, (label, _) in METRICS.items()
     ]
 
 
-BIAS_COLUMNS = (("Language bias", ""), ("Found", ""), ("Without bias", ""))
+BIAS_COLUMNS = (("Language bias", ""), ("Measured", ""), ("Without bias", ""))
 
 
 def bias_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    """Figures of the bias, and what a search would show that favours no language."""
-    found = report["bias"]
-    expected = found["first_hit_own"]["expected"]
+    """The bias figures, each beside its value for a search that favours no language."""
+    bias = report["bias"]
+    expected = bias["first_hit_own"]["expected"]
     rows = (
-        ("Rank distance", "rank_distance", "mean", 1, "right answers - 1"),
+        ("Rank distance", "rank_distance", "mean", 1, "relevant passages - 1"),
         ("median", "rank_distance", "median", 1, ""),
         ("90% of the queries", "rank_distance", "p90", 1, ""),
         ("normalised", "rank_distance", "normalised", 3, "0; a random order has 1"),
-        ("Worst rank of a right answer", "worst_rank", "mean", 1, "right answers"),
+        ("Worst rank of a relevant passage", "worst_rank", "mean", 1, "relevant passages"),
         *((f"Complete@{k}", f"complete_at_{k}", "mean", 3, "1") for k in COMPLETE_AT),
         ("First hit in own language", "first_hit_own", "mean", 3, show(expected)),
         ("Own language in the top 10, times its share", "self_preference", "mean", 2, "1"),
@@ -116,10 +119,10 @@ def bias_rows(report: Mapping[str, Any]) -> list[list[str]]:
     )
     shown = []
     for label, key, name, digits, ideal in rows:
-        value = found[key].get(name)
+        value = bias[key].get(name)
         if value is not None:
-            sure = report["intervals"].get(f"bias.{key}.{name}")
-            shown.append([label, with_interval(value, sure, digits), ideal])
+            interval = report["intervals"].get(f"bias.{key}.{name}")
+            shown.append([label, with_interval(value, interval, digits), ideal])
     return shown
 
 
@@ -134,7 +137,7 @@ GROUP_COLUMNS = (
 
 
 def group_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    """Figures over the queries in the languages of each group."""
+    """The figures of each group of query languages."""
     digits = {"map.monolingual": 3, "map.cross_lingual": 3, "map.multilingual": 3}
     digits["bias.rank_distance.mean"] = 1
     return [
@@ -151,7 +154,7 @@ def group_rows(report: Mapping[str, Any]) -> list[list[str]]:
 
 
 def spread_lines(report: Mapping[str, Any]) -> list[str]:
-    """From the best language to the worst."""
+    """A line per figure on its best and its worst query language."""
     names = {f"map.{key}": f"mAP {label.lower()}" for key, label in SETTINGS.items()}
     names["bias.rank_distance.mean"] = "Rank distance"
     lines = []
@@ -181,20 +184,20 @@ LANGUAGE_COLUMNS = (
 
 
 LEGEND = (
-    ". ".join(f"{name}: {told}" for name, told in LANGUAGE_COLUMNS if told)
-    + ". Where a query has R right answers, multilingual Recall@k is k / R at most and the rank "
-    "distance R - 1 at least."
+    ". ".join(f"{name}: {meaning}" for name, meaning in LANGUAGE_COLUMNS if meaning)
+    + ". Where a query has R relevant passages, multilingual Recall@k is at most k / R and the "
+    "rank distance at least R - 1."
 )
-"""What the columns mean, for pages that have no room in their heads."""
+"""The meaning of the columns, for pages without tooltips."""
 
 
 def language_rows(report: Mapping[str, Any]) -> list[list[str]]:
     """The figures of every query language, in the order of LANGUAGE_COLUMNS."""
-    found, rows = report["bias"], []
+    bias, rows = report["bias"], []
     for language, counts in report["counts"]["by_language"].items():
         if not counts["queries"]:
             continue
-        distance = found["rank_distance"]["by_language"].get(language, {})
+        distance = bias["rank_distance"]["by_language"].get(language, {})
         rows.append(
             [
                 language,
@@ -203,8 +206,8 @@ def language_rows(report: Mapping[str, Any]) -> list[list[str]]:
                 show(report["map_by_pair"].get(language, {}).get(language)),
                 show(report["map_by_language"].get(language)),
                 *(show_distance(distance.get(name)) for name in ("mean", "median", "p90")),
-                show(found["language_share"].get(language, {}).get(language), 2),
-                show(found["pool_share"].get(language), 2),
+                show(bias["language_share"].get(language, {}).get(language), 2),
+                show(bias["pool_share"].get(language), 2),
             ]
         )
     return rows
@@ -214,7 +217,7 @@ PAIR_COLUMNS = ("Queries in", "Pool", "mAP", "Recall@1")
 
 
 def pair_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    """The figures of every language pair, where queries find none in their own language."""
+    """The figures of every language pair, for tasks without a monolingual setting."""
     if "monolingual" not in report["left_out"]:
         return []
     return [
@@ -234,7 +237,7 @@ def _paragraph(text: str) -> list[str]:
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """Second lines of cells stand in brackets behind the first."""
+    """A Markdown table; the second line of a cell goes in parentheses after the first."""
     lines = [head, ["---", *("---:" for _ in head[1:])]]
     for row in rows:
         cells = (map(escaped, cell.partition("\n")[::2]) for cell in row)

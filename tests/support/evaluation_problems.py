@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from hybrid_dist.evaluation.ranking import Ranking, exact_ranks
-from hybrid_dist.evaluation.search import NOTHING, TopK
+from hybrid_dist.evaluation.search import NO_PASSAGE, TopK
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import Shard
 from hybrid_dist.runtime.ranks import Ranks
 
-NO_TOP = TopK(np.full((1, 1), NOTHING), np.full((1, 1), -np.inf), "none")
+NO_TOP = TopK(np.full((1, 1), NO_PASSAGE), np.full((1, 1), -np.inf), "none")
 """For what looks at ranks alone."""
 
 
@@ -21,7 +21,7 @@ def make_task(
     query_ids: Sequence[str] | None = None,
     one_pool: bool = True,
 ) -> Task:
-    """A task from language codes and the right passages of every query."""
+    """A task from language codes and the relevant passages of every query."""
     languages = max([*query_language, *passage_language]) + 1
     queries, passages = len(query_language), len(passage_language)
     return Task(
@@ -44,7 +44,7 @@ def make_task(
 def random_task(
     rng: np.random.Generator, languages: int, queries: int, passages: int, most_answers: int
 ) -> Task:
-    """Queries with 1 to so many right answers anywhere; every language has a passage."""
+    """Queries with 1 to so many relevant passages anywhere; every language has a passage."""
     most = min(most_answers, passages)
     own = np.sort(np.concatenate([np.arange(languages), rng.integers(0, languages, passages)]))
     answers = [
@@ -55,7 +55,7 @@ def random_task(
 
 
 def parallel_task(languages: int, per_language: int) -> Task:
-    """Every query in all languages, with one right answer in each."""
+    """Every query in all languages, with one relevant passage in each."""
     own = np.repeat(np.arange(languages), per_language).tolist()
     ids = list(range(per_language)) * languages
     answers = [[language * per_language + i for language in range(languages)] for i in ids]
@@ -73,7 +73,7 @@ def unit_vectors(rng: np.random.Generator, rows: int, dimension: int = 48) -> np
 
 
 def plant_duplicates(rng: np.random.Generator, vectors: np.ndarray, task: Task) -> None:
-    """Make other passages equal to right answers, near them and far away."""
+    """Make other passages equal to relevant ones, near them and far away."""
     for passage in rng.choice(task.relevant, size=min(300, len(task.relevant))).tolist():
         near = min(passage + int(rng.integers(1, 4)), len(vectors) - 1)
         vectors[[near, *rng.integers(0, len(vectors), 2)]] = vectors[passage]
@@ -86,7 +86,7 @@ def order(scores: np.ndarray) -> np.ndarray:
 
 
 def sorted_ranks(task: Task, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks of all right answers from full sorts: in their language's pool, and in all."""
+    """Ranks of all relevant passages from full sorts: in their language's pool, and in all."""
     in_language, pooled = [], []
     ordered = order(scores)
     for query in range(len(scores)):

@@ -18,7 +18,7 @@ from hybrid_dist.evaluation.search import top_k
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import Shard, check_vectors
 from hybrid_dist.evaluation.trec import read_run
-from hybrid_dist.evaluation.vectors import GivenVectors
+from hybrid_dist.evaluation.vectors import PrecomputedVectors
 from hybrid_dist.reporting import comparison_pages
 from hybrid_dist.reporting.comparison import compare
 from hybrid_dist.reporting.evaluation_report import ReportOptions, evaluate_run, evaluate_vectors
@@ -61,7 +61,7 @@ class Embeddings(Target):
 
     def act(self, variant: str, folder: Path, out: Path) -> Any:
         task, ranks = small_task(), Ranks()
-        vectors = GivenVectors(folder, task)
+        vectors = PrecomputedVectors(folder, task)
         if whole(folder):
             report_options = ReportOptions(vectors.settings, save_run=2)
             evaluate_vectors(task, vectors, ranks, out / "report", report_options=report_options)
@@ -159,7 +159,7 @@ def _write_reports(folder: Path) -> None:
     task = small_task()
     for number, run in enumerate(("a", "b")):
         write_vectors(folder / "vectors", number)
-        vectors = GivenVectors(folder / "vectors", task)
+        vectors = PrecomputedVectors(folder / "vectors", task)
         out = folder / run / task.name
         evaluate_vectors(
             task, vectors, Ranks(), out, report_options=ReportOptions(vectors.settings)
@@ -190,7 +190,7 @@ class Numbered:
 
 def _write_cache(folder: Path) -> None:
     made = folder / "cache"
-    cache.Cached(small_task(), Numbered(), made, Ranks(), lambda told: None)
+    cache.CachedVectors(small_task(), Numbered(), made, Ranks(), lambda told: None)
     for file in [*made.rglob("*.npy")][1:]:  # one of both is whole, as after an interruption
         for mark in (*file.with_suffix(".blocks").glob("1"),):
             mark.unlink()
@@ -211,7 +211,9 @@ class Cache(Target):
         return name.startswith("case/cache/") and not Path(name).name.startswith(".")
 
     def act(self, variant: str, folder: Path, out: Path) -> Any:
-        made = cache.Cached(small_task(), Numbered(), folder / "cache", Ranks(), lambda told: None)
+        made = cache.CachedVectors(
+            small_task(), Numbered(), folder / "cache", Ranks(), lambda told: None
+        )
         return made.queries(slice(None)).tolist(), made.passages(slice(None)).tolist()
 
     def accepted(self, variant: str, folder: Path, value: Any, good: Any) -> str | None:

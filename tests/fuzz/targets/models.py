@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from hybrid_dist.commands.evaluate import load_model
 from hybrid_dist.config.flags import to_yaml
 from hybrid_dist.config.schema import Config, Model
 from hybrid_dist.model.encoder import Encoder
@@ -20,6 +19,7 @@ from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.saving import save
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
+from hybrid_dist.reporting.evaluation_job import load_model
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.checkpoint.manager import Checkpoints
 from hybrid_dist.training.checkpoint.progress import Progress

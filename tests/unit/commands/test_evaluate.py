@@ -14,7 +14,7 @@ from hybrid_dist.commands.evaluate import Options
 from hybrid_dist.config.schema import Eval
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.names import passage_names, query_names
-from hybrid_dist.evaluation.tasks import load_task
+from hybrid_dist.evaluation.task_specs import load_task
 from hybrid_dist.reporting.run_evaluation import Evaluation
 from hybrid_dist.training.run_folder import trained_languages
 from tests.support import stored_reports
@@ -134,7 +134,7 @@ def test_a_report_of_unknown_origin_is_not_replaced(
 ) -> None:
     folder = tmp_path / "out" / "pairs"
     cases = {
-        "report.md": ("x", "holds report.md, but no report.json that says where that comes from"),
+        "report.md": ("x", "holds report.md, but no report.json that identifies"),
         "report.json": ("{", "holds a damaged report"),
     }
     for name, (content, told) in cases.items():
@@ -185,7 +185,7 @@ def test_a_place_for_no_report_is_refused_before_the_work(
     with pytest.raises(SystemExit):
         evaluate.main([*words, "--overwrite"])
     error = capsys.readouterr().err
-    assert "is a file, and a report is a folder" in error and "vectors of" not in error
+    assert "is a file, but a report is a folder" in error and "vectors of" not in error
 
 
 def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
@@ -195,7 +195,7 @@ def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
     (tmp_path / "pairs.jsonl").write_text(text.replace('"uid": "03"', '"uid": "0 3"'))
     with pytest.raises(SystemExit):
         evaluate.main([*words, "--save_run", "3"])
-    assert "ids have blanks in them" in capsys.readouterr().err
+    assert "ids contain white space" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -203,9 +203,9 @@ def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
     [
         ({}, "give one of --model, --embeddings and --run; none was given"),
         ({"model": "m", "run": Path("r")}, "--model and --run was given"),
-        ({"run": Path("r"), "task": ("pairs:x", "toy:y")}, "--run: holds what belongs to one task"),
-        ({"run": Path("r"), "save_run": 5}, "a run is there already"),
-        ({"model": "m", "save_run": -1}, "-1 is no number of passages"),
+        ({"run": Path("r"), "task": ("pairs:x", "toy:y")}, "--run: belongs to one task"),
+        ({"run": Path("r"), "save_run": 5}, "it is a run already"),
+        ({"model": "m", "save_run": -1}, "-1 is not a number of passages"),
     ],
 )
 def test_words_that_make_no_sense(given: dict[str, Any], told: str) -> None:

@@ -14,11 +14,11 @@ from hybrid_dist.evaluation.bootstrap import Difference, Draws, Resampled, inter
 from hybrid_dist.evaluation.groups import LanguageGroups
 from hybrid_dist.evaluation.per_query import PerQuery
 from hybrid_dist.evaluation.ranking import Ranking
-from hybrid_dist.evaluation.search import NOTHING, TopK
+from hybrid_dist.evaluation.search import NO_PASSAGE, TopK
 from hybrid_dist.evaluation.tasks import Task
 from tests.support.evaluation_problems import make_task, parallel_task, random_task
 
-NO_TOP = TopK(np.full((1, 1), NOTHING), np.full((1, 1), -np.inf), "none")
+NO_TOP = TopK(np.full((1, 1), NO_PASSAGE), np.full((1, 1), -np.inf), "none")
 
 
 def measured(task: Task, ranking: Ranking) -> tuple[PerQuery, dict[str, metrics.Scores]]:
@@ -52,13 +52,13 @@ def test_the_first_draw_is_the_sample() -> None:
     task = random_task(rng, languages=4, queries=60, passages=80, most_answers=5)
     ranking = random_ranking(rng, task)
     values, scores = measured(task, ranking)
-    found = Resampled.of(values).figures()
+    figures = Resampled.of(values).figures()
     for name, one in scores.items():
         for setting, value in metrics.settings(task, one).items():
-            assert found[f"{name}.{setting}"][0] == pytest.approx(value, abs=1e-12)
-    told = bias.summary(task, bias.measure(task, ranking, NO_TOP))
+            assert figures[f"{name}.{setting}"][0] == pytest.approx(value, abs=1e-12)
+    summary = bias.summary(task, bias.measure(task, ranking, NO_TOP))
     for name, key in (("rank_distance", "mean"), ("rank_distance", "normalised")):
-        assert found[f"bias.{name}.{key}"][0] == pytest.approx(told[name][key])
+        assert figures[f"bias.{name}.{key}"][0] == pytest.approx(summary[name][key])
 
 
 def test_a_draw_is_the_figure_of_the_queries_drawn() -> None:
@@ -68,14 +68,14 @@ def test_a_draw_is_the_figure_of_the_queries_drawn() -> None:
     task = replace(task, query_ids=[f"u{number % 12}" for number in range(30)])
     values, scores = measured(task, random_ranking(rng, task))
     draws = Draws.of(values.ids)
-    found = Resampled.of(values, draws).figures()
+    figures = Resampled.of(values, draws).figures()
     for draw in (1, 2, 500):
         rows = np.repeat(np.arange(30), draws.weights[draw][draws.cluster])
         again = replace(task, query_language=task.query_language[rows])
         taken = metrics.Scores(scores["map"].by_pool[rows], scores["map"].pooled[rows])
         for setting, value in metrics.settings(again, taken).items():
             expected = pytest.approx(value, abs=1e-12, nan_ok=True)
-            assert found[f"map.{setting}"][draw] == expected
+            assert figures[f"map.{setting}"][draw] == expected
 
 
 def test_an_interval_is_as_wide_as_the_formula_says() -> None:
@@ -89,13 +89,13 @@ def test_an_interval_is_as_wide_as_the_formula_says() -> None:
 
 
 def test_parallel_queries_are_drawn_together() -> None:
-    """The same values twice over do not make a figure surer."""
+    """Duplicating values does not narrow the interval."""
     rng = np.random.default_rng(4)
     values = rng.random(500)
     ids = [str(number) for number in range(500)]
     widths = []
-    for found in (of_one_language(values, ids), of_one_language(np.tile(values, 4), ids * 4)):
-        low, high = interval(Resampled.of(found).figures()["map.monolingual"])
+    for sample in (of_one_language(values, ids), of_one_language(np.tile(values, 4), ids * 4)):
+        low, high = interval(Resampled.of(sample).figures()["map.monolingual"])
         widths.append(high - low)
     assert widths[1] == pytest.approx(widths[0])
 
@@ -108,18 +108,18 @@ def test_draws_depend_on_the_ids_alone() -> None:
     assert (one.weights.sum(1) == 3).all()
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+def test_intervals_cover_the_true_value_at_their_level() -> None:
     rng = np.random.default_rng(5)
     held = 0
     for _ in range(100):
         values = (rng.random(150) < 0.3).astype(float)
-        found = of_one_language(values, [str(number) for number in range(150)])
-        low, high = interval(Resampled.of(found).figures()["map.monolingual"])
+        sample = of_one_language(values, [str(number) for number in range(150)])
+        low, high = interval(Resampled.of(sample).figures()["map.monolingual"])
         held += low <= 0.3 <= high
     assert 88 <= held <= 100
 
 
-def test_xquad_r_s_size_takes_less_than_a_second_of_drawing() -> None:
+def test_draws_for_xquad_r_take_less_than_a_second() -> None:
     task = parallel_task(languages=11, per_language=1190)
     values, _ = measured(task, random_ranking(np.random.default_rng(6), task))
     begin = time.process_time()
@@ -133,25 +133,25 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:
     return Difference.of(*(figures["map.monolingual"] for figures in both))
 
 
-def test_a_small_difference_of_the_same_queries_is_found() -> None:
-    """Queries differ much, runs little: only pairing tells them apart."""
+def test_pairing_detects_a_small_difference() -> None:
+    """Queries vary more than runs, so that only pairing separates the runs."""
     rng = np.random.default_rng(7)
     theirs = rng.random(400)
-    found = difference(theirs + rng.normal(0.01, 0.02, 400), theirs)
-    assert found.low < found.value < found.high
-    assert found.low > 0 and found.p < 0.002
+    shift = difference(theirs + rng.normal(0.01, 0.02, 400), theirs)
+    assert shift.low < shift.value < shift.high
+    assert shift.low > 0 and shift.p < 0.002
 
 
-def test_no_difference_has_large_p_values() -> None:
+def test_p_values_are_uniform_without_a_difference() -> None:
     rng = np.random.default_rng(8)
-    found = [difference(rng.random(100), rng.random(100)).p for _ in range(60)]
-    assert np.mean(np.array(found) < 0.05) < 0.17
-    assert 0.3 < np.mean(found) < 0.7
+    p_values = [difference(rng.random(100), rng.random(100)).p for _ in range(60)]
+    assert np.mean(np.array(p_values) < 0.05) < 0.17
+    assert 0.3 < np.mean(p_values) < 0.7
     same = rng.random(100)
     assert difference(same, same) == Difference(0.0, 0.0, 0.0, 1.0)
 
 
-def test_scores_are_kept(tmp_path: Path) -> None:
+def test_scores_survive_a_round_trip(tmp_path: Path) -> None:
     rng = np.random.default_rng(9)
     task = random_task(rng, languages=3, queries=20, passages=30, most_answers=3)
     values, _ = measured(task, random_ranking(rng, task))
@@ -159,10 +159,10 @@ def test_scores_are_kept(tmp_path: Path) -> None:
     kept = PerQuery.load(tmp_path / "scores.npz")
     assert kept.languages == values.languages
     assert kept.ids.tolist() == task.query_ids
-    for name, found in Resampled.of(values).figures().items():
-        assert Resampled.of(kept).figures()[name] == pytest.approx(found, rel=1e-6)
+    for name, draws in Resampled.of(values).figures().items():
+        assert Resampled.of(kept).figures()[name] == pytest.approx(draws, rel=1e-6)
     (tmp_path / "scores.npz").write_bytes(b"PK")
-    with pytest.raises(UserError, match="not the scores of an evaluation"):
+    with pytest.raises(UserError, match="cannot be read as the scores of an evaluation"):
         PerQuery.load(tmp_path / "scores.npz")
 
 
@@ -170,18 +170,18 @@ def test_groups_are_groups_of_query_languages() -> None:
     task = make_task([0, 0, 1, 2], [0, 1, 2], [[0, 1], [0], [1, 2], [2]])
     places = np.array([1, 2, 1, 4, 5, 1])
     values, _ = measured(task, Ranking(places, places))
-    asked = LanguageGroups({"pair": ("l00", "l02")}, frozenset({"l01", "l09"}))
-    found = groups.summary(Resampled.of(values), asked.within(task))
-    assert [(name, row["languages"]) for name, row in found.items()] == [
+    language_groups = LanguageGroups({"pair": ("l00", "l02")}, frozenset({"l01", "l09"}))
+    rows = groups.summary(Resampled.of(values), language_groups.within(task))
+    assert [(name, row["languages"]) for name, row in rows.items()] == [
         ("seen", ["l01"]),
         ("unseen", ["l00", "l02"]),
         ("pair", ["l00", "l02"]),
     ]
-    assert found["unseen"]["figures"] == found["pair"]["figures"]
-    assert found["seen"]["figures"]["map.monolingual"] == 0.25
-    assert found["seen"]["figures"]["map.cross_lingual"] == pytest.approx(0.2)
-    assert found["pair"]["figures"]["map.monolingual"] == 1
-    low, high = found["pair"]["intervals"]["map.cross_lingual"]
+    assert rows["unseen"]["figures"] == rows["pair"]["figures"]
+    assert rows["seen"]["figures"]["map.monolingual"] == 0.25
+    assert rows["seen"]["figures"]["map.cross_lingual"] == pytest.approx(0.2)
+    assert rows["pair"]["figures"]["map.monolingual"] == 1
+    low, high = rows["pair"]["intervals"]["map.cross_lingual"]
     assert low == high == 0.5
 
 
@@ -195,38 +195,38 @@ def test_the_best_and_the_worst_language() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         (["few"], "'few' is not NAME=LANGUAGE,LANGUAGE"),
         (["=de"], "is not NAME="),
         (["few=de,"], "is not NAME="),
         (["few=german"], "'german'"),
         (["few=fr"], r"no task has queries in 'fr' .*\(they have de, en\)|in 'fr'; did you"),
-        (["few=de", "few=en"], "a name is given twice"),
+        (["few=de", "few=en"], "a name is used twice"),
     ],
 )
-def test_wrong_groups_are_refused(given: list[str], told: str) -> None:
+def test_wrong_groups_are_refused(given: list[str], message: str) -> None:
     task = replace(make_task([0, 1], [0, 1], [[0], [1]]), languages=("de", "en"))
     assert LanguageGroups.of(["few=deu"], [task]).named == {"few": ("de",)}
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         LanguageGroups.of(given, [task])
 
 
-def test_the_report_says_what_its_intervals_are() -> None:
+def test_the_report_states_its_interval_method() -> None:
     assert bootstrap.INTERVAL_METHOD == "95%, from 1,000 draws of query ids with replacement"
 
 
-def test_draws_have_the_same_bits_in_whatever_order_they_are_summed() -> None:
+def test_means_have_the_same_bits_in_any_order_of_summation() -> None:
     rng = np.random.default_rng(2)
     ids = np.array([f"{number % 700:03d}" for number in range(2000)])
     values = rng.standard_normal(len(ids)) * 1e6
     draws, query = Draws.of(ids), np.arange(len(ids))
-    (found,) = draws.means(query, query % 3, 3, [values])
-    exact = bootstrap._addable(values)
+    (means,) = draws.means(query, query % 3, 3, [values])
+    exact = bootstrap._on_grid(values)
     assert exact == pytest.approx(values, rel=0, abs=1e-3)
-    for draw in (0, 1, len(found) - 1):
+    for draw in (0, 1, len(means) - 1):
         weight = draws.weights[draw][draws.cluster].astype(float)
         for cell in range(3):
             here = query % 3 == cell
             total = math.fsum(weight[here] * exact[here])
-            assert found[draw, cell] == total / weight[here].sum()
+            assert means[draw, cell] == total / weight[here].sum()

@@ -11,7 +11,7 @@ import pytest
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation import cache
-from hybrid_dist.evaluation.cache import Cached
+from hybrid_dist.evaluation.cache import CachedVectors
 from hybrid_dist.runtime.ranks import Ranks
 from tests.support.disks import disk
 from tests.support.evaluation_problems import parallel_task, unit_vectors
@@ -21,7 +21,7 @@ ALL = slice(None)
 
 
 class Embedder:
-    """Vectors by the text's number; it may be stopped after so many texts."""
+    """Looks vectors up by the number in the text, and may stop after a number of texts."""
 
     name = "embedder"
 
@@ -47,17 +47,17 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "BLOCK", 8)
 
 
-def cached(folder: Path, embedder: Embedder, said: list[str] | None = None) -> Cached:
-    return Cached(TASK, embedder, folder, Ranks(), (said if said is not None else []).append)
+def cached(folder: Path, embedder: Embedder, said: list[str] | None = None) -> CachedVectors:
+    return CachedVectors(TASK, embedder, folder, Ranks(), (said if said is not None else []).append)
 
 
-def right(found: Cached, embedder: Embedder) -> None:
+def right(vectors: CachedVectors, embedder: Embedder) -> None:
     fresh = Embedder(embedder.fingerprint)
-    assert (found.queries(ALL) == fresh.embed_queries(TASK.query_texts)).all()
-    assert (found.passages(ALL) == fresh.embed_passages(TASK.passage_texts)).all()
+    assert (vectors.queries(ALL) == fresh.embed_queries(TASK.query_texts)).all()
+    assert (vectors.passages(ALL) == fresh.embed_passages(TASK.passage_texts)).all()
 
 
-def test_what_was_embedded_once_is_not_embedded_again(tmp_path: Path) -> None:
+def test_cached_texts_are_not_embedded_again(tmp_path: Path) -> None:
     first, second, said = Embedder(), Embedder(), list[str]()
     right(cached(tmp_path, first), first)
     assert first.embedded == 140
@@ -66,7 +66,7 @@ def test_what_was_embedded_once_is_not_embedded_again(tmp_path: Path) -> None:
     assert said[0].startswith("toy: 70 of 70 queries are in ")
 
 
-def test_a_stopped_evaluation_goes_on_where_it_stood(tmp_path: Path) -> None:
+def test_an_interrupted_evaluation_continues_where_it_stopped(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         cached(tmp_path, Embedder(stops_after=100))
     rest = Embedder()
@@ -82,7 +82,7 @@ def test_other_weights_and_other_texts_have_folders_of_their_own(tmp_path: Path)
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "unmark"])
-def test_damage_is_noticed_and_made_anew(tmp_path: Path, harm: str) -> None:
+def test_damaged_blocks_are_embedded_again(tmp_path: Path, harm: str) -> None:
     cached(tmp_path, Embedder())
     (file,) = tmp_path.glob("*/passages.npy")
     content = bytearray(file.read_bytes())
@@ -104,7 +104,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         cached(tmp_path / "file", Embedder())
 
 
-def test_a_disk_that_is_full_at_the_start_is_told_before_texts_are_embedded(tmp_path: Path) -> None:
+def test_a_full_disk_is_refused_before_texts_are_embedded(tmp_path: Path) -> None:
     embedder = Embedder()
     with (
         disk(tmp_path / "disk", "size=20k") as folder,
@@ -114,8 +114,8 @@ def test_a_disk_that_is_full_at_the_start_is_told_before_texts_are_embedded(tmp_
     assert embedder.embedded == 0
 
 
-def test_a_disk_that_fills_up_is_told_and_whole_blocks_stay(tmp_path: Path) -> None:
-    """Another program takes the room that was there; when it is free again the rest is embedded."""
+def test_complete_blocks_survive_a_disk_that_fills_up(tmp_path: Path) -> None:
+    """Another program fills the disk; once there is space again, the rest is embedded."""
 
     class Filling(Embedder):
         def _embed(self, all_texts: Sequence[str], texts: Sequence[str]) -> np.ndarray:
@@ -132,14 +132,14 @@ def test_a_disk_that_fills_up_is_told_and_whole_blocks_stay(tmp_path: Path) -> N
             cached(folder, first)
         assert not [*folder.rglob("*.part")]
         (folder / "other").unlink()
-        found = cached(folder, rest)
-        assert (found.queries(ALL) == rest._vectors).all()
-        assert (found.passages(ALL) == -rest._vectors).all()
+        vectors = cached(folder, rest)
+        assert (vectors.queries(ALL) == rest._vectors).all()
+        assert (vectors.passages(ALL) == -rest._vectors).all()
         assert 0 < rest.embedded < 70
 
 
-def test_writes_that_are_cut_short_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a signal, or Linux's limit of 2 GB a write, cuts them."""
+def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a signal, or at Linux's limit of 2 GB per write."""
     pwrite, left = os.pwrite, list[int]()
 
     def cut(file: int, data: bytes, at: int) -> int:

@@ -14,16 +14,16 @@ from hybrid_dist import cli
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.evaluation.contamination import (
     DENSE,
-    FEWEST,
-    LETTERS,
     MAX_CHECKED_AT_START,
+    MIN_NGRAMS,
+    NGRAM_SIZE,
     Evaluated,
     Overlap,
     check_overlap_at_start,
     evaluated,
     normalized_text,
 )
-from hybrid_dist.evaluation.tasks import load_task
+from hybrid_dist.evaluation.task_specs import load_task
 from tests.support.published_files import json_lines
 
 MILL = "The old mill by the river was built of grey stone and ground rye for four villages."
@@ -44,9 +44,9 @@ def one(text: str, lang: str = "en", name: str = "e") -> Evaluated:
 
 
 def search(texts: Sequence[Evaluated], *rows: dict[str, str]) -> Overlap:
-    found = Overlap(texts)
-    found.add(block(*rows))
-    return found
+    overlap = Overlap(texts)
+    overlap.add(block(*rows))
+    return overlap
 
 
 @pytest.mark.parametrize(
@@ -59,15 +59,15 @@ def search(texts: Sequence[Evaluated], *rows: dict[str, str]) -> Overlap:
         (MILL.replace("grey", "gray"), 0.9, False),
     ],
 )
-def test_a_text_is_found_as_it_is_and_inside_another(seen: str, share: float, exact: bool) -> None:
-    found = search([one(MILL)], pair("t", "what?", seen), pair("u", "why?", ROAD))
-    hit = found.best[0]
+def test_equal_and_contained_texts_are_hits(seen: str, share: float, exact: bool) -> None:
+    overlap = search([one(MILL)], pair("t", "what?", seen), pair("u", "why?", ROAD))
+    hit = overlap.best[0]
     assert (hit.uid, hit.column, hit.exact) == ("t", "passage", exact)
     assert hit.share == pytest.approx(share, abs=0.05)
-    assert found.uids == {"t"}
+    assert overlap.uids == {"t"}
 
 
-def test_what_is_not_there_is_not_found() -> None:
+def test_absent_texts_are_no_hits() -> None:
     half = MILL[: len(MILL) // 2]
     assert not search([one(MILL)], pair("t", half, ROAD), pair("u", "mill?", "rye")).best
 
@@ -84,21 +84,21 @@ def test_only_texts_of_the_language_are_compared() -> None:
     assert search([one(MILL, "en-x-af")], pair("t", MILL, "x", "en-GB")).best
 
 
-def test_short_texts_are_looked_for_as_a_whole() -> None:
+def test_short_texts_are_compared_as_a_whole() -> None:
     assert not search([one("the mill")], pair("t", "where?", MILL)).best
     assert search([one("the mill")], pair("t", "The  Mill", "x")).best
 
 
-def test_characters_that_say_more_need_fewer() -> None:
-    assert DENSE["zh"][1] < FEWEST
-    found = search([one(CHINESE, "zh")], pair("t", "问", f"从前，{CHINESE}后来", "zh"))
-    assert found.best[0].share == 1.0
-    assert not found.best[0].exact
+def test_dense_scripts_use_shorter_ngrams() -> None:
+    assert DENSE["zh"][1] < MIN_NGRAMS
+    overlap = search([one(CHINESE, "zh")], pair("t", "问", f"从前，{CHINESE}后来", "zh"))
+    assert overlap.best[0].share == 1.0
+    assert not overlap.best[0].exact
 
 
 def grams(text: str) -> set[str]:
     text = normalized_text(text)
-    return {text[n : n + LETTERS] for n in range(len(text) - LETTERS + 1)}
+    return {text[n : n + NGRAM_SIZE] for n in range(len(text) - NGRAM_SIZE + 1)}
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.8, 1.0])
@@ -112,24 +112,24 @@ def test_nothing_above_the_threshold_is_missed(seed: int, threshold: float) -> N
         return rng.choices(words, k=rng.randint(low, high))
 
     sought = [sentence(6, 20) for _ in range(80)]
-    told = []
+    training = []
     for _ in range(300):
         text = [*sentence(0, 15), *rng.choice(sought), *sentence(0, 15)]
         for _ in range(rng.randint(0, 3)):
             text[rng.randrange(len(text))] = rng.choice(words)
-        told.append(" ".join(text))
+        training.append(" ".join(text))
     texts = [one(" ".join(text), name=str(n)) for n, text in enumerate(sought)]
-    texts = [text for text in texts if len(grams(text.text)) >= FEWEST]
-    found = Overlap(texts, threshold)
-    found.add(block(*(pair(str(n), "q", text) for n, text in enumerate(told))))
-    has = [grams(text) for text in told]
+    texts = [text for text in texts if len(grams(text.text)) >= MIN_NGRAMS]
+    overlap = Overlap(texts, threshold)
+    overlap.add(block(*(pair(str(n), "q", text) for n, text in enumerate(training))))
+    has = [grams(text) for text in training]
     for number, text in enumerate(texts):
         wanted = grams(text.text)
         share = max(len(wanted & some) / len(wanted) for some in has)
-        assert (number in found.best) == (share >= found.threshold)
-        if number in found.best:
-            assert found.best[number].share == pytest.approx(share)
-    assert 5 < len(found.best) <= len(texts)
+        assert (number in overlap.best) == (share >= overlap.threshold)
+        if number in overlap.best:
+            assert overlap.best[number].share == pytest.approx(share)
+    assert 5 < len(overlap.best) <= len(texts)
 
 
 def test_a_common_half_is_enough_for_a_low_threshold() -> None:
@@ -137,12 +137,12 @@ def test_a_common_half_is_enough_for_a_low_threshold() -> None:
     rng = random.Random(5)
     endings = ["".join(rng.choices("bcdfghkl", k=60)) for _ in range(9)]
     texts = [one(f"{MILL} {ending}", name=ending) for ending in endings]
-    found = Overlap(texts, threshold=0.5)
-    found.add(block(pair("t", "q", MILL)))
-    assert len(found.best) == 9
+    overlap = Overlap(texts, threshold=0.5)
+    overlap.add(block(pair("t", "q", MILL)))
+    assert len(overlap.best) == 9
 
 
-def test_blocks_of_any_size_find_the_same() -> None:
+def test_results_do_not_depend_on_the_block_size() -> None:
     rows = [pair(str(n), f"q {n}", MILL if n % 3 else f"{ROAD} {n}") for n in range(30)]
     whole, parts = Overlap([one(MILL), one(ROAD)]), Overlap([one(MILL), one(ROAD)])
     whole.add(block(*rows))
@@ -154,7 +154,7 @@ def test_blocks_of_any_size_find_the_same() -> None:
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
-    """Training pairs, one of which tells a German passage of the task; and the task."""
+    """Training pairs, one of which contains a German passage of the task, and the task."""
     train = json_lines(
         tmp_path / "train.jsonl",
         pair("a", "Was stand am Fluss?", "Eine alte Mühle aus grauem Stein stand am Fluss.", "de"),
@@ -181,19 +181,19 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
 Capture = pytest.CaptureFixture[str]
 
 
-def test_the_command_tells_and_fails(
+def test_the_command_reports_overlap_and_exits_with_1(
     files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     train, task = files
     assert run(monkeypatch, train, "--task", f"pairs:{task}") == 1
     out = capsys.readouterr().out
-    assert "the very text in the passage of a: Eine alte Mühle" in out
+    assert "equal text in the passage of a: Eine alte Mühle" in out
     assert "overlap: of 4 texts that pairs evaluates on, 1 are there as they are, 0 in other" in out
     assert run(monkeypatch, train, "--task", f"pairs:{task}", "--json") == 1
-    found = json.loads(capsys.readouterr().out)
-    assert found["by_language"]["de"]["passages"] == {"evaluated": 1, "exact": 1, "contained": 0}
-    assert not found["clean"]
-    assert found["examples"][0]["training"]["uid"] == "a"
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["by_language"]["de"]["passages"] == {"evaluated": 1, "exact": 1, "contained": 0}
+    assert not summary["clean"]
+    assert summary["examples"][0]["training"]["uid"] == "a"
 
 
 def test_dropping_writes_a_store_with_its_hard_negatives(
@@ -218,10 +218,10 @@ def test_dropping_writes_a_store_with_its_hard_negatives(
     assert not (tmp_path / "none").exists()
 
 
-def test_dropping_takes_the_parallels_too(
+def test_dropping_removes_translations_too(
     files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """The English pair of uid a is a translation of what is evaluated on."""
+    """The English pair of uid a is a translation of an evaluated text."""
     train, task = files
     out = tmp_path / "made" / "clean.jsonl.gz"
     assert run(monkeypatch, train, "--task", f"pairs:{task}", "--drop", out) == 0
@@ -240,19 +240,19 @@ def test_wrong_thresholds_are_refused(
     assert "--threshold 0.2 is out of range: give 0.5 to 1" in capsys.readouterr().err
 
 
-def test_a_run_tells_what_of_its_tasks_is_in_training(files: tuple[Path, Path]) -> None:
+def test_a_run_reports_the_overlap_of_its_tasks(files: tuple[Path, Path]) -> None:
     train, task = files
     stores, tasks = [Store.open(str(train))], [load_task(f"pairs:{task}")]
     assert check_overlap_at_start(stores, tasks, [str(train)]) == (
         "overlap: 1 of the 4 texts that pairs evaluates on are among the training texts, compared "
         "as a whole"
     )
-    assert "no check was made, as eval.tasks names nothing" in check_overlap_at_start(
+    assert "not checked, since eval.tasks is empty" in check_overlap_at_start(
         stores, [], [str(train)]
     )
 
 
-def test_a_large_run_says_that_no_check_was_made(
+def test_a_large_run_reports_that_it_was_not_checked(
     files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert MAX_CHECKED_AT_START >= 100_000
@@ -261,22 +261,22 @@ def test_a_large_run_says_that_no_check_was_made(
     said = check_overlap_at_start(
         [Store.open(str(train))], [load_task(f"pairs:{task}")], [str(train)]
     )
-    assert "no check was made" in said
+    assert "not checked" in said
     assert f"hybrid-dist overlap {train} --task pairs:{task}" in said
 
 
-def test_queries_and_right_answers_are_what_is_evaluated(tmp_path: Path) -> None:
+def test_evaluated_texts_are_queries_and_relevant_passages(tmp_path: Path) -> None:
     json_lines(
         tmp_path / "pairs.jsonl", {"unit": "u", "lang": "en", "query": "q?", "passage_id": "1"}
     )
-    passages = [{"_id": name, "lang": "en", "text": f"told {name}"} for name in "12"]
+    passages = [{"_id": name, "lang": "en", "text": f"text {name}"} for name in "12"]
     json_lines(tmp_path / "passages.jsonl", *passages)
     texts = evaluated(load_task(f"units:{tmp_path}"))
-    assert [(text.kind, text.text) for text in texts] == [("query", "q?"), ("passage", "told 1")]
+    assert [(text.kind, text.text) for text in texts] == [("query", "q?"), ("passage", "text 1")]
 
 
 def test_it_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tens of thousands of pairs a second; far fewer are asked for on a busy machine."""
+    """Tens of thousands of pairs a second; far fewer are required on a busy machine."""
     import time
 
     rng = random.Random(1)
@@ -285,15 +285,15 @@ def test_it_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     def text(count: int) -> str:
         return " ".join(rng.choices(words, k=count))
 
-    found = Overlap([one(text(25), name=str(n)) for n in range(3000)])
+    overlap = Overlap([one(text(25), name=str(n)) for n in range(3000)])
     rows = block(*(pair(str(n), text(8), text(60)) for n in range(4000)))
     before = time.perf_counter()
-    found.add(rows)
+    overlap.add(rows)
     assert 4000 / (time.perf_counter() - before) > 5_000
 
 
 @pytest.mark.parametrize("json_wanted", [True, False])
-def test_ids_reach_no_terminal_as_codes(
+def test_control_characters_in_ids_do_not_reach_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], json_wanted: bool
 ) -> None:
     rows = [pair("\x1b[31m\x9b1m[/b]", "what?\x07", f"{MILL}\x1b]0;title\x07")]

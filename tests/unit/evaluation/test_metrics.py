@@ -62,16 +62,18 @@ def trusted(
         grades = dict(zip(task.relevant[pairs].tolist(), task.grades[pairs].tolist(), strict=True))
         kept = [p for p in range(len(row)) if pool is None or task.passage_language[p] == pool]
         right = {p: grade for p, grade in grades.items() if p in set(kept)}
-        asked = str(query)
-        qrels += [ir_measures.Qrel(asked, names[p], grade) for p, grade in right.items()]
+        query_id = str(query)
+        qrels += [ir_measures.Qrel(query_id, names[p], grade) for p, grade in right.items()]
         if right:
-            run += [ir_measures.ScoredDoc(asked, names[p], float(row[p])) for p in kept]
+            run += [ir_measures.ScoredDoc(query_id, names[p], float(row[p])) for p in kept]
     return {int(m.query_id): m.value for m in ir_measures.iter_calc([measure], qrels, run)}
 
 
-def compare_with_trusted(task: Task, asked: np.ndarray, given_: np.ndarray) -> None:
+def compare_with_trusted(
+    task: Task, query_vectors: np.ndarray, passage_vectors: np.ndarray
+) -> None:
     """Every metric in every pool; names fall as numbers rise, as trec_eval's ties do."""
-    scores, ranking = asked @ given_.T, rank(task, asked, given_)
+    scores, ranking = query_vectors @ passage_vectors.T, rank(task, query_vectors, passage_vectors)
     names = [f"p{len(task.passage_ids) - number:05d}" for number in range(len(task.passage_ids))]
     for name, (_, metric) in metrics.METRICS.items():
         ours = metrics.score(metric, task, ranking)
@@ -99,8 +101,8 @@ def test_metrics_equal_trec_eval(tied: bool) -> None:
     rng = np.random.default_rng(int(tied))
     task = graded(rng, random_task(rng, 3, queries=40, passages=150, most_answers=40))
     dimension = 3 if tied else 40
-    asked = exact_vectors(rng, 40, dimension)
-    compare_with_trusted(task, asked, exact_vectors(rng, len(task.passage_ids), dimension))
+    query_vectors = exact_vectors(rng, 40, dimension)
+    compare_with_trusted(task, query_vectors, exact_vectors(rng, len(task.passage_ids), dimension))
 
 
 @settings(max_examples=25, deadline=None)
@@ -116,8 +118,8 @@ def test_metrics_equal_trec_eval_among_ties(
 ) -> None:
     rng = np.random.default_rng(seed)
     task = graded(rng, random_task(rng, languages, queries, passages, most_answers=passages))
-    asked = exact_vectors(rng, queries, dimension)
-    compare_with_trusted(task, asked, exact_vectors(rng, len(task.passage_ids), dimension))
+    query_vectors = exact_vectors(rng, queries, dimension)
+    compare_with_trusted(task, query_vectors, exact_vectors(rng, len(task.passage_ids), dimension))
 
 
 def test_the_best_order_has_ndcg_1_whatever_the_grades() -> None:
@@ -130,16 +132,16 @@ def test_the_best_order_has_ndcg_1_whatever_the_grades() -> None:
     assert other == pytest.approx((gains / logs).sum() / (np.sort(gains)[::-1] / logs).sum())
 
 
-def test_what_is_not_listed_adds_nothing() -> None:
+def test_unlisted_passages_contribute_nothing() -> None:
     task = make_task([0], [0, 0, 0], [[0, 2]])
     places = np.array([2.0, np.inf])
-    found = {
+    values = {
         name: float(metrics.score(metric, task, Ranking(places, places)).pooled[0])
         for name, (_, metric) in metrics.METRICS.items()
     }
-    assert found["map"] == found["map_at_100"] == 0.25
-    assert found["recall_at_100"] == found["mrr_at_10"] == 0.5
-    assert found["accuracy"] == 0
+    assert values["map"] == values["map_at_100"] == 0.25
+    assert values["recall_at_100"] == values["mrr_at_10"] == 0.5
+    assert values["accuracy"] == 0
 
 
 def looped_precision(ordered: list[int], right: set[int]) -> float:
@@ -197,39 +199,42 @@ def test_settings_and_rank_distance_equal_their_definitions(
 ) -> None:
     rng = np.random.default_rng(seed)
     task = random_task(rng, languages, queries, passages, most_answers=6)
-    asked = exact_vectors(rng, queries, dimension)
-    given_ = exact_vectors(rng, len(task.passage_ids), dimension)
-    ordered, ranking = order(asked @ given_.T), rank(task, asked, given_)
+    query_vectors = exact_vectors(rng, queries, dimension)
+    passage_vectors = exact_vectors(rng, len(task.passage_ids), dimension)
+    ordered, ranking = (
+        order(query_vectors @ passage_vectors.T),
+        rank(task, query_vectors, passage_vectors),
+    )
     scores = metrics.score(metrics.average_precision, task, ranking)
     expected = looped_settings(task, ordered)
     assert metrics.settings(task, scores) == pytest.approx(expected, abs=1e-12, nan_ok=True)
-    found = distances(task, ranking)["mean"]
-    assert found == pytest.approx(looped_distance(task, ordered), abs=1e-9, nan_ok=True)
+    distance = distances(task, ranking)["mean"]
+    assert distance == pytest.approx(looped_distance(task, ordered), abs=1e-9, nan_ok=True)
 
 
 @pytest.mark.parametrize("languages", [2, 5])
-def test_an_oracle_finds_everything_without_bias(languages: int) -> None:
+def test_an_oracle_has_no_bias(languages: int) -> None:
     task = parallel_task(languages, per_language=40)
     vectors = np.tile(unit_vectors(np.random.default_rng(1), 40), (languages, 1))
     ranking = rank(task, vectors, vectors)
     scores = metrics.score(metrics.average_precision, task, ranking)
     assert set(metrics.settings(task, scores).values()) == {1.0}
-    found = distances(task, ranking)
-    assert found["mean"] == languages - 1
-    assert found["normalised"] == 0
+    distance = distances(task, ranking)
+    assert distance["mean"] == languages - 1
+    assert distance["normalised"] == 0
 
 
 def test_means_are_over_languages_not_over_queries() -> None:
-    """One language asks four queries, all answered first; the other one, answered second."""
+    """One language has four queries with rank 1, the other one query with rank 2."""
     task = make_task([0, 0, 0, 0, 1], [0, 0, 1, 1], [[0], [0], [1], [1], [2]])
     places = np.array([1, 1, 1, 1, 2])
     scores = metrics.score(metrics.average_precision, task, Ranking(places, places))
-    found = metrics.settings(task, scores)
-    assert found["monolingual"] == found["multilingual"] == pytest.approx((1 + 0.5) / 2)
-    assert np.isnan(found["cross_lingual"])
+    means = metrics.settings(task, scores)
+    assert means["monolingual"] == means["multilingual"] == pytest.approx((1 + 0.5) / 2)
+    assert np.isnan(means["cross_lingual"])
 
 
-def test_a_language_pair_keeps_the_queries_that_have_an_answer_there() -> None:
+def test_a_language_pair_counts_queries_with_a_relevant_passage() -> None:
     task = make_task([0, 0, 1], [0, 0, 1, 1], [[0, 2], [1], [3]])
     places = np.array([1, 2, 1, 1])
     pairs = metrics.by_pair(
@@ -243,8 +248,8 @@ def test_a_language_pair_keeps_the_queries_that_have_an_answer_there() -> None:
 def test_every_pair_has_one_rank_in_its_pool_and_one_in_all() -> None:
     task = parallel_task(languages=3, per_language=5)
     rng = np.random.default_rng(3)
-    found = rank(task, unit_vectors(rng, 15), unit_vectors(rng, 15))
+    ranking = rank(task, unit_vectors(rng, 15), unit_vectors(rng, 15))
     for query, language in product(range(15), range(3)):
         pair = task.relevant_starts[query] + language
-        assert 1 <= found.in_language[pair] <= 5
-        assert found.in_language[pair] <= found.pooled[pair] <= 15
+        assert 1 <= ranking.in_language[pair] <= 5
+        assert ranking.in_language[pair] <= ranking.pooled[pair] <= 15

@@ -46,10 +46,10 @@ def test_ranks_equal_a_full_sort(seed: int) -> None:
     task = random_task(rng, languages=4, queries=530, passages=2500, most_answers=6)
     queries = exact_vectors(rng, 530)
     passages = exact_vectors(rng, len(task.passage_ids))
-    found = ranks_of(task, queries, passages)
+    result = ranks_of(task, queries, passages)
     in_language, pooled = sorted_ranks(task, queries @ passages.T)
-    assert np.array_equal(found.in_language, in_language)
-    assert np.array_equal(found.pooled, pooled)
+    assert np.array_equal(result.in_language, in_language)
+    assert np.array_equal(result.pooled, pooled)
 
 
 @settings(max_examples=40, deadline=None)
@@ -66,48 +66,48 @@ def test_small_problems_equal_a_full_sort(
     """The fewer dimensions, the more ties; with one, most scores are tied, at 0 and -0 too."""
     rng = np.random.default_rng(seed)
     task = random_task(rng, languages, queries, passages, most_answers=20)
-    asked = exact_vectors(rng, queries, values)
-    given_ = exact_vectors(rng, len(task.passage_ids), values)
-    found = ranks_of(task, asked, given_)
-    in_language, pooled = sorted_ranks(task, asked @ given_.T)
-    assert found.in_language.tolist() == in_language.tolist()
-    assert found.pooled.tolist() == pooled.tolist()
+    query_vectors = exact_vectors(rng, queries, values)
+    passage_vectors = exact_vectors(rng, len(task.passage_ids), values)
+    result = ranks_of(task, query_vectors, passage_vectors)
+    in_language, pooled = sorted_ranks(task, query_vectors @ passage_vectors.T)
+    assert result.in_language.tolist() == in_language.tolist()
+    assert result.pooled.tolist() == pooled.tolist()
 
 
-def test_more_answers_than_are_compared_at_once() -> None:
+def test_more_targets_than_slots() -> None:
     rng = np.random.default_rng(5)
     task = random_task(rng, languages=3, queries=20, passages=1500, most_answers=50)
     queries, passages = exact_vectors(rng, 20), exact_vectors(rng, len(task.passage_ids))
-    found = ranks_of(task, queries, passages)
-    assert np.array_equal(found.pooled, sorted_ranks(task, queries @ passages.T)[1])
+    result = ranks_of(task, queries, passages)
+    assert np.array_equal(result.pooled, sorted_ranks(task, queries @ passages.T)[1])
 
 
 def test_any_number_of_shards_gives_the_same_bits() -> None:
     task, queries, passages = large_problem(7)
     alone = ranks_of(task, queries, passages)
     for shards in (2, 3, 8, 20):
-        found = ranks_of(task, queries, passages, shards)
-        assert found.in_language.tobytes() == alone.in_language.tobytes()
-        assert found.pooled.tobytes() == alone.pooled.tobytes()
+        result = ranks_of(task, queries, passages, shards)
+        assert result.in_language.tobytes() == alone.in_language.tobytes()
+        assert result.pooled.tobytes() == alone.pooled.tobytes()
 
 
-def test_tiles_that_are_not_kept_are_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_beyond_the_buffers_are_scored_again(monkeypatch: pytest.MonkeyPatch) -> None:
     task, queries, passages = large_problem(8)
     kept = ranks_of(task, queries, passages)
     monkeypatch.setattr(ranking, "KEPT_TILES", 2)
-    found = ranks_of(task, queries, passages)
-    assert found.pooled.tobytes() == kept.pooled.tobytes()
+    result = ranks_of(task, queries, passages)
+    assert result.pooled.tobytes() == kept.pooled.tobytes()
 
 
-def test_equal_passages_stand_in_order_of_their_numbers() -> None:
+def test_equal_passages_are_ranked_by_number() -> None:
     """All vectors are equal: the rank is the number."""
     rng = np.random.default_rng(9)
     task = random_task(rng, languages=3, queries=40, passages=3000, most_answers=3)
     one = unit_vectors(rng, 1)
-    found = ranks_of(task, one.repeat(40, 0), one.repeat(len(task.passage_ids), 0), shards=2)
-    assert np.array_equal(found.pooled, task.relevant + 1)
+    result = ranks_of(task, one.repeat(40, 0), one.repeat(len(task.passage_ids), 0), shards=2)
+    assert np.array_equal(result.pooled, task.relevant + 1)
     first = np.searchsorted(task.passage_language, np.arange(3))
-    assert np.array_equal(found.in_language, task.relevant + 1 - first[task.pair_language])
+    assert np.array_equal(result.in_language, task.relevant + 1 - first[task.pair_language])
 
 
 def test_shards_are_whole_tiles_and_cover_all() -> None:

@@ -34,19 +34,19 @@ def proposer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return name
 
 
-def test_top_k_is_the_head_of_a_full_sort(proposer: str) -> None:
-    """Products are exact and most are tied with others."""
+def test_top_k_equals_a_full_sort(proposer: str) -> None:
+    """Products are exact, and most of them tie."""
     rng = np.random.default_rng(1)
     queries, passages = exact_vectors(rng, 600, 4), exact_vectors(rng, 2 * PASSAGES + 9, 4)
-    found = search(queries, passages, 10)
-    assert found.method.startswith(proposer)
+    top = search(queries, passages, 10)
+    assert top.method.startswith(proposer)
     scores = queries @ passages.T
     best = order(scores)[:, :10]
-    assert np.array_equal(found.numbers, best)
-    assert np.array_equal(found.scores, np.take_along_axis(scores, best, 1))
+    assert np.array_equal(top.numbers, best)
+    assert np.array_equal(top.scores, np.take_along_axis(scores, best, 1))
 
 
-def test_any_shards_and_any_proposer_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_sharding_and_backend_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     queries, passages = unit_vectors(rng, 300), unit_vectors(rng, 8 * PASSAGES + 50)
     passages[rng.integers(0, len(passages), 500)] = passages[rng.integers(0, len(passages), 500)]
@@ -54,48 +54,48 @@ def test_any_shards_and_any_proposer_give_the_same_bits(monkeypatch: pytest.Monk
     queries[:20] = passages[5]
     alone = search(queries, passages, 10)
     for shards in (2, 3, 8):
-        found = search(queries, passages, 10, shards)
-        assert found.numbers.tobytes() == alone.numbers.tobytes()
-        assert found.scores.tobytes() == alone.scores.tobytes()
+        top = search(queries, passages, 10, shards)
+        assert top.numbers.tobytes() == alone.numbers.tobytes()
+        assert top.scores.tobytes() == alone.scores.tobytes()
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    found = search(queries, passages, 10, 2)
-    assert found.numbers.tobytes() == alone.numbers.tobytes()
-    assert found.scores.tobytes() == alone.scores.tobytes()
+    top = search(queries, passages, 10, 2)
+    assert top.numbers.tobytes() == alone.numbers.tobytes()
+    assert top.scores.tobytes() == alone.scores.tobytes()
 
 
-def test_passages_in_fp16_are_searched_as_their_rounded_values(
+def test_fp16_passages_are_searched_by_their_rounded_values(
     proposer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hybrid_dist.evaluation.search.WIDENED", PASSAGES)
+    monkeypatch.setattr("hybrid_dist.evaluation.search.FP32_BLOCK", PASSAGES)
     rng = np.random.default_rng(6)
     queries, passages = unit_vectors(rng, 300), unit_vectors(rng, 3 * PASSAGES + 50)
     passages[rng.integers(0, len(passages), 900)] = passages[rng.integers(0, len(passages), 900)]
     half = passages.astype(np.float16)
-    found = search(queries, half, 10, shards=2)
+    top = search(queries, half, 10, shards=2)
     rounded = search(queries, half.astype(np.float32), 10)
-    assert found.method.startswith(proposer)
-    assert found.numbers.tobytes() == rounded.numbers.tobytes()
-    assert found.scores.tobytes() == rounded.scores.tobytes()
-    assert found.scores.tobytes() != search(queries, passages, 10).scores.tobytes()
+    assert top.method.startswith(proposer)
+    assert top.numbers.tobytes() == rounded.numbers.tobytes()
+    assert top.scores.tobytes() == rounded.scores.tobytes()
+    assert top.scores.tobytes() != search(queries, passages, 10).scores.tobytes()
 
 
-def test_of_equal_passages_the_first_are_found(proposer: str) -> None:
+def test_of_equal_passages_the_first_are_returned(proposer: str) -> None:
     one = unit_vectors(np.random.default_rng(3), 1)
-    found = search(one.repeat(5, 0), one.repeat(3 * PASSAGES, 0), 10, shards=3)
-    assert found.numbers.tolist() == [list(range(10))] * 5
+    top = search(one.repeat(5, 0), one.repeat(3 * PASSAGES, 0), 10, shards=3)
+    assert top.numbers.tolist() == [list(range(10))] * 5
 
 
 def test_a_pool_of_fewer_than_k(proposer: str) -> None:
     rng = np.random.default_rng(4)
-    found = search(unit_vectors(rng, 2), unit_vectors(rng, 3), 10, shards=2)
-    assert (found.numbers >= 0).sum(axis=1).tolist() == [3, 3]
-    assert (found.numbers[:, 3:] == -1).all()
+    top = search(unit_vectors(rng, 2), unit_vectors(rng, 3), 10, shards=2)
+    assert (top.numbers >= 0).sum(axis=1).tolist() == [3, 3]
+    assert (top.numbers[:, 3:] == -1).all()
 
 
 @given(
     values=st.lists(st.sampled_from([-1.5, -1e-40, -0.0, 0.0, 1e-40, 0.5]), min_size=1, max_size=9)
 )
-def test_keys_stand_in_order_of_score_then_row(values: list[float]) -> None:
+def test_keys_order_by_score_then_row(values: list[float]) -> None:
     keys = _keys(torch.tensor(values)[:, None], torch.arange(len(values)))[:, 0]
     assert len(set(keys.tolist())) == len(values)
     by_key = torch.argsort(keys, descending=True).tolist()
@@ -111,13 +111,16 @@ def test_keys_stand_in_order_of_score_then_row(values: list[float]) -> None:
 )
 def test_small_pools_equal_a_full_sort(seed: int, passages: int, dimension: int, k: int) -> None:
     rng = np.random.default_rng(seed)
-    asked, given_ = exact_vectors(rng, 3, dimension), exact_vectors(rng, passages, dimension)
-    found = search(asked, given_, k)
-    expected = order(asked @ given_.T)[:, :k]
-    assert np.array_equal(found.numbers[:, : expected.shape[1]], expected)
+    query_vectors, passage_vectors = (
+        exact_vectors(rng, 3, dimension),
+        exact_vectors(rng, passages, dimension),
+    )
+    top = search(query_vectors, passage_vectors, k)
+    expected = order(query_vectors @ passage_vectors.T)[:, :k]
+    assert np.array_equal(top.numbers[:, : expected.shape[1]], expected)
 
 
-def test_another_index_says_what_it_misses_and_scores_what_it_finds() -> None:
+def test_an_approximate_index_states_its_recall_and_rescores() -> None:
     pytest.importorskip("faiss")
     rng = np.random.default_rng(7)
     queries, passages = unit_vectors(rng, 300), unit_vectors(rng, 3000)
@@ -126,35 +129,35 @@ def test_another_index_says_what_it_misses_and_scores_what_it_finds() -> None:
         Shard.of(0, passages[:cut], ALONE.device),
         Shard.of(cut, passages[cut:], ALONE.device),
     ]
-    found = top_k(queries, shards, 10, ALONE, "IVF32,Flat")
+    top = top_k(queries, shards, 10, ALONE, "IVF32,Flat")
     exact = top_k(queries, shards, 10, ALONE)
-    there = found.numbers >= 0
-    products = np.einsum("qd,qkd->qk", queries, passages[found.numbers])
-    assert found.scores[there] == pytest.approx(products[there], abs=1e-6)
-    assert (found.scores[~there] == -np.inf).all()
+    there = top.numbers >= 0
+    products = np.einsum("qd,qkd->qk", queries, passages[top.numbers])
+    assert top.scores[there] == pytest.approx(products[there], abs=1e-6)
+    assert (top.scores[~there] == -np.inf).all()
     some = np.linspace(0, 299, 200).astype(int)
-    pairs = zip(found.numbers[some], exact.numbers[some], strict=True)
+    pairs = zip(top.numbers[some], exact.numbers[some], strict=True)
     share = sum(len({*one} & {*other} - {-1}) for one, other in pairs) / 2000
     assert 0 < share < 0.9, "one list of 32 is looked into"
-    told = f"IVF32,Flat, which finds {share:.2%} of the best 10 of 200 queries"
-    assert found.method.endswith(told)
+    method = f"IVF32,Flat, which finds {share:.2%} of the best 10 of 200 queries"
+    assert top.method.endswith(method)
 
 
 @pytest.mark.parametrize("index", ["Flt", "IVF32,PQ5"])
-def test_an_index_that_faiss_cannot_make_is_refused(index: str) -> None:
+def test_an_index_that_faiss_cannot_build_is_refused(index: str) -> None:
     pytest.importorskip("faiss")
-    with pytest.raises(UserError, match=f"--index {index}: faiss makes no such index"):
+    with pytest.raises(UserError, match=f"--index {index}: faiss cannot build this index"):
         check_index(index, 32)
 
 
-def test_an_index_for_more_passages_than_there_are_is_refused() -> None:
+def test_an_index_with_more_clusters_than_passages_is_refused() -> None:
     pytest.importorskip("faiss")
     vectors = unit_vectors(np.random.default_rng(1), 20)
-    with pytest.raises(UserError, match="--index IVF64,Flat: faiss makes no such index"):
+    with pytest.raises(UserError, match="--index IVF64,Flat: faiss cannot build this index"):
         top_k(vectors, [Shard.of(0, vectors, ALONE.device)], 5, ALONE, "IVF64,Flat")
 
 
-def test_another_index_needs_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_approximate_index_needs_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UserError, match="needs faiss"):
         check_index("IVF32,Flat", 32)

@@ -9,7 +9,8 @@ import pytest
 
 from hybrid_dist.data.reading import Collection, Text
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.tasks import check_task, from_collection, load_task, task_name
+from hybrid_dist.evaluation.task_specs import check_task, load_task, task_name
+from hybrid_dist.evaluation.tasks import from_collection
 from tests.support.evaluation_problems import make_task
 
 
@@ -34,18 +35,18 @@ def test_pairs_become_a_task(tmp_path: Path) -> None:
     file = write(tmp_path / "pairs.jsonl", ROWS)
     task = load_task(f"pairs:{file}")
     assert (task.name, task.languages) == ("pairs", ("de", "en"))
-    asked = [
+    keys = [
         (i, task.languages[code])
         for i, code in zip(task.query_ids, task.query_language, strict=True)
     ]
-    assert asked == [("a", "de"), ("c", "de"), ("a", "en"), ("b", "en"), ("c", "en")]
+    assert keys == [("a", "de"), ("c", "de"), ("a", "en"), ("b", "en"), ("c", "en")]
     assert [*task.passage_texts] == ["ein Webstuhl", "Ada war es", "a loom", "Ada did"]
     assert [*task.passage_ids] == ["a", "c", "a", "b"]
     assert task.passage_language.tolist() == [0, 0, 1, 1]
 
 
 def test_uids_with_one_passage_text_share_a_candidate(tmp_path: Path) -> None:
-    """c's passage in English is b's; c is also right in German, b is not."""
+    """In English c has the passage of b; c also has a relevant passage in German, b does not."""
     task = load_task(f"pairs:{write(tmp_path / 'pairs.jsonl', ROWS)}")
     right = np.split(task.relevant, task.relevant_starts[1:-1])
     assert [some.tolist() for some in right] == [[0, 2], [1, 3], [0, 2], [3], [1, 3]]
@@ -84,14 +85,14 @@ def test_a_question_mark_is_part_of_a_glob_or_begins_options(tmp_path: Path) -> 
 
 
 def test_a_collection_becomes_a_task_in_order_of_language_and_id() -> None:
-    found = Collection(
+    collection = Collection(
         queries=[Text("2", "fr", "b?"), Text("1", "de", "a?"), Text("1", "fr", "c?")],
         passages=[Text(p[2:], p[:2], p) for p in ("fr9", "de3", "fr1", "de7", "en5")],
         relevant_starts=np.array([0, 2, 4, 5]),
         relevant=np.array([0, 3, 1, 4, 2]),
         grades=np.array([1, 2, 3, 4, 5]),
     )
-    task = from_collection("beir", "x", found)
+    task = from_collection("beir", "x", collection)
     assert task.languages == ("de", "en", "fr")
     assert list(task.passage_texts) == ["de3", "de7", "en5", "fr1", "fr9"]
     assert task.passage_ids[1:3] == ["7", "5"]
@@ -103,7 +104,7 @@ def test_a_collection_becomes_a_task_in_order_of_language_and_id() -> None:
     assert task.grades.tolist() == [3, 4, 5, 2, 1]
 
 
-def test_bad_lines_may_be_passed_over_and_are_told(tmp_path: Path) -> None:
+def test_skipped_lines_are_noted(tmp_path: Path) -> None:
     good = {"unit": "a", "lang": "en", "query": "q", "passage": "p"}
     (tmp_path / "u.jsonl").write_text(f"{json.dumps(good)}\n{{}}\n")
     with pytest.raises(UserError, match=r"u.jsonl:2: "):
@@ -117,7 +118,7 @@ def test_bad_lines_may_be_passed_over_and_are_told(tmp_path: Path) -> None:
     ("spec", "message"),
     [
         ("units:.?field=text", r"unknown option 'field'; did you mean 'fields'"),
-        ("units:.?fields", r"'fields' is no option; expected NAME:PATH\?name=value"),
+        ("units:.?fields", r"'fields' is not an option; expected NAME:PATH\?name=value"),
         ("units:.?skip_bad=all", r"skip_bad=all: give a whole number"),
         (f"units:.?skip_bad={'9' * 5000}", r"skip_bad=9+: give a whole number"),
         ("units:.?languages=de&languages=fr", r"option 'languages' is given twice; give it once"),
@@ -155,17 +156,17 @@ def test_the_name_of_a_spec() -> None:
     assert task_name("pairs:some/where:else.jsonl") == "pairs"
 
 
-def test_a_query_without_an_answer_is_refused() -> None:
-    with pytest.raises(UserError, match=r"2 queries have no right answer.*first: q0, q2"):
+def test_a_query_without_a_relevant_passage_is_refused() -> None:
+    with pytest.raises(UserError, match=r"2 queries have no relevant passage.*first: q0, q2"):
         make_task([0, 0, 0], [0, 0], [[], [1], []])
 
 
-def test_an_answer_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UserError, match="1 right answers are passages that are not there"):
+def test_an_unknown_relevant_passage_is_refused() -> None:
+    with pytest.raises(UserError, match="1 relevant passages are not among its passages"):
         make_task([0], [0], [[0, 7]])
 
 
-def test_what_a_task_does_not_support_is_told() -> None:
+def test_unsupported_figures_have_a_reason() -> None:
     assert make_task([0, 1], [0, 1], [[0, 1], [0, 1]]).left_out == {}
     assert list(make_task([0, 0], [0, 0], [[0], [1]]).left_out) == [
         "cross_lingual",
@@ -176,25 +177,25 @@ def test_what_a_task_does_not_support_is_told() -> None:
     assert list(apart.left_out) == ["monolingual", "multilingual", "rank_distance"]
 
 
-def test_nothing_is_refused() -> None:
-    with pytest.raises(UserError, match="no query or no passage"):
+def test_an_empty_task_is_refused() -> None:
+    with pytest.raises(UserError, match="has no queries or no passages"):
         make_task([], [0], [])
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        ({"relevant": [0, 7, 2]}, r"1 right answers are passages .*\(first: of query q1\)"),
-        ({"grades": [1, 0, 1]}, r"1 right answers have a grade below 1 \(first: of query q1\)"),
+        ({"relevant": [0, 7, 2]}, r"1 relevant passages are not among .*\(first: of query q1\)"),
+        ({"grades": [1, 0, 1]}, r"1 relevant passages have a grade below 1 \(first: of query q1\)"),
     ],
 )
-def test_wrong_answers_are_named(change: dict[str, list[int]], told: str) -> None:
+def test_wrong_relevant_passages_are_named(change: dict[str, list[int]], message: str) -> None:
     task = make_task([0, 0, 0], [0, 0, 0], [[0], [1], [2]])
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         replace(task, **{name: np.array(values) for name, values in change.items()})
 
 
-def test_trec_eval_s_ties_number_passages_backwards(tmp_path: Path) -> None:
+def test_trec_eval_ties_number_passages_in_reverse(tmp_path: Path) -> None:
     file = write(tmp_path / "pairs.jsonl", ROWS)
     task, other = load_task(f"pairs:{file}"), load_task(f"pairs:{file}", "trec_eval")
     assert (task.ties, other.ties) == ("number", "trec_eval")
@@ -203,5 +204,8 @@ def test_trec_eval_s_ties_number_passages_backwards(tmp_path: Path) -> None:
         texts = [[one.passage_texts[int(p)] for p in some] for some in right]
         assert sorted(texts[1]) == ["Ada did", "Ada war es"]
         assert all(some.tolist() == sorted(some.tolist()) for some in right)
-        told = [one.languages[code] for code in one.passage_language[right[1]]]
-        assert sorted(zip(told, texts[1], strict=True)) == [("de", "Ada war es"), ("en", "Ada did")]
+        langs = [one.languages[code] for code in one.passage_language[right[1]]]
+        assert sorted(zip(langs, texts[1], strict=True)) == [
+            ("de", "Ada war es"),
+            ("en", "Ada did"),
+        ]

@@ -10,7 +10,7 @@ import pytest
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation import metrics
 from hybrid_dist.evaluation.names import passage_names, query_names
-from hybrid_dist.evaluation.vectors import GivenVectors
+from hybrid_dist.evaluation.vectors import PrecomputedVectors
 from hybrid_dist.reporting.evaluation_report import ReportOptions, evaluate_vectors
 from hybrid_dist.runtime.ranks import Ranks
 from tests.support.evaluation_problems import (
@@ -22,7 +22,7 @@ from tests.support.evaluation_problems import (
 from tests.support.vector_files import array, task_of, write
 
 
-def test_names_are_lareqa_s_where_there_are_several_languages() -> None:
+def test_names_in_several_languages_are_those_of_lareqa() -> None:
     task = task_of()
     assert query_names(task)[:2] == ["u0_de", "u1_de"]
     assert passage_names(task)[4:6] == ["en_1_0", "en_2_0"]
@@ -31,19 +31,23 @@ def test_names_are_lareqa_s_where_there_are_several_languages() -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0**-9, 4096.0])
-def test_vectors_are_scored_as_they_are(tmp_path: Path, scale: float) -> None:
-    """By inner products, of whatever lengths: as from a full sort, ties included."""
+def test_scores_are_inner_products_for_any_norm(tmp_path: Path, scale: float) -> None:
+    """As from a full sort of inner products, including ties."""
     rng = np.random.default_rng(1)
     task = task_of(3, 40)
-    asked, told = exact_vectors(rng, 120, 4), exact_vectors(rng, 120, 4)
-    vectors = GivenVectors(write(tmp_path / "v", task, asked * scale, told * scale), task)
+    queries, passages = exact_vectors(rng, 120, 4), exact_vectors(rng, 120, 4)
+    vectors = PrecomputedVectors(
+        write(tmp_path / "v", task, queries * scale, passages * scale), task
+    )
     report = evaluate_vectors(
         task, vectors, Ranks(), tmp_path / "out", report_options=ReportOptions(vectors.settings)
     )
-    ranks = metrics.Hits(task.pair_query, sorted_ranks(task, asked @ told.T)[1], task.grades, 120)
+    ranks = metrics.Hits(
+        task.pair_query, sorted_ranks(task, queries @ passages.T)[1], task.grades, 120
+    )
     expected = metrics.by_language(task, metrics.average_precision(ranks)).mean()
     assert report["map"]["multilingual"] == pytest.approx(expected, abs=1e-9)
-    assert "lengths" in report["settings"]["vectors"]
+    assert "norms" in report["settings"]["vectors"]
 
 
 @pytest.mark.parametrize(
@@ -58,21 +62,21 @@ def test_vectors_are_scored_as_they_are(tmp_path: Path, scale: float) -> None:
     ],
 )
 @pytest.mark.parametrize("fortran", [False, True])
-def test_lengths_and_layouts_of_arrays_do_not_matter(
+def test_norms_and_layouts_of_arrays_do_not_matter(
     tmp_path: Path, kind: str, exponent: int, fortran: bool
 ) -> None:
     rng = np.random.default_rng(1)
     task = task_of()
     folder = write(tmp_path / "v", task, exact_vectors(rng, 8, 4), exact_vectors(rng, 8, 4))
     rows = slice(0, 8)
-    before = GivenVectors(folder, task)
+    before = PrecomputedVectors(folder, task)
     expected = [before.queries(rows), before.passages(rows)]
     for name in ("queries.npy", "corpus.npy"):
         kept = np.ldexp(np.load(folder / name).astype(np.float64), exponent)
         np.save(folder / name, kept.astype(kind, order="F" if fortran else "C"))
-    found = GivenVectors(folder, task)
-    assert np.array_equal(found.queries(rows), expected[0])
-    assert np.array_equal(found.passages(rows), expected[1])
+    vectors = PrecomputedVectors(folder, task)
+    assert np.array_equal(vectors.queries(rows), expected[0])
+    assert np.array_equal(vectors.passages(rows), expected[1])
 
 
 Change = Callable[[Path], object]
@@ -110,8 +114,8 @@ def with_nan(vectors: np.ndarray) -> np.ndarray:
 
 
 BAD: dict[str, tuple[Change, str]] = {
-    "a file is missing": (lambda f: (f / "query_ids.txt").unlink(), r"no query_ids\.txt in it"),
-    "an array is missing": (lambda f: (f / "corpus.npy").unlink(), r"no corpus\.npy in it"),
+    "a file is missing": (lambda f: (f / "query_ids.txt").unlink(), r"has no query_ids\.txt"),
+    "an array is missing": (lambda f: (f / "corpus.npy").unlink(), r"has no corpus\.npy"),
     "a language is missing": (
         lambda f: (
             lines(f / "corpus_ids.txt", lambda x: [i for i in x if i.startswith("de")]),
@@ -121,21 +125,21 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "ids that are not the task's": (
         lambda f: lines(f / "query_ids.txt", lambda x: [f"x{i}" for i in x]),
-        r"8 of the 8 ids .*it begins with xu",
+        r"8 of the 8 ids .*the file begins with xu",
     ),
     "an id too many": (
         lambda f: (
             lines(f / "query_ids.txt", lambda x: [*x, "u9_de", "u9_en"]),
             array(f / "queries.npy", lambda v: np.concatenate([v, v[:2]])),
         ),
-        r"2 of its 10 ids are not in task toy \(first: u9_de, u9_en\); .* as in u0_de",
+        r"2 of its 10 ids are not in task toy \(first: u9_de, u9_en\); .* look like u0_de",
     ),
     "an id twice": (
         lambda f: (
             lines(f / "query_ids.txt", lambda x: [*x, x[0]]),
             array(f / "queries.npy", lambda v: np.concatenate([v, v[:1]])),
         ),
-        r"query_ids\.txt: 1 ids come again \(first: u\d_",
+        r"query_ids\.txt: 1 ids are repeated \(first: u\d_",
     ),
     "rows without ids": (
         lambda f: array(f / "queries.npy", lambda v: v[:5]),
@@ -143,41 +147,50 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "vectors of two sizes": (
         lambda f: array(f / "corpus.npy", lambda v: v[:, :7]),
-        r"queries\.npy has vectors of 48 numbers, corpus\.npy of 7",
+        r"queries\.npy has vectors of dimension 48, corpus\.npy of 7",
     ),
-    "no table": (lambda f: array(f / "corpus.npy", lambda v: v[0]), r"expected an array \[rows"),
-    "an empty array": (lambda f: (f / "corpus.npy").write_bytes(b""), r"corpus\.npy: is no array"),
+    "no table": (
+        lambda f: array(f / "corpus.npy", lambda v: v[0]),
+        r"expected an array of floats \[rows",
+    ),
+    "an empty array": (
+        lambda f: (f / "corpus.npy").write_bytes(b""),
+        r"corpus\.npy: is not a readable array",
+    ),
     "a cut array": (
         lambda f: (f / "corpus.npy").write_bytes((f / "corpus.npy").read_bytes()[:-9]),
-        r"corpus\.npy: is no array .*expected an array \[rows",
+        r"corpus\.npy: is not a readable array .*expected an array of floats \[rows",
     ),
-    "text as an array": (lambda f: (f / "corpus.npy").write_text("1 2 3"), r"npy: is no array"),
-    "an archive": (lambda f: npz(f / "corpus.npy"), r"corpus\.npy: is an archive \(\.npz\)"),
+    "text as an array": (
+        lambda f: (f / "corpus.npy").write_text("1 2 3"),
+        r"npy: is not a readable array",
+    ),
+    "an archive": (lambda f: npz(f / "corpus.npy"), r"corpus\.npy: is an \.npz archive"),
     "a cut archive": (
         lambda f: (f / "corpus.npy").write_bytes(b"PK\x03\x04 and no more"),
-        r"corpus\.npy: is no array",
+        r"corpus\.npy: is not a readable array",
     ),
     "a pickle": (
         lambda f: pickled(f / "corpus.npy"),
-        r"corpus\.npy: is no array .*Python objects",
+        r"corpus\.npy: is not a readable array .*Python objects",
     ),
     "records": (
         lambda f: np.save(f / "corpus.npy", np.zeros((8, 4), "f4,i4")),
-        r"floats, .* found \[\('f0'.* \[8, 4\]",
+        r"floats .* holds \[\('f0'.* \[8, 4\]",
     ),
     "a nested header": (
         lambda f: (f / "corpus.npy").write_bytes(header("(" * 9000)),
-        r"corpus\.npy: is no array",
+        r"corpus\.npy: is not a readable array",
     ),
     "a header of great numbers": (
         lambda f: (f / "corpus.npy").write_bytes(
             header(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({2**63}, {2**63})}}")
         ),
-        r"corpus\.npy: is no array",
+        r"corpus\.npy: is not a readable array",
     ),
     "vectors of no numbers": (
         lambda f: [array(f / n, lambda v: v[:, :0]) for n in ("queries.npy", "corpus.npy")],
-        r"queries\.npy: expected .* found float32 \[8, 0\]",
+        r"queries\.npy: expected .* holds float32 \[8, 0\]",
     ),
     "zeros": (
         lambda f: array(f / "corpus.npy", np.zeros_like),
@@ -197,7 +210,7 @@ BAD: dict[str, tuple[Change, str]] = {
     ),
     "whole numbers": (
         lambda f: array(f / "corpus.npy", lambda v: v.astype(int)),
-        r"floats, .* found int64",
+        r"floats .* holds int64",
     ),
     "NaN": (
         lambda f: array(f / "corpus.npy", with_nan),
@@ -211,28 +224,28 @@ def test_bad_vectors_are_named(tmp_path: Path, kind: str) -> None:
     rng = np.random.default_rng(2)
     task = task_of()
     folder = write(tmp_path / "v", task, unit_vectors(rng, 8), unit_vectors(rng, 8))
-    GivenVectors(folder, task)
-    change, told = BAD[kind]
+    PrecomputedVectors(folder, task)
+    change, message = BAD[kind]
     change(folder)
-    with pytest.raises(UserError, match=told):
-        GivenVectors(folder, task)
+    with pytest.raises(UserError, match=message):
+        PrecomputedVectors(folder, task)
 
 
-def test_ids_may_have_line_ends_that_are_none_of_a_file(tmp_path: Path) -> None:
-    """Unicode knows more ends of lines than files do; and Windows writes two characters."""
+def test_ids_may_contain_unicode_line_separators(tmp_path: Path) -> None:
+    """Unicode has more line separators than text files use, and Windows ends lines with two."""
     task = replace(task_of(1), query_ids=["a\u2028b", "c\x85d", "e\x0cf", "g"])
     rng = np.random.default_rng(2)
     folder = write(tmp_path / "v", task, unit_vectors(rng, 4), unit_vectors(rng, 4))
-    expected = GivenVectors(folder, task).queries(slice(0, 4))
+    expected = PrecomputedVectors(folder, task).queries(slice(0, 4))
     file = folder / "query_ids.txt"
     file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
-    assert np.array_equal(GivenVectors(folder, task).queries(slice(0, 4)), expected)
+    assert np.array_equal(PrecomputedVectors(folder, task).queries(slice(0, 4)), expected)
 
 
-def test_a_few_vectors_of_zeros_are_vectors(tmp_path: Path) -> None:
+def test_some_zero_vectors_are_accepted(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     task = task_of()
     passages = unit_vectors(rng, 8)
     passages[2] = 0
     folder = write(tmp_path / "v", task, unit_vectors(rng, 8), passages)
-    assert not GivenVectors(folder, task).passages(slice(2, 3)).any()
+    assert not PrecomputedVectors(folder, task).passages(slice(2, 3)).any()

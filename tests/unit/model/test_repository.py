@@ -15,7 +15,6 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig
 
-from hybrid_dist.commands.evaluate import load_model
 from hybrid_dist.config.schema import Model
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.embedder import TextEmbedder
@@ -23,6 +22,7 @@ from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.saving import save
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
+from hybrid_dist.reporting.evaluation_job import load_model
 
 Damage = Callable[[Path], Any]
 WEIGHTS = "model.safetensors"

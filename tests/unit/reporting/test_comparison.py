@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.per_query import PerQuery
+from hybrid_dist.evaluation.per_query import PerQuery, _checksum
 from hybrid_dist.evaluation.ranking import exact_ranks
 from hybrid_dist.evaluation.search import top_k
 from hybrid_dist.evaluation.tasks import Task
@@ -26,7 +26,7 @@ from hybrid_dist.reporting.comparison import COLUMNS, Comparison
 from hybrid_dist.reporting.comparison import compare as compare_runs
 from hybrid_dist.reporting.comparison_pages import write
 from hybrid_dist.reporting.page import write_report
-from hybrid_dist.reporting.report import build_report
+from hybrid_dist.reporting.report import build_report, figures
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.tracking.report_file import read_report
 from tests.support import stored_reports
@@ -56,29 +56,29 @@ def three(tmp_path: Path) -> list[Path]:
 
 
 def compare(runs: list[Path], out: Path | None = None, task: str | None = None) -> Comparison:
-    found = compare_runs(runs, task)
+    comparison = compare_runs(runs, task)
     if out is not None:
-        write(found, out)
-    return found
+        write(comparison, out)
+    return comparison
 
 
-def shown(found: Comparison) -> str:
+def shown(comparison: Comparison) -> str:
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(*found.tables())
+        console.print(*comparison.tables())
     return capture.get()
 
 
 def test_the_table_and_its_best_cells(three: list[Path]) -> None:
-    found = compare(three)
-    assert found.runs == ("mono", "cross", "hybrid")
-    assert found.rows()[0] == ["mono", "0.900", "0.600", "0.200", "1,685.2"]
-    assert found.best() == [
+    comparison = compare(three)
+    assert comparison.runs == ("mono", "cross", "hybrid")
+    assert comparison.rows()[0] == ["mono", "0.900", "0.600", "0.200", "1,685.2"]
+    assert comparison.best() == [
         [False, True, False, False, False],
         [False, False, True, True, True],
         [False, True, False, True, False],
     ]
-    assert re.search(r"cross .*0\.850 .*0\.800 .*0\.700 .*10\.5", shown(found))
+    assert re.search(r"cross .*0\.850 .*0\.800 .*0\.700 .*10\.5", shown(comparison))
 
 
 def test_the_files(three: list[Path], tmp_path: Path) -> None:
@@ -97,36 +97,36 @@ def test_the_files(three: list[Path], tmp_path: Path) -> None:
     record = json.loads((out / "report.json").read_text("utf-8"))
     assert record["runs"]["cross"]["map.multilingual"] == 0.7004
     assert record["runs"]["mono"]["bias.rank_distance.mean"] == 1685.25
-    told = (out / "report.md").read_text("utf-8")
-    assert "| cross | 0.850 | **0.800** | **0.700** | **10.5** |" in told
+    text = (out / "report.md").read_text("utf-8")
+    assert "| cross | 0.850 | **0.800** | **0.700** | **10.5** |" in text
     page = (out / "report.html").read_text("utf-8")
     assert page.count("data:image/png;base64,") == 3
     assert '<td class="best">10.5</td>' in page
     assert not re.search(r'(src|href)="(?!data:)', page)
 
 
-def test_one_run_has_nothing_to_be_better_than(three: list[Path], tmp_path: Path) -> None:
-    found = compare(three[:1], tmp_path / "out")
-    assert not any(any(row) for row in found.best())
+def test_a_single_run_has_no_best_cells(three: list[Path], tmp_path: Path) -> None:
+    comparison = compare(three[:1], tmp_path / "out")
+    assert not any(any(row) for row in comparison.best())
 
 
 def test_a_task_of_one_language_has_dashes(tmp_path: Path) -> None:
     runs = [make_run(tmp_path, name, (0.5, None, 0.5), None) for name in ("a", "b")]
-    found = compare(runs, tmp_path / "out")
-    assert found.rows()[0] == ["a", "0.500", "-", "0.500", "-"]
-    assert found.best()[0] == [False, True, False, True, False]
+    comparison = compare(runs, tmp_path / "out")
+    assert comparison.rows()[0] == ["a", "0.500", "-", "0.500", "-"]
+    assert comparison.best()[0] == [False, True, False, True, False]
     assert not (tmp_path / "out" / "rank_distance.png").exists()
 
 
 def test_many_runs_with_odd_names(tmp_path: Path) -> None:
     names = [f"_run $x$ <{number}> [bold]" for number in range(12)]
     runs = [make_run(tmp_path, name, (0.1, 0.2, 0.3), 2.0) for name in names]
-    found = compare(runs, tmp_path / "out")
-    assert "[bold]" in shown(found)
+    comparison = compare(runs, tmp_path / "out")
+    assert "[bold]" in shown(comparison)
     assert "&lt;3&gt;" in (tmp_path / "out" / "report.html").read_text("utf-8")
 
 
-def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_equal_names_are_made_distinct(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / place, "run", (0.1, 0.2, 0.3), 2.0) for place in ("x", "y")]
     assert compare(runs).runs == ("x/run", "y/run")
     with pytest.raises(UserError, match="was given twice"):
@@ -134,19 +134,17 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
 
 
 def evaluated(tmp_path: Path, name: str, noise: float, task: Task | None = None) -> Path:
-    """A report of vectors that lie so far from the right ones."""
+    """A report of queries and passages that are noisy copies of the same vectors."""
     task = task or parallel_task(languages=3, per_language=40)
     rng = np.random.default_rng(1)
     meant = np.tile(unit_vectors(rng, 40), (3, 1))[: len(task.passage_ids)]
-    asked, told = (meant + noise * unit_vectors(rng, len(meant)) for _ in range(2))
-    scores = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in (asked, told)]
-    ranks = Ranks()
-    shard = Shard.of(0, scores[1].astype(np.float32), ranks.device)
-    queries = scores[0].astype(np.float32)
-    ranking, top = (
-        exact_ranks(task, queries, [shard], ranks),
-        top_k(queries, [shard], 10, ranks),
+    noisy = [meant + noise * unit_vectors(rng, len(meant)) for _ in range(2)]
+    queries, passages = (
+        (v / np.linalg.norm(v, axis=1, keepdims=True)).astype(np.float32) for v in noisy
     )
+    ranks = Ranks()
+    shards = [Shard.of(0, passages, ranks.device)]
+    ranking, top = exact_ranks(task, queries, shards, ranks), top_k(queries, shards, 10, ranks)
     report = build_report(task, f"model of {name}", ranking, top, {}, {}, {})
     write_report(tmp_path / name / "toy", report)
     return tmp_path / name
@@ -154,38 +152,38 @@ def evaluated(tmp_path: Path, name: str, noise: float, task: Task | None = None)
 
 def test_runs_on_the_same_queries_are_paired(tmp_path: Path) -> None:
     runs = [evaluated(tmp_path, name, noise) for name, noise in (("a", 1.6), ("b", 0.8))]
-    found = compare(runs, tmp_path / "out")
-    assert found.paired.refused == {} and set(found.paired.differences) == {"b"}
-    told = found.paired.differences["b"]["map.multilingual"]
-    apart = [report["map"]["multilingual"] for report in found.reports]
-    assert told.value == pytest.approx(apart[1] - apart[0], abs=1e-6)
-    assert 0 < told.low < told.value < told.high and told.p < 0.002
-    assert found.paired.differences["b"]["bias.rank_distance.mean"].value < 0
-    assert found.sure() == [[False, True, True, True, True]]
-    assert found.rows()[0][1].count(" to ") == 1
-    terminal = shown(found)
+    comparison = compare(runs, tmp_path / "out")
+    assert comparison.paired.refused == {} and set(comparison.paired.differences) == {"b"}
+    difference = comparison.paired.differences["b"]["map.multilingual"]
+    apart = [report["map"]["multilingual"] for report in comparison.reports]
+    assert difference.value == pytest.approx(apart[1] - apart[0], abs=1e-6)
+    assert 0 < difference.low < difference.value < difference.high and difference.p < 0.002
+    assert comparison.paired.differences["b"]["bias.rank_distance.mean"].value < 0
+    assert comparison.significant() == [[False, True, True, True, True]]
+    assert comparison.rows()[0][1].count(" to ") == 1
+    terminal = shown(comparison)
     assert "Differences from a" in terminal and "p < 0.001" in terminal
     lines = (tmp_path / "out" / "report.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * len(COLUMNS)
-    assert float(lines[7].split(",")[5]) == pytest.approx(told.value)
+    assert float(lines[7].split(",")[5]) == pytest.approx(difference.value)
     assert "## Differences from a" in (tmp_path / "out" / "report.md").read_text()
     assert "Differences from a" in (tmp_path / "out" / "report.html").read_text()
     record = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert record["runs"]["b"]["differences"]["map.multilingual"]["p"] == told.p
+    assert record["runs"]["b"]["differences"]["map.multilingual"]["p"] == difference.p
 
 
-def test_a_run_differs_from_itself_by_nothing(tmp_path: Path) -> None:
+def test_a_run_does_not_differ_from_itself(tmp_path: Path) -> None:
     one = evaluated(tmp_path, "a", 1.0)
     shutil.copytree(one, tmp_path / "b")
-    found = compare([one, tmp_path / "b"])
-    assert {(d.value, d.p) for d in found.paired.differences["b"].values()} == {(0.0, 1.0)}
-    assert not any(found.sure()[0])
+    comparison = compare([one, tmp_path / "b"])
+    assert {(d.value, d.p) for d in comparison.paired.differences["b"].values()} == {(0.0, 1.0)}
+    assert not any(comparison.significant()[0])
 
 
-def test_runs_that_cannot_be_paired_say_why(tmp_path: Path, three: list[Path]) -> None:
-    found = compare(three, tmp_path / "out")
-    assert found.paired.differences == {}
-    assert found.paired.refused["mono"] == "its report has no scores.npz; evaluate it again"
+def test_runs_that_cannot_be_paired_have_a_reason(tmp_path: Path, three: list[Path]) -> None:
+    comparison = compare(three, tmp_path / "out")
+    assert comparison.paired.differences == {}
+    assert comparison.paired.refused["mono"] == "its report has no scores.npz; evaluate it again"
     assert "mono is not paired: its report" in (tmp_path / "out" / "report.html").read_text()
     task = parallel_task(languages=3, per_language=40)
     ids = [f"v{name}" for name in task.query_ids]
@@ -197,7 +195,7 @@ def test_runs_that_cannot_be_paired_say_why(tmp_path: Path, three: list[Path]) -
     (runs[2] / "toy" / "scores.npz").write_bytes(b"")
     refused = compare(runs).paired.refused
     assert refused["b"].startswith("240 queries are in one of them only (first: u0 in l00")
-    assert "not the scores of an evaluation" in refused["c"]
+    assert "cannot be read as the scores of an evaluation" in refused["c"]
 
 
 def test_a_table_for_a_paper(tmp_path: Path) -> None:
@@ -235,7 +233,7 @@ def test_runs_of_different_tasks_are_refused(three: list[Path], tmp_path: Path) 
         compare([three[0], other])
 
 
-def test_of_several_tasks_one_is_named(three: list[Path], tmp_path: Path) -> None:
+def test_one_of_several_tasks_must_be_named(three: list[Path], tmp_path: Path) -> None:
     for run in three:
         report = json.loads((run / "eval/toy/report.json").read_text())
         stored_reports.write(run / "eval/pairs/report.json", {**report, "task": "pairs"})
@@ -245,7 +243,7 @@ def test_of_several_tasks_one_is_named(three: list[Path], tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{", r"is not a report \(expecting property name"),
         ("[]", r"is not a report \(a list"),
@@ -255,15 +253,15 @@ def test_of_several_tasks_one_is_named(three: list[Path], tmp_path: Path) -> Non
         ('{"id": "\xff"}', r"is not a report \(not UTF-8, byte 8"),
     ],
 )
-def test_a_broken_report_is_named(tmp_path: Path, text: str, told: str) -> None:
+def test_a_broken_report_is_named(tmp_path: Path, text: str, message: str) -> None:
     run = make_run(tmp_path, "a", (0.1, 0.2, 0.3), 2.0)
     (run / "eval/toy/report.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=rf"report\.json: {told}"):
+    with pytest.raises(UserError, match=rf"report\.json: {message}"):
         compare([run])
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "message"),
     [
         ("counts", None, "counts is null, not an object"),
         ("counts.by_language", 3, "counts.by_language is 3, not an object"),
@@ -281,8 +279,8 @@ def test_a_broken_report_is_named(tmp_path: Path, text: str, told: str) -> None:
         ("task", ..., "has no task"),
     ],
 )
-def test_a_report_with_a_key_that_is_wrong_is_refused(
-    tmp_path: Path, key: str, value: Any, told: str
+def test_a_report_with_a_wrong_key_is_refused(
+    tmp_path: Path, key: str, value: Any, message: str
 ) -> None:
     run = make_run(tmp_path, "a", (0.1, 0.2, 0.3), 2.0)
     file = run / "eval/toy/report.json"
@@ -296,23 +294,63 @@ def test_a_report_with_a_key_that_is_wrong_is_refused(
     else:
         thing[last] = value
     file.write_text(json.dumps(report))
-    with pytest.raises(UserError, match=rf"report\.json: .*{told}.*evaluate the run again"):
+    with pytest.raises(UserError, match=rf"report\.json: .*{message}.*evaluate the run again"):
         compare([run])
 
 
-def test_a_report_of_format_1_is_read_under_the_keys_of_today(tmp_path: Path) -> None:
+def test_a_report_of_format_1_is_read_under_current_keys(tmp_path: Path) -> None:
     now = stored_reports.report(examples={"best": [{"query": {"id": "a"}}]})
     text = json.dumps({key: value for key, value in now.items() if key != "format"})
     then = json.loads(text.replace('"queries"', '"questions"').replace('"query"', '"question"'))
     assert "questions" in then["counts"]["by_language"]["de"]
     file = stored_reports.write(tmp_path / "a" / "toy" / "report.json", then)
-    found = read_report(file)
-    assert found["counts"] == now["counts"]
-    assert found["examples"] == now["examples"]
+    report = read_report(file)
+    assert report["counts"] == now["counts"]
+    assert report["examples"] == now["examples"]
     assert compare([tmp_path / "a"]).tables()
     stored_reports.write(file, now | {"format": 3})
     with pytest.raises(UserError, match="is a report of format 3, this program reads 1 and 2"):
         read_report(file)
+
+
+REPORTS_0_1 = Path(__file__).parent / "reports_0_1"
+"""Reports that hybrid_dist 0.1 wrote: `evaluated` with noise 1.6 and 0.8 on TASK_0_1."""
+TASK_0_1 = parallel_task(languages=2, per_language=6)
+
+
+def test_reports_of_0_1_are_compared_query_by_query() -> None:
+    assert "cell_question" in np.load(REPORTS_0_1 / "a/toy/scores.npz")
+    comparison = compare([REPORTS_0_1 / "a", REPORTS_0_1 / "b"])
+    assert comparison.paired.refused == {}
+    difference = comparison.paired.differences["b"]["map.multilingual"]
+    values = [report["map"]["multilingual"] for report in comparison.reports]
+    assert difference.value == pytest.approx(values[1] - values[0], abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "noise"), [("a", 1.6), ("b", 0.8)])
+def test_figures_are_those_of_0_1(tmp_path: Path, name: str, noise: float) -> None:
+    now = evaluated(tmp_path, name, noise, TASK_0_1)
+    before, after = (read_report(run / "toy/report.json") for run in (REPORTS_0_1 / name, now))
+    assert after.pop("format") == 2 and "format" not in before
+    assert figures(after) == pytest.approx(figures(before), rel=1e-12)
+
+
+def test_a_report_of_0_1_is_paired_with_a_report_of_today(tmp_path: Path) -> None:
+    now = evaluated(tmp_path, "now", 0.8, TASK_0_1)
+    comparison = compare([REPORTS_0_1 / "b", now])
+    assert comparison.paired.refused == {}
+    differences = comparison.paired.differences["now"].values()
+    assert {round(difference.value, 6) for difference in differences} == {0.0}
+
+
+def test_scores_of_a_later_format_are_refused(tmp_path: Path) -> None:
+    file = evaluated(tmp_path, "a", 1.0) / "toy/scores.npz"
+    stored = dict(np.load(file))
+    assert stored.pop("checksum") and int(stored["format"]) == 2
+    stored["format"] = np.array(3)
+    np.savez(file, **stored, checksum=np.array(_checksum(stored)))
+    with pytest.raises(UserError, match="its format is 3, and this version reads 1 and 2"):
+        PerQuery.load(file)
 
 
 def test_a_report_whose_files_are_of_two_evaluations_is_refused(tmp_path: Path) -> None:
@@ -324,7 +362,7 @@ def test_a_report_whose_files_are_of_two_evaluations_is_refused(tmp_path: Path) 
 
 
 def damaged_scores(file: Path) -> Iterator[tuple[str, bytes]]:
-    """A scores.npz with damage of many kinds."""
+    """Damaged variants of a scores.npz, with a description of each."""
     whole = file.read_bytes()
     rng = np.random.default_rng(1)
     for place in rng.integers(0, len(whole), 150).tolist():
@@ -344,7 +382,7 @@ def damaged_scores(file: Path) -> Iterator[tuple[str, bytes]]:
     yield "a member less", out.getvalue()
 
 
-def test_damaged_scores_are_not_paired_with_and_never_taken_for_whole_ones(tmp_path: Path) -> None:
+def test_damaged_scores_are_never_read(tmp_path: Path) -> None:
     runs = [evaluated(tmp_path, name, noise) for name, noise in (("a", 1.6), ("b", 0.8))]
     file = runs[1] / "toy/scores.npz"
     whole = PerQuery.load(file)
@@ -352,36 +390,36 @@ def test_damaged_scores_are_not_paired_with_and_never_taken_for_whole_ones(tmp_p
     for name, content in damaged_scores(file):
         file.write_bytes(content)
         try:
-            found = PerQuery.load(file)
+            scores = PerQuery.load(file)
         except UserError as error:
-            assert "not the scores of an evaluation" in str(error), name
+            assert "cannot be read as the scores of an evaluation" in str(error), name
             refused += 1
         else:  # a bit that says nothing, such as a date in the archive
-            assert_equal(found, whole)
+            assert_equal(scores, whole)
     assert refused > 100
-    assert "not the scores of an evaluation" in compare(runs).paired.refused["b"]
+    assert "cannot be read as the scores of an evaluation" in compare(runs).paired.refused["b"]
 
 
-def assert_equal(found: PerQuery, whole: PerQuery) -> None:
-    assert (found.report, found.languages) == (whole.report, whole.languages)
+def assert_equal(scores: PerQuery, whole: PerQuery) -> None:
+    assert (scores.report, scores.languages) == (whole.report, whole.languages)
     for name in ("ids", "language", "cell_query", "cell_pool"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+        np.testing.assert_array_equal(getattr(scores, name), getattr(whole, name))
     for name in ("by_pool", "pooled"):
-        np.testing.assert_equal(dict(getattr(found, name)), dict(getattr(whole, name)))
+        np.testing.assert_equal(dict(getattr(scores, name)), dict(getattr(whole, name)))
 
 
 ODD = ["\\[/b]", "[/]", "[bold]x", "=1+1", "a|b", "<script>x", "_$x_", "\x1b[31mred\x07", "a\nb"]
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_a_name_is_shown_as_it_is_everywhere(tmp_path: Path, name: str) -> None:
-    """No markup, formula, HTML or code for the terminal is made of it."""
+def test_names_are_shown_verbatim_everywhere(tmp_path: Path, name: str) -> None:
+    """Names are not interpreted as markup, formulas, HTML or terminal codes."""
     first = f"first/{name.rpartition('/')[2]}" if "/" in name else "first"
     runs = [evaluated(tmp_path, one, noise) for one, noise in ((first, 1.6), (name, 0.8))]
-    found = compare(runs, tmp_path / "out")
+    comparison = compare(runs, tmp_path / "out")
     plain = name.replace("\x1b", r"\x1b").replace("\x07", r"\x07").replace("\n", r"\n")
-    assert found.rows()[1][0] == plain
-    cells = [line.split("│")[1].strip() for line in shown(found).splitlines() if "│" in line]
+    assert comparison.rows()[1][0] == plain
+    cells = [line.split("│")[1].strip() for line in shown(comparison).splitlines() if "│" in line]
     assert cells.count(plain) == 2
     texts = {
         suffix: (tmp_path / "out" / f"report.{suffix}").read_text("utf-8")
@@ -399,7 +437,7 @@ def test_a_name_is_shown_as_it_is_everywhere(tmp_path: Path, name: str) -> None:
     assert len(re.split(r"(?<!\\)\|", row)) == len(COLUMNS) + 3
 
 
-def test_latex_takes_every_name(tmp_path: Path) -> None:
+def test_latex_escapes_every_name(tmp_path: Path) -> None:
     runs = [evaluated(tmp_path, name, 1.0) for name in ("[x]", "*y", "a<b>|c~^")]
     compare(runs, tmp_path / "out")
     table = (tmp_path / "out" / "report.tex").read_text()
@@ -407,7 +445,7 @@ def test_latex_takes_every_name(tmp_path: Path) -> None:
     assert r"a\textless{}b\textgreater{}\textbar{}c\textasciitilde{}\textasciicircum{} & " in table
 
 
-def test_a_comparison_that_cannot_be_written_leaves_the_one_before(
+def test_a_failed_write_leaves_the_old_comparison(
     tmp_path: Path, three: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
@@ -432,14 +470,14 @@ def test_a_comparison_does_not_replace_the_report_of_an_evaluation(tmp_path: Pat
     compare([run], run)  # its own it does replace
 
 
-def test_plots_of_a_former_comparison_do_not_stay(tmp_path: Path, three: list[Path]) -> None:
+def test_plots_of_an_old_comparison_are_removed(tmp_path: Path, three: list[Path]) -> None:
     compare(three, tmp_path / "out")
     assert (tmp_path / "out" / "rank_distance.png").exists()
     compare([make_run(tmp_path, "one", (0.5, None, 0.5), None)], tmp_path / "out")
     assert not (tmp_path / "out" / "rank_distance.png").exists()
 
 
-def test_what_a_stopped_swap_leaves_is_no_task(tmp_path: Path, three: list[Path]) -> None:
+def test_drafts_of_an_interrupted_write_are_no_tasks(tmp_path: Path, three: list[Path]) -> None:
     for run in three:
         shutil.copytree(run / "eval/toy", run / "eval/.toy.before")
         shutil.copytree(run / "eval/toy", run / "eval/.toy.1234.part")

@@ -78,7 +78,7 @@ def test_the_report_and_its_files(tmp_path: Path) -> None:
     assert said[3].startswith("toy: mAP monolingual 0.")
 
 
-def test_the_report_shows_how_sure_it_is(tmp_path: Path) -> None:
+def test_the_report_shows_intervals(tmp_path: Path) -> None:
     task = parallel_task(languages=3, per_language=30)
     report_options = ReportOptions(
         groups=LanguageGroups({"pair": ("l00", "l01")}, frozenset({"l00"}))
@@ -91,11 +91,11 @@ def test_the_report_shows_how_sure_it_is(tmp_path: Path) -> None:
     assert list(report["groups"]) == ["seen", "unseen", "pair"]
     assert report["spread"]["map.monolingual"]["gap"] > 0
     page = (tmp_path / "report.html").read_text("utf-8")
-    told = (tmp_path / "report.md").read_text("utf-8")
+    markdown = (tmp_path / "report.md").read_text("utf-8")
     figure_ = f"{report['map']['multilingual']:.3f}"
     assert f'<b>{figure_}</b><span class="between">{low:.3f} to {high:.3f}</span>' in page
-    assert f"{figure_} ({low:.3f} to {high:.3f})" in told
-    for text in (page, told):
+    assert f"{figure_} ({low:.3f} to {high:.3f})" in markdown
+    for text in (page, markdown):
         assert "Complete@20" in text and "pair" in text and "First hit in own language" in text
         assert "95%, from 1,000 draws of query ids" in text
         assert "mAP monolingual over query languages: best" in text
@@ -116,7 +116,7 @@ def test_the_page_is_one_file_and_escapes_texts(tmp_path: Path) -> None:
     assert not re.search(r'(src|href)="(?!data:)', page)
 
 
-def test_passages_kept_in_fp16_are_their_rounded_values(
+def test_fp16_shards_score_the_rounded_vectors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hybrid_dist.evaluation.evaluator.FP16_BLOCK", 100)
@@ -136,7 +136,7 @@ def test_passages_kept_in_fp16_are_their_rounded_values(
     assert json.dumps(half) == json.dumps(rounded)
 
 
-def test_pools_that_stay_apart_have_no_pooled_figure(tmp_path: Path) -> None:
+def test_separate_pools_have_no_pooled_figure(tmp_path: Path) -> None:
     task = make_task([0, 0], [1, 1, 1, 2], [[0, 1], [2, 3]], one_pool=False)
     report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
     assert report["map"]["multilingual"] is None
@@ -171,9 +171,9 @@ def test_examples_are_the_best_and_the_worst(tmp_path: Path) -> None:
     assert best == sorted(best, reverse=True)
     assert worst == sorted(worst)
     assert max(worst) < min(best)
-    asked = [(e["query"]["id"], e["query"]["language"]) for e in examples["worst"]]
-    assert len({uid for uid, _ in asked}) == 6
-    assert len({language for _, language in asked[:3]}) == 3
+    queries = [(e["query"]["id"], e["query"]["language"]) for e in examples["worst"]]
+    assert len({uid for uid, _ in queries}) == 6
+    assert len({language for _, language in queries[:3]}) == 3
     for example in examples["best"]:
         first = min(place["rank"] for place in example["ranks"])
         if first <= len(example["found"]):
@@ -195,11 +195,11 @@ def test_vectors_that_are_not_finite_are_refused(tmp_path: Path, kind: str) -> N
 def test_figures_by_name(tmp_path: Path) -> None:
     task = parallel_task(languages=2, per_language=4)
     report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
-    found = figures(report)
-    assert found["map.multilingual"] == report["map"]["multilingual"]
-    assert found["map_by_pair.l00.l01"] == report["map_by_pair"]["l00"]["l01"]
-    assert found["bias.rank_distance.mean"] == report["bias"]["rank_distance"]["mean"]
-    assert "map" not in found
+    values = figures(report)
+    assert values["map.multilingual"] == report["map"]["multilingual"]
+    assert values["map_by_pair.l00.l01"] == report["map_by_pair"]["l00"]["l01"]
+    assert values["bias.rank_distance.mean"] == report["bias"]["rank_distance"]["mean"]
+    assert "map" not in values
 
 
 def pictured_id(png: bytes) -> str:
@@ -208,7 +208,7 @@ def pictured_id(png: bytes) -> str:
         return str(image.info["hybrid_dist report"])
 
 
-def test_all_files_of_a_report_bear_its_id(tmp_path: Path) -> None:
+def test_all_files_of_a_report_carry_its_id(tmp_path: Path) -> None:
     task = parallel_task(languages=3, per_language=30)
     report = evaluate_task(
         task, given_embedder(task), Ranks(), tmp_path, report_options=ReportOptions(save_run=5)
@@ -230,7 +230,7 @@ def test_all_files_of_a_report_bear_its_id(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failing", ["scores.npz", "report.html", "report.md", "report.json"])
-def test_a_report_that_cannot_be_written_leaves_the_one_before_whole(
+def test_a_failed_write_leaves_the_old_report(
     tmp_path: Path, failing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "toy"
@@ -253,7 +253,7 @@ def test_a_report_that_cannot_be_written_leaves_the_one_before_whole(
     assert [file.name for file in tmp_path.iterdir()] == ["toy"], "no draft stays"
 
 
-def test_other_files_in_a_report_s_folder_stay(tmp_path: Path) -> None:
+def test_other_files_in_the_folder_are_kept(tmp_path: Path) -> None:
     task = parallel_task(languages=2, per_language=4)
     out = tmp_path / "toy"
     (out / "notes").mkdir(parents=True)
@@ -270,7 +270,7 @@ def test_other_files_in_a_report_s_folder_stay(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["toy"]
 
 
-def test_texts_and_names_are_no_markup_in_the_report_for_people(tmp_path: Path) -> None:
+def test_texts_and_names_are_escaped_in_pages(tmp_path: Path) -> None:
     odd = "<script>x</script> [a](b) | \x1b[31m `c` =1\n# d"
     task = parallel_task(languages=2, per_language=3)
     task = replace(task, path=odd, notes=(odd,), query_ids=[f"{n % 3}{odd}" for n in range(6)])
@@ -289,15 +289,15 @@ def test_texts_and_names_are_no_markup_in_the_report_for_people(tmp_path: Path) 
     assert report["model"] == odd
 
 
-def test_a_report_is_json_for_strict_readers(tmp_path: Path) -> None:
+def test_the_report_is_strict_json(tmp_path: Path) -> None:
     constants = list[str]()
     task = make_task([0, 0], [0, 0, 0], [[0], [2]])
     evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
     text = (tmp_path / "report.json").read_text("utf-8")
-    found = json.loads(text, parse_constant=constants.append)
+    content = json.loads(text, parse_constant=constants.append)
     assert constants == [], "NaN and Infinity are no JSON"
-    assert found["map"]["cross_lingual"] is None, "a figure that this task does not have"
-    assert found["bias"]["rank_distance"]["mean"] is None
+    assert content["map"]["cross_lingual"] is None, "a figure that this task does not have"
+    assert content["bias"]["rank_distance"]["mean"] is None
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

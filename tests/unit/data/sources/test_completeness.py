@@ -9,7 +9,7 @@ import pytest
 
 from hybrid_dist.commands.prepare import main as prepare
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.tasks import load_task
+from hybrid_dist.evaluation.task_specs import load_task
 from hybrid_dist.reporting.evaluation_report import evaluate_vectors
 from hybrid_dist.runtime.ranks import Ranks
 from tests.support.evaluation_problems import unit_vectors
@@ -281,7 +281,7 @@ def test_a_language_that_nothing_judges_is_noted(
 @pytest.mark.parametrize("content", ["", "\n"])
 def test_units_files_without_units_are_refused(tmp_path: Path, content: str) -> None:
     write(tmp_path / "u.jsonl", content)
-    with pytest.raises(UserError, match=r"u.jsonl: is empty|no query or no passage in it"):
+    with pytest.raises(UserError, match=r"u.jsonl: is empty|has no queries or no passages"):
         load_task(f"units:{tmp_path}")
     write(tmp_path / "u.jsonl.gz", "").rename(tmp_path / "passages.jsonl.gz")
     (tmp_path / "u.jsonl").unlink()

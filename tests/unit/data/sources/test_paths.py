@@ -11,7 +11,7 @@ from hybrid_dist.data.reading import Text
 from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.texts import Texts
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.tasks import check_task, load_task
+from hybrid_dist.evaluation.task_specs import check_task, load_task
 from tests.support.disks import disk
 from tests.support.published_files import collection, json_lines, rows, write
 

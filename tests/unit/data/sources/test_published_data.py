@@ -11,8 +11,8 @@ import pytest
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.names import passage_names, query_names
-from hybrid_dist.evaluation.tasks import load_task
-from hybrid_dist.evaluation.vectors import GivenVectors
+from hybrid_dist.evaluation.task_specs import load_task
+from hybrid_dist.evaluation.vectors import PrecomputedVectors
 from hybrid_dist.reporting.evaluation_report import evaluate_vectors
 from hybrid_dist.runtime.ranks import Ranks
 from tests.support.published_files import collection, read, relevance
@@ -84,7 +84,7 @@ def test_character_3_grams_on_xquad_r(tmp_path: Path) -> None:
     (tmp_path / "corpus_ids.txt").write_text("\n".join(passage_names(task)))
     names = set(passage_names(task))
     assert {"ar_1_0", "en_240_0"} <= names and not any("_241_" in name for name in names)
-    vectors = GivenVectors(tmp_path, task)
+    vectors = PrecomputedVectors(tmp_path, task)
     report = evaluate_vectors(task, vectors, Ranks(), tmp_path / "out")
     assert report["map"]["multilingual"] == pytest.approx(0.09, abs=0.01)
     assert report["mrr_at_10"]["monolingual"] == pytest.approx(0.73, abs=0.02)

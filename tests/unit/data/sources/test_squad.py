@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.tasks import load_task
+from hybrid_dist.evaluation.task_specs import load_task
 from tests.support.published_files import (
     collection,
     paragraph,

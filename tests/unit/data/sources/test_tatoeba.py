@@ -7,7 +7,7 @@ import pytest
 
 from hybrid_dist.config.schema import Eval
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.tasks import load_task
+from hybrid_dist.evaluation.task_specs import load_task
 from hybrid_dist.reporting.evaluation_report import evaluate_task
 from hybrid_dist.reporting.run_evaluation import Evaluation
 from hybrid_dist.runtime.ranks import Ranks

@@ -1,0 +1,126 @@
+"""Task specs, `NAME:PATH?option=value&option=value`: parsing, checking and loading them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hybrid_dist.data.blocks import path_exists
+from hybrid_dist.data.reading import Collection, Reading
+from hybrid_dist.data.sources import SOURCES, pairs
+from hybrid_dist.data.sources.paths import local
+from hybrid_dist.errors import UserError, nearest
+from hybrid_dist.evaluation.tasks import Task, backwards, from_collection
+
+
+def _toy_file(path: str) -> str:
+    """The test split of a folder made by `hybrid-dist toy`, or the file itself."""
+    place = Path(path)
+    if path_exists(path) and place.is_file():
+        return path
+    if not path_exists(str(place / "test.jsonl")):
+        raise UserError(
+            f"task toy:{path}: no file {place / 'test.jsonl'}; "
+            f"make it with `hybrid-dist toy --out {path}`, or name another folder"
+        )
+    return str(place / "test.jsonl")
+
+
+def _toy_collection(paths: Sequence[str], reading: Reading) -> Collection:
+    return pairs.collection([_toy_file(path) for path in paths], reading)
+
+
+TASKS = {
+    "toy": replace(pairs.SOURCE, name="toy", collection=_toy_collection, locate=_toy_file),
+    "xquad_r": SOURCES["lareqa"],
+    "mlqa_r": SOURCES["lareqa"],
+    **{name: source for name, source in SOURCES.items() if source.collection is not None},
+}
+"""All tasks: name -> the source that reads it."""
+SKIP_BAD = "skip_bad"
+"""The option that all tasks have: how many malformed lines to skip."""
+MAX_DIGITS = 18
+"""Longest number of lines that is accepted."""
+
+
+def load_task(spec: str, ties: str = "number") -> Task:
+    """Load the task that a spec names. `ties` is one of TIES."""
+    task = _load(spec)
+    return backwards(task) if ties == "trec_eval" else task
+
+
+def _load(spec: str) -> Task:
+    name, path, options = _split(spec)
+    collection = TASKS[name].collection
+    if collection is None:
+        raise UserError(f"task {spec!r}: {TASKS[name].name} is for training only")
+    reading = Reading(_skip_bad(spec, options), options)
+    task = from_collection(name, spec.partition(":")[2], collection([path], reading))
+    notes = (*reading.notes, *reading.bad)
+    return replace(task, notes=notes, missing=tuple(reading.missing))
+
+
+def check_task(spec: str) -> None:
+    """Refuse an unknown name or a missing file without reading the task."""
+    name, path, _ = _split(spec)
+    if not path.startswith("hf://"):
+        TASKS[name].locate(path)
+
+
+def fetch_task(spec: str) -> None:
+    """Download whatever a task reads from the hub, so that it can be loaded offline."""
+    check_task(spec)
+    _, path, options = _split(spec)
+    for place in (path, *options.values()):
+        if place.startswith("hf://"):
+            local(place)
+
+
+def task_name(spec: str) -> str:
+    """The NAME of a spec, which is also the name of the report's folder."""
+    return _split(spec)[0]
+
+
+def _split(spec: str) -> tuple[str, str, dict[str, str]]:
+    """The name, path and options of a spec."""
+    known = sorted(TASKS)
+    name, colon, path = spec.partition(":")
+    if not colon or not path:
+        raise UserError(
+            f"task {spec!r}: expected NAME:PATH, as in toy:toy (NAME: {', '.join(known)})"
+        )
+    if name not in known:
+        raise UserError(
+            f"task {spec!r}: unknown task {name!r}{nearest(name, known)} "
+            f"(known: {', '.join(known)})"
+        )
+    path, listed = _cut_options(path, TASKS[name].has_globs)
+    options = {}
+    for part in listed.split("&") if listed else ():
+        option, equals, value = part.partition("=")
+        if not equals:
+            raise UserError(
+                f"task {spec!r}: {part!r} is not an option; expected NAME:PATH?name=value"
+            )
+        if option in options:
+            raise UserError(f"task {spec!r}: option {option!r} is given twice; give it once")
+        options[option] = value
+    _skip_bad(spec, options)
+    TASKS[name].check({key: value for key, value in options.items() if key != SKIP_BAD})
+    return name, path, options
+
+
+def _cut_options(path: str, may_be_glob: bool) -> tuple[str, str]:
+    """A path and the options after it; the `?` of a glob starts options only if a `=` follows."""
+    if not may_be_glob:
+        path, _, options = path.partition("?")
+        return path, options
+    start, _, options = path.rpartition("?")
+    return (start, options) if start and "=" in options else (path, "")
+
+
+def _skip_bad(spec: str, options: Mapping[str, str]) -> int:
+    """How many malformed lines to skip."""
+    given = options.get(SKIP_BAD, "0")
+    if not given.isdecimal() or len(given) > MAX_DIGITS:
+        raise UserError(f"task {spec!r}: {SKIP_BAD}={given}: give a whole number of lines")
+    return int(given)
