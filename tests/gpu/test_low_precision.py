@@ -57,6 +57,6 @@ def test_gradients_do_not_depend_on_chunks(
     processes = 1 if launcher == "single" else torch.cuda.device_count()
     if processes > 20 or 60 % processes:
         pytest.skip(f"60 rows in three chunks or more on each of {processes} GPUs")
-    found = results(launch(launcher, None, [SCRIPT, str(toy), precision, *NAMES]))
+    found = results(launch(launcher, None, [*SCRIPT, str(toy), precision, *NAMES]))
     assert_chunks_cost_memory_only(found, "gradient_error", worst, processes)
     assert_the_loss_is_given_fp32(found)

@@ -78,9 +78,11 @@ def test_the_kernel_and_its_gradients_equal_float64(scaling: float | None) -> No
     bounds = torch.tensor([0, *accumulate(sizes)], dtype=torch.int32, device=CUDA)
     shape = (1, heads, sum(sizes), width)
     inputs = [torch.randn(shape, device=CUDA).bfloat16().requires_grad_() for _ in range(3)]
-    output, _ = attention(None, *inputs, None, scaling, bounds=bounds, longest=256)
+    q, k, v = inputs
+    output, _ = attention(None, q, k, v, None, scaling, bounds=bounds, longest=256)
     exact = [part.detach().double().requires_grad_() for part in inputs]
-    wanted, _ = attention(None, *exact, None, scaling, sizes=sizes)
+    q, k, v = exact
+    wanted, _ = attention(None, q, k, v, None, scaling, sizes=sizes)
     gradient = torch.randn_like(wanted)
     output.backward(gradient.bfloat16())
     wanted.backward(gradient.bfloat16().double())

@@ -1,19 +1,17 @@
 """Two processes find, byte for byte, what one finds."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-SCRIPT = Path(__file__).parent / "scripts" / "evaluate_given_vectors.py"
+from tests.support.launch import TORCHRUN, run, script
+from tests.support.runs import succeed
+
+SCRIPT = script("evaluate_given_vectors")
 
 
 def launch(processes: int, out: Path, *words: str) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*torchrun, "--nproc_per_node", str(processes), str(SCRIPT), str(out), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr
+    succeed(run([*TORCHRUN, str(processes), *SCRIPT, str(out), *words], timeout=240))
 
 
 def figures(out: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import random
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from tests.support.launch import (
     launch_command,
     run,
     running,
+    script,
     train,
     train_command,
     wait_for,
 )
 from tests.support.runs import column, metrics, options, succeed
 
-FAULTY = str(Path(__file__).with_name("scripts") / "faulty.py")
+FAULTY = script("faulty")
 FORWARDED = {
     "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR2",
     "PET_SHUTDOWN_TIMEOUT": "60",
@@ -38,8 +40,8 @@ DROPOUT = {"model__dropout": "0.1", "model__attention_dropout": "0.1"}
 def faulty(fault: str, args: list[str], launcher: str = "cpu", processes: int = 2) -> list[str]:
     """Training in which `KIND RANK STEPS` happens; one process needs no launcher."""
     if processes == 1:
-        return [sys.executable, FAULTY, *fault.split(), "--", *args]
-    return launch_command(launcher, processes, [FAULTY, *fault.split(), "--", *args])
+        return [sys.executable, *FAULTY, *fault.split(), "--", *args]
+    return launch_command(launcher, processes, [*FAULTY, *fault.split(), "--", *args])
 
 
 def lines(runs: Path, name: str) -> int:
@@ -260,6 +262,10 @@ def test_out_of_memory_says_a_chunk_size_that_is_worth_a_try(toy: Path, tmp_path
     )
 
 
+def has_more_lines(folder: Path, name: str, than: int) -> bool:
+    return lines(folder, name) > than
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("launcher", ["cpu", "zero3"])
@@ -276,7 +282,7 @@ def test_a_storm_of_kills_leaves_the_curve_as_it_is(
             if kill_number % 4 == 0:
                 time.sleep(10 * draw.random())
             else:
-                wait_for(lambda before=before: lines(tmp_path, "storm") > before)
+                wait_for(partial(has_more_lines, tmp_path, "storm", before))
                 time.sleep(draw.random())
             if kill_number % 2:
                 wait_for(lambda: any(drafts.glob("step-*.tmp")))

@@ -10,14 +10,14 @@ import pytest
 from hybrid_dist.batching import Plan
 from hybrid_dist.config.schema import Batching, Mix
 from hybrid_dist.data.store.reader import open_sources
-from tests.support.launch import launch
+from tests.support.launch import launch, script
 
-SCRIPT = str(Path(__file__).with_name("scripts") / "feeds.py")
+SCRIPT = script("feeds")
 SIZE, STEPS, FIRST = 25, 6, 7  # from a later step, as after a resume; ranks differ by a row
 
 
 def feeds(processes: int, toy: Path) -> Iterator[dict[str, Any]]:
-    words = [SCRIPT, str(toy), *map(str, (SIZE, STEPS, FIRST))]
+    words = [*SCRIPT, str(toy), *map(str, (SIZE, STEPS, FIRST))]
     done = launch("cpu", processes, words)
     assert done.code == 0, done.output
     for line in done.output.splitlines():

@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hybrid_dist.training.checkpoint import manifest
-from tests.support.launch import TORCHRUN, run, train
+from tests.support.launch import TORCHRUN, run, script, train
 from tests.support.runs import column, metrics, options, succeed
 
-SHARDED = str(Path(__file__).with_name("scripts") / "sharded_state.py")
+SHARDED = script("sharded_state")
 
 
 def test_fsdp2s_state_goes_on_sharded_and_whole(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
-    done = succeed(run([*TORCHRUN, "2", SHARDED, str(tmp_path / "state")]))
+    done = succeed(run([*TORCHRUN, "2", *SHARDED, str(tmp_path / "state")]))
     found = re.findall(r"RESULT (\w+) (\S+) on rank", done.output)
     assert sorted(name for name, _ in found) == ["sharded", "sharded", "whole", "whole"]
     for name, worst in found:

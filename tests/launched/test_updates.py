@@ -55,7 +55,7 @@ def assert_collectives(
     ],
 )
 def test_ddp_updates_equal_one_process(processes: int, names: tuple[str, ...], toy: Path) -> None:
-    found = results(launch("cpu", processes, [SCRIPT, str(toy), *names]))
+    found = results(launch("cpu", processes, [*SCRIPT, str(toy), *names]))
     assert_equal_updates(found, names)
     assert_collectives(found)
     loss = found["plain"]["collectives"]
@@ -72,13 +72,13 @@ def test_ddp_updates_equal_one_process(processes: int, names: tuple[str, ...], t
     ],
 )
 def test_zero_updates_equal_one_process(launcher: str, names: tuple[str, ...], toy: Path) -> None:
-    found = results(launch(launcher, 2, [SCRIPT, str(toy), *names]))
+    found = results(launch(launcher, 2, [*SCRIPT, str(toy), *names]))
     assert_equal_updates(found, names)
     assert_collectives(found, gathers_temperature=1 if launcher == "zero3" else 0)
 
 
 @pytest.mark.parametrize("names", [FEW, pytest.param(NAMES, marks=pytest.mark.long)])
 def test_fsdp2_updates_equal_one_process(names: tuple[str, ...], toy: Path) -> None:
-    found = results(run([*TORCHRUN, "2", SCRIPT, str(toy), *names]))
+    found = results(run([*TORCHRUN, "2", *SCRIPT, str(toy), *names]))
     assert_equal_updates(found, names)
     assert_collectives(found, gathers_temperature=1, scatters_temperature=1)

@@ -89,8 +89,9 @@ def test_a_requeued_run_is_one_curve_and_no_step_is_sent_twice(toy: Path, tmp_pa
 
 def test_a_server_that_does_not_answer_changes_nothing(toy: Path, tmp_path: Path) -> None:
     changed = {"train__steps": "30", "log__wandb": "online"}
-    dead = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "a" * 40}
-    done = succeed(train(options(toy, tmp_path, "dead", **changed), **dead))
+    args = options(toy, tmp_path, "dead", **changed)
+    dead = "http://127.0.0.1:9"
+    done = succeed(train(args, WANDB_BASE_URL=dead, WANDB_API_KEY="a" * 40))
     succeed(train(options(toy, tmp_path, "none", train__steps="30")))
     assert "this run is recorded offline" in done.output
     assert "wandb sync" in done.output

@@ -148,7 +148,7 @@ class Cluster:
             cwd=folder,
             capture_output=True,
             text=True,
-            env=self._env() | environment,
+            env={**self._env(), **environment},
             timeout=60,
         )
         if done.returncode:

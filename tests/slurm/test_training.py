@@ -1,5 +1,7 @@
 """The real batch files on a real cluster: training is that of one process, and mistakes end it."""
 
+from typing import Any
+
 import pytest
 
 from tests.slurm.jobs import STEPS, Site
@@ -23,7 +25,7 @@ def test_two_nodes_train_as_one_process(processes: int, site: Site, whole: str) 
     ],
     ids=["refused before nodes are asked", "refused by the run"],
 )
-def test_a_wrong_config_fails_once(wrong: dict[str, object], told: str, site: Site) -> None:
+def test_a_wrong_config_fails_once(wrong: dict[str, Any], told: str, site: Site) -> None:
     job = site.train("wrong", "--nodes=1", **wrong)
     ended = site.cluster.wait(job)
     assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("FAILED", "2:0", "0")

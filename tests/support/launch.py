@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,11 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 """To be followed by the number of processes and a script."""
 
 
+def script(name: str) -> list[str]:
+    """A program of tests/launched/scripts/, as launchers and Python take it."""
+    return ["-m", f"tests.launched.scripts.{name}"]
+
+
 def launch_command(launcher: str, processes: int | None, module: Sequence[str]) -> list[str]:
     """`accelerate launch` with a launcher file; None leaves the number of processes to it."""
     file = ROOT / "launchers" / f"{launcher}.yaml"
@@ -42,14 +47,18 @@ def train_command(args: Sequence[str], launcher: str = "", processes: int = 1) -
 
 
 def launch(launcher: str, processes: int | None, module: Sequence[str], **environment: str) -> Done:
-    return run(launch_command(launcher, processes, module), **environment)
+    return run_in(environment, launch_command(launcher, processes, module))
 
 
 def train(args: Sequence[str], launcher: str = "", processes: int = 1, **environment: str) -> Done:
-    return run(train_command(args, launcher, processes), **environment)
+    return run_in(environment, train_command(args, launcher, processes))
 
 
 def run(command: Sequence[str], timeout: float = 180, **environment: str) -> Done:
+    return run_in(environment, command, timeout)
+
+
+def run_in(environment: Mapping[str, str], command: Sequence[str], timeout: float = 180) -> Done:
     """Run to the end in a process group of its own; at the time limit the whole group is killed."""
     process = start(command, **environment)
     try:
@@ -102,7 +111,7 @@ class Running:
         """The training processes, by rank."""
         found = descendants(self.process.pid)
         self._seen.update(found)
-        ranked = {}
+        ranked: dict[int, int] = {}
         for pid in found:
             try:
                 words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

@@ -1,9 +1,10 @@
 """Gradients in low precision under a launcher."""
 
-from pathlib import Path
 from typing import Any
 
-SCRIPT = str(Path(__file__).parents[1] / "launched" / "scripts" / "low_precision.py")
+from tests.support.launch import script
+
+SCRIPT = script("low_precision")
 
 
 CHUNKS = ("plain", "three chunks", "a row a chunk")

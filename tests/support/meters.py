@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from tests.support.launch import launch
+from tests.support.launch import launch, script
 
-SCRIPT = str(Path(__file__).parents[1] / "launched" / "scripts" / "meters.py")
+SCRIPT = script("meters")
 
 
 MEASURED = {"system/data_wait_pct", "system/gather_ms", "system/loss_ms", "system/memory_gib"}
 
 
 def records(launcher: str, processes: int, toy: Path) -> list[dict[str, Any]]:
-    done = launch(launcher, processes, [SCRIPT, str(toy)])
+    done = launch(launcher, processes, [*SCRIPT, str(toy)])
     assert done.code == 0, done.output
     lines = [line for line in done.output.splitlines() if "RESULT " in line]
     return [json.loads(line.partition("RESULT ")[2]) for line in lines]

@@ -80,7 +80,7 @@ def paragraph(*sentences: str, **queries: str) -> dict[str, Any]:
 
 def rows(name: str, *paths: Path | str, **options: str) -> list[dict[str, Any]]:
     """The training pairs of a source, without their places."""
-    found, _ = read(name, *paths, **options)
+    found, _ = read(name, *paths, skip_bad=0, **options)
     return [{key: row[key] for key in row if key != "place"} for row in found]
 
 

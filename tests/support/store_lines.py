@@ -35,7 +35,7 @@ def lines(count: int, seed: int = 0) -> list[str]:
     made = []
     for uid in range(count):
         for lang in rng.sample(["de", "en", "ru"], rng.randint(1, 3)):
-            pair = {
+            pair: dict[str, Any] = {
                 "uid": f"u{uid}",
                 "lang": lang,
                 "query": f"{lang} query {uid} é {rng.random()}",

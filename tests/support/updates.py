@@ -1,12 +1,11 @@
 """Updates under a launcher, compared with those of one process."""
 
 import json
-from pathlib import Path
 from typing import Any
 
-from tests.support.launch import Done
+from tests.support.launch import Done, script
 
-SCRIPT = str(Path(__file__).parents[1] / "launched" / "scripts" / "updates.py")
+SCRIPT = script("updates")
 
 
 TOLERANCE = 1e-4

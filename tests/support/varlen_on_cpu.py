@@ -30,8 +30,8 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     assert int(bounds.diff().max()) <= longest
     attended = [
-        functional.scaled_dot_product_attention(*text).transpose(0, 1)
-        for text in _texts(bounds, query, key, value)
+        functional.scaled_dot_product_attention(q, k, v).transpose(0, 1)
+        for q, k, v in _texts(bounds, query, key, value)
     ]
     unused = torch.zeros(2, dtype=torch.uint64)
     return torch.cat(attended), torch.zeros(query.shape[1], query.shape[0]), unused

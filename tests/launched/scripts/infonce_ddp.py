@@ -126,7 +126,7 @@ def in_a_group() -> dict[str, float | str]:
         mine = module(encode(model, texts()[0][local]), encode(model, texts()[1][local]))
     except ValueError as error:
         return {"error": str(error)}
-    found = torch.cat([part.flatten() for part in torch.autograd.grad(mine, model.parameters())])
+    found = torch.cat([part.flatten() for part in torch.autograd.grad(mine, [*model.parameters()])])
     dist.all_reduce(found, group=group)
     return {"gradient_error": apart(found / 2, torch.cat([part.flatten() for part in expected]))}
 

@@ -16,15 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-sys.path.append(str(Path(__file__).parent))
-import updates
-from fully_sharded import start_fsdp2
-
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.runtime.launch import start, strategy
 from hybrid_dist.runtime.ranks import Ranks, exit_process
 from hybrid_dist.training.checkpoint.state import WEIGHTS, TrainingState
 from hybrid_dist.training.step import Updater
+from tests.launched.scripts import updates
+from tests.launched.scripts.fully_sharded import start_fsdp2
 
 updates.SIZE = 60
 updates.OPTIONS["a row a chunk"] = {"chunks": updates.SIZE}

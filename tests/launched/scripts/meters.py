@@ -19,9 +19,7 @@ from hybrid_dist.training.flops import Flops
 from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.run import choose_attention
 from hybrid_dist.training.step import Updater
-
-sys.path.append(str(Path(__file__).parent))
-from updates import SIZE, Case, Sgd, pairs_with_shared_passages
+from tests.launched.scripts.updates import SIZE, Case, Sgd, pairs_with_shared_passages
 
 STEPS, SECONDS, PEAK = 6, 2.0, 1e9
 LEFT_OUT = {"plain": 2}

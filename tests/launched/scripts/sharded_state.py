@@ -14,9 +14,7 @@ from torch.nn import functional
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.ranks import exit_process
 from hybrid_dist.training.checkpoint.state import TrainingState
-
-sys.path.append(str(Path(__file__).parent))
-from fully_sharded import start_fsdp2
+from tests.launched.scripts.fully_sharded import start_fsdp2
 
 
 class Block(nn.Module):

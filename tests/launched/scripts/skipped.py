@@ -31,10 +31,8 @@ from hybrid_dist.training.health import Health
 from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.optimizer import adamw
 from hybrid_dist.training.requests import Requests
-
-sys.path.append(str(Path(__file__).parent))
-from fully_sharded import start_fsdp2
-from updates import Case, pairs_with_shared_passages
+from tests.launched.scripts.fully_sharded import start_fsdp2
+from tests.launched.scripts.updates import Case, pairs_with_shared_passages
 
 STEPS, SKIPPED = 6, (0, 3)
 WAITING = ("_local_scalar_dense", "is_nonzero", "nonzero", "_unique2", "equal")
@@ -82,12 +80,12 @@ def main(toy: Path) -> None:
     health = Health(folder / "not_finite.json", [case.store], ranks, STEPS)
     requests = Requests(folder, ranks, Interruption())
     progress, waits = Progress(), Waits()
-    whole_loss, broken = training_step.info_nce, {"now": False}
+    whole_loss, broken = vars(training_step)["info_nce"], {"now": False}
 
     def loss(queries: torch.Tensor, *rest: Any) -> Any:
         return whole_loss(queries * torch.nan if broken["now"] else queries, *rest)
 
-    training_step.info_nce = loss
+    vars(training_step)["info_nce"] = loss
     told: dict[str, Any] = {"changed": [], "counted": []}
     before = parts_of(state, folder, ranks)
     for work in case.feed(ranks).steps(0, STEPS):

@@ -34,9 +34,7 @@ from hybrid_dist.runtime.ranks import Ranks, exit_process
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.run import choose_attention
 from hybrid_dist.training.step import Updater
-
-sys.path.append(str(Path(__file__).parent))
-from fully_sharded import start_fsdp2
+from tests.launched.scripts.fully_sharded import start_fsdp2
 
 SIZE, STEPS = 25, 3  # 25 rows: ranks differ by one
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -270,8 +268,10 @@ def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None
         "collectives": dict(calls),
     }
     if case.config.loss.learn_temperature:
-        of = [{"temperature.log": part["temperature.log"]} for part in (weights[0], wanted[0])]
-        told["temperature_error"] = apart(*of, initial)
+        one, other = (
+            {"temperature.log": part["temperature.log"]} for part in (weights[0], wanted[0])
+        )
+        told["temperature_error"] = apart(one, other, initial)
     return told
 
 

@@ -118,13 +118,13 @@ def test_nothing_above_the_threshold_is_missed(seed: int, threshold: float) -> N
         for _ in range(rng.randint(0, 3)):
             text[rng.randrange(len(text))] = rng.choice(words)
         told.append(" ".join(text))
-    texts = [one(" ".join(text), name=str(n)) for n, text in enumerate(sought)]
-    texts = [text for text in texts if len(grams(text.text)) >= FEWEST]
+    evaluated = [one(" ".join(words), name=str(n)) for n, words in enumerate(sought)]
+    texts = [text for text in evaluated if len(grams(text.text)) >= FEWEST]
     found = Overlap(texts, threshold)
     found.add(block(*(pair(str(n), "q", text) for n, text in enumerate(told))))
     has = [grams(text) for text in told]
-    for number, text in enumerate(texts):
-        wanted = grams(text.text)
+    for number, evaluated_text in enumerate(texts):
+        wanted = grams(evaluated_text.text)
         share = max(len(wanted & some) / len(wanted) for some in has)
         assert (number in found.best) == (share >= found.threshold)
         if number in found.best:

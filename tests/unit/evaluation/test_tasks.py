@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,7 +180,8 @@ def test_nothing_is_refused() -> None:
 def test_wrong_answers_are_named(change: dict[str, list[int]], told: str) -> None:
     task = make_task([0, 0, 0], [0, 0, 0], [[0], [1], [2]])
     with pytest.raises(UserError, match=told):
-        replace(task, **{name: np.array(values) for name, values in change.items()})
+        arrays: dict[str, Any] = {name: np.array(values) for name, values in change.items()}
+        replace(task, **arrays)
 
 
 def test_trec_eval_s_ties_number_passages_backwards(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.disks import disk
-from tests.support.launch import ROOT, Done, run
+from tests.support.launch import ROOT, Done, run, run_in
 
 COMMAND = [sys.executable, "-m", "hybrid_dist.cli"]
 
 
 def command(*words: object, **environment: str) -> Done:
-    return run([*COMMAND, *map(str, words)], **environment)
+    return run_in(environment, [*COMMAND, *map(str, words)])
 
 
 def refused(done: Done, place: Path, problem: str = "No space left on device") -> None:
@@ -129,7 +129,7 @@ def test_a_name_that_is_too_long_is_one_message(
 
 @pytest.mark.parametrize("buffered", ["", "1"], ids=["buffered", "unbuffered"])
 def test_standard_output_may_be_full_or_closed(buffered: str, model: Path, tmp_path: Path) -> None:
-    words = [*COMMAND, "prepare", "--describe", model.parent / "store", "--json"]
+    words = [*COMMAND, "prepare", "--describe", str(model.parent / "store"), "--json"]
     environment = {**os.environ, "PYTHONUNBUFFERED": buffered}
     command(*words_of("prepare", model, model.parent / "store"))
     with Path("/dev/full").open("wb") as full:
