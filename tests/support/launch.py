@@ -58,9 +58,14 @@ def run(command: Sequence[str], timeout: float = 180, **environment: str) -> Don
     return run_in(environment, command, timeout)
 
 
-def run_in(environment: Mapping[str, str], command: Sequence[str], timeout: float = 180) -> Done:
+def run_in(
+    environment: Mapping[str, str],
+    command: Sequence[str],
+    timeout: float = 180,
+    folder: Path = ROOT,
+) -> Done:
     """Run to the end in a process group of its own; at the time limit the whole group is killed."""
-    process = start(command, **environment)
+    process = start_in(environment, command, folder)
     try:
         output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -71,13 +76,19 @@ def run_in(environment: Mapping[str, str], command: Sequence[str], timeout: floa
 
 
 def start(command: Sequence[str], **environment: str) -> subprocess.Popen[str]:
+    return start_in(environment, command)
+
+
+def start_in(
+    environment: Mapping[str, str], command: Sequence[str], folder: Path = ROOT
+) -> subprocess.Popen[str]:
     base = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        cwd=ROOT,
+        cwd=folder,
         env={**os.environ, **base, **environment},
         start_new_session=True,
     )
