@@ -42,7 +42,7 @@ def test_a_disk_that_is_full_without_a_checkpoint_ends_the_run_in_one_message(
     size: str, told: str, toy: Path, tmp_path: Path
 ) -> None:
     with disk(tmp_path / "disk", f"size={size}") as runs:
-        done = train(options(toy, runs, "run", train__steps="100"))
+        done = train(options(toy, runs, "run", train__steps="3"))
         assert done.code == 2
         assert told.format(runs=runs) in done.output and "No space left" in done.output, done.output
         assert "Traceback" not in done.output

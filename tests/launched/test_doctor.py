@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.launch import launch
 from tests.support.runs import succeed
 
@@ -15,6 +17,7 @@ def test_two_processes_measure_what_is_between_them(tmp_path: Path) -> None:
         assert "GB/s a rank (gloo, 64 MiB" in line
 
 
+@pytest.mark.long
 def test_what_is_wrong_ends_with_a_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     module = ["-m", "hybrid_dist.doctor", "--folder", str(tmp_path / "file" / "runs")]

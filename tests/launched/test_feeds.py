@@ -25,7 +25,7 @@ def feeds(processes: int, toy: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line.partition("FEED ")[2])
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [3, pytest.param(2, marks=pytest.mark.long)])
 def test_ranks_hold_the_plans_rows(processes: int, toy: Path) -> None:
     stores, sources = open_sources([str(toy / "train.jsonl")])
     mix = Mix(monolingual=1, cross_lingual=1, multilingual=1)

@@ -20,7 +20,10 @@ def results(processes: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return cases, last
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize(
+    "processes",
+    [3, pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.long)],
+)
 def test_loss_and_gradient_under_ddp_equal_one_process(processes: int) -> None:
     cases, last = results(processes)
     assert len(cases) == 12
