@@ -44,8 +44,8 @@ def vectors_and_gradient(encoder: Encoder, dtype: torch.dtype) -> tuple[Tensor, 
     return vectors.detach(), torch.cat(parts)
 
 
-def apart(found: Tensor, true: Tensor) -> float:
-    return float((found - true).norm() / true.norm())
+def apart(actual: Tensor, true: Tensor) -> float:
+    return float((actual - true).norm() / true.norm())
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_any_head_width_and_precision_trains(
     assert encoder.attends is (AttentionMode.KERNEL if with_kernel else AttentionMode.PADDED), (
         encoder.encoding_description
     )
-    found, gradient = vectors_and_gradient(encoder, dtype)
+    actual, gradient = vectors_and_gradient(encoder, dtype)
     encoder.pack("a test")
     wanted, true = vectors_and_gradient(encoder, torch.float32)
-    assert apart(found, wanted) < most
+    assert apart(actual, wanted) < most
     assert apart(gradient, true) < 3 * most
 
 
@@ -115,9 +115,9 @@ def test_compiled_layers_have_one_graph_and_the_same_gradients(how: str, tmp_pat
     counters.clear()
     with torch._dynamo.config.patch(error_on_recompile=True):
         for step in range(20):
-            found = gradients(compiled, step)
+            actual = gradients(compiled, step)
             if step < 3:
-                assert apart(found, gradients(plain, step)) < 3e-2
+                assert apart(actual, gradients(plain, step)) < 3e-2
     assert counters["stats"]["unique_graphs"] == 1
     assert not counters["graph_break"]
 

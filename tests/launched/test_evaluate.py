@@ -78,8 +78,8 @@ def test_a_checkpoint_is_the_model_that_its_run_saved(
     capsys.readouterr()
     evaluate.main(["--model", str(last), *words, str(tmp_path / "checkpoint")])
     said = capsys.readouterr().err
-    found = re.findall(r"([\d,]+) of ([\d,]+) (?:queries|passages) are", said)
-    assert len(found) == 2 and all(known == wanted for known, wanted in found)
+    counts = re.findall(r"([\d,]+) of ([\d,]+) (?:queries|passages) are", said)
+    assert len(counts) == 2 and all(known == wanted for known, wanted in counts)
     assert report(tmp_path / "checkpoint")["map"] == report(tmp_path / "model")["map"]
     assert "seen" in report(tmp_path / "checkpoint")["groups"]
 
@@ -98,8 +98,8 @@ def test_a_checkpoint_that_cannot_be_trusted_is_refused(
     with pytest.raises(SystemExit) as ended:
         evaluate.main(["--model", str(copy), *task])
     assert ended.value.code == 2
-    told = "is damaged" if harm == "damaged" else "lies in no run's checkpoints/"
-    assert told in capsys.readouterr().err
+    message = "is damaged" if harm == "damaged" else "lies in no run's checkpoints/"
+    assert message in capsys.readouterr().err
 
 
 def test_two_processes_fill_a_cache_that_one_reads(
@@ -132,8 +132,8 @@ def test_two_processes_refuse_to_replace_another_report_and_replace_their_own(
     module = ["-m", "hybrid_dist.evaluate", *words]
     refused = launch("cpu", 2, [*module, "--shards", "fp16"])
     assert refused.code not in (0, None)
-    told = "toy: holds the report of another evaluation (shards was 'fp32', is 'fp16')"
-    assert refused.output.count(told) == 1, refused.output
+    message = "toy: holds the report of another evaluation (shards was 'fp32', is 'fp16')"
+    assert refused.output.count(message) == 1, refused.output
     assert "vectors of" not in refused.output, "it was refused before the work"
     assert report(out) == first
     succeed(launch("cpu", 2, module))  # the same command, as after a requeue
@@ -162,7 +162,7 @@ def test_the_report_of_a_training_run_is_not_replaced_by_evaluate(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--model", "nowhere", "--task", "toy:{toy}"], "nowhere"),
         (["--model", "{run}", "--task", "toi:{toy}"], "did you mean 'toy'"),
@@ -173,7 +173,7 @@ def test_the_report_of_a_training_run_is_not_replaced_by_evaluate(
 )
 def test_wrong_words_are_refused_in_one_message(
     words: list[str],
-    told: str,
+    message: str,
     trained: Path,
     toy: Path,
     tmp_path: Path,
@@ -183,5 +183,5 @@ def test_wrong_words_are_refused_in_one_message(
     with pytest.raises(SystemExit) as ended:
         evaluate.main([*words, "--out", str(tmp_path / "out")])
     assert ended.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

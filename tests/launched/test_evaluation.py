@@ -31,7 +31,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
 
 def test_all_ranks_refuse_what_one_of_them_holds(tmp_path: Path) -> None:
     launch(2, tmp_path / "out", "broken")
-    told = [(tmp_path / f"refused-{rank}.txt").read_text("utf-8") for rank in range(2)]
-    assert told[0] == told[1]
-    assert "1 passage vectors have NaN" in told[0]
-    assert "u0899 in cc" in told[0]
+    refusals = [(tmp_path / f"refused-{rank}.txt").read_text("utf-8") for rank in range(2)]
+    assert refusals[0] == refusals[1]
+    assert "1 passage vectors have NaN" in refusals[0]
+    assert "u0899 in cc" in refusals[0]

@@ -163,7 +163,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_is_named(toy: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "message"),
     [
         ("sleep 1 3", "rank 1 stands still"),
         pytest.param("sleep 0 3", "rank 0 stands still", marks=pytest.mark.long),
@@ -172,7 +172,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_is_named(toy: Path, tmp_path: Pa
     ],
 )
 def test_a_rank_that_hangs_is_named_in_bounded_time(
-    fault: str, told: str, toy: Path, tmp_path: Path
+    fault: str, message: str, toy: Path, tmp_path: Path
 ) -> None:
     args = options(toy, tmp_path, "run", train__hang_minutes="0.08")
     with running(faulty(fault, args)) as started:
@@ -180,7 +180,7 @@ def test_a_rank_that_hangs_is_named_in_bounded_time(
         since = time.monotonic()
         done = started.end(timeout=120)
     assert done.code != 0
-    assert told in done.output, done.output
+    assert message in done.output, done.output
     assert "no progress for 0.08 minutes" in done.output or "cannot be reached" in done.output
     assert time.monotonic() - since < 90
 
@@ -236,9 +236,9 @@ def test_many_such_updates_end_the_run_with_the_uids(toy: Path, tmp_path: Path) 
     assert done.code != 0
     assert "is not finite at step 27 (its vectors are not on rank 0)" in done.output, done.output
     assert "20 updates in a row were left out" in done.output
-    told = json.loads((tmp_path / "run/not_finite.json").read_text())
-    assert told["step"] == 27
-    assert len(set(told["uids"])) == 33
+    report = json.loads((tmp_path / "run/not_finite.json").read_text())
+    assert report["step"] == 27
+    assert len(set(report["uids"])) == 33
     assert latest(tmp_path, "run") == 5
     assert not (tmp_path / "run/model").exists()
 

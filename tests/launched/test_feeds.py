@@ -30,9 +30,9 @@ def test_ranks_hold_the_plans_rows(processes: int, toy: Path) -> None:
     stores, sources = open_sources([str(toy / "train.jsonl")])
     mix = Mix(monolingual=1, cross_lingual=1, multilingual=1)
     plan = Plan(sources, Batching(size=SIZE, mix=mix), seed=3)
-    found = list(feeds(processes, toy))
-    assert [record["step"] for record in found] == list(range(FIRST, FIRST + STEPS))
-    for record in found:
+    records = list(feeds(processes, toy))
+    assert [record["step"] for record in records] == list(range(FIRST, FIRST + STEPS))
+    for record in records:
         batch = plan.batch(record["step"])
         gathered = [uid for rank in record["ranks"] for uid in rank["uids"]]
         assert record["kind"] == batch.kind

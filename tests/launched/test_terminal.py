@@ -37,8 +37,8 @@ def test_warnings_of_any_rank_bear_its_number() -> None:
     done = run([*TORCHRUN, "2", *SCRIPT])
     assert done.code == 0, done.output
     for rank in (0, 1):
-        for told in ("UserWarning: the moon is full", "2 tides", "high water"):
-            assert len(re.findall(f"rank {rank}: {told}", done.output)) == 1, done.output
+        for message in ("UserWarning: the moon is full", "2 tides", "high water"):
+            assert len(re.findall(f"rank {rank}: {message}", done.output)) == 1, done.output
     assert "rank 1: 100% of the sea" in done.output
     assert "nothing" not in done.output
 

@@ -134,10 +134,10 @@ def test_a_run_that_gets_no_better_ends_early(figure: str, toy: Path, tmp_path: 
     args = options(toy, tmp_path, "run", **changed)
     done = succeed(train(args))
     records = metrics(tmp_path, "run")
-    found = {record["step"]: record[figure] for record in records if figure in record}
+    scores = {record["step"]: record[figure] for record in records if figure in record}
     choose = min if figure == "dev/loss" else max
-    best = choose(found, key=lambda step: found[step])
-    assert records[-1]["step"] == max(found) == best + 4 < 50
+    best = choose(scores, key=lambda step: scores[step])
+    assert records[-1]["step"] == max(scores) == best + 4 < 50
     assert f"{figure} was no better in 2 evaluations; the best is" in done.output
     assert f"of step {best}\n" in done.output
     kept = sorted(path.name for path in (tmp_path / "run/checkpoints").glob("step-*"))
@@ -212,7 +212,7 @@ def test_the_best_model_is_kept_and_everything_is_written(toy: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         pytest.param(
             {"batching__mix__monolingual": "0", "batching__mix__cross_lingual": "0"},
@@ -229,12 +229,12 @@ def test_the_best_model_is_kept_and_everything_is_written(toy: Path, tmp_path: P
     ],
 )
 def test_what_cannot_run_is_refused_in_one_message(
-    changed: Options, told: str, toy: Path, tmp_path: Path
+    changed: Options, message: str, toy: Path, tmp_path: Path
 ) -> None:
     changed = {key: value.format(toy=toy) for key, value in changed.items()}
     done = train(options(toy, tmp_path, "run", **changed))
     assert done.code == 2
-    assert told in done.output and "Traceback" not in done.output
+    assert message in done.output and "Traceback" not in done.output
     assert not (tmp_path / "run").exists()
 
 

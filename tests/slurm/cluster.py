@@ -157,8 +157,8 @@ class Cluster:
 
     def job(self, number: str) -> dict[str, str]:
         """What SLURM tells of a job, by SLURM's names."""
-        told = self.command("scontrol", "show", "job", number)
-        return dict(re.findall(r"(\S+?)=(\S*)", told))
+        output = self.command("scontrol", "show", "job", number)
+        return dict(re.findall(r"(\S+?)=(\S*)", output))
 
     def state(self, number: str) -> str:
         return self.job(number)["JobState"]

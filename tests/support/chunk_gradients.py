@@ -73,9 +73,9 @@ def gradient(model: BiEncoder, chunks: list[Chunk], bf16: bool = False) -> Tenso
     return torch.cat([weights.grad.flatten() for weights in model.parameters()])  # type: ignore[union-attr]
 
 
-def relative_error(found: Tensor, true: Tensor) -> float:
-    found, true = found.double().cpu(), true.double().cpu()
-    return float((found - true).norm() / true.norm())
+def relative_error(actual: Tensor, true: Tensor) -> float:
+    actual, true = actual.double().cpu(), true.double().cpu()
+    return float((actual - true).norm() / true.norm())
 
 
 HOW = ("packed", "padded", "labse", "layers recomputed")

@@ -105,11 +105,11 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 def descendants(pid: int) -> list[int]:
     """The processes that a process started, and those that they started."""
-    found = []
+    pids = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, task.read_text().split()):
-            found += [child, *descendants(child)]
-    return found
+            pids += [child, *descendants(child)]
+    return pids
 
 
 class Running:
@@ -120,10 +120,10 @@ class Running:
 
     def workers(self) -> list[int]:
         """The training processes, by rank."""
-        found = descendants(self.process.pid)
-        self._seen.update(found)
+        pids = descendants(self.process.pid)
+        self._seen.update(pids)
         ranked: dict[int, int] = {}
-        for pid in found:
+        for pid in pids:
             try:
                 words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             except OSError:

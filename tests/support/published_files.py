@@ -68,14 +68,19 @@ def paragraph(*sentences: str, **queries: str) -> dict[str, Any]:
         context += " " if context else ""
         breaks.append([len(context), len(context) + len(sentence)])
         context += sentence
-    asked = []
-    for name, told in queries.items():
-        query, _, answer = told.partition("|")
+    entries = []
+    for name, marked in queries.items():
+        query, _, answer = marked.partition("|")
         start = context.index(answer)
-        asked.append(
+        entries.append(
             {"id": name, "question": query, "answers": [{"text": answer, "answer_start": start}]}
         )
-    return {"context": context, "sentence_breaks": breaks, "sentences": [*sentences], "qas": asked}
+    return {
+        "context": context,
+        "sentence_breaks": breaks,
+        "sentences": [*sentences],
+        "qas": entries,
+    }
 
 
 def rows(name: str, *paths: Path | str, **options: str) -> list[dict[str, Any]]:

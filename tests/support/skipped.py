@@ -18,9 +18,9 @@ def assert_skipped(launcher: str, processes: int, toy: Path) -> None:
         done = launch(launcher, processes, [*SCRIPT, str(toy)])
     lines = [line for line in done.output.splitlines() if "RESULT " in line]
     assert done.code == 0 and len(lines) == 1, done.output
-    told = json.loads(lines[0].partition("RESULT ")[2])
-    assert told["changed"] == [[], PARTS, PARTS, [], PARTS, PARTS]
-    assert told["counted"] == [0, 1, 1, 1, 2, 2]
-    assert told["all"] == 2
+    result = json.loads(lines[0].partition("RESULT ")[2])
+    assert result["changed"] == [[], PARTS, PARTS, [], PARTS, PARTS]
+    assert result["counted"] == [0, 1, 1, 1, 2, 2]
+    assert result["all"] == 2
     if not launcher.startswith("zero"):  # DeepSpeed waits in its own step
-        assert told["waits"] == {}
+        assert result["waits"] == {}

@@ -54,5 +54,7 @@ def with_names_before_4(folder: Path) -> dict[str, Any]:
     for new, old in names.items():
         (folder / new).rename(folder / old)
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
-    manifest["files"] = {names.get(name, name): told for name, told in manifest["files"].items()}
+    manifest["files"] = {
+        names.get(name, name): description for name, description in manifest["files"].items()
+    }
     return manifest

@@ -53,9 +53,11 @@ def measure(case: Case, accelerator: Any, ranks: Ranks, kind: str) -> dict[str, 
     state = TrainingState(accelerator, ranks, updater.model, updater.optimizer, kind)
 
     def whole_weights() -> dict[str, Tensor]:
-        found = {n: state._keeper.get(WEIGHTS, part) for n, part in state._parameters.items()}
+        parameters = {n: state._keeper.get(WEIGHTS, part) for n, part in state._parameters.items()}
         return {
-            n: part.detach().float().cpu().clone() for n, part in found.items() if part is not None
+            n: part.detach().float().cpu().clone()
+            for n, part in parameters.items()
+            if part is not None
         }
 
     before = whole_weights()  # DeepSpeed has rounded them
@@ -95,10 +97,10 @@ def main() -> None:
     pairs = ranks.broadcast_from_first(str(updates.pairs_with_shared_passages(Path(toy))))
     updates.STEPS = 1
     for name in names:
-        found = measure(Case(Path(toy), name, pairs, ranks.world), accelerator, ranks, kind)
+        result = measure(Case(Path(toy), name, pairs, ranks.world), accelerator, ranks, kind)
         accelerator.free_memory()
-        if found is not None:
-            print("RESULT " + json.dumps(found), flush=True)
+        if result is not None:
+            print("RESULT " + json.dumps(result), flush=True)
     exit_process()
 
 

@@ -86,7 +86,7 @@ def main(toy: Path) -> None:
         return whole_loss(queries * torch.nan if broken["now"] else queries, *rest)
 
     vars(training_step)["info_nce"] = loss
-    told: dict[str, Any] = {"changed": [], "counted": []}
+    summary: dict[str, Any] = {"changed": [], "counted": []}
     before = parts_of(state, folder, ranks)
     for work in case.feed(ranks).steps(0, STEPS):
         step = work.batch.step
@@ -98,14 +98,14 @@ def main(toy: Path) -> None:
             requests.at_edge(now=False)
         progress = health.counted(progress, now=False)
         after = parts_of(state, folder, ranks)
-        told["changed"].append([name for name in after if differ(before[name], after[name])])
-        told["counted"].append(progress.skipped)
+        summary["changed"].append([name for name in after if differ(before[name], after[name])])
+        summary["counted"].append(progress.skipped)
         before = after
-    told["all"] = health.counted(progress, now=True).skipped
-    told["waits"] = dict(waits.calls)
-    told["strategy"] = kept
+    summary["all"] = health.counted(progress, now=True).skipped
+    summary["waits"] = dict(waits.calls)
+    summary["strategy"] = kept
     if ranks.is_first:
-        print("RESULT " + json.dumps(told), flush=True)
+        print("RESULT " + json.dumps(summary), flush=True)
     exit_process()
 
 
@@ -113,9 +113,9 @@ def parts_of(state: TrainingState, folder: Path, ranks: Ranks) -> dict[str, Any]
     state.save(folder, lambda action: action() if ranks.is_first else None)
     ranks.barrier()
     names = (WEIGHTS, *MOMENTS, STEP)
-    found = {name: load_file(folder / f"{name}.safetensors") for name in names}
+    tensors = {name: load_file(folder / f"{name}.safetensors") for name in names}
     ranks.barrier()
-    return found
+    return tensors
 
 
 def differ(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
