@@ -24,7 +24,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RENAMED = {"questions": "queries", "question": "query"}
 """Words in the keys of BEFORE, and what AFTER calls them."""
-NOT_RESULTS = re.compile(r"seconds|_s$|per_second|memory|system/|time|version|digest|id$|commit")
+NOT_RESULTS = re.compile(
+    r"seconds|_s$|per_second|memory|system/|time|version|digest|id$|commit|^format$"
+)
 """Keys of figures that differ between two runs of one commit."""
 RESULTS = ("train/loss", "train/grad_norm", "step")
 RUNS: dict[str, tuple[str, list[str]]] = {

@@ -27,19 +27,23 @@ FEW = ("plain", "all", "dropout")
 def assert_collectives(
     measured: dict[str, dict[str, Any]], gathers_temperature: int = 0, scatters_temperature: int = 0
 ) -> None:
-    """One gather and one reduce-scatter a direction of the loss; none more for chunks.
+    """One all-gather and one reduce-scatter per step, whatever the number of chunks.
+
+    The symmetric loss adds two all-reduces: of the maxima and the sums of its columns.
 
     A learned temperature is a parameter that stands alone: some strategies gather it and scatter
     its gradient by itself.
     """
     plain = measured["plain"]["collectives"]
     gathers, scatters = plain["allgather_base"], plain["reduce_scatter_base"]
+    reductions = plain.get("allreduce", 0)
     for name, result in measured.items():
         symmetric = 1 if name in ("symmetric", "all") else 0
         learned = "temperature_error" in result
         assert result["collectives"] == plain | {
-            "allgather_base": gathers + symmetric + learned * gathers_temperature,
-            "reduce_scatter_base": scatters + symmetric + learned * scatters_temperature,
+            "allgather_base": gathers + learned * gathers_temperature,
+            "reduce_scatter_base": scatters + learned * scatters_temperature,
+            "allreduce": reductions + 2 * symmetric,
         }, name
     chunks = {name: result["chunks"] for name, result in measured.items()}
     assert chunks["plain"] == 1
