@@ -1,5 +1,6 @@
 # make demo   everything from an empty machine to three trained retrievers and their report
 # make test   set-up, then the tests (make test-all adds the long ones and a SLURM cluster's)
+# make coverage   the lines that the tests run, those of started processes included
 # make test-oldest   the unit tests with the oldest versions of the dependencies that are supported
 # PIP_ARGS adds options to every pip call, such as an index: make demo PIP_ARGS="--index-url URL"
 
@@ -14,7 +15,8 @@ DEMO := runs/demo
 # DeepSpeed compiles its CPU operators at first use: keep them with the environment
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 
-.PHONY: demo test test-all test-oldest test-slurm slurm-packages lint fuzz bench gpu venv clean
+.PHONY: demo test test-unit test-launched test-all test-oldest test-slurm slurm-packages coverage \
+  lint fuzz bench gpu venv clean
 
 venv: $(READY)
 
@@ -48,9 +50,21 @@ lint: $(READY)
 	@if command -v shellcheck >/dev/null; then shellcheck -x slurm/*.sh slurm/*.sbatch; \
 	  else echo "shellcheck is not here: the batch files are not checked"; fi
 
-test: $(READY)
+test: test-unit test-launched
+
+test-unit: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=20 tests/unit
+
+test-launched: $(READY)
 	@$(BIN)/pytest --durations=20 tests/launched tests/gpu tests/fuzz
+
+# Not part of CI, since it runs all tests once more and slower. COVERAGE_FLOOR is in percent.
+COVERAGE_FLOOR ?= 90
+coverage: $(READY)
+	@$(BIN)/coverage erase
+	@OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest tests/unit tests/launched
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report --fail-under=$(COVERAGE_FLOOR)
 
 test-all: $(READY) slurm-packages
 	@$(BIN)/pytest -m "" -rs
@@ -67,7 +81,7 @@ $(OLDEST)/ready: constraints-oldest.txt pyproject.toml
 	@touch $@
 
 test-slurm: $(READY) slurm-packages
-	@$(BIN)/pytest -m "" -rs tests/slurm
+	@$(BIN)/pytest -m "" -rs --durations=20 tests/slurm
 
 # what the tests bring a cluster up with; where it cannot be had they say so and are skipped
 SLURM_PROGRAMS := slurmctld slurmd munged ip

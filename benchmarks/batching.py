@@ -12,6 +12,7 @@ import resource
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,7 @@ def sentence_transformers(far: int) -> dict[str, float]:
 
     generator = torch.Generator().manual_seed(1)
     begin = time.perf_counter()
-    datasets = [range(int(count)) for count in sizes()]
+    datasets: list[Any] = [range(int(count)) for count in sizes()]
     samplers = [
         DefaultBatchSampler(
             torch.utils.data.RandomSampler(d, generator=generator), batch_size=SIZE, drop_last=True
@@ -100,7 +101,8 @@ def accelerate(far: int) -> dict[str, float]:
     from torch.utils.data import DataLoader
 
     begin = time.perf_counter()
-    loader = DataLoader(range(PAIRS), batch_size=SIZE, shuffle=True, collate_fn=list)
+    pairs: Any = range(PAIRS)
+    loader: Any = DataLoader(pairs, batch_size=SIZE, shuffle=True, collate_fn=list)
     return _walk(iter(skip_first_batches(loader, far - 1)), 0, begin)
 
 

@@ -168,7 +168,7 @@ def mteb(options: argparse.Namespace) -> None:
 
 
 def mteb_seconds(python: str, folder: Path, what: str) -> float:
-    command = [python, PEER, folder, what]
+    command = [python, str(PEER), str(folder), what]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -242,7 +242,7 @@ def embed(options: argparse.Namespace) -> None:
 
     task = xquad_r()
     english = np.flatnonzero(task.passage_language == task.languages.index("en"))
-    texts = [task.passage_texts[row] for row in english]
+    texts = [task.passage_texts[int(row)] for row in english]
     texts = [texts[n] for n in np.random.default_rng(3).permutation(len(texts))]
     embedder = TextEmbedder.load(minilm(), torch.device("cpu"))
     peer = SentenceTransformer(minilm(), device="cpu")

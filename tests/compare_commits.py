@@ -1,12 +1,12 @@
 """Compare two commits bit by bit: losses, gradient norms and the figures of reports.
 
-For changes that must not change a result. Each commit is checked out into a temporary folder and
-trains the demo's three strategies (two processes), one of them under ZeRO-2, one with a resume, and
-evaluates a model from the command line. Keys that were renamed are mapped by RENAMED first.
+For refactorings, which must not change a result. Each commit is unpacked into a temporary folder.
+It trains the demo with each batch strategy in two processes, once under ZeRO-2 and once with a
+resume halfway, and evaluates one model from the command line. RENAMED maps old keys to new ones.
 
-  python tests/compare_commits.py BEFORE [AFTER]       # commits; AFTER is HEAD unless given
+  python tests/compare_commits.py BEFORE [AFTER] [--steps 60]      # AFTER is HEAD by default
 
-Prints what was compared and every difference; exits with 1 if there is one.
+Prints the number of figures of each run and every difference; exits with 1 if there is any.
 """
 
 import argparse
@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-STEPS = 60
-RENAMED = {r"\bqueries\b": "queries", r"\bquery\b": "query"}
-"""Words of keys before, and after."""
-NOT_RESULTS = re.compile(r"seconds|_s$|per_second|memory|system/|time|version|digest|id$|commit")
-"""Keys of what may differ between two runs of one commit."""
+RENAMED = {"questions": "queries", "question": "query"}
+"""Words in the keys of BEFORE, and what AFTER calls them."""
+NOT_RESULTS = re.compile(
+    r"seconds|_s$|per_second|memory|system/|time|version|digest|id$|commit|^format$"
+)
+"""Keys of figures that differ between two runs of one commit."""
 RESULTS = ("train/loss", "train/grad_norm", "step")
 RUNS: dict[str, tuple[str, list[str]]] = {
     "monolingual": ("cpu", ["--batching.mix.cross_lingual", "0"]),
@@ -35,7 +36,7 @@ RUNS: dict[str, tuple[str, list[str]]] = {
     "zero2": ("zero2", []),
     "resumed": ("cpu", ["--optim.schedule", "constant"]),
 }
-"""Of each run: its launcher file and what it changes."""
+"""The launcher file and the further options of each run."""
 
 
 def main() -> int:
@@ -44,18 +45,15 @@ def main() -> int:
     )
     parser.add_argument("before")
     parser.add_argument("after", nargs="?", default="HEAD")
+    parser.add_argument("--steps", type=int, default=60)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = []
-        for name in ("before", "after"):
-            commit = getattr(options, name)
-            checkout = Path(folder, name)
-            git("worktree", "add", "--detach", str(checkout), commit)
-            try:
-                found.append(results(checkout, Path(folder, f"{name}-runs")))
-            finally:
-                git("worktree", "remove", "--force", str(checkout))
-    before, after = found
+        before, after = (
+            results(
+                unpacked(commit, Path(folder, name)), Path(folder, f"{name}-runs"), options.steps
+            )
+            for name, commit in (("before", options.before), ("after", options.after))
+        )
     before = {renamed(key): value for key, value in before.items()}
     different = [
         f"{key}: {before.get(key)} before, {after.get(key)} after"
@@ -70,14 +68,23 @@ def main() -> int:
     return int(bool(different))
 
 
-def results(checkout: Path, work: Path) -> dict[str, Any]:
-    """Every figure of a commit's runs and evaluation, by a key that says where it is from."""
+def unpacked(commit: str, folder: Path) -> Path:
+    """The files of a commit, and no git worktree, which an interruption would leave registered."""
+    folder.mkdir()
+    git = ["git", "-C", str(ROOT), "archive", commit]
+    archive = subprocess.run(git, check=True, stdout=subprocess.PIPE).stdout
+    subprocess.run(["tar", "-x", "-C", str(folder)], check=True, input=archive)
+    return folder
+
+
+def results(checkout: Path, work: Path, steps: int) -> dict[str, Any]:
+    """Every figure of a commit's runs and its evaluation. Keys start with the name of the run."""
     toy, runs = work / "toy", work / "runs"
     command(checkout, "-m", "hybrid_dist.cli", "toy", "--out", str(toy))
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, (launcher, changes) in RUNS.items():
-        stops = (STEPS // 2, STEPS) if name == "resumed" else (STEPS,)
-        for steps in stops:
+        stops = (steps // 2, steps) if name == "resumed" else (steps,)
+        for stop in stops:
             command(
                 checkout,
                 *("-m", "accelerate.commands.launch", "--num_processes", "2"),
@@ -85,16 +92,16 @@ def results(checkout: Path, work: Path) -> dict[str, Any]:
                 *("--config", "configs/demo.yaml", "--run.dir", str(runs), "--run.name", name),
                 *("--model.name_or_path", str(toy / "model"), "--eval.tasks", f"toy:{toy}"),
                 *("--data.train", str(toy / "train.jsonl"), "--data.dev", str(toy / "dev.jsonl")),
-                *("--train.steps", str(steps), "--checkpoint.every", str(STEPS // 2)),
-                *("--log.every", "1", "--log.wandb", "disabled", "--eval.every", str(STEPS)),
+                *("--train.steps", str(stop), "--checkpoint.every", str(steps // 2)),
+                *("--log.every", "1", "--log.wandb", "disabled", "--eval.every", str(steps)),
                 *changes,
             )
         for record in map(json.loads, (runs / name / "metrics.jsonl").open()):
             for key in RESULTS:
                 if key in record:
-                    found[f"{name} step {record['step']} {key}"] = record[key]
+                    values[f"{name} step {record['step']} {key}"] = record[key]
         report = json.loads((runs / name / "eval" / "toy" / "report.json").read_text())
-        found |= {f"{name} report {key}": value for key, value in figures(report)}
+        values |= {f"{name} report {key}": value for key, value in figures(report)}
     out = work / "evaluated"
     command(
         checkout,
@@ -102,7 +109,7 @@ def results(checkout: Path, work: Path) -> dict[str, Any]:
         *("--task", f"toy:{toy}"),
     )
     report = json.loads((out / "toy" / "report.json").read_text())
-    return found | {f"evaluated {key}": value for key, value in figures(report)}
+    return values | {f"evaluated {key}": value for key, value in figures(report)}
 
 
 def command(checkout: Path, *words: str) -> None:
@@ -112,10 +119,6 @@ def command(checkout: Path, *words: str) -> None:
     )
     if done.returncode:
         raise SystemExit(f"{' '.join(words)} failed\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
-
-
-def git(*words: str) -> None:
-    subprocess.run(["git", "-C", str(ROOT), *words], check=True, capture_output=True)
 
 
 def figures(value: Any, key: str = "") -> Iterator[tuple[str, float]]:

@@ -13,6 +13,7 @@ import statistics
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -115,10 +116,11 @@ class Engine:
                 begin = CARD.now()
 
         with torch.autocast(CARD.device.type, torch.bfloat16):
-            vectors = self.model(chunks)
+            queries, candidates, temperature = self.model(chunks)
         lap("encode")
         rows = sum(len(chunk.queries.sizes) for chunk in chunks)
-        loss = info_nce(*vectors, BatchLayout(0, (rows,), None), symmetric=False).loss
+        layout = BatchLayout(0, (rows,), None)
+        loss = info_nce(queries, candidates, temperature, layout, symmetric=False).loss
         lap("loss")
         loss.backward()
         lap("backward")
@@ -183,7 +185,7 @@ def ceilings() -> None:
         if CARD.dry:
             m, n, k = 64, 64, 64
         a, b = (torch.randn(r, k, device=CARD.device, dtype=dtype) for r in (m, n))
-        seconds = CARD.seconds(lambda a=a, b=b: a @ b.T)
+        seconds = CARD.seconds(partial(torch.matmul, a, b.T))
         tflops = round(2 * m * n * k / seconds / 1e12, 1)
         CARD.record(f"product {m:,} x {n:,} x {k:,}, {dtype}", tflops=tflops)
     source = torch.empty(2**16 if CARD.dry else 2**29, device=CARD.device)
@@ -329,9 +331,9 @@ def gradient_error(engine: Engine) -> None:
         dtype = torch.bfloat16 if enabled else torch.float32
         encoder.select_attention(CARD.device, encoder.kernel_refusal_reason(CARD.device, dtype))
         with torch.autocast(CARD.device.type, torch.bfloat16, enabled=enabled):
-            vectors = engine.model(chunks)
-        layout = BatchLayout(0, (len(vectors[0]),), None)
-        info_nce(*vectors, layout, symmetric=False).loss.backward()
+            queries, candidates, temperature = engine.model(chunks)
+        layout = BatchLayout(0, (len(queries),), None)
+        info_nce(queries, candidates, temperature, layout, symmetric=False).loss.backward()
         parts = engine.model.encoder.backbone.encoder.parameters()
         return torch.cat([part.grad.flatten() for part in parts if part.grad is not None])
 
@@ -416,7 +418,7 @@ def measure_product() -> None:
     part("vocabulary", 5, lambda: vocabulary(engine))
     for rows in (64, 128) if CARD.dry else (8192, 65536):
         for symmetric in (False, True):
-            part("loss", 5, lambda rows=rows, symmetric=symmetric: loss_alone(rows, symmetric))
+            part("loss", 5, partial(loss_alone, rows, symmetric))
     part("compile", 60, lambda: compiled(engine))
     part("compiled", 10, lambda: engine.measure("compiled", SMALL, SMALL))
     part("compiled-equal-chunk", 10, lambda: engine.measure("compiled", SMALL // 2, SMALL // 2))

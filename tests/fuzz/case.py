@@ -82,9 +82,9 @@ class Bench:
         what = self._problem(variant, first=not edits, unprivileged=_forbids(edits))
         if what is None:
             return None
-        told, _, more = what.partition("\n")
-        told_edits = tuple(edit.as_json() for edit in edits)
-        return Finding(self.target.name, variant, seed, case, told, more, told_edits)
+        summary, _, more = what.partition("\n")
+        edits_as_json = tuple(edit.as_json() for edit in edits)
+        return Finding(self.target.name, variant, seed, case, summary, more, edits_as_json)
 
     def _problem(self, variant: str, first: bool, unprivileged: bool) -> str | None:
         target, folder = self.target, self.folder
@@ -112,15 +112,15 @@ class Bench:
             return bad_message(refusal, folder, target) or target.refused(variant, folder, refusal)
         if first:
             self.good[variant] = value
-        found = target.accepted(variant, folder, value, self.good[variant])
+        result = target.accepted(variant, folder, value, self.good[variant])
         del value
-        return found
+        return result
 
     def _listing(self) -> set[str]:
-        found = set()
+        paths = set()
         for root in (self.folder, self.out, self.tmp):
-            found |= {f"{root.name}/{path.relative_to(root)}" for path in root.rglob("*")}
-        return found
+            paths |= {f"{root.name}/{path.relative_to(root)}" for path in root.rglob("*")}
+        return paths
 
 
 def _plain(name: str) -> str:
@@ -140,8 +140,8 @@ def _acted(target: Target, variant: str, folder: Path, out: Path) -> Any:
 
 def _refusal(end: SystemExit) -> str:
     """The message that a user sees."""
-    told = sys.stderr.buffer.getvalue().decode()  # type: ignore[union-attr]
-    message: str = told.rpartition(f"{PROGRAM}: error: ")[2]
+    printed = sys.stderr.buffer.getvalue().decode()  # type: ignore[union-attr]
+    message: str = printed.rpartition(f"{PROGRAM}: error: ")[2]
     if end.code != 2 or not message:
         raise end
     return message.removesuffix("\n")
@@ -157,8 +157,8 @@ def _signature(error: BaseException) -> str:
     ours = [f for f in frames if OURS in f.filename and "site-packages" not in f.filename]
     at = ours[-1] if ours else frames[-1]
     place = f"{at.filename.rpartition(OURS)[2]}:{at.name}"
-    told = " ".join(ascii(str(error)).split())[:160]
-    return f"{type(error).__name__} in {place}: {told}\n" + "".join(
+    description = " ".join(ascii(str(error)).split())[:160]
+    return f"{type(error).__name__} in {place}: {description}\n" + "".join(
         traceback.format_exception(error)
     )
 

@@ -36,8 +36,8 @@ class Edit:
         return {"do": self.do, "file": self.file} | ({"other": self.other} if self.other else {})
 
     @classmethod
-    def of_json(cls, told: Mapping[str, Any]) -> "Edit":
-        return cls(**{**told, "put": base64.b85decode(told.get("put", ""))})
+    def of_json(cls, fields: Mapping[str, Any]) -> "Edit":
+        return cls(**{**fields, "put": base64.b85decode(fields.get("put", ""))})
 
 
 def splice(file: str, old: bytes, new: bytes) -> Edit:

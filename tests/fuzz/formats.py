@@ -42,9 +42,11 @@ def json_value(rng: random.Random, content: bytes) -> bytes:
     indent = next((n for n in indents if json.dumps(holder[0], indent=n) == text.strip()), None)
     container, key = _place(rng, holder)
     repeated = _change(rng, container, key, whole=container is holder)
-    told = json.dumps(holder[0], indent=indent, ensure_ascii=rng.random() < 0.5)
-    told = told.replace(f'"{TOKEN}"', json_token(rng)).replace(f'"{KEY}"', json.dumps(repeated))
-    return (told + "\n" * text.endswith("\n")).encode("utf-8", "surrogatepass")
+    changed = json.dumps(holder[0], indent=indent, ensure_ascii=rng.random() < 0.5)
+    changed = changed.replace(f'"{TOKEN}"', json_token(rng)).replace(
+        f'"{KEY}"', json.dumps(repeated)
+    )
+    return (changed + "\n" * text.endswith("\n")).encode("utf-8", "surrogatepass")
 
 
 def _place(rng: random.Random, holder: list[Any]) -> tuple[Any, Any]:
@@ -184,14 +186,14 @@ def npy_header(rng: random.Random, content: bytes) -> bytes:
     shapes = [(), (0,), (rows,), (rows + 1, *shape[1:]), (rows, 0), (0, *shape[1:]), (10**12, 3),
               (-1, *shape[1:]), (*shape, 1), shape[::-1], (2**63, 2), (True, 2), (1.5,), 3, None,
               (2**40, 2**40)]  # fmt: skip
-    told: dict[str, Any] = {"descr": dtype.str, "fortran_order": order, "shape": shape}
-    key = rng.choice([*told, "shape"])
-    told[key] = rng.choice(
+    fields: dict[str, Any] = {"descr": dtype.str, "fortran_order": order, "shape": shape}
+    key = rng.choice([*fields, "shape"])
+    fields[key] = rng.choice(
         {"descr": DTYPES, "fortran_order": (True, 1, None), "shape": shapes}[key]
     )
     if rng.random() < 0.1:
-        del told[key]
-    text = repr(told).encode()
+        del fields[key]
+    text = repr(fields).encode()
     text = rng.choice([text, text, text, text[:-1], b"[1]", b"{" * 300, text + b" " * 70_000])
     if rng.random() < 0.05:
         version = (rng.choice([0, 2, 3, 9]), rng.choice([0, 1]))
@@ -215,7 +217,7 @@ def npy_values(rng: random.Random, content: bytes) -> bytes:
         np.save(out, array)
         return out.getvalue()
     with np.errstate(all="ignore"):
-        changed = rng.choice(  # type: ignore[no-untyped-call]
+        changed = rng.choice(
             [
                 lambda: array[:0], lambda: array[..., :0], lambda: array[:-1], lambda: array[0],
                 lambda: array.astype("f8") * 1e-300, lambda: array.astype("f8") * 1e300,
@@ -323,8 +325,8 @@ def safetensors_header(rng: random.Random, content: bytes) -> bytes:
     if act < 0.4:
         kinds = ["F16", "BF16", "F64", "I64", "U8", "BOOL", "X", "F8_E4M3", "C64"]
         pattern = rb'"dtype":"\w+"'
-        found = [*re.finditer(pattern, header)]
-        one = rng.choice(found)
+        matches = [*re.finditer(pattern, header)]
+        one = rng.choice(matches)
         new = f'"dtype":"{rng.choice(kinds)}"'.encode()
         header = header[: one.start()] + new + header[one.end() :]
     else:

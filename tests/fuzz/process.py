@@ -19,7 +19,7 @@ SETUP_SECONDS = 180.0
 WALL = 12
 """Times the processor time that a case may take: the machine may be busy with other things."""
 TICKS = os.sysconf("SC_CLK_TCK")
-Found = Callable[[dict[str, Any]], None]
+Report = Callable[[dict[str, Any]], None]
 
 
 class Died(Exception):
@@ -36,53 +36,55 @@ class Worker:
         self.cases(target, 0, 0, 0, 0.0, lambda finding: None)
 
     def cases(
-        self, target: str, seed: int, first: int, count: int, until: float, found: Found
+        self, target: str, seed: int, first: int, count: int, until: float, report: Report
     ) -> int:
         """Run so many cases, or fewer when time is up; how many ran. A case that ends the process
         is a finding."""
         case, end = first, first + count
         while case < end or not count:
-            asked = {"target": target, "seed": seed, "first": case, "count": end - case}
+            request = {"target": target, "seed": seed, "first": case, "count": end - case}
             last: int | str | None = None
             try:
-                for told in self._asked({**asked, "until": until}, TARGETS[target].seconds):
-                    if "start" in told:
-                        last = told["start"]
-                    elif told.get("found"):
-                        found(told["found"])
+                for message in self._answers_to(
+                    {**request, "until": until}, TARGETS[target].seconds
+                ):
+                    if "start" in message:
+                        last = message["start"]
+                    elif message.get("finding"):
+                        report(message["finding"])
                 return (last + 1 if isinstance(last, int) else case) - first
             except Died as death:
                 if not isinstance(last, int):
                     raise RuntimeError(f"{target}: its inputs cannot be made: {death}") from None
-                found(self._finding(target, seed, last, str(death)))
+                report(self._finding(target, seed, last, str(death)))
                 case = last + 1
         return count
 
     def fixed(self, case: Mapping[str, Any]) -> dict[str, Any] | None:
         """Run one case that was written down."""
         target = case["target"]
-        asked = {key: case[key] for key in ("target", "variant", "edits")}
+        request = {key: case[key] for key in ("target", "variant", "edits")}
         try:
-            answers = [*self._asked(asked, TARGETS[target].seconds)]
-            return next((told["found"] for told in answers if told.get("found")), None)
+            answers = [*self._answers_to(request, TARGETS[target].seconds)]
+            return next((message["finding"] for message in answers if message.get("finding")), None)
         except Died as death:
-            found = self._finding(target, -1, -1, str(death))
-            return {**found, "variant": case["variant"], "edits": case["edits"]}
+            finding = self._finding(target, -1, -1, str(death))
+            return {**finding, "variant": case["variant"], "edits": case["edits"]}
 
     def _finding(self, target: str, seed: int, case: int, death: str) -> dict[str, Any]:
         what, _, more = death.partition("\n")
         drawn = {"variant": "?", "edits": []}
         if case >= 0:
-            asked = {"target": target, "seed": seed, "draw": case}
-            answers = [*self._asked(asked, TARGETS[target].seconds)]
-            drawn = next(told for told in answers if "variant" in told)
-        told = {"target": target, "seed": seed, "case": case, "what": what, "more": more}
-        return {**told, "variant": drawn["variant"], "edits": drawn["edits"]}
+            request = {"target": target, "seed": seed, "draw": case}
+            answers = [*self._answers_to(request, TARGETS[target].seconds)]
+            drawn = next(message for message in answers if "variant" in message)
+        message = {"target": target, "seed": seed, "case": case, "what": what, "more": more}
+        return {**message, "variant": drawn["variant"], "edits": drawn["edits"]}
 
-    def _asked(self, asked: Mapping[str, Any], seconds: float) -> Iterator[dict[str, Any]]:
+    def _answers_to(self, request: Mapping[str, Any], seconds: float) -> Iterator[dict[str, Any]]:
         process = self._started()
         assert process.stdin is not None
-        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
         return self._answers(process, seconds)
 
@@ -98,13 +100,13 @@ class Worker:
                 continue
             if not line:
                 raise Died(self._ended(process))
-            told = json.loads(line)
-            if "done" in told:
+            message = json.loads(line)
+            if "done" in message:
                 return
-            if "start" in told:
+            if "start" in message:
                 spent, began = _cpu(process.pid), time.monotonic()
-                limit = SETUP_SECONDS if told["start"] == "setup" else seconds
-            yield told
+                limit = SETUP_SECONDS if message["start"] == "setup" else seconds
+            yield message
 
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:

@@ -23,8 +23,8 @@ Rows = list[tuple[str, str, str, str, tuple[str, ...]]]
 class Doubt(Exception):
     """What should not have been accepted: the rule, and what breaks it."""
 
-    def __init__(self, rule: str, told: object = "") -> None:
-        super().__init__(f"{rule}: {told!a}"[:300])
+    def __init__(self, rule: str, detail: object = "") -> None:
+        super().__init__(f"{rule}: {detail!a}"[:300])
 
 
 def content(file: Path) -> bytes:
@@ -50,17 +50,17 @@ def lines(file: Path) -> Iterator[tuple[int, bytes]]:
 
 def pair_rows(files: Iterable[Path]) -> Rows:
     """The pairs of JSON lines and Parquet files that share uids."""
-    found: dict[tuple[str, str], tuple[str, str, tuple[str, ...]]] = {}
+    pairs: dict[tuple[str, str], tuple[str, str, tuple[str, ...]]] = {}
     for file in files:
         read = _parquet if file.suffix == ".parquet" else _json_lines
         for where, record in read(file):
             lang, uid, query, passage, wrong = _pair(record, where)
-            told = query, passage, wrong
-            if found.setdefault((lang, uid), told) != told:
+            texts = query, passage, wrong
+            if pairs.setdefault((lang, uid), texts) != texts:
                 raise Doubt("a uid has two pairs in a language", f"{where} {uid} {lang}")
-    if not found:
+    if not pairs:
         raise Doubt("there is no pair")
-    return sorted((*key, *rest) for key, rest in found.items())
+    return sorted((*key, *rest) for key, rest in pairs.items())
 
 
 def _json_lines(file: Path) -> Iterator[tuple[str, Any]]:
@@ -132,41 +132,41 @@ def language(code: Any, where: str) -> str:
 
 def judgements(file: Path) -> dict[str, dict[str, int]]:
     """BEIR's or TREC's lines: grades by query and document."""
-    found: dict[str, dict[str, int]] = {}
+    judgements: dict[str, dict[str, int]] = {}
     for number, line in lines(file):
         where = f"{file.name}:{number}"
         try:
-            told = line.decode("utf-8").rstrip("\r\n")
+            text = line.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
             raise Doubt("a line is not UTF-8", where) from None
-        told = told.removeprefix("\ufeff") if number == 1 else told
-        if not told:
+        text = text.removeprefix("\ufeff") if number == 1 else text
+        if not text:
             continue
-        cells = told.split("\t") if "\t" in told else told.split()
+        cells = text.split("\t") if "\t" in text else text.split()
         if len(cells) == 4:
             del cells[1]
         if [cell.replace("_", "-") for cell in cells] == ["query-id", "corpus-id", "score"]:
             continue
         try:
             query, document, grade = cells
-            judged = found.setdefault(nfc(query), {})
+            judged = judgements.setdefault(nfc(query), {})
             if judged.setdefault(nfc(document), int(grade)) != int(grade):
                 raise Doubt("a document is judged twice", where)
         except ValueError:
-            raise Doubt("a line is no judgement", f"{where} {told!a}") from None
-    return found
+            raise Doubt("a line is no judgement", f"{where} {text!a}") from None
+    return judgements
 
 
 def right_answers(
     judged: Mapping[str, Mapping[str, int]], documents: Sequence[str], queries: Sequence[str]
 ) -> dict[str, dict[str, int]]:
     """Of every query that has any: its right documents and their grades."""
-    right = {q: {d: g for d, g in told.items() if g > 0} for q, told in judged.items()}
-    right = {query: told for query, told in right.items() if told}
-    for query, told in right.items():
+    right = {q: {d: g for d, g in grades.items() if g > 0} for q, grades in judged.items()}
+    right = {query: grades for query, grades in right.items() if grades}
+    for query, grades in right.items():
         if query not in queries:
             raise Doubt("a judged query is not there", query)
-        for document in told:
+        for document in grades:
             if document not in documents:
                 raise Doubt("a right document is not there", document)
     if not right:

@@ -1,7 +1,7 @@
 """Fuzz what the product reads: `python -m tests.fuzz.run --seconds 600 --seed 1 --only stores`.
 
 Every finding is one line: class, how to see it again, the damage, and what happened. With --case N
-one case runs and all is told of it.
+one case runs and everything about it is printed.
 """
 
 import argparse
@@ -27,7 +27,7 @@ FIXED = Path(__file__).with_name("fixed_cases.jsonl")
 
 
 class Session:
-    """The findings of all classes, told as they come; those of one cause once."""
+    """The findings of all classes, printed as they come and once per cause."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -38,7 +38,7 @@ class Session:
         self.fixed = fixed_cases()
         self._lock = threading.Lock()
 
-    def found(self, finding: dict[str, Any]) -> None:
+    def add(self, finding: dict[str, Any]) -> None:
         with self._lock:
             why = why_expected(finding["target"], finding["what"])
             if why is not None:
@@ -59,13 +59,13 @@ class Session:
                 worker.set_up(name)
                 for case in self.fixed.get(name, ()):
                     if finding := worker.fixed(case):
-                        self.found(finding)
+                        self.add(finding)
                     self.cases[name] += 1
                 now, first = time.time(), 0
                 until = now + (end - now) / (len(names) - number)
                 while first < count and time.time() < until:
                     some = min(BATCH, count - first)
-                    ran = worker.cases(name, self.seed, first, some, until, self.found)
+                    ran = worker.cases(name, self.seed, first, some, until, self.add)
                     self.cases[name] += ran
                     first += ran
                     if not ran:
@@ -75,10 +75,10 @@ class Session:
 
 
 def fixed_cases() -> dict[str, list[dict[str, Any]]]:
-    """What was found before, by class: the edits of each, whatever the seeds draw now."""
+    """Earlier findings by class: the edits of each, whatever the seeds draw now."""
     cases: dict[str, list[dict[str, Any]]] = {}
-    for told in FIXED.read_text("utf-8").splitlines():
-        case = json.loads(told)
+    for line in FIXED.read_text("utf-8").splitlines():
+        case = json.loads(line)
         cases.setdefault(case["target"], []).append(case)
     return cases
 
@@ -114,25 +114,25 @@ def shares(names: Sequence[str], jobs: int) -> list[list[str]]:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    asked = _parsed(args)
-    names = asked.only.split(",") if asked.only else sorted(TARGETS)
+    options = _parsed(args)
+    names = options.only.split(",") if options.only else sorted(TARGETS)
     unknown = [name for name in names if name not in TARGETS]
     if unknown:
         sys.exit(f"--only: unknown {', '.join(unknown)} (known: {', '.join(sorted(TARGETS))})")
     with tempfile.TemporaryDirectory(prefix="fuzz-", dir=_scratch()) as made:
         work = Path(made)
         work.chmod(0o755)
-        if asked.case is not None:
-            return _one(names[0], asked.seed, asked.case, work / "work")
-        return _all(asked, names, work)
+        if options.case is not None:
+            return _one(names[0], options.seed, options.case, work / "work")
+        return _all(options, names, work)
 
 
-def _all(asked: argparse.Namespace, names: Sequence[str], work: Path) -> int:
-    session = Session(asked.seed)
-    print(f"seed {asked.seed}: {', '.join(names)}", flush=True)
-    end = time.time() + (asked.seconds or FOREVER)
-    count = asked.count or FOREVER
-    parts = shares(names, asked.jobs)
+def _all(options: argparse.Namespace, names: Sequence[str], work: Path) -> int:
+    session = Session(options.seed)
+    print(f"seed {options.seed}: {', '.join(names)}", flush=True)
+    end = time.time() + (options.seconds or FOREVER)
+    count = options.count or FOREVER
+    parts = shares(names, options.jobs)
     with ThreadPoolExecutor(len(parts)) as pool:
         begun = [
             pool.submit(session.fuzz, part, work / str(n), end, count)
@@ -144,8 +144,8 @@ def _all(asked: argparse.Namespace, names: Sequence[str], work: Path) -> int:
     print(f"{sum(session.cases.values()):,} cases: {ran}")
     for why, times in session.expected.most_common():
         print(f"expected {times:,} times: {why}")
-    if asked.save:
-        with Path(asked.save).open("a", encoding="utf-8") as out:
+    if options.save:
+        with Path(options.save).open("a", encoding="utf-8") as out:
             out.writelines(json.dumps(_kept(finding)) + "\n" for finding in session.new)
     print(f"{len(session.new)} findings")
     return 1 if session.new else 0
@@ -159,17 +159,17 @@ def _kept(finding: dict[str, Any]) -> dict[str, Any]:
 def _one(name: str, seed: int, case: int, work: Path) -> int:
     """One case, with all that is known of it, and the line that keeps it as a fixed case."""
     work.mkdir()
-    worker, found = Worker(work), list[dict[str, Any]]()
+    worker, findings = Worker(work), list[dict[str, Any]]()
     try:
-        worker.cases(name, seed, case, 1, time.time() + FOREVER, found.append)
+        worker.cases(name, seed, case, 1, time.time() + FOREVER, findings.append)
     finally:
         worker.close()
-    for finding in found:
+    for finding in findings:
         print(line(finding), finding["more"], sep="\n")
         print(f"as a fixed case:\n{json.dumps(_kept(finding))}")
-    if not found:
+    if not findings:
         print("nothing")
-    return 1 if found else 0
+    return 1 if findings else 0
 
 
 def _scratch() -> str | None:
@@ -186,10 +186,10 @@ def _parsed(args: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--case", type=int, help="run this case alone")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
     parser.add_argument("--save", help="add the findings to this file, as JSON lines")
-    asked = parser.parse_args(args)
-    if asked.case is None and not asked.seconds and not asked.count:
-        asked.seconds = 600.0
-    return asked
+    options = parser.parse_args(args)
+    if options.case is None and not options.seconds and not options.count:
+        options.seconds = 600.0
+    return options
 
 
 if __name__ == "__main__":

@@ -30,34 +30,34 @@ def main(work: Path) -> None:
 
     benches: dict[str, Bench] = {}
     for line in sys.stdin:
-        asked = json.loads(line)
-        name = asked["target"]
+        request = json.loads(line)
+        name = request["target"]
         if name not in benches:
             tell(start="setup", target=name)
             benches[name] = Bench(TARGETS[name](), work)
-        if "edits" in asked:
+        if "edits" in request:
             tell(start=-1, target=name)
-            edits = [Edit.of_json(edit) for edit in asked["edits"]]
-            finding = benches[name].check(asked["variant"], edits, -1, -1)
-            tell(found=None if finding is None else finding.as_json())
-        elif "draw" in asked:
-            variant, edits = benches[name].drawn(asked["seed"], asked["draw"])
+            edits = [Edit.of_json(edit) for edit in request["edits"]]
+            finding = benches[name].check(request["variant"], edits, -1, -1)
+            tell(finding=None if finding is None else finding.as_json())
+        elif "draw" in request:
+            variant, edits = benches[name].drawn(request["seed"], request["draw"])
             tell(variant=variant, edits=[edit.as_json() for edit in edits])
         else:
-            _run(benches[name], asked, tell)
+            _run(benches[name], request, tell)
         tell(done=True)
 
 
-def _run(bench: Bench, asked: dict[str, Any], tell: Any) -> None:
-    seed = asked["seed"]
-    for case in range(asked["first"], asked["first"] + asked["count"]):
-        if time.time() > asked["until"]:
+def _run(bench: Bench, request: dict[str, Any], tell: Any) -> None:
+    seed = request["seed"]
+    for case in range(request["first"], request["first"] + request["count"]):
+        if time.time() > request["until"]:
             return
         tell(start=case)
         variant, edits = bench.drawn(seed, case)
         finding = bench.check(variant, edits, seed, case)
         if finding is not None:
-            tell(found=finding.as_json())
+            tell(finding=finding.as_json())
 
 
 if __name__ == "__main__":

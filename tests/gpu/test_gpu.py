@@ -50,7 +50,7 @@ def test_training_on_gpus_is_the_same_as_on_the_cpu(
 @pytest.mark.parametrize("launcher", ["ddp", "fsdp2", pytest.param("zero3", marks=NEEDS_DEEPSPEED)])
 def test_updates_on_gpus_equal_one_process_in_float64(launcher: str, toy: Path) -> None:
     names = ("plain", "three chunks", "all")
-    assert_equal_updates(results(launch(launcher, None, [SCRIPT, str(toy), *names])), names)
+    assert_equal_updates(results(launch(launcher, None, [*SCRIPT, str(toy), *names])), names)
 
 
 def test_meters_on_gpus_are_those_of_whole_batches(toy: Path) -> None:

@@ -35,13 +35,13 @@ def test_recomputed_chunks_draw_the_same_dropout_masks(
     model = bi_encoder(tmp_path, dropout=0.1, attention_dropout=0.1 if padded else 0.0).cuda()
     assert (model.encoder.padding_reason is not None) == padded
     torch.manual_seed(1)
-    found = gradient(model, chunks_of(16), bf16)
+    measured = gradient(model, chunks_of(16), bf16)
     monkeypatch.setattr(
         "hybrid_dist.model.encoder.checkpoint",
         lambda run, *args, use_reentrant: run(*args),
     )
     torch.manual_seed(1)
-    assert relative_error(found, gradient(model, chunks_of(16), bf16)) < 0.01
+    assert relative_error(measured, gradient(model, chunks_of(16), bf16)) < 0.01
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -57,6 +57,6 @@ def test_gradients_do_not_depend_on_chunks(
     processes = 1 if launcher == "single" else torch.cuda.device_count()
     if processes > 20 or 60 % processes:
         pytest.skip(f"60 rows in three chunks or more on each of {processes} GPUs")
-    found = results(launch(launcher, None, [SCRIPT, str(toy), precision, *NAMES]))
-    assert_chunks_cost_memory_only(found, "gradient_error", worst, processes)
-    assert_the_loss_is_given_fp32(found)
+    measured = results(launch(launcher, None, [*SCRIPT, str(toy), precision, *NAMES]))
+    assert_chunks_cost_memory_only(measured, "gradient_error", worst, processes)
+    assert_the_loss_is_given_fp32(measured)

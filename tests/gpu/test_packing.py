@@ -44,8 +44,8 @@ def vectors_and_gradient(encoder: Encoder, dtype: torch.dtype) -> tuple[Tensor, 
     return vectors.detach(), torch.cat(parts)
 
 
-def apart(found: Tensor, true: Tensor) -> float:
-    return float((found - true).norm() / true.norm())
+def apart(actual: Tensor, true: Tensor) -> float:
+    return float((actual - true).norm() / true.norm())
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_any_head_width_and_precision_trains(
     assert encoder.attends is (AttentionMode.KERNEL if with_kernel else AttentionMode.PADDED), (
         encoder.encoding_description
     )
-    found, gradient = vectors_and_gradient(encoder, dtype)
+    actual, gradient = vectors_and_gradient(encoder, dtype)
     encoder.pack("a test")
     wanted, true = vectors_and_gradient(encoder, torch.float32)
-    assert apart(found, wanted) < most
+    assert apart(actual, wanted) < most
     assert apart(gradient, true) < 3 * most
 
 
@@ -78,9 +78,11 @@ def test_the_kernel_and_its_gradients_equal_float64(scaling: float | None) -> No
     bounds = torch.tensor([0, *accumulate(sizes)], dtype=torch.int32, device=CUDA)
     shape = (1, heads, sum(sizes), width)
     inputs = [torch.randn(shape, device=CUDA).bfloat16().requires_grad_() for _ in range(3)]
-    output, _ = attention(None, *inputs, None, scaling, bounds=bounds, longest=256)
+    q, k, v = inputs
+    output, _ = attention(None, q, k, v, None, scaling, bounds=bounds, longest=256)
     exact = [part.detach().double().requires_grad_() for part in inputs]
-    wanted, _ = attention(None, *exact, None, scaling, sizes=sizes)
+    q, k, v = exact
+    wanted, _ = attention(None, q, k, v, None, scaling, sizes=sizes)
     gradient = torch.randn_like(wanted)
     output.backward(gradient.bfloat16())
     wanted.backward(gradient.bfloat16().double())
@@ -113,9 +115,9 @@ def test_compiled_layers_have_one_graph_and_the_same_gradients(how: str, tmp_pat
     counters.clear()
     with torch._dynamo.config.patch(error_on_recompile=True):
         for step in range(20):
-            found = gradients(compiled, step)
+            actual = gradients(compiled, step)
             if step < 3:
-                assert apart(found, gradients(plain, step)) < 3e-2
+                assert apart(actual, gradients(plain, step)) < 3e-2
     assert counters["stats"]["unique_graphs"] == 1
     assert not counters["graph_break"]
 

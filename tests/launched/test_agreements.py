@@ -1,20 +1,18 @@
 """Ranks that are about to do different things are told apart before they hang."""
 
-from pathlib import Path
+from tests.support.launch import TORCHRUN, run, script
 
-from tests.support.launch import TORCHRUN, run
-
-SCRIPT = str(Path(__file__).with_name("scripts") / "agreements.py")
+SCRIPT = script("agreements")
 
 
 def test_ranks_that_agree_go_on() -> None:
-    done = run([*TORCHRUN, "3", SCRIPT, "-1"])
+    done = run([*TORCHRUN, "3", *SCRIPT, "-1"])
     assert done.code == 0, done.output
     assert all(f"rank {rank} goes on" in done.output for rank in range(3))
 
 
 def test_a_rank_that_differs_is_named_with_both_values() -> None:
-    done = run([*TORCHRUN, "3", SCRIPT, "2"], timeout=60)
+    done = run([*TORCHRUN, "3", *SCRIPT, "2"], timeout=60)
     assert done.code != 0
     assert "goes on" not in done.output
     assert (

@@ -21,6 +21,6 @@ def test_two_ranks_build_one_store_and_the_next_start_reuses_it(toy: Path, tmp_p
     second = succeed(train(options(toy, tmp_path, "second", **changed), "cpu", 2))
     assert f"{notice}reused from an earlier start" in second.output
     assert {file.name: file.stat().st_mtime_ns for file in store.iterdir()} == written
-    losses = [column(tmp_path, name, "train/loss") for name in ("first", "second")]
-    assert len(losses[0]) == 4
-    np.testing.assert_array_equal(*losses)
+    built, reused = (column(tmp_path, name, "train/loss") for name in ("first", "second"))
+    assert len(built) == 4
+    np.testing.assert_array_equal(built, reused)

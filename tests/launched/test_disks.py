@@ -18,8 +18,8 @@ def test_a_full_disk_costs_no_good_checkpoint(on_failure: str, toy: Path, tmp_pa
     changed["checkpoint__on_failure"] = on_failure
     with disk(tmp_path / "disk", "size=2400k") as runs:
         done = train(options(toy, runs, "run", **changed))
-        told = "step-000015: the checkpoint could not be written"
-        assert told in done.output and "No space left" in done.output, done.output
+        message = "step-000015: the checkpoint could not be written"
+        assert message in done.output and "No space left" in done.output, done.output
         assert "Traceback" not in done.output
         assert latest_step(runs / "run/checkpoints") == 10
         assert sorted(path.name for path in (runs / "run/checkpoints").glob("step-*")) == [
@@ -32,19 +32,21 @@ def test_a_full_disk_costs_no_good_checkpoint(on_failure: str, toy: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("size", "told"),
+    ("size", "message"),
     [
         pytest.param("24k", "disk/run cannot be written", marks=pytest.mark.long),
         ("200k", "the model could not be written: {runs}/run/model: cannot be written"),
     ],
 )
 def test_a_disk_that_is_full_without_a_checkpoint_ends_the_run_in_one_message(
-    size: str, told: str, toy: Path, tmp_path: Path
+    size: str, message: str, toy: Path, tmp_path: Path
 ) -> None:
     with disk(tmp_path / "disk", f"size={size}") as runs:
-        done = train(options(toy, runs, "run", train__steps="100"))
+        done = train(options(toy, runs, "run", train__steps="3"))
         assert done.code == 2
-        assert told.format(runs=runs) in done.output and "No space left" in done.output, done.output
+        assert message.format(runs=runs) in done.output and "No space left" in done.output, (
+            done.output
+        )
         assert "Traceback" not in done.output
         left = [path.name for path in (runs / "run").iterdir()]
         assert not [name for name in left if "model" in name or name.endswith(".part")], left
@@ -74,11 +76,11 @@ def test_harmed_checkpoints_are_noticed_and_the_one_before_is_taken(
     content[len(content) // 2] ^= 16
     flipped.write_bytes(content)
     done = succeed(train(options(toy, tmp_path, "run", **changed)))
-    for step, told in (
+    for step, message in (
         (12, "lacks random.json"),
         (9, "is damaged: weights.safetensors"),
         (6, "is damaged: exp_avg.safetensors"),
     ):
-        assert f"step-{step:06d} {told}" in done.output, done.output
+        assert f"step-{step:06d} {message}" in done.output, done.output
     assert "step-000003, step 3" in done.output
     assert column(tmp_path, "run", "train/loss").tolist() == curve

@@ -6,7 +6,6 @@ One process is this one where starting it is not what is tested.
 import json
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 import torch
 
 from hybrid_dist.commands import evaluate
-from tests.support.launch import launch, run, train
+from tests.support.launch import launch, train
 from tests.support.runs import options, succeed
 
 TRAINING_LANGUAGES = {"train__steps": "5", "checkpoint__every": "5"}
@@ -28,6 +27,17 @@ def trained(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
     succeed(train(options(toy, runs, "run", **TRAINING_LANGUAGES, eval__tasks=f"toy:{toy}")))
     return runs / "run"
+
+
+@pytest.fixture(scope="module")
+def by_two_processes(
+    trained: Path, toy: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """A folder with the report and the cache of an evaluation in two processes, and its output."""
+    folder = tmp_path_factory.mktemp("by two processes")
+    words = ["--model", str(trained), "--task", f"toy:{toy}", "--cache", str(folder / "cache")]
+    module = ["-m", "hybrid_dist.evaluate", *words, "--out", str(folder / "out")]
+    return folder, succeed(launch("cpu", 2, module)).output
 
 
 @pytest.fixture
@@ -46,13 +56,11 @@ def report(out: Path) -> dict[str, Any]:
     return json.loads((out / "toy" / "report.json").read_text())
 
 
-def test_two_processes_report_what_one_does(trained: Path, toy: Path, tmp_path: Path) -> None:
-    words = ["--model", str(trained), "--task", f"toy:{toy}", "--out"]
-    command = [sys.executable, "-m", "hybrid_dist.cli", "evaluate"]
-    succeed(run([*command, *words, str(tmp_path / "one")]))
-    module = ["-m", "hybrid_dist.evaluate", *words, str(tmp_path / "two")]
-    succeed(launch("cpu", 2, module))
-    one, two = report(tmp_path / "one"), report(tmp_path / "two")
+def test_two_processes_report_what_one_does(
+    trained: Path, by_two_processes: tuple[Path, str], toy: Path, tmp_path: Path
+) -> None:
+    evaluate.main(["--model", str(trained), "--task", f"toy:{toy}", "--out", str(tmp_path)])
+    one, two = report(tmp_path), report(by_two_processes[0] / "out")
     assert two["timing"]["processes"] == 2
     assert one["counts"] == two["counts"]
     assert one["settings"]["query prefix"] == "Query: "
@@ -70,8 +78,8 @@ def test_a_checkpoint_is_the_model_that_its_run_saved(
     capsys.readouterr()
     evaluate.main(["--model", str(last), *words, str(tmp_path / "checkpoint")])
     said = capsys.readouterr().err
-    found = re.findall(r"([\d,]+) of ([\d,]+) (?:queries|passages) are", said)
-    assert len(found) == 2 and all(known == wanted for known, wanted in found)
+    counts = re.findall(r"([\d,]+) of ([\d,]+) (?:queries|passages) are", said)
+    assert len(counts) == 2 and all(known == wanted for known, wanted in counts)
     assert report(tmp_path / "checkpoint")["map"] == report(tmp_path / "model")["map"]
     assert "seen" in report(tmp_path / "checkpoint")["groups"]
 
@@ -90,24 +98,26 @@ def test_a_checkpoint_that_cannot_be_trusted_is_refused(
     with pytest.raises(SystemExit) as ended:
         evaluate.main(["--model", str(copy), *task])
     assert ended.value.code == 2
-    told = "is damaged" if harm == "damaged" else "lies in no run's checkpoints/"
-    assert told in capsys.readouterr().err
+    message = "is damaged" if harm == "damaged" else "lies in no run's checkpoints/"
+    assert message in capsys.readouterr().err
 
 
 def test_two_processes_fill_a_cache_that_one_reads(
-    trained: Path, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    by_two_processes: tuple[Path, str],
+    toy: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """What is read is what was embedded, so reports are equal to the last bit."""
-    words = ["--model", str(trained), "--task", f"toy:{toy}", "--cache", str(tmp_path / "cache")]
-    module = ["-m", "hybrid_dist.evaluate", *words, "--out", str(tmp_path / "two")]
-    filled = launch("cpu", 2, module)
-    succeed(filled)
-    evaluate.main([*words, "--out", str(tmp_path / "one")])
-    assert "toy: 0 of " in filled.output
+    """One process reads the vectors that two computed, so reports are equal to the last bit."""
+    folder, output = by_two_processes
+    words = ["--model", str(trained), "--task", f"toy:{toy}", "--cache", str(folder / "cache")]
+    evaluate.main([*words, "--out", str(tmp_path)])
+    assert "toy: 0 of " in output
     said = capsys.readouterr().err
     queries, passages = re.findall(r"([\d,]+) of ([\d,]+) (?:queries|passages) are", said)
     assert queries[0] == queries[1] and passages[0] == passages[1]
-    one, two = report(tmp_path / "one"), report(tmp_path / "two")
+    one, two = report(tmp_path), report(folder / "out")
     del one["timing"], two["timing"]
     assert json.dumps(one) == json.dumps(two)
 
@@ -122,8 +132,8 @@ def test_two_processes_refuse_to_replace_another_report_and_replace_their_own(
     module = ["-m", "hybrid_dist.evaluate", *words]
     refused = launch("cpu", 2, [*module, "--shards", "fp16"])
     assert refused.code not in (0, None)
-    told = "toy: holds the report of another evaluation (shards was 'fp32', is 'fp16')"
-    assert refused.output.count(told) == 1, refused.output
+    message = "toy: holds the report of another evaluation (shards was 'fp32', is 'fp16')"
+    assert refused.output.count(message) == 1, refused.output
     assert "vectors of" not in refused.output, "it was refused before the work"
     assert report(out) == first
     succeed(launch("cpu", 2, module))  # the same command, as after a requeue
@@ -152,7 +162,7 @@ def test_the_report_of_a_training_run_is_not_replaced_by_evaluate(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--model", "nowhere", "--task", "toy:{toy}"], "nowhere"),
         (["--model", "{run}", "--task", "toi:{toy}"], "did you mean 'toy'"),
@@ -163,7 +173,7 @@ def test_the_report_of_a_training_run_is_not_replaced_by_evaluate(
 )
 def test_wrong_words_are_refused_in_one_message(
     words: list[str],
-    told: str,
+    message: str,
     trained: Path,
     toy: Path,
     tmp_path: Path,
@@ -173,5 +183,5 @@ def test_wrong_words_are_refused_in_one_message(
     with pytest.raises(SystemExit) as ended:
         evaluate.main([*words, "--out", str(tmp_path / "out")])
     assert ended.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

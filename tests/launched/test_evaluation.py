@@ -1,19 +1,17 @@
 """Two processes find, byte for byte, what one finds."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-SCRIPT = Path(__file__).parent / "scripts" / "evaluate_given_vectors.py"
+from tests.support.launch import TORCHRUN, run, script
+from tests.support.runs import succeed
+
+SCRIPT = script("evaluate_given_vectors")
 
 
 def launch(processes: int, out: Path, *words: str) -> None:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command = [*torchrun, "--nproc_per_node", str(processes), str(SCRIPT), str(out), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr
+    succeed(run([*TORCHRUN, str(processes), *SCRIPT, str(out), *words], timeout=240))
 
 
 def figures(out: Path) -> dict[str, Any]:
@@ -33,7 +31,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
 
 def test_all_ranks_refuse_what_one_of_them_holds(tmp_path: Path) -> None:
     launch(2, tmp_path / "out", "broken")
-    told = [(tmp_path / f"refused-{rank}.txt").read_text("utf-8") for rank in range(2)]
-    assert told[0] == told[1]
-    assert "1 passage vectors have NaN" in told[0]
-    assert "u0899 in cc" in told[0]
+    refusals = [(tmp_path / f"refused-{rank}.txt").read_text("utf-8") for rank in range(2)]
+    assert refusals[0] == refusals[1]
+    assert "1 passage vectors have NaN" in refusals[0]
+    assert "u0899 in cc" in refusals[0]

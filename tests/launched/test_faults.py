@@ -7,6 +7,7 @@ import random
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from tests.support.launch import (
     launch_command,
     run,
     running,
+    script,
     train,
     train_command,
     wait_for,
 )
 from tests.support.runs import column, metrics, options, succeed
 
-FAULTY = str(Path(__file__).with_name("scripts") / "faulty.py")
+FAULTY = script("faulty")
 FORWARDED = {
     "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR2",
     "PET_SHUTDOWN_TIMEOUT": "60",
@@ -38,8 +40,8 @@ DROPOUT = {"model__dropout": "0.1", "model__attention_dropout": "0.1"}
 def faulty(fault: str, args: list[str], launcher: str = "cpu", processes: int = 2) -> list[str]:
     """Training in which `KIND RANK STEPS` happens; one process needs no launcher."""
     if processes == 1:
-        return [sys.executable, FAULTY, *fault.split(), "--", *args]
-    return launch_command(launcher, processes, [FAULTY, *fault.split(), "--", *args])
+        return [sys.executable, *FAULTY, *fault.split(), "--", *args]
+    return launch_command(launcher, processes, [*FAULTY, *fault.split(), "--", *args])
 
 
 def lines(runs: Path, name: str) -> int:
@@ -161,7 +163,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_is_named(toy: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "message"),
     [
         ("sleep 1 3", "rank 1 stands still"),
         pytest.param("sleep 0 3", "rank 0 stands still", marks=pytest.mark.long),
@@ -170,7 +172,7 @@ def test_a_rank_that_is_killed_ends_the_run_and_is_named(toy: Path, tmp_path: Pa
     ],
 )
 def test_a_rank_that_hangs_is_named_in_bounded_time(
-    fault: str, told: str, toy: Path, tmp_path: Path
+    fault: str, message: str, toy: Path, tmp_path: Path
 ) -> None:
     args = options(toy, tmp_path, "run", train__hang_minutes="0.08")
     with running(faulty(fault, args)) as started:
@@ -178,14 +180,18 @@ def test_a_rank_that_hangs_is_named_in_bounded_time(
         since = time.monotonic()
         done = started.end(timeout=120)
     assert done.code != 0
-    assert told in done.output, done.output
+    assert message in done.output, done.output
     assert "no progress for 0.08 minutes" in done.output or "cannot be reached" in done.output
     assert time.monotonic() - since < 90
 
 
 @pytest.mark.parametrize(
     ("fault", "processes"),
-    [("call 0 3", 1), ("call all 3", 2), pytest.param("work 1 3", 2, marks=pytest.mark.long)],
+    [
+        ("call all 3", 2),
+        pytest.param("call 0 3", 1, marks=pytest.mark.long),
+        pytest.param("work 1 3", 2, marks=pytest.mark.long),
+    ],
 )
 def test_a_long_call_for_which_no_rank_waits_ends_nothing(
     fault: str, processes: int, toy: Path, tmp_path: Path
@@ -230,9 +236,9 @@ def test_many_such_updates_end_the_run_with_the_uids(toy: Path, tmp_path: Path) 
     assert done.code != 0
     assert "is not finite at step 27 (its vectors are not on rank 0)" in done.output, done.output
     assert "20 updates in a row were left out" in done.output
-    told = json.loads((tmp_path / "run/not_finite.json").read_text())
-    assert told["step"] == 27
-    assert len(set(told["uids"])) == 33
+    report = json.loads((tmp_path / "run/not_finite.json").read_text())
+    assert report["step"] == 27
+    assert len(set(report["uids"])) == 33
     assert latest(tmp_path, "run") == 5
     assert not (tmp_path / "run/model").exists()
 
@@ -260,6 +266,10 @@ def test_out_of_memory_says_a_chunk_size_that_is_worth_a_try(toy: Path, tmp_path
     )
 
 
+def has_more_lines(folder: Path, name: str, than: int) -> bool:
+    return lines(folder, name) > than
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("launcher", ["cpu", "zero3"])
@@ -276,7 +286,7 @@ def test_a_storm_of_kills_leaves_the_curve_as_it_is(
             if kill_number % 4 == 0:
                 time.sleep(10 * draw.random())
             else:
-                wait_for(lambda before=before: lines(tmp_path, "storm") > before)
+                wait_for(partial(has_more_lines, tmp_path, "storm", before))
                 time.sleep(draw.random())
             if kill_number % 2:
                 wait_for(lambda: any(drafts.glob("step-*.tmp")))

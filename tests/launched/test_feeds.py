@@ -10,14 +10,14 @@ import pytest
 from hybrid_dist.batching import Plan
 from hybrid_dist.config.schema import Batching, Mix
 from hybrid_dist.data.store.reader import open_sources
-from tests.support.launch import launch
+from tests.support.launch import launch, script
 
-SCRIPT = str(Path(__file__).with_name("scripts") / "feeds.py")
+SCRIPT = script("feeds")
 SIZE, STEPS, FIRST = 25, 6, 7  # from a later step, as after a resume; ranks differ by a row
 
 
 def feeds(processes: int, toy: Path) -> Iterator[dict[str, Any]]:
-    words = [SCRIPT, str(toy), *map(str, (SIZE, STEPS, FIRST))]
+    words = [*SCRIPT, str(toy), *map(str, (SIZE, STEPS, FIRST))]
     done = launch("cpu", processes, words)
     assert done.code == 0, done.output
     for line in done.output.splitlines():
@@ -25,14 +25,14 @@ def feeds(processes: int, toy: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line.partition("FEED ")[2])
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [3, pytest.param(2, marks=pytest.mark.long)])
 def test_ranks_hold_the_plans_rows(processes: int, toy: Path) -> None:
     stores, sources = open_sources([str(toy / "train.jsonl")])
     mix = Mix(monolingual=1, cross_lingual=1, multilingual=1)
     plan = Plan(sources, Batching(size=SIZE, mix=mix), seed=3)
-    found = list(feeds(processes, toy))
-    assert [record["step"] for record in found] == list(range(FIRST, FIRST + STEPS))
-    for record in found:
+    records = list(feeds(processes, toy))
+    assert [record["step"] for record in records] == list(range(FIRST, FIRST + STEPS))
+    for record in records:
         batch = plan.batch(record["step"])
         gathered = [uid for rank in record["ranks"] for uid in rank["uids"]]
         assert record["kind"] == batch.kind

@@ -1,27 +1,29 @@
 """InfoNCE in a plain DDP loop under torchrun equals one float64 process with the whole batch."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.launch import TORCHRUN, run
+from tests.support.launch import TORCHRUN, run, script
 
-SCRIPT = str(Path(__file__).with_name("scripts") / "infonce_ddp.py")
+SCRIPT = script("infonce_ddp")
 TOLERANCE = {"torch.float64": 1e-12, "torch.float32": 2e-6}
 
 
 def results(processes: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Of every case; and what the last line has, about mistakes and process groups."""
-    done = run([*TORCHRUN, str(processes), SCRIPT])
+    done = run([*TORCHRUN, str(processes), *SCRIPT])
     lines = [line for line in done.output.splitlines() if "RESULT " in line]
     *cases, last = [json.loads(line.partition("RESULT ")[2]) for line in lines]
     assert done.code == 0, done.output
     return cases, last
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize(
+    "processes",
+    [3, pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.long)],
+)
 def test_loss_and_gradient_under_ddp_equal_one_process(processes: int) -> None:
     cases, last = results(processes)
     assert len(cases) == 12

@@ -30,12 +30,12 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = rng.integers(0, len(facts), (2, 4000))
     vectors[1, rows[0]] = vectors[1, rows[1]]
     names = [(language, uid) for language in LANGUAGES for uid in range(UIDS)]
-    for array, told, found in (
+    for array, ids, names_in_order in (
         ("queries", "query_ids", [f"{uid}_{language}" for language, uid in names]),
         ("corpus", "corpus_ids", [f"{language}_{uid}" for language, uid in names]),
     ):
         np.save(folder / f"{array}.npy", vectors[int(array == "corpus")])
-        (folder / f"{told}.txt").write_text("\n".join(found) + "\n", "utf-8")
+        (folder / f"{ids}.txt").write_text("\n".join(names_in_order) + "\n", "utf-8")
     return folder
 
 

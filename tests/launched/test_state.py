@@ -10,23 +10,27 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hybrid_dist.training.checkpoint import manifest
-from tests.support.launch import TORCHRUN, run, train
+from tests.support.launch import TORCHRUN, run, script, train
 from tests.support.runs import column, metrics, options, succeed
 
-SHARDED = str(Path(__file__).with_name("scripts") / "sharded_state.py")
+SHARDED = script("sharded_state")
 
 
 def test_fsdp2s_state_goes_on_sharded_and_whole(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
-    done = succeed(run([*TORCHRUN, "2", SHARDED, str(tmp_path / "state")]))
-    found = re.findall(r"RESULT (\w+) (\S+) on rank", done.output)
-    assert sorted(name for name, _ in found) == ["sharded", "sharded", "whole", "whole"]
-    for name, worst in found:
-        assert float(worst) <= (0 if name == "sharded" else 1e-6), found
+    done = succeed(run([*TORCHRUN, "2", *SHARDED, str(tmp_path / "state")]))
+    differences = re.findall(r"RESULT (\w+) (\S+) on rank", done.output)
+    assert sorted(name for name, _ in differences) == ["sharded", "sharded", "whole", "whole"]
+    for name, worst in differences:
+        assert float(worst) <= (0 if name == "sharded" else 1e-6), differences
 
-    told = re.findall(r"REFUSED on rank (\d), unchanged (\w+): rank 1: (\S+): (.*)", done.output)
-    assert sorted(rank for rank, *_ in told) == ["0", "1"], "what one rank cannot take none takes"
-    for _, unchanged, file, why in told:
+    refusals = re.findall(
+        r"REFUSED on rank (\d), unchanged (\w+): rank 1: (\S+): (.*)", done.output
+    )
+    assert sorted(rank for rank, *_ in refusals) == ["0", "1"], (
+        "what one rank cannot take none takes"
+    )
+    for _, unchanged, file, why in refusals:
         assert unchanged == "True"
         assert file.endswith("exp_avg.safetensors")
         assert why == "is of another model; blocks.0.one.bias is 1 in it and 5 here"

@@ -8,10 +8,10 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from tests.support.launch import ROOT, TORCHRUN, kill, run, start, train_command, wait_for
+from tests.support.launch import ROOT, TORCHRUN, kill, run, script, start, train_command, wait_for
 from tests.support.runs import options
 
-SCRIPT = str(Path(__file__).with_name("scripts") / "warned.py")
+SCRIPT = script("warned")
 WATCH = [sys.executable, "-m", "hybrid_dist", "watch"]
 
 
@@ -34,11 +34,11 @@ def plain(shown: str) -> str:
 
 
 def test_warnings_of_any_rank_bear_its_number() -> None:
-    done = run([*TORCHRUN, "2", SCRIPT])
+    done = run([*TORCHRUN, "2", *SCRIPT])
     assert done.code == 0, done.output
     for rank in (0, 1):
-        for told in ("UserWarning: the moon is full", "2 tides", "high water"):
-            assert len(re.findall(f"rank {rank}: {told}", done.output)) == 1, done.output
+        for message in ("UserWarning: the moon is full", "2 tides", "high water"):
+            assert len(re.findall(f"rank {rank}: {message}", done.output)) == 1, done.output
     assert "rank 1: 100% of the sea" in done.output
     assert "nothing" not in done.output
 

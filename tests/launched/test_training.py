@@ -134,10 +134,10 @@ def test_a_run_that_gets_no_better_ends_early(figure: str, toy: Path, tmp_path: 
     args = options(toy, tmp_path, "run", **changed)
     done = succeed(train(args))
     records = metrics(tmp_path, "run")
-    found = {record["step"]: record[figure] for record in records if figure in record}
+    scores = {record["step"]: record[figure] for record in records if figure in record}
     choose = min if figure == "dev/loss" else max
-    best = choose(found, key=lambda step: found[step])
-    assert records[-1]["step"] == max(found) == best + 4 < 50
+    best = choose(scores, key=lambda step: scores[step])
+    assert records[-1]["step"] == max(scores) == best + 4 < 50
     assert f"{figure} was no better in 2 evaluations; the best is" in done.output
     assert f"of step {best}\n" in done.output
     kept = sorted(path.name for path in (tmp_path / "run/checkpoints").glob("step-*"))
@@ -149,6 +149,7 @@ def test_a_run_that_gets_no_better_ends_early(figure: str, toy: Path, tmp_path: 
     assert (tmp_path / "run/model/model.safetensors").read_bytes() == shipped
 
 
+@pytest.mark.long
 def test_two_runs_in_one_folder_are_refused(toy: Path, tmp_path: Path) -> None:
     args = options(toy, tmp_path, "run", train__steps="3000")
     first = start(train_command(args))
@@ -162,6 +163,7 @@ def test_two_runs_in_one_folder_are_refused(toy: Path, tmp_path: Path) -> None:
         first.communicate()
 
 
+@pytest.mark.long
 def test_another_number_of_processes_takes_the_run_on(toy: Path, tmp_path: Path) -> None:
     succeed(train(options(toy, tmp_path, "whole", train__steps="12")))
     changed = {"optim__schedule": "constant", "checkpoint__every": "4"}
@@ -210,23 +212,29 @@ def test_the_best_model_is_kept_and_everything_is_written(toy: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
-        ({"batching__mix__monolingual": "0", "batching__mix__cross_lingual": "0"}, "batching.mix"),
+        pytest.param(
+            {"batching__mix__monolingual": "0", "batching__mix__cross_lingual": "0"},
+            "batching.mix",
+            marks=pytest.mark.long,
+        ),
         ({"batching__size": "4000"}, "batching.size"),
-        ({"loss__temperature": "0"}, "loss.temperature"),
+        pytest.param({"loss__temperature": "0"}, "loss.temperature", marks=pytest.mark.long),
         ({"eval__tasks": "toy:nowhere"}, "nowhere"),
         ({"eval__metric": "map.multilingul", "eval__tasks": "toy:{toy}"}, "map.multilingual"),
-        ({"model__max_query_tokens": "4000"}, "model.max_query_tokens"),
+        pytest.param(
+            {"model__max_query_tokens": "4000"}, "model.max_query_tokens", marks=pytest.mark.long
+        ),
     ],
 )
 def test_what_cannot_run_is_refused_in_one_message(
-    changed: Options, told: str, toy: Path, tmp_path: Path
+    changed: Options, message: str, toy: Path, tmp_path: Path
 ) -> None:
     changed = {key: value.format(toy=toy) for key, value in changed.items()}
     done = train(options(toy, tmp_path, "run", **changed))
     assert done.code == 2
-    assert told in done.output and "Traceback" not in done.output
+    assert message in done.output and "Traceback" not in done.output
     assert not (tmp_path / "run").exists()
 
 
@@ -264,6 +272,7 @@ def test_a_launcher_that_starts_too_few_is_refused(toy: Path, tmp_path: Path) ->
     assert "launchers/cpu.yaml" in done.output
 
 
+@pytest.mark.long
 def test_rank_counts_are_checked_against_what_was_asked(toy: Path, tmp_path: Path) -> None:
     done = train(options(toy, tmp_path, "run"), HYBRID_DIST_WORLD_SIZE="4")
     assert done.code == 2

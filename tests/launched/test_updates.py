@@ -25,18 +25,19 @@ FEW = ("plain", "all", "dropout")
 
 
 def assert_collectives(
-    found: dict[str, dict[str, Any]], gathers_temperature: int = 0, scatters_temperature: int = 0
+    measured: dict[str, dict[str, Any]], gathers_temperature: int = 0, scatters_temperature: int = 0
 ) -> None:
-    """One all-gather and one reduce-scatter, and two small all-reduces if the loss is symmetric;
-    none more for chunks.
+    """One all-gather and one reduce-scatter per step, whatever the number of chunks.
+
+    The symmetric loss adds two all-reduces: of the maxima and the sums of its columns.
 
     A learned temperature is a parameter that stands alone: some strategies gather it and scatter
     its gradient by itself.
     """
-    plain = found["plain"]["collectives"]
+    plain = measured["plain"]["collectives"]
     gathers, scatters = plain["allgather_base"], plain["reduce_scatter_base"]
     reductions = plain.get("allreduce", 0)
-    for name, result in found.items():
+    for name, result in measured.items():
         reduced = reductions + (2 if name in ("symmetric", "all") else 0)
         learned = "temperature_error" in result
         assert result["collectives"] == plain | {
@@ -44,7 +45,7 @@ def assert_collectives(
             "reduce_scatter_base": scatters + learned * scatters_temperature,
             **({"allreduce": reduced} if reduced else {}),
         }, name
-    chunks = {name: result["chunks"] for name, result in found.items()}
+    chunks = {name: result["chunks"] for name, result in measured.items()}
     assert chunks["plain"] == 1
     assert chunks["all"] == 3
 
@@ -58,10 +59,10 @@ def assert_collectives(
     ],
 )
 def test_ddp_updates_equal_one_process(processes: int, names: tuple[str, ...], toy: Path) -> None:
-    found = results(launch("cpu", processes, [SCRIPT, str(toy), *names]))
-    assert_equal_updates(found, names)
-    assert_collectives(found)
-    loss = found["plain"]["collectives"]
+    measured = results(launch("cpu", processes, [*SCRIPT, str(toy), *names]))
+    assert_equal_updates(measured, names)
+    assert_collectives(measured)
+    loss = measured["plain"]["collectives"]
     assert (loss["allgather_base"], loss["reduce_scatter_base"]) == (1, 1)
 
 
@@ -75,13 +76,13 @@ def test_ddp_updates_equal_one_process(processes: int, names: tuple[str, ...], t
     ],
 )
 def test_zero_updates_equal_one_process(launcher: str, names: tuple[str, ...], toy: Path) -> None:
-    found = results(launch(launcher, 2, [SCRIPT, str(toy), *names]))
-    assert_equal_updates(found, names)
-    assert_collectives(found, gathers_temperature=1 if launcher == "zero3" else 0)
+    measured = results(launch(launcher, 2, [*SCRIPT, str(toy), *names]))
+    assert_equal_updates(measured, names)
+    assert_collectives(measured, gathers_temperature=1 if launcher == "zero3" else 0)
 
 
 @pytest.mark.parametrize("names", [FEW, pytest.param(NAMES, marks=pytest.mark.long)])
 def test_fsdp2_updates_equal_one_process(names: tuple[str, ...], toy: Path) -> None:
-    found = results(run([*TORCHRUN, "2", SCRIPT, str(toy), *names]))
-    assert_equal_updates(found, names)
-    assert_collectives(found, gathers_temperature=1, scatters_temperature=1)
+    measured = results(run([*TORCHRUN, "2", *SCRIPT, str(toy), *names]))
+    assert_equal_updates(measured, names)
+    assert_collectives(measured, gathers_temperature=1, scatters_temperature=1)

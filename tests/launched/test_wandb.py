@@ -23,14 +23,14 @@ def test_a_run_is_recorded_whole(toy: Path, tmp_path: Path) -> None:
     args = [*options(toy, tmp_path, "run", **changed), "--log.tags", "x", "y"]
     done = succeed(train(args, "cpu", 2))
     folder = tmp_path / "run"
-    (told,) = offline_runs(folder)
-    assert (told.project, told.name, told.group) == ("hybrid_dist", "run", "a group")
-    assert (told.tags, told.job_type) == (["x", "y"], "a job")
-    assert told.config["optim"]["lr"] == 1e-3
+    (recorded,) = offline_runs(folder)
+    assert (recorded.project, recorded.name, recorded.group) == ("hybrid_dist", "run", "a group")
+    assert (recorded.tags, recorded.job_type) == (["x", "y"], "a job")
+    assert recorded.config["optim"]["lr"] == 1e-3
 
     records = metrics(tmp_path, "run")
-    assert [row["train/step"] for row in told.history[:10]] == list(range(1, 11))
-    for record, row in zip(records, told.history, strict=False):
+    assert [row["train/step"] for row in recorded.history[:10]] == list(range(1, 11))
+    for record, row in zip(records, recorded.history, strict=False):
         step = record.pop("step")
         assert {key: row[key] for key in record} == record, "the same values as metrics.jsonl"
         assert ("eval/toy/map_by_pair/path" in row) == (step in (5, 10))
@@ -38,22 +38,25 @@ def test_a_run_is_recorded_whole(toy: Path, tmp_path: Path) -> None:
 
     (files,) = (folder / "wandb").glob("offline-run-*/files")
     by_step = folder / "eval" / "step-000005" / "toy"
-    image = (files / told.history[4]["eval/toy/map_by_pair/path"]).read_bytes()
+    image = (files / recorded.history[4]["eval/toy/map_by_pair/path"]).read_bytes()
     assert image == (by_step / "map_by_pair.png").read_bytes()
     report = json.loads((by_step / "report.json").read_text())
-    table = json.loads((files / told.history[4]["eval/toy/map_by_pair_table/path"]).read_text())
-    rows = {(asked, of): value for asked, of, value in table["data"]}
+    table = json.loads((files / recorded.history[4]["eval/toy/map_by_pair_table/path"]).read_text())
+    rows = {
+        (query_language, passage_language): value
+        for query_language, passage_language, value in table["data"]
+    }
     assert len(rows) == 16
     assert rows["qaa", "qab"] == report["map_by_pair"]["qaa"]["qab"]
 
-    last = told.history[-1]
+    last = recorded.history[-1]
     mix = json.loads((files / last["plan/mix/path"]).read_text())["data"]
     assert sum(count for *_, count in mix) == 10
     assert {kind for kind, *_ in mix} == {"monolingual", "cross_lingual"}
     assert (files / last["final/toy/map_by_pair/path"]).is_file()
     best = max(r["eval/toy/map.multilingual"] for r in records if "eval/best" in r)
-    assert told.summary["eval/best"] == best
-    assert told.summary["final/toy/map.multilingual"] == pytest.approx(best, abs=1e-6)
+    assert recorded.summary["eval/best"] == best
+    assert recorded.summary["final/toy/map.multilingual"] == pytest.approx(best, abs=1e-6)
     line = re.search(r"W&B was offline; send this run with: wandb sync (.*)", done.output)
     assert line is not None
     assert sorted(Path(line[1]).parent.glob(Path(line[1]).name)) == [files.parent]
@@ -78,9 +81,13 @@ def test_a_requeued_run_is_one_curve_and_no_step_is_sent_twice(toy: Path, tmp_pa
     kill(second)
     second.communicate()
     succeed(train(args))
-    parts = [told for told in offline_runs(folder) if told.id]  # or killed before it wrote
-    assert {told.id for told in parts} == {(folder / "wandb_id").read_text().strip()}
-    sent = [row["train/step"] for told in parts for row in told.history if "train/loss" in row]
+    parts = [
+        recorded for recorded in offline_runs(folder) if recorded.id
+    ]  # or killed before it wrote
+    assert {recorded.id for recorded in parts} == {(folder / "wandb_id").read_text().strip()}
+    sent = [
+        row["train/step"] for recorded in parts for row in recorded.history if "train/loss" in row
+    ]
     assert sent[:stopped] == list(range(1, stopped + 1))
     assert sent == sorted(set(sent)), "no step is sent twice, and none goes back"
     assert sent[-1] == 400
@@ -89,13 +96,14 @@ def test_a_requeued_run_is_one_curve_and_no_step_is_sent_twice(toy: Path, tmp_pa
 
 def test_a_server_that_does_not_answer_changes_nothing(toy: Path, tmp_path: Path) -> None:
     changed = {"train__steps": "30", "log__wandb": "online"}
-    dead = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "a" * 40}
-    done = succeed(train(options(toy, tmp_path, "dead", **changed), **dead))
+    args = options(toy, tmp_path, "dead", **changed)
+    dead = "http://127.0.0.1:9"
+    done = succeed(train(args, WANDB_BASE_URL=dead, WANDB_API_KEY="a" * 40))
     succeed(train(options(toy, tmp_path, "none", train__steps="30")))
     assert "this run is recorded offline" in done.output
     assert "wandb sync" in done.output
     for key in ("train/loss", "train/grad_norm"):
         pair = [[r[key] for r in metrics(tmp_path, name)] for name in ("dead", "none")]
         assert pair[0] == pair[1]
-    (told,) = offline_runs(tmp_path / "dead")
-    assert [row["train/step"] for row in told.history if "train/loss" in row] == [*range(1, 31)]
+    (recorded,) = offline_runs(tmp_path / "dead")
+    assert [row["train/step"] for row in recorded.history if "train/loss" in row] == [*range(1, 31)]

@@ -148,7 +148,7 @@ class Cluster:
             cwd=folder,
             capture_output=True,
             text=True,
-            env=self._env() | environment,
+            env={**self._env(), **environment},
             timeout=60,
         )
         if done.returncode:
@@ -157,8 +157,8 @@ class Cluster:
 
     def job(self, number: str) -> dict[str, str]:
         """What SLURM tells of a job, by SLURM's names."""
-        told = self.command("scontrol", "show", "job", number)
-        return dict(re.findall(r"(\S+?)=(\S*)", told))
+        output = self.command("scontrol", "show", "job", number)
+        return dict(re.findall(r"(\S+?)=(\S*)", output))
 
     def state(self, number: str) -> str:
         return self.job(number)["JobState"]

@@ -49,8 +49,8 @@ class Site:
 
     def sbatch(self, *words: str, **environment: str) -> str:
         """`source slurm/site.env && sbatch ...`: the job's number."""
-        told = self.run("sbatch", "--parsable", *words, **environment)
-        return told.splitlines()[-1]
+        output = self.run("sbatch", "--parsable", *words, **environment)
+        return output.splitlines()[-1]
 
     def run(self, *words: str, **environment: str) -> str:
         """What a command of the login node prints."""

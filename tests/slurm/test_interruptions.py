@@ -26,10 +26,10 @@ def test_usr2_saves_and_puts_the_job_back_into_the_queue(site: Site, whole: str)
     job = site.train("usr2", "--nodes=2", **STEPS)
     site.wait_for_step("usr2", 5)
     site.cluster.command("scancel", "--full", "--signal=USR2", job)
-    told = site.succeed(job)
-    assert '"reason": "SIGUSR2"}), back into the queue' in told, told
+    log = site.succeed(job)
+    assert '"reason": "SIGUSR2"}), back into the queue' in log, log
     assert site.starts(job) == 2
-    assert "resumed from" in told
+    assert "resumed from" in log
     site.assert_same_curve("usr2", whole)
     assert not (site.folder / "runs/usr2/interrupted").exists()
     assert not list((site.folder / "runs").glob(".requeues*"))
@@ -44,8 +44,8 @@ def test_usr2_before_the_program_hears_it_puts_the_job_back(site: Site) -> None:
     job = site.train("early", "--nodes=1", processes=2)
     wait_for("a launcher", launching)
     site.cluster.command("scancel", "--full", "--signal=USR2", job)
-    told = site.succeed(job)
-    assert "stopped (by USR2, before the program could hear it), back into the queue" in told, told
+    log = site.succeed(job)
+    assert "stopped (by USR2, before the program could hear it), back into the queue" in log, log
     assert site.starts(job) == 2
     assert len(site.metrics("early")) == 12
 
@@ -60,9 +60,9 @@ def test_the_time_limit_saves_and_puts_the_job_back_into_the_queue(site: Site) -
     saved = site.latest("limit")
     site.wait_for_step("limit", saved + 10)
     (site.folder / "runs/limit/STOP").touch()
-    told = site.succeed(job)
+    log = site.succeed(job)
     assert site.starts(job) == 2, "a person's STOP does not put it back"
-    assert f"step {saved}" in told.partition("resumed from")[2], told
+    assert f"step {saved}" in log.partition("resumed from")[2], log
 
 
 def test_a_preempted_job_goes_on_with_fewer_nodes(site: Site, whole: str) -> None:
@@ -74,10 +74,10 @@ def test_a_preempted_job_goes_on_with_fewer_nodes(site: Site, whole: str) -> Non
         "sbatch", "--parsable", "-p", "high", "--nodes=1", "-c4", "--wrap", "sleep 600",
         folder=site.folder,
     )  # fmt: skip
-    told = site.succeed(job)
+    log = site.succeed(job)
     assert site.cluster.state(other) == "RUNNING"
     assert site.cluster.job(job)["NumNodes"] == "1"
-    assert "resumed from" in told and site.starts(job) == 2, told
+    assert "resumed from" in log and site.starts(job) == 2, log
     site.assert_same_curve("preempted", whole)
 
 
@@ -88,8 +88,8 @@ def test_a_job_that_loses_a_node_goes_on_from_its_last_checkpoint(site: Site, wh
     site.cluster.power_off("node2")
     wait_for("SLURM to notice", lambda: site.cluster.state(job) != "RUNNING", 60)
     site.cluster.power_on("node2")
-    told = site.succeed(job)
-    assert "resumed from" in told and site.starts(job) == 2, told
+    log = site.succeed(job)
+    assert "resumed from" in log and site.starts(job) == 2, log
     site.assert_same_curve("lost", whole)
 
 

@@ -49,9 +49,9 @@ def test_a_sweep_beyond_its_lines_says_how_many_there_are(site: Site) -> None:
 
 def test_the_pipeline_goes_from_pairs_to_a_report(site: Site, whole: str) -> None:
     beside = {"EVALUATE_OPTIONS": "--nodes=2", "COMPARE": f"runs/{whole}"}
-    told = site.run("slurm/pipeline.sh", DEMO, *options("piped", **TASKS), **beside)
-    jobs = re.findall(r"job (\d+)", told)
-    assert [line.split()[0] for line in told.splitlines()] == [
+    output = site.run("slurm/pipeline.sh", DEMO, *options("piped", **TASKS), **beside)
+    jobs = re.findall(r"job (\d+)", output)
+    assert [line.split()[0] for line in output.splitlines()] == [
         "prepare", "train", "evaluate", "compare",
     ]  # fmt: skip
     for job in jobs:
@@ -64,8 +64,8 @@ def test_the_pipeline_goes_from_pairs_to_a_report(site: Site, whole: str) -> Non
 
 def test_where_a_job_of_the_pipeline_fails_the_others_are_cancelled(site: Site) -> None:
     wrong = options("broken", **TASKS, data__train="nowhere.jsonl")
-    told = site.run("slurm/pipeline.sh", DEMO, *wrong)
-    first, *others = re.findall(r"job (\d+)", told)
+    output = site.run("slurm/pipeline.sh", DEMO, *wrong)
+    first, *others = re.findall(r"job (\d+)", output)
     assert site.cluster.wait(first)["JobState"] == "FAILED"
     for job in others:
         assert site.cluster.wait(job)["JobState"] == "CANCELLED"

@@ -1,5 +1,7 @@
 """The real batch files on a real cluster: training is that of one process, and mistakes end it."""
 
+from typing import Any
+
 import pytest
 
 from tests.slurm.jobs import STEPS, Site
@@ -10,24 +12,24 @@ pytestmark = pytest.mark.long
 @pytest.mark.parametrize("processes", [1, 2])
 def test_two_nodes_train_as_one_process(processes: int, site: Site, whole: str) -> None:
     name = f"two-by-{processes}"
-    told = site.succeed(site.train(name, "--nodes=2", processes=processes, **STEPS))
-    assert f"{2 * processes} x cpu (ddp, fp32)" in told, told
+    log = site.succeed(site.train(name, "--nodes=2", processes=processes, **STEPS))
+    assert f"{2 * processes} x cpu (ddp, fp32)" in log, log
     site.assert_same_curve(name, whole)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"optim__lr": -1}, "optim.lr"),
         ({"data__train": "nowhere.jsonl"}, "error: nowhere.jsonl: no such file"),
     ],
     ids=["refused before nodes are asked", "refused by the run"],
 )
-def test_a_wrong_config_fails_once(wrong: dict[str, object], told: str, site: Site) -> None:
+def test_a_wrong_config_fails_once(wrong: dict[str, Any], message: str, site: Site) -> None:
     job = site.train("wrong", "--nodes=1", **wrong)
     ended = site.cluster.wait(job)
     assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("FAILED", "2:0", "0")
-    assert site.output(job).count(told) == 1, site.output(job)
+    assert site.output(job).count(message) == 1, site.output(job)
     assert not (site.folder / "runs/wrong").exists()
 
 
@@ -39,9 +41,9 @@ def test_a_gpu_that_is_allotted_and_not_there_is_told(site: Site) -> None:
 
 def test_the_head_has_an_address_that_other_nodes_reach(site: Site) -> None:
     version = ("slurm/command.sbatch", "--version")
-    told = site.succeed(site.sbatch(*version, NETWORK_INTERFACE="eth0"))
-    assert f"head {site.cluster.address('node1')}:2" in told, told
-    assert "GLOO_SOCKET_IFNAME=eth0" in told, told
+    log = site.succeed(site.sbatch(*version, NETWORK_INTERFACE="eth0"))
+    assert f"head {site.cluster.address('node1')}:2" in log, log
+    assert "GLOO_SOCKET_IFNAME=eth0" in log, log
     job = site.sbatch(*version, NETWORK_INTERFACE="lo")
     assert site.cluster.wait(job)["ExitCode"] == "2:0"
     assert "no address that other nodes reach (found '127.0.0.1')" in site.output(job)
@@ -51,7 +53,7 @@ def test_the_doctor_looks_over_an_allocation(site: Site) -> None:
     """What is found is this machine's affair; that it is found on both nodes is ours."""
     job = site.sbatch("--nodes=2", "slurm/doctor.sbatch")
     site.cluster.wait(job)
-    told = site.output(job)
-    assert "what to do" in told, told
-    assert "all-gather" in told, told
-    assert f"node1 is {site.cluster.address('node1')}" in told, told
+    log = site.output(job)
+    assert "what to do" in log, log
+    assert "all-gather" in log, log
+    assert f"node1 is {site.cluster.address('node1')}" in log, log

@@ -67,14 +67,15 @@ def gradient(model: BiEncoder, chunks: list[Chunk], bf16: bool = False) -> Tenso
     model.zero_grad()
     device = next(model.parameters()).device
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        vectors = model([chunk.to(device) for chunk in chunks])
-    info_nce(*vectors, BatchLayout(0, (PAIRS,), None), symmetric=False).loss.backward()
+        queries, candidates, temperature = model([chunk.to(device) for chunk in chunks])
+    layout = BatchLayout(0, (PAIRS,), None)
+    info_nce(queries, candidates, temperature, layout, symmetric=False).loss.backward()
     return torch.cat([weights.grad.flatten() for weights in model.parameters()])  # type: ignore[union-attr]
 
 
-def relative_error(found: Tensor, true: Tensor) -> float:
-    found, true = found.double().cpu(), true.double().cpu()
-    return float((found - true).norm() / true.norm())
+def relative_error(actual: Tensor, true: Tensor) -> float:
+    actual, true = actual.double().cpu(), true.double().cpu()
+    return float((actual - true).norm() / true.norm())
 
 
 HOW = ("packed", "padded", "labse", "layers recomputed")

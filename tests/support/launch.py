@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,11 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 """To be followed by the number of processes and a script."""
 
 
+def script(name: str) -> list[str]:
+    """A program of tests/launched/scripts/, as launchers and Python take it."""
+    return ["-m", f"tests.launched.scripts.{name}"]
+
+
 def launch_command(launcher: str, processes: int | None, module: Sequence[str]) -> list[str]:
     """`accelerate launch` with a launcher file; None leaves the number of processes to it."""
     file = ROOT / "launchers" / f"{launcher}.yaml"
@@ -42,16 +47,25 @@ def train_command(args: Sequence[str], launcher: str = "", processes: int = 1) -
 
 
 def launch(launcher: str, processes: int | None, module: Sequence[str], **environment: str) -> Done:
-    return run(launch_command(launcher, processes, module), **environment)
+    return run_in(environment, launch_command(launcher, processes, module))
 
 
 def train(args: Sequence[str], launcher: str = "", processes: int = 1, **environment: str) -> Done:
-    return run(train_command(args, launcher, processes), **environment)
+    return run_in(environment, train_command(args, launcher, processes))
 
 
 def run(command: Sequence[str], timeout: float = 180, **environment: str) -> Done:
+    return run_in(environment, command, timeout)
+
+
+def run_in(
+    environment: Mapping[str, str],
+    command: Sequence[str],
+    timeout: float = 180,
+    folder: Path = ROOT,
+) -> Done:
     """Run to the end in a process group of its own; at the time limit the whole group is killed."""
-    process = start(command, **environment)
+    process = start_in(environment, command, folder)
     try:
         output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -62,13 +76,19 @@ def run(command: Sequence[str], timeout: float = 180, **environment: str) -> Don
 
 
 def start(command: Sequence[str], **environment: str) -> subprocess.Popen[str]:
+    return start_in(environment, command)
+
+
+def start_in(
+    environment: Mapping[str, str], command: Sequence[str], folder: Path = ROOT
+) -> subprocess.Popen[str]:
     base = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        cwd=ROOT,
+        cwd=folder,
         env={**os.environ, **base, **environment},
         start_new_session=True,
     )
@@ -85,11 +105,11 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 def descendants(pid: int) -> list[int]:
     """The processes that a process started, and those that they started."""
-    found = []
+    pids = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, task.read_text().split()):
-            found += [child, *descendants(child)]
-    return found
+            pids += [child, *descendants(child)]
+    return pids
 
 
 class Running:
@@ -100,10 +120,10 @@ class Running:
 
     def workers(self) -> list[int]:
         """The training processes, by rank."""
-        found = descendants(self.process.pid)
-        self._seen.update(found)
-        ranked = {}
-        for pid in found:
+        pids = descendants(self.process.pid)
+        self._seen.update(pids)
+        ranked: dict[int, int] = {}
+        for pid in pids:
             try:
                 words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             except OSError:

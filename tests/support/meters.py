@@ -6,42 +6,42 @@ from typing import Any
 
 import pytest
 
-from tests.support.launch import launch
+from tests.support.launch import launch, script
 
-SCRIPT = str(Path(__file__).parents[1] / "launched" / "scripts" / "meters.py")
+SCRIPT = script("meters")
 
 
 MEASURED = {"system/data_wait_pct", "system/gather_ms", "system/loss_ms", "system/memory_gib"}
 
 
 def records(launcher: str, processes: int, toy: Path) -> list[dict[str, Any]]:
-    done = launch(launcher, processes, [SCRIPT, str(toy)])
+    done = launch(launcher, processes, [*SCRIPT, str(toy)])
     assert done.code == 0, done.output
     lines = [line for line in done.output.splitlines() if "RESULT " in line]
     return [json.loads(line.partition("RESULT ")[2]) for line in lines]
 
 
-def assert_meters(told: list[dict[str, Any]], processes: int, tolerance: float) -> None:
-    assert [each["options"] for each in told] == [
+def assert_meters(records: list[dict[str, Any]], processes: int, tolerance: float) -> None:
+    assert [record["options"] for record in records] == [
         "plain",
         "symmetric",
         "no masks",
         "hard negatives",
         "all",
     ]
-    for each in told:
-        found, expected = each["found"], each["expected"]
-        assert found.keys() - expected.keys() - {"train/accuracy"} == MEASURED
-        assert ("train/accuracy" in expected) == (each["options"] != "no masks")
+    for record in records:
+        actual, expected = record["actual"], record["expected"]
+        assert actual.keys() - expected.keys() - {"train/accuracy"} == MEASURED
+        assert ("train/accuracy" in expected) == (record["options"] != "no masks")
         for name, value in expected.items():
-            assert found[name] == pytest.approx(value, tolerance, tolerance / 10), name
-        kinds = [name for name in found if name.startswith("train/loss/")]
-        pairs = [name for name in found if name.startswith("train/loss_by_pair/")]
+            assert actual[name] == pytest.approx(value, tolerance, tolerance / 10), name
+        kinds = [name for name in actual if name.startswith("train/loss/")]
+        pairs = [name for name in actual if name.startswith("train/loss_by_pair/")]
         assert len(kinds) == 3
         assert len(pairs) > 12, "queries and passages in four languages"
-        masked = each["options"] != "no masks"
-        assert (found["train/false_negatives"] > 0) == masked
-        assert found["system/data_wait_pct"] == pytest.approx(100 * 6 * 0.25 / 2.0)
-        assert found["system/loss_ms"] > 0
-        assert found["system/gather_ms"] > 0 or processes == 1
-        assert 0.05 < found["system/memory_gib"] < 10
+        masked = record["options"] != "no masks"
+        assert (actual["train/false_negatives"] > 0) == masked
+        assert actual["system/data_wait_pct"] == pytest.approx(100 * 6 * 0.25 / 2.0)
+        assert actual["system/loss_ms"] > 0
+        assert actual["system/gather_ms"] > 0 or processes == 1
+        assert 0.05 < actual["system/memory_gib"] < 10

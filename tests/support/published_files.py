@@ -69,8 +69,8 @@ def paragraph(*sentences: str, **queries: str) -> dict[str, Any]:
         breaks.append([len(context), len(context) + len(sentence)])
         context += sentence
     entries = []
-    for name, written in queries.items():
-        query, _, answer = written.partition("|")
+    for name, marked in queries.items():
+        query, _, answer = marked.partition("|")
         start = context.index(answer)
         entries.append(
             {"id": name, "question": query, "answers": [{"text": answer, "answer_start": start}]}
@@ -85,7 +85,7 @@ def paragraph(*sentences: str, **queries: str) -> dict[str, Any]:
 
 def rows(name: str, *paths: Path | str, **options: str) -> list[dict[str, Any]]:
     """The training pairs of a source, without their places."""
-    result, _ = read(name, *paths, **options)
+    result, _ = read(name, *paths, skip_bad=0, **options)
     return [{key: row[key] for key in row if key != "place"} for row in result]
 
 

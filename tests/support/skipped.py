@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from tests.support.launch import TORCHRUN, launch, run
+from tests.support.launch import TORCHRUN, launch, run, script
 
-SCRIPT = str(Path(__file__).parents[1] / "launched" / "scripts" / "skipped.py")
+SCRIPT = script("skipped")
 
 
 PARTS = ["weights", "exp_avg", "exp_avg_sq", "step"]
@@ -13,14 +13,14 @@ PARTS = ["weights", "exp_avg", "exp_avg_sq", "step"]
 
 def assert_skipped(launcher: str, processes: int, toy: Path) -> None:
     if launcher == "torchrun":
-        done = run([*TORCHRUN, str(processes), SCRIPT, str(toy)])
+        done = run([*TORCHRUN, str(processes), *SCRIPT, str(toy)])
     else:
-        done = launch(launcher, processes, [SCRIPT, str(toy)])
+        done = launch(launcher, processes, [*SCRIPT, str(toy)])
     lines = [line for line in done.output.splitlines() if "RESULT " in line]
     assert done.code == 0 and len(lines) == 1, done.output
-    told = json.loads(lines[0].partition("RESULT ")[2])
-    assert told["changed"] == [[], PARTS, PARTS, [], PARTS, PARTS]
-    assert told["counted"] == [0, 1, 1, 1, 2, 2]
-    assert told["all"] == 2
+    result = json.loads(lines[0].partition("RESULT ")[2])
+    assert result["changed"] == [[], PARTS, PARTS, [], PARTS, PARTS]
+    assert result["counted"] == [0, 1, 1, 1, 2, 2]
+    assert result["all"] == 2
     if not launcher.startswith("zero"):  # DeepSpeed waits in its own step
-        assert told["waits"] == {}
+        assert result["waits"] == {}

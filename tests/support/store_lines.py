@@ -35,7 +35,7 @@ def lines(count: int, seed: int = 0) -> list[str]:
     made = []
     for uid in range(count):
         for lang in rng.sample(["de", "en", "ru"], rng.randint(1, 3)):
-            pair = {
+            pair: dict[str, Any] = {
                 "uid": f"u{uid}",
                 "lang": lang,
                 "query": f"{lang} query {uid} é {rng.random()}",
@@ -55,6 +55,6 @@ def with_names_before_4(folder: Path) -> dict[str, Any]:
         (folder / new).rename(folder / old)
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text("utf-8"))
     manifest["files"] = {
-        names.get(name, name): recorded for name, recorded in manifest["files"].items()
+        names.get(name, name): description for name, description in manifest["files"].items()
     }
     return manifest

@@ -1,12 +1,11 @@
 """Updates under a launcher, compared with those of one process."""
 
 import json
-from pathlib import Path
 from typing import Any
 
-from tests.support.launch import Done
+from tests.support.launch import Done, script
 
-SCRIPT = str(Path(__file__).parents[1] / "launched" / "scripts" / "updates.py")
+SCRIPT = script("updates")
 
 
 TOLERANCE = 1e-4
@@ -14,14 +13,14 @@ TOLERANCE = 1e-4
 
 def results(done: Done) -> dict[str, dict[str, Any]]:
     lines = [line for line in done.output.splitlines() if "RESULT " in line]
-    found = [json.loads(line.partition("RESULT ")[2]) for line in lines]
-    assert done.code == 0 and found, done.output
-    return {result["options"]: result for result in found}
+    records = [json.loads(line.partition("RESULT ")[2]) for line in lines]
+    assert done.code == 0 and records, done.output
+    return {result["options"]: result for result in records}
 
 
-def assert_equal_updates(found: dict[str, dict[str, Any]], names: tuple[str, ...]) -> None:
-    assert tuple(found) == names
-    for result in found.values():
+def assert_equal_updates(measured: dict[str, dict[str, Any]], names: tuple[str, ...]) -> None:
+    assert tuple(measured) == names
+    for result in measured.values():
         assert result["gradient_error"] < TOLERANCE, result
         assert result["update_error"] < TOLERANCE, result
         assert result["loss_error"] < TOLERANCE, result

@@ -30,8 +30,8 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     assert int(bounds.diff().max()) <= longest
     attended = [
-        functional.scaled_dot_product_attention(*text).transpose(0, 1)
-        for text in _texts(bounds, query, key, value)
+        functional.scaled_dot_product_attention(q, k, v).transpose(0, 1)
+        for q, k, v in _texts(bounds, query, key, value)
     ]
     unused = torch.zeros(2, dtype=torch.uint64)
     return torch.cat(attended), torch.zeros(query.shape[1], query.shape[0]), unused
@@ -47,12 +47,16 @@ def _backward(
     bounds: Tensor,
     *more: Any,
 ) -> tuple[Tensor, ...]:
-    scale, found = query.shape[-1] ** -0.5, []
+    scale, gradients = query.shape[-1] ** -0.5, []
     for parts in _texts(bounds, gradient, query, key, value):
         up, q, k, v = (part.float() for part in parts)
         shares = (q @ k.transpose(1, 2) * scale).softmax(-1)
         of_shares = up @ v.transpose(1, 2)
         of_scores = shares * (of_shares - (of_shares * shares).sum(-1, keepdim=True)) * scale
-        found.append((of_scores @ k, of_scores.transpose(1, 2) @ q, shares.transpose(1, 2) @ up))
-    joined = (torch.cat([part.transpose(0, 1) for part in of]) for of in zip(*found, strict=True))
+        gradients.append(
+            (of_scores @ k, of_scores.transpose(1, 2) @ q, shares.transpose(1, 2) @ up)
+        )
+    joined = (
+        torch.cat([part.transpose(0, 1) for part in of]) for of in zip(*gradients, strict=True)
+    )
     return tuple(part.to(query.dtype) for part in joined)

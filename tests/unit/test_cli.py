@@ -2,19 +2,14 @@
 
 import os
 import re
-import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
-from shutil import copy2, copytree, ignore_patterns
 
 import pytest
 
 import hybrid_dist
 from hybrid_dist import cli
-from hybrid_dist.commands import init
 
 ROOT = Path(hybrid_dist.__file__).resolve().parents[1]
 Ended = tuple[int, str, str]
@@ -180,43 +175,3 @@ def test_toy_makes_the_data(command: Callable[..., Ended], tmp_path: Path) -> No
     assert code == 0
     assert "40 training pairs in 2 languages" in told
     assert len((out / "train.jsonl").read_text("utf-8").splitlines()) == 40
-
-
-def test_a_wheel_carries_what_init_lays_out(tmp_path: Path) -> None:
-    """Built from a copy: a build leaves files in the tree that it builds."""
-    copy = tmp_path / "checkout"
-    for folder in ("hybrid_dist", *init.PARTS):
-        copytree(ROOT / folder, copy / folder, ignore=ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "README.md", "LICENSE"):
-        copy2(ROOT / file, copy / file)
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path)]
-    new_enough = any(
-        int(found.version.split(".")[0]) >= 77  # as pyproject.toml asks of an isolated build
-        for found in metadata.distributions(name="setuptools")
-    )
-    here = ["--no-build-isolation"] if new_enough else []
-    subprocess.run([*build, *here, str(copy)], check=True, timeout=200)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = {name for name in archive.namelist() if not name.endswith("/")}
-    assert {f"hybrid_dist/files/{name}" for name in shipped()} <= names
-    modules = {
-        str(file.relative_to(ROOT))
-        for file in (ROOT / "hybrid_dist").rglob("*")
-        if file.suffix == ".py" or file.name == "py.typed"
-    }
-    assert modules <= names
-    assert "hybrid_dist/py.typed" in names
-    others = {name for name in names if not name.startswith("hybrid_dist")}
-    assert not others, "nothing but the package is installed"
-
-    installed = tmp_path / "installed"
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(installed)
-    laid = tmp_path / "laid out"
-    call = f"print(*init.copy_templates(init.Path({str(laid)!r})))"
-    code = f"from hybrid_dist.commands import init; {call}"
-    subprocess.run(
-        [sys.executable, "-c", code], check=True, cwd=tmp_path, env={"PYTHONPATH": str(installed)}
-    )
-    assert {str(f.relative_to(laid)) for f in laid.rglob("*") if f.is_file()} == shipped()

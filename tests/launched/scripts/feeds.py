@@ -35,12 +35,12 @@ def main() -> None:
             tokens.tokenizer.decode(text, skip_special_tokens=True)
             for text in tokens.query_ids(store.queries(rows))
         ]
-        told = {
+        record = {
             "uids": store.uids(rows),
             "texts_right": read == wanted,
             "chunks": len(work.chunks),
         }
-        gathered = ranks.gather(told)
+        gathered = ranks.gather(record)
         if ranks.is_first:
             record = {"step": work.batch.step, "kind": work.batch.kind, "ranks": gathered}
             print("FEED " + json.dumps(record), flush=True)

@@ -103,13 +103,13 @@ def mismatches() -> dict[str, str]:
         "other widths": lambda: InfoNCE()(wide, wide),
         "no queries": lambda: InfoNCE()(none, none),
     }
-    found = {}
+    errors = {}
     for name, call in calls.items():
         try:
             call()
         except ValueError as error:
-            found[name] = str(error)
-    return found
+            errors[name] = str(error)
+    return errors
 
 
 def in_a_group() -> dict[str, float | str]:
@@ -126,13 +126,15 @@ def in_a_group() -> dict[str, float | str]:
         mine = module(encode(model, texts()[0][local]), encode(model, texts()[1][local]))
     except ValueError as error:
         return {"error": str(error)}
-    found = torch.cat([part.flatten() for part in torch.autograd.grad(mine, model.parameters())])
-    dist.all_reduce(found, group=group)
-    return {"gradient_error": apart(found / 2, torch.cat([part.flatten() for part in expected]))}
+    actual = torch.cat(
+        [part.flatten() for part in torch.autograd.grad(mine, [*model.parameters()])]
+    )
+    dist.all_reduce(actual, group=group)
+    return {"gradient_error": apart(actual / 2, torch.cat([part.flatten() for part in expected]))}
 
 
-def apart(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).norm() / expected.norm())
+def apart(actual: Tensor, expected: Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
 
 
 def main() -> None:
@@ -142,8 +144,8 @@ def main() -> None:
         loss, true = one_process(symmetric, negatives, ids)
         result: dict[str, object] = {"case": [symmetric, negatives, ids], "loss": loss}
         for dtype in (torch.float64, torch.float32):
-            mean, found = with_ddp(symmetric, negatives, ids, dtype)
-            result[str(dtype)] = [abs(mean / loss - 1), apart(found, true)]
+            mean, actual = with_ddp(symmetric, negatives, ids, dtype)
+            result[str(dtype)] = [abs(mean / loss - 1), apart(actual, true)]
         if rank == 0:
             print("RESULT " + json.dumps(result), flush=True)
     refusals: list[object] = [None] * world

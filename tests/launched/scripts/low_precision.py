@@ -16,15 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-sys.path.append(str(Path(__file__).parent))
-import updates
-from fully_sharded import start_fsdp2
-
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.runtime.launch import start, strategy
 from hybrid_dist.runtime.ranks import Ranks, exit_process
 from hybrid_dist.training.checkpoint.state import WEIGHTS, TrainingState
 from hybrid_dist.training.step import Updater
+from tests.launched.scripts import updates
+from tests.launched.scripts.fully_sharded import start_fsdp2
 
 updates.SIZE = 60
 updates.OPTIONS["a row a chunk"] = {"chunks": updates.SIZE}
@@ -55,9 +53,11 @@ def measure(case: Case, accelerator: Any, ranks: Ranks, kind: str) -> dict[str, 
     state = TrainingState(accelerator, ranks, updater.model, updater.optimizer, kind)
 
     def whole_weights() -> dict[str, Tensor]:
-        found = {n: state._keeper.get(WEIGHTS, part) for n, part in state._parameters.items()}
+        parameters = {n: state._keeper.get(WEIGHTS, part) for n, part in state._parameters.items()}
         return {
-            n: part.detach().float().cpu().clone() for n, part in found.items() if part is not None
+            n: part.detach().float().cpu().clone()
+            for n, part in parameters.items()
+            if part is not None
         }
 
     before = whole_weights()  # DeepSpeed has rounded them
@@ -97,10 +97,10 @@ def main() -> None:
     pairs = ranks.broadcast_from_first(str(updates.pairs_with_shared_passages(Path(toy))))
     updates.STEPS = 1
     for name in names:
-        found = measure(Case(Path(toy), name, pairs, ranks.world), accelerator, ranks, kind)
+        result = measure(Case(Path(toy), name, pairs, ranks.world), accelerator, ranks, kind)
         accelerator.free_memory()
-        if found is not None:
-            print("RESULT " + json.dumps(found), flush=True)
+        if result is not None:
+            print("RESULT " + json.dumps(result), flush=True)
     exit_process()
 
 

@@ -19,9 +19,7 @@ from hybrid_dist.training.flops import Flops
 from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.run import choose_attention
 from hybrid_dist.training.step import Updater
-
-sys.path.append(str(Path(__file__).parent))
-from updates import SIZE, Case, Sgd, pairs_with_shared_passages
+from tests.launched.scripts.updates import SIZE, Case, Sgd, pairs_with_shared_passages
 
 STEPS, SECONDS, PEAK = 6, 2.0, 1e9
 LEFT_OUT = {"plain": 2}
@@ -51,10 +49,12 @@ class SelectionMetric:
         if case.config.loss.symmetric:
             back = functional.cross_entropy(scores[:, :SIZE].T, rows, reduction="none")
             losses = (losses + back) / 2
-        asked, told = (
+        query_languages, passage_languages = (
             [self._language[row] for row in of] for of in (batch.query_row, batch.passage_row)
         )
-        for language, other, loss in zip(asked, told, losses.tolist(), strict=True):
+        for language, other, loss in zip(
+            query_languages, passage_languages, losses.tolist(), strict=True
+        ):
             for name in (f"loss_by_pair/{language}_to_{other}", f"loss/{batch.kind}", "loss"):
                 self.sums[name] += loss
                 self.counts[name] += 1
@@ -119,15 +119,15 @@ def main() -> None:
                 loss = replace(result.loss, share=result.loss.share * torch.nan)
                 result = replace(result, loss=loss, skipped=torch.ones_like(result.skipped))
             meters.note(work, result)
-        found = meters.read(SECONDS, SIZE)
+        actual = meters.read(SECONDS, SIZE)
         accelerator.free_memory()
         if ranks.is_first:
             judge = SelectionMetric(case)
             for step in range(STEPS):
                 if step != LEFT_OUT.get(name):
                     judge.add(step)
-            told = {"options": name, "found": found, "expected": judge.expected(ranks.world)}
-            print("RESULT " + json.dumps(told), flush=True)
+            summary = {"options": name, "actual": actual, "expected": judge.expected(ranks.world)}
+            print("RESULT " + json.dumps(summary), flush=True)
     exit_process()
 
 

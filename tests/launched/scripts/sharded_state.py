@@ -14,9 +14,7 @@ from torch.nn import functional
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.ranks import exit_process
 from hybrid_dist.training.checkpoint.state import TrainingState
-
-sys.path.append(str(Path(__file__).parent))
-from fully_sharded import start_fsdp2
+from tests.launched.scripts.fully_sharded import start_fsdp2
 
 
 class Block(nn.Module):
@@ -70,8 +68,8 @@ def main(folder: Path) -> None:
     for name, prepared_by in (("sharded", accelerator), ("whole", None)):
         other = made(2, prepared_by)
         TrainingState(accelerator, ranks, *other, "fsdp").load(folder)
-        found = trained(*other, range(3, 6))
-        worst = max(float((found[n] - wanted[n]).abs().max()) for n in wanted)
+        actual = trained(*other, range(3, 6))
+        worst = max(float((actual[n] - wanted[n]).abs().max()) for n in wanted)
         say(f"RESULT {name} {worst:.1e} on rank {ranks.rank}")
     refused_together(folder, accelerator, ranks)
     exit_process()

@@ -31,10 +31,8 @@ from hybrid_dist.training.health import Health
 from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.optimizer import adamw
 from hybrid_dist.training.requests import Requests
-
-sys.path.append(str(Path(__file__).parent))
-from fully_sharded import start_fsdp2
-from updates import Case, pairs_with_shared_passages
+from tests.launched.scripts.fully_sharded import start_fsdp2
+from tests.launched.scripts.updates import Case, pairs_with_shared_passages
 
 STEPS, SKIPPED = 6, (0, 3)
 WAITING = ("_local_scalar_dense", "is_nonzero", "nonzero", "_unique2", "equal")
@@ -82,13 +80,13 @@ def main(toy: Path) -> None:
     health = Health(folder / "not_finite.json", [case.store], ranks, STEPS)
     requests = Requests(folder, ranks, Interruption())
     progress, waits = Progress(), Waits()
-    whole_loss, broken = training_step.info_nce, {"now": False}
+    whole_loss, broken = vars(training_step)["info_nce"], {"now": False}
 
     def loss(queries: torch.Tensor, *rest: Any) -> Any:
         return whole_loss(queries * torch.nan if broken["now"] else queries, *rest)
 
-    training_step.info_nce = loss
-    told: dict[str, Any] = {"changed": [], "counted": []}
+    vars(training_step)["info_nce"] = loss
+    summary: dict[str, Any] = {"changed": [], "counted": []}
     before = parts_of(state, folder, ranks)
     for work in case.feed(ranks).steps(0, STEPS):
         step = work.batch.step
@@ -100,14 +98,14 @@ def main(toy: Path) -> None:
             requests.at_edge(now=False)
         progress = health.counted(progress, now=False)
         after = parts_of(state, folder, ranks)
-        told["changed"].append([name for name in after if differ(before[name], after[name])])
-        told["counted"].append(progress.skipped)
+        summary["changed"].append([name for name in after if differ(before[name], after[name])])
+        summary["counted"].append(progress.skipped)
         before = after
-    told["all"] = health.counted(progress, now=True).skipped
-    told["waits"] = dict(waits.calls)
-    told["strategy"] = kept
+    summary["all"] = health.counted(progress, now=True).skipped
+    summary["waits"] = dict(waits.calls)
+    summary["strategy"] = kept
     if ranks.is_first:
-        print("RESULT " + json.dumps(told), flush=True)
+        print("RESULT " + json.dumps(summary), flush=True)
     exit_process()
 
 
@@ -115,9 +113,9 @@ def parts_of(state: TrainingState, folder: Path, ranks: Ranks) -> dict[str, Any]
     state.save(folder, lambda action: action() if ranks.is_first else None)
     ranks.barrier()
     names = (WEIGHTS, *MOMENTS, STEP)
-    found = {name: load_file(folder / f"{name}.safetensors") for name in names}
+    tensors = {name: load_file(folder / f"{name}.safetensors") for name in names}
     ranks.barrier()
-    return found
+    return tensors
 
 
 def differ(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

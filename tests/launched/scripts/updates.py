@@ -34,9 +34,7 @@ from hybrid_dist.runtime.ranks import Ranks, exit_process
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.run import choose_attention
 from hybrid_dist.training.step import Updater
-
-sys.path.append(str(Path(__file__).parent))
-from fully_sharded import start_fsdp2
+from tests.launched.scripts.fully_sharded import start_fsdp2
 
 SIZE, STEPS = 25, 3  # 25 rows: ranks differ by one
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -87,9 +85,9 @@ class Case:
     """One set of options: its data, its batches, its model."""
 
     def __init__(self, toy: Path, name: str, pairs: str, world: int) -> None:
-        self.name, self.asked = name, OPTIONS[name]
-        self.config = config_of(toy, self.asked, world)
-        self.mask, self.dropout = self.asked.get("mask", True), self.asked.get("dropout", 0.0)
+        self.name, self.options = name, OPTIONS[name]
+        self.config = config_of(toy, self.options, world)
+        self.mask, self.dropout = self.options.get("mask", True), self.options.get("dropout", 0.0)
         self.store = Store.open(pairs)
         self.answers: dict[str, set[str]] = {}
         """Of each uid: its passage in every language."""
@@ -113,7 +111,7 @@ class Case:
             for name, weights in encoder.named_parameters():
                 if name.endswith("weight") and weights.ndim == 2:
                     torch.nn.init.normal_(weights, std=0.15)
-        if self.asked.get("padded"):
+        if self.options.get("padded"):
             encoder.pack("a test of padding")
         loss = self.config.loss
         return BiEncoder(encoder, loss.temperature, loss.learn_temperature)
@@ -127,8 +125,10 @@ class Case:
             same = torch.from_numpy((batch.groups[:, None] == batch.groups[None]).any(-1))
             same &= ~torch.eye(SIZE, dtype=torch.bool)
             right = [self.answers[uid] for uid in self.store.uids(batch.query_row)]
-            told = [[text in mine for text in vectors.negative_texts] for mine in right]
-            wrong = torch.cat([same, torch.tensor(told, dtype=torch.bool).view(SIZE, -1)], dim=1)
+            is_relevant = [[text in mine for text in vectors.negative_texts] for mine in right]
+            wrong = torch.cat(
+                [same, torch.tensor(is_relevant, dtype=torch.bool).view(SIZE, -1)], dim=1
+            )
             scores = scores.masked_fill(wrong, -torch.inf)
         return scores
 
@@ -173,7 +173,7 @@ class Case:
     def _replayed(self, model: BiEncoder, step: int, world: int) -> "Vectors":
         """Every rank's chunks in turn, each kept in memory, under that rank's random numbers."""
         batch = self.plan.batch(step)
-        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        vectors_of_batches: list[tuple[Tensor, Tensor, Tensor]] = []
         order = []
         for rank in range(world):
             work = next(self.feed(Ranks(rank, world)).steps(step, step + 1))
@@ -181,9 +181,11 @@ class Case:
             for chunk in work.chunks:
                 queries, candidates, _ = model([chunk])
                 rows = len(queries)
-                found.append((queries, candidates[:rows], candidates[rows:]))
+                vectors_of_batches.append((queries, candidates[:rows], candidates[rows:]))
             order.append(work.share.rows)
-        queries, passages, negatives = (torch.cat(parts) for parts in zip(*found, strict=True))
+        queries, passages, negatives = (
+            torch.cat(parts) for parts in zip(*vectors_of_batches, strict=True)
+        )
         of = np.concatenate(order)
         assert batch.negatives is not None
         drawn = batch.negatives.passages[batch.negatives.of(of)]
@@ -195,26 +197,26 @@ def seed_of(rank: int, step: int) -> int:
     return 1000 * (rank + 1) + step
 
 
-def config_of(toy: Path, asked: dict[str, Any], world: int) -> Config:
+def config_of(toy: Path, options: dict[str, Any], world: int) -> Config:
     most = -(-SIZE // world)
-    chunk_size = -(-most // min(asked.get("chunks", 1), SIZE // world))
+    chunk_size = -(-most // min(options.get("chunks", 1), SIZE // world))
     return Config(
         model=Model(
             name_or_path=str(toy / "model"),
             init="scratch",
-            pooling=asked.get("pooling", "mean"),
+            pooling=options.get("pooling", "mean"),
             max_passage_tokens=128,
-            dropout=asked.get("dropout", 0.0),
+            dropout=options.get("dropout", 0.0),
             attention_dropout=0.0,
         ),
         batching=Batching(
             size=SIZE,
             mix=Mix(monolingual=1, cross_lingual=1, multilingual=1),
-            hard_negatives=asked.get("negatives", 0),
+            hard_negatives=options.get("negatives", 0),
         ),
         loss=Loss(
-            symmetric=asked.get("symmetric", False),
-            learn_temperature=asked.get("learn_temperature", False),
+            symmetric=options.get("symmetric", False),
+            learn_temperature=options.get("learn_temperature", False),
         ),
         optim=Optim(lr=0.1, schedule="constant", max_grad_norm=0.0),
         train=Train(steps=STEPS, precision="fp32", chunk_size=chunk_size),
@@ -260,7 +262,7 @@ def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None
     if not ranks.is_first:
         return None
     wanted_losses, wanted = case.judged(ranks.world)
-    told = {
+    result = {
         "options": case.name,
         "gradient_error": apart(weights[0], wanted[0], initial),  # SGD: a step is the gradient
         "update_error": apart(weights[-1], wanted[-1], initial),
@@ -270,16 +272,20 @@ def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None
         "collectives": dict(calls),
     }
     if case.config.loss.learn_temperature:
-        of = [{"temperature.log": part["temperature.log"]} for part in (weights[0], wanted[0])]
-        told["temperature_error"] = apart(*of, initial)
-    return told
+        one, other = (
+            {"temperature.log": part["temperature.log"]} for part in (weights[0], wanted[0])
+        )
+        result["temperature_error"] = apart(one, other, initial)
+    return result
 
 
-def apart(found: dict[str, Tensor], wanted: dict[str, Tensor], initial: dict[str, Tensor]) -> float:
+def apart(
+    actual: dict[str, Tensor], wanted: dict[str, Tensor], initial: dict[str, Tensor]
+) -> float:
     """How far two changes of the weights are apart, relative to the second."""
     moved, should = (
         torch.cat([(weights[key].double() - initial[key]).flatten() for key in wanted])
-        for weights in (found, wanted)
+        for weights in (actual, wanted)
     )
     return float((moved - should).norm() / should.norm())
 
@@ -309,10 +315,10 @@ def main() -> None:
         raise SystemExit(f"{ranks.world} ranks")
     pairs = ranks.broadcast_from_first(str(pairs_with_shared_passages(toy)))
     for name in names:
-        told = compare(Case(toy, name, pairs, ranks.world), accelerator, ranks)
+        result = compare(Case(toy, name, pairs, ranks.world), accelerator, ranks)
         accelerator.free_memory()  # else DeepSpeed goes on with the first model
-        if told is not None:
-            print("RESULT " + json.dumps(told), flush=True)
+        if result is not None:
+            print("RESULT " + json.dumps(result), flush=True)
     exit_process()
 
 

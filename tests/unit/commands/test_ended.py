@@ -58,7 +58,7 @@ def test_the_store_before_stays(toy: Path, pairs: Path, tmp_path: Path) -> None:
 def test_other_commands_that_are_ended_leave_nothing(
     toy: Path, pairs: Path, tmp_path: Path
 ) -> None:
-    overlap = ["overlap", pairs, "--task", f"pairs:{toy}/test.jsonl", "--drop"]
+    overlap = ["overlap", str(pairs), "--task", f"pairs:{toy}/test.jsonl", "--drop"]
     for number, words in enumerate(
         (
             ["toy", "--train_uids", "20000", "--out", "{out}/toy"],
@@ -68,7 +68,7 @@ def test_other_commands_that_are_ended_leave_nothing(
     ):
         folder = tmp_path / str(number)
         folder.mkdir()
-        words = [str(word).format(out=folder / "new") for word in words]
+        words = [word.format(out=folder / "new") for word in words]
         ended(words, folder, (signal.SIGTERM, signal.SIGHUP)[number % 2])
         assert [path.name for path in folder.iterdir()] == ["temporary"]
 

@@ -209,8 +209,9 @@ def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
     ],
 )
 def test_words_that_make_no_sense(given: dict[str, Any], told: str) -> None:
+    options: dict[str, Any] = {"task": ("pairs:x",), "out": Path("out")} | given
     with pytest.raises(UserError, match=told):
-        Options(**({"task": ("pairs:x",), "out": Path("out")} | given))
+        Options(**options)
 
 
 def test_what_a_run_was_trained_on_makes_seen_and_unseen(pairs: str, tmp_path: Path) -> None:

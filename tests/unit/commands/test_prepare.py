@@ -16,6 +16,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from hybrid_dist.commands import prepare
+from hybrid_dist.data import preparation
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store.reader import Store
@@ -216,7 +217,7 @@ def test_wrong_commands_are_refused_with_the_cure(
 def test_a_source_without_pairs_is_told(tmp_path: Path) -> None:
     source = replace(SOURCES["pairs"], name="quiz", pairs=None)
     with pytest.raises(UserError, match=r"quiz: has no training pairs; evaluate on it"):
-        prepare.prepare(source, ["x"], tmp_path / "store", Reading())
+        preparation.prepare(source, ["x"], tmp_path / "store", Reading())
 
 
 def test_candidates_and_queries_are_counted(command: Command, tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ def test_candidates_and_queries_are_counted(command: Command, tmp_path: Path) ->
 
     source = replace(SOURCES["pairs"], name="quiz", collection=collection, evaluates_on_pairs=False)
     file = write(tmp_path / "a.jsonl", line())
-    prepare.prepare(source, [file], tmp_path / "store", Reading())
+    preparation.prepare(source, [file], tmp_path / "store", Reading())
     code, out, _ = command("--describe", tmp_path / "store", "--json")
     assert code == 0
     description = json.loads(out)["languages"]

@@ -20,7 +20,7 @@ from hybrid_dist.config.schema import Config, Data, Eval, Run, Train
 from hybrid_dist.errors import UserError
 from hybrid_dist.tracking.curves import curve
 from hybrid_dist.training.run_folder import RunFolder
-from tests.watched_run import record, run_config
+from tests.support.watched_run import record, run_config
 
 
 @pytest.fixture

@@ -291,7 +291,9 @@ def documented() -> Iterator[tuple[str, str, str | None]]:
                 continue
             if "default_factory" in ast.unparse(field) and "=dict" not in ast.unparse(field):
                 continue  # a section
-            text = below.value.value if isinstance(below, ast.Expr) else None
+            text = None
+            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                text = str(below.value.value)
             yield node.name, ast.unparse(field.target), text
 
 

@@ -1,5 +1,7 @@
 """Hashes of columns: of equal texts equal, of others different, whatever stands beside them."""
 
+from random import Random
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from hybrid_dist.data.hashing import LONG, hash_texts
 
 @settings(deadline=None)
 @given(st.lists(st.text(st.sampled_from("ab\0é日"), max_size=20), max_size=30), st.randoms())
-def test_a_hash_depends_on_its_text_alone(texts: list[str], random: st.randoms) -> None:
+def test_a_hash_depends_on_its_text_alone(texts: list[str], random: Random) -> None:
     together = hash_texts(pa.array(texts, pa.string()))
     alone = [int(hash_texts(pa.array([text], pa.large_string()))[0]) for text in texts]
     assert together.tolist() == alone

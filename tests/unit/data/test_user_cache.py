@@ -10,6 +10,7 @@ import pytest
 
 from hybrid_dist.data import user_cache
 from hybrid_dist.data.store import builder
+from hybrid_dist.data.store.format import VERSION
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError
 from tests.support.store_lines import lines, same
@@ -67,7 +68,7 @@ def test_another_format_version_has_another_store(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = user_cache.key_of_files([file])
-    monkeypatch.setattr(user_cache, "VERSION", user_cache.VERSION + 1)
+    monkeypatch.setattr(user_cache, "VERSION", VERSION + 1)
     assert user_cache.key_of_files([file]) != before
 
 

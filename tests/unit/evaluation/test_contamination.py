@@ -118,13 +118,13 @@ def test_nothing_above_the_threshold_is_missed(seed: int, threshold: float) -> N
         for _ in range(rng.randint(0, 3)):
             text[rng.randrange(len(text))] = rng.choice(words)
         training.append(" ".join(text))
-    texts = [one(" ".join(text), name=str(n)) for n, text in enumerate(sought)]
-    texts = [text for text in texts if len(grams(text.text)) >= MIN_NGRAMS]
+    evaluated = [one(" ".join(text), name=str(n)) for n, text in enumerate(sought)]
+    texts = [text for text in evaluated if len(grams(text.text)) >= MIN_NGRAMS]
     overlap = Overlap(texts, threshold)
     overlap.add(block(*(pair(str(n), "q", text) for n, text in enumerate(training))))
     has = [grams(text) for text in training]
-    for number, text in enumerate(texts):
-        wanted = grams(text.text)
+    for number, evaluated_text in enumerate(texts):
+        wanted = grams(evaluated_text.text)
         share = max(len(wanted & some) / len(wanted) for some in has)
         assert (number in overlap.best) == (share >= overlap.threshold)
         if number in overlap.best:

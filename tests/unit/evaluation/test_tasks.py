@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -192,7 +193,8 @@ def test_an_empty_task_is_refused() -> None:
 def test_wrong_relevant_passages_are_named(change: dict[str, list[int]], message: str) -> None:
     task = make_task([0, 0, 0], [0, 0, 0], [[0], [1], [2]])
     with pytest.raises(UserError, match=message):
-        replace(task, **{name: np.array(values) for name, values in change.items()})
+        arrays: dict[str, Any] = {name: np.array(values) for name, values in change.items()}
+        replace(task, **arrays)
 
 
 def test_trec_eval_ties_number_passages_in_reverse(tmp_path: Path) -> None:

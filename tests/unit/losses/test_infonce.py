@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 from torch.nn import functional
 
 from hybrid_dist.losses import streamed
@@ -92,8 +93,8 @@ def test_gradients_equal_finite_differences_in_float64() -> None:
     temperature = torch.tensor([TEMPERATURE], dtype=torch.float64, requires_grad=True)
     layout = Case(masked=True).layout()
 
-    def loss(*inputs: Tensor) -> Tensor:
-        return info_nce(*inputs, layout, symmetric=True).loss
+    def loss(queries: Tensor, passages: Tensor, temperature: Tensor) -> Tensor:
+        return info_nce(queries, passages, temperature, layout, symmetric=True).loss
 
     assert torch.autograd.gradcheck(loss, (queries, passages, temperature))
 
@@ -107,7 +108,8 @@ def test_only_one_block_of_logits_is_held() -> None:
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     ) as profile:
-        info_nce(*inputs, torch.tensor([0.05]), layout, symmetric=False).loss.backward()
+        temperature = torch.tensor([0.05])
+        info_nce(inputs[0], inputs[1], temperature, layout, symmetric=False).loss.backward()
     held = peak = 0
     for event in profile.profiler.kineto_results.events():
         if event.name() == "[memory]":
@@ -142,7 +144,8 @@ def test_vectors_that_do_not_match_the_layout_are_refused() -> None:
 def test_a_batch_of_false_negatives_only_has_zero_loss_and_zero_gradients() -> None:
     layout = replace(Case().layout(), ids=torch.zeros(SIZE, 2, dtype=torch.int64))
     inputs = [part.float().requires_grad_() for part in vectors()[:2]]
-    output = info_nce(*inputs, torch.tensor([TEMPERATURE]), layout, symmetric=True)
+    temperature = torch.tensor([TEMPERATURE])
+    output = info_nce(inputs[0], inputs[1], temperature, layout, symmetric=True)
     output.loss.backward()
     assert output.loss == 0
     assert all(part.grad is not None and not part.grad.any() for part in inputs)
@@ -207,9 +210,7 @@ def run_rank(rank: int, rendezvous: str, results: str) -> None:
 
 def test_the_mean_gradient_of_three_ranks_is_that_of_one_process(tmp_path: Path) -> None:
     world = len(QUERY_COUNTS)
-    torch.multiprocessing.spawn(
-        run_rank, (str(tmp_path / "rendezvous"), str(tmp_path)), nprocs=world
-    )
+    spawn(run_rank, (str(tmp_path / "rendezvous"), str(tmp_path)), nprocs=world)
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(world)]
     for case, *results in zip(CASES, *ranks, strict=True):
         reference = expected(case)

@@ -65,7 +65,7 @@ def of_a_layer(folder: Path, **how: Any) -> float:
 
 
 BF16 = {"autocast": True}
-CASES = {
+CASES: dict[str, tuple[dict[str, Any], int]] = {
     "bf16 under autocast": (BF16, 42),
     "without dropout": (BF16 | {"dropout": 0.0}, 40),
     "attention padded": (BF16 | {"attends": AttentionMode.PADDED}, 44),

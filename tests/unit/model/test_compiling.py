@@ -83,8 +83,7 @@ def test_compiled_layers_have_the_same_gradients_and_one_graph(
         assert wanted.keys() == found.keys()
         largest = max(float(part.abs().max()) for part in wanted.values())
         for name, part in wanted.items():
-            close = {"rtol": 0, "atol": 1e-2 * largest}
-            torch.testing.assert_close(found[name], part, msg=name, **close)
+            torch.testing.assert_close(found[name], part, msg=name, rtol=0, atol=1e-2 * largest)
     assert_one_graph()
 
 

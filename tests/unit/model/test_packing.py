@@ -53,8 +53,9 @@ def test_packed_rows_give_what_padded_rows_give(
     assert packed_gradients.keys() == padded_gradients.keys()
     largest = max(float(gradient.abs().max()) for gradient in padded_gradients.values())
     for name, gradient in padded_gradients.items():
-        close = {"rtol": 0, "atol": 1e-5 * largest}
-        torch.testing.assert_close(packed_gradients[name], gradient, msg=name, **close)
+        torch.testing.assert_close(
+            packed_gradients[name], gradient, msg=name, rtol=0, atol=1e-5 * largest
+        )
 
 
 @pytest.mark.parametrize("kind", PADDED)
@@ -109,7 +110,7 @@ def test_hard_negatives_of_all_chunks_follow_all_passages(tmp_path: Path) -> Non
         Chunk(PackedTexts.of(queries[1:]), PackedTexts.of(passages[1:] + negatives[2:])),
     ]
     found_queries, found_candidates, _ = module(chunks)
-    close = {"rtol": 0, "atol": 1e-6}
+    close: dict[str, Any] = {"rtol": 0, "atol": 1e-6}
     torch.testing.assert_close(found_queries, module.encoder(PackedTexts.of(queries)), **close)
     wanted = module.encoder(PackedTexts.of(passages + negatives))
     torch.testing.assert_close(found_candidates, wanted, **close)
@@ -176,7 +177,10 @@ def test_the_kernel_is_used_by_card_and_precision(
     card(name, major, minor)
     encoder = encoder_of("bert", tmp_path)
     refusal = encoder.kernel_refusal_reason(CUDA, dtype)
-    assert refused is refusal is None or (refusal is not None and refused in refusal)
+    if refused is None:
+        assert refusal is None
+    else:
+        assert refusal is not None and refused in refusal
     encoder.select_attention(CUDA, refusal)
     assert encoder.attends is (AttentionMode.KERNEL if refused is None else AttentionMode.PADDED)
     encoder.pack("a test")

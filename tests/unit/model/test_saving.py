@@ -24,7 +24,7 @@ from tests.support.disks import disk
 
 TEXTS = ["bo du fo ka?", "ka", "", "ra ti mo " * 9, "żółw β 漢字", "lo"]
 CPU = torch.device("cpu")
-CLOSE = {"rtol": 0, "atol": 1e-5}
+CLOSE: dict[str, Any] = {"rtol": 0, "atol": 1e-5}
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +103,7 @@ def test_it_loads_in_transformers_with_its_weights(case: Case) -> None:
     )
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
-    settings = EncoderSpec.load(folder)
+    settings = EncoderSpec.load(str(folder))
     assert settings is not None
     tokens = TextTokens.load(str(folder), settings)
     with torch.inference_mode():
@@ -115,10 +115,10 @@ def test_without_our_file_it_is_read_as_a_sentence_transformers_folder(
     case: Case, tmp_path: Path
 ) -> None:
     folder, queries, passages = case
-    own = EncoderSpec.load(folder)
+    own = EncoderSpec.load(str(folder))
     kept = (folder / "hybrid_dist.json").rename(tmp_path / "hybrid_dist.json")
     try:
-        assert EncoderSpec.load(folder) == own
+        assert EncoderSpec.load(str(folder)) == own
         embedder = TextEmbedder.load(str(folder), CPU)
         np.testing.assert_allclose(embedder.embed_queries(TEXTS), queries, **CLOSE)
         np.testing.assert_allclose(embedder.embed_passages(TEXTS), passages, **CLOSE)

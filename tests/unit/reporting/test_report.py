@@ -49,7 +49,8 @@ def given_embedder(task: Task, seed: int = 1) -> Given:
 
 
 def test_the_report_and_its_files(tmp_path: Path) -> None:
-    task, said = parallel_task(languages=3, per_language=30), []
+    task = parallel_task(languages=3, per_language=30)
+    said: list[str] = []
     out = tmp_path / "eval" / "toy"
     embedder = given_embedder(task)
     report = evaluate_task(

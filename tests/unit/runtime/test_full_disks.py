@@ -1,22 +1,36 @@
 """Every command on a disk that is full or cannot be written: one message, and nothing is left."""
 
+import io
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from hybrid_dist import cli
 from tests.support.disks import disk
-from tests.support.launch import ROOT, Done, run
+from tests.support.launch import ROOT, Done, run, run_in
 
 COMMAND = [sys.executable, "-m", "hybrid_dist.cli"]
 
 
 def command(*words: object, **environment: str) -> Done:
-    return run([*COMMAND, *map(str, words)], **environment)
+    """hybrid-dist in this process, or in a new one with these environment variables."""
+    if environment:
+        return run_in(environment, [*COMMAND, *map(str, words)])
+    output = io.StringIO()
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(output), redirect_stderr(output):
+        patched.setattr(sys, "argv", ["hybrid-dist", *map(str, words)])
+        try:
+            cli.main()
+        except SystemExit as end:
+            assert isinstance(end.code, int)
+            return Done(end.code, output.getvalue())
+    return Done(0, output.getvalue())
 
 
 def refused(done: Done, place: Path, problem: str = "No space left on device") -> None:
@@ -138,7 +152,7 @@ def test_a_name_that_is_too_long_is_one_message(
 
 @pytest.mark.parametrize("buffered", ["", "1"], ids=["buffered", "unbuffered"])
 def test_standard_output_may_be_full_or_closed(buffered: str, model: Path, tmp_path: Path) -> None:
-    words = [*COMMAND, "prepare", "--describe", model.parent / "store", "--json"]
+    words = [*COMMAND, "prepare", "--describe", str(model.parent / "store"), "--json"]
     environment = {**os.environ, "PYTHONUNBUFFERED": buffered}
     command(*words_of("prepare", model, model.parent / "store"))
     with Path("/dev/full").open("wb") as full:

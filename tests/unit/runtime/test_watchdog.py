@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.runtime.watchdog import RankStatus, Watch, may_wait, ranks_at_fault
@@ -71,7 +72,7 @@ def test_waiting_is_seen_by_where_the_main_thread_is(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     reading = innermost(fifo.read_bytes)
     assert not may_wait(reading, "cpu") and not may_wait(reading, "cuda")
-    store = torch.distributed.TCPStore(
+    store = TCPStore(
         "127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=2)
     )
 

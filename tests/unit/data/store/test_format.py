@@ -186,9 +186,9 @@ def test_more_rows_than_one_batch_of_a_file_holds(tmp_path: Path) -> None:
     count = 2 * ROWS + 5
     rows = [("en", f"{n:06d}", f"q {n}", f"p {n % 20_000}") for n in range(count)]
     store = store_of(rows)
-    rows = np.array([0, count - 1, ROWS, ROWS - 1, 2 * ROWS, 2 * ROWS - 1])
-    assert store.queries(rows) == [f"q {n}" for n in rows]
-    assert store.passages(rows) == [f"p {n % 20_000}" for n in rows]
+    numbers = np.array([0, count - 1, ROWS, ROWS - 1, 2 * ROWS, 2 * ROWS - 1])
+    assert store.queries(numbers) == [f"q {n}" for n in numbers]
+    assert store.passages(numbers) == [f"p {n % 20_000}" for n in numbers]
 
 
 def test_arrays_are_mapped_and_not_read(file: Path, tmp_path: Path) -> None:

@@ -106,7 +106,9 @@ def test_a_run_sent_back_to_an_older_checkpoint_goes_on_from_there(tmp_path: Pat
     for step in (10, 20, 30):
         kept.save(Progress(step=step))
     again = checkpoints(tmp_path, keep=1)
-    again.load(again.find(str(tmp_path / "checkpoints/step-000010")))
+    found = again.find(str(tmp_path / "checkpoints/step-000010"))
+    assert found is not None
+    again.load(found)
     again.save(Progress(step=11))
     assert again.find("auto") == tmp_path / "checkpoints/step-000011"
     assert latest_step(tmp_path / "checkpoints") == 11

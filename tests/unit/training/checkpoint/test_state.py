@@ -40,7 +40,11 @@ def everything(model: nn.Module, optimizer: torch.optim.AdamW) -> list[Any]:
     return [*weights, random_state(torch.device("cpu"))]
 
 
-def tensors(file: str, change: Callable[[dict[str, Tensor]], None]) -> Callable[[Path], None]:
+Change = Callable[[Path], object]
+"""Of a checkpoint's folder."""
+
+
+def tensors(file: str, change: Callable[[dict[str, Tensor]], None]) -> Change:
     def craft(folder: Path) -> None:
         found = load_file(folder / file)
         change(found)
@@ -53,8 +57,8 @@ def set_to(name: str, value: Tensor) -> Callable[[dict[str, Tensor]], None]:
     return lambda found: found.update({name: value})
 
 
-def written(file: str, content: Any) -> Callable[[Path], None]:
-    return lambda folder: (folder / file).write_text(json.dumps(content)) and None
+def written(file: str, content: Any) -> Change:
+    return lambda folder: (folder / file).write_text(json.dumps(content))
 
 
 def random_states(change: Callable[[Any], None]) -> Callable[[Path], None]:
@@ -67,7 +71,7 @@ def random_states(change: Callable[[Any], None]) -> Callable[[Path], None]:
 
 
 W, M, V, S = (f"{part}.safetensors" for part in ("weights", "exp_avg", "exp_avg_sq", "step"))
-CRAFTED: dict[str, tuple[Callable[[Path], None], str]] = {
+CRAFTED: dict[str, tuple[Change, str]] = {
     "a row that would be broadcast": (
         tensors(W, set_to("0.weight", torch.ones(1, 3))),
         "weights.safetensors: is of another model; 0.weight is 1 x 3 in it and 4 x 3 here",
@@ -125,7 +129,7 @@ CRAFTED: dict[str, tuple[Callable[[Path], None], str]] = {
         "1.bias is 1.09951e+12, which is no number of steps",
     ),
     "no safetensors": (
-        lambda folder: (folder / M).write_bytes(b"\x08\0\0\0\0\0\0\0{}") and None,
+        lambda folder: (folder / M).write_bytes(b"\x08\0\0\0\0\0\0\0{}"),
         "exp_avg.safetensors: is damaged",
     ),
     "no file": (lambda folder: (folder / S).unlink(), "step.safetensors: cannot be read"),
@@ -146,7 +150,7 @@ CRAFTED: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "an endless scale": (written("scaler.json", {"scale": 1e400}), "scale is inf"),
     "a word for a scale": (written("scaler.json", {"scale": "1"}), "scale is '1'"),
-    "no JSON": (lambda folder: (folder / "scaler.json").write_text("{") and None, "is not a JSON"),
+    "no JSON": (lambda folder: (folder / "scaler.json").write_text("{"), "is not a JSON"),
 }
 
 

@@ -7,7 +7,7 @@ from hybrid_dist.config.schema import Config, Data, Eval, Run, Train
 
 def record(step: int, **more: Any) -> dict[str, Any]:
     """A line of metrics.jsonl."""
-    told = {
+    values = {
         "step": step,
         "train/loss": 4.0 / step,
         "train/loss/monolingual": 0.5,
@@ -20,7 +20,7 @@ def record(step: int, **more: Any) -> dict[str, Any]:
         "system/data_wait_pct": 0.5,
         "system/memory_gib": 2.5,
     }
-    return told | more
+    return values | more
 
 
 def run_config(runs: str, dev: tuple[str, ...] = ()) -> Config:
