@@ -61,11 +61,11 @@ class Cached:
             key.update(_digest(texts).encode())
         self._folder, self._ranks = folder / f"{task.name}-{key.hexdigest()[:16]}", ranks
         self._say = lambda told: say(f"{task.name}: {told}")
-        embed = embedder.embed_queries
-        dimension = embed([]).shape[1]
+        queries, passages = embedder.encode_queries, embedder.encode_passages
+        dimension = queries([]).shape[1]
         parts = [
-            _Part("queries", task.query_texts, embed, self._folder, dimension),
-            _Part("passages", task.passage_texts, embedder.embed_passages, self._folder, dimension),
+            _Part("queries", task.query_texts, queries, self._folder, dimension),
+            _Part("passages", task.passage_texts, passages, self._folder, dimension),
         ]
         self._make(parts)
         missing = [self._missing(part) for part in parts]

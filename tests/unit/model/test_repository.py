@@ -48,7 +48,7 @@ def folder(whole: Path, tmp_path: Path) -> Path:
 
 def load(folder: Path) -> TextEmbedder:
     embedder = TextEmbedder.load(str(folder), torch.device("cpu"))
-    assert len(embedder.embed_queries(["bo du", ""])) == 2
+    assert len(embedder.encode_queries(["bo du", ""])) == 2
     return embedder
 
 

@@ -81,8 +81,8 @@ def test_a_saved_model_is_whole_and_leaves_no_draft(case: Case) -> None:
 def test_it_loads_here_with_its_own_settings(case: Case) -> None:
     folder, queries, passages = case
     embedder = TextEmbedder.load(str(folder), CPU)
-    np.testing.assert_allclose(embedder.embed_queries(TEXTS), queries, **CLOSE)
-    np.testing.assert_allclose(embedder.embed_passages(TEXTS), passages, **CLOSE)
+    np.testing.assert_allclose(embedder.encode_queries(TEXTS), queries, **CLOSE)
+    np.testing.assert_allclose(embedder.encode_passages(TEXTS), passages, **CLOSE)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -120,8 +120,8 @@ def test_without_our_file_it_is_read_as_a_sentence_transformers_folder(
     try:
         assert EncoderSpec.load(folder) == own
         embedder = TextEmbedder.load(str(folder), CPU)
-        np.testing.assert_allclose(embedder.embed_queries(TEXTS), queries, **CLOSE)
-        np.testing.assert_allclose(embedder.embed_passages(TEXTS), passages, **CLOSE)
+        np.testing.assert_allclose(embedder.encode_queries(TEXTS), queries, **CLOSE)
+        np.testing.assert_allclose(embedder.encode_passages(TEXTS), passages, **CLOSE)
     finally:
         kept.rename(folder / "hybrid_dist.json")
 
@@ -135,7 +135,7 @@ def test_labses_dense_layer_alone_is_enough(config_folder: Path, tmp_path: Path)
     with torch.inference_mode():
         expected = encoder(tokens.passages(TEXTS)).numpy()
     encoder.backbone.save_pretrained(tmp_path / "model", state_dict=other)
-    found = TextEmbedder.load(str(tmp_path / "model"), CPU).embed_passages(TEXTS)
+    found = TextEmbedder.load(str(tmp_path / "model"), CPU).encode_passages(TEXTS)
     np.testing.assert_allclose(found, expected, **CLOSE)
 
 
@@ -177,11 +177,11 @@ def test_vectors_come_in_the_order_of_texts_however_they_are_batched(
         for n in range(700)
     ]
     texts += ["lo " * 20_000]
-    together = embedder.embed_passages(texts)
+    together = embedder.encode_passages(texts)
     for i in (0, 1, 89, 333, 699, 700):
-        alone = embedder.embed_passages([texts[i]])
+        alone = embedder.encode_passages([texts[i]])
         np.testing.assert_allclose(together[i : i + 1], alone, **CLOSE)
-    assert embedder.embed_queries([]).shape == (0, 32)
+    assert embedder.encode_queries([]).shape == (0, 32)
 
 
 def test_a_run_folder_stands_for_its_model(config_folder: Path, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_run_folder_stands_for_its_model(config_folder: Path, tmp_path: Path) 
         TextEmbedder.load(str(tmp_path), CPU)
     saved(config_folder, tmp_path / "model", "cls")
     of_run, of_model = (
-        TextEmbedder.load(str(folder), CPU).embed_queries(TEXTS)
+        TextEmbedder.load(str(folder), CPU).encode_queries(TEXTS)
         for folder in (tmp_path, tmp_path / "model")
     )
     assert np.array_equal(of_run, of_model)
@@ -223,8 +223,8 @@ def test_vectors_without_a_length_of_1_are_refused(
     state[last][0] = value
     encoder.backbone.save_pretrained(tmp_path / "model", state_dict=state)
     embedder = TextEmbedder.load(str(tmp_path / "model"), CPU)
-    with pytest.raises(UserError, match=r"vectors of 2 of 2 texts are not finite.*first: 'bo'; "):
-        embedder.embed_passages(["bo", "ka ti"])
+    with pytest.raises(UserError, match=r"2 of 2 texts got vectors that .*first: 'bo'; "):
+        embedder.encode_passages(["bo", "ka ti"])
 
 
 def test_lengths_are_brought_within_the_models_positions() -> None:
@@ -245,5 +245,5 @@ def test_a_published_model_gives_the_vectors_that_sentence_transformers_gives() 
     ]
     expected = SentenceTransformer(folder, device="cpu").encode(texts)
     embedder = TextEmbedder.load(folder, CPU)
-    np.testing.assert_allclose(embedder.embed_queries(texts), expected, **CLOSE)
-    np.testing.assert_allclose(embedder.embed_passages(texts), expected, **CLOSE)
+    np.testing.assert_allclose(embedder.encode_queries(texts), expected, **CLOSE)
+    np.testing.assert_allclose(embedder.encode_passages(texts), expected, **CLOSE)

@@ -63,10 +63,10 @@ class Nearest:
         self.told = unit_vectors(np.random.default_rng(3), passages)
         self.asked = self.told[near]
 
-    def embed_queries(self, texts: object) -> np.ndarray:
+    def encode_queries(self, texts: object) -> np.ndarray:
         return self.asked
 
-    def embed_passages(self, texts: object) -> np.ndarray:
+    def encode_passages(self, texts: object) -> np.ndarray:
         return self.told
 
 
