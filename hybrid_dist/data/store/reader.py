@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,9 @@ from hybrid_dist.data.store.columns import TextColumn, mapped
 from hybrid_dist.data.store.tokens import TokenCache
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import OTHER_TMPDIR, writing
+
+if TYPE_CHECKING:
+    from hybrid_dist.data.pair_dataset import PairDataset
 
 Ints = np.ndarray
 Check = Literal["once", "now", "never"]
@@ -143,8 +146,9 @@ class Store:
         }
 
     @classmethod
-    def open(cls, patterns: Sequence[str]) -> "Store":
+    def open(cls, patterns: str | Path | Sequence[str]) -> "Store":
         """A store's folder, or the store of pair files: see `data.sources.pairs` for their form."""
+        patterns = [str(patterns)] if isinstance(patterns, str | Path) else patterns
         if len(patterns) == 1 and store_format.is_store(Path(patterns[0])):
             return cls(Path(patterns[0]))
         reading = Reading()
@@ -187,6 +191,12 @@ class Store:
 
     def uids(self, rows: Ints) -> list[str]:
         return self._uids.take(self.index.row_uid[rows])
+
+    def as_dataset(self, hard_negatives: int = 0, ids: bool = False) -> "PairDataset":
+        """A torch dataset whose integers index a query row and a passage row."""
+        from hybrid_dist.data.pair_dataset import PairDataset  # imports torch: on use
+
+        return PairDataset(self, hard_negatives, ids)
 
     def table(self) -> pa.Table:
         """All pairs in memory."""
