@@ -90,12 +90,12 @@ def test_padding_puts_tokens_back_in_rows() -> None:
     assert rows["input_ids"][real].tolist() == texts.ids.tolist()
 
 
-def test_joined_texts_keep_their_bounds_and_places() -> None:
+def test_joined_texts_keep_their_offsets_and_positions() -> None:
     parts = [[5, 6], [7]], [[8, 9, 3], [4]]
     joined = PackedTexts.of(parts[0]).joined(PackedTexts.of(parts[1]))
     whole = PackedTexts.of([*parts[0], *parts[1]])
     assert joined.sizes == whole.sizes
-    for part in ("ids", "places", "bounds"):
+    for part in ("ids", "positions", "offsets"):
         assert torch.equal(getattr(joined, part), getattr(whole, part))
 
 
@@ -204,11 +204,12 @@ def test_on_cpus_texts_of_one_length_attend_together(tmp_path: Path) -> None:
     assert encoder.encoding_description.startswith("packed: no padding")
 
 
-def test_padding_for_attention_holds_a_place_for_each_token() -> None:
+def test_padded_attention_has_an_index_for_each_token() -> None:
     texts = PackedTexts.of([[5, 6], [7], [8] * 9])
     inputs = texts.for_attention(AttentionMode.PADDED)
-    assert inputs["real"].shape == (3, 16), "lengths are rounded up to 8"
-    assert inputs["real"].flatten().nonzero().flatten().tolist() == inputs["at"].tolist()
+    is_token = inputs["is_token"]
+    assert is_token.shape == (3, 16), "lengths are rounded up to 8"
+    assert is_token.flatten().nonzero().flatten().tolist() == inputs["padded_indices"].tolist()
     assert texts.for_attention(AttentionMode.KERNEL)["longest"] == 64
 
 
