@@ -70,8 +70,8 @@ def test_models_that_cannot_be_packed_say_why_and_are_padded(kind: str, tmp_path
 
 
 def test_dropout_of_attention_that_was_asked_for_is_kept_by_padding(tmp_path: Path) -> None:
-    asked = encoder_of("bert", tmp_path, attention_dropout=0.1)
-    assert asked.encoding_description.startswith("padded: packed attention has no dropout")
+    with_dropout = encoder_of("bert", tmp_path, attention_dropout=0.1)
+    assert with_dropout.encoding_description.startswith("padded: packed attention has no dropout")
     unset = encoder_of("bert", tmp_path)
     assert unset.backbone.config.attention_probs_dropout_prob == 0.1
     assert unset.encoding_description.startswith("packed")
@@ -108,11 +108,11 @@ def test_hard_negatives_of_all_chunks_follow_all_passages(tmp_path: Path) -> Non
         Chunk(PackedTexts.of(queries[:1]), PackedTexts.of(passages[:1] + negatives[:2])),
         Chunk(PackedTexts.of(queries[1:]), PackedTexts.of(passages[1:] + negatives[2:])),
     ]
-    found_queries, found_candidates, _ = module(chunks)
+    actual_queries, actual_candidates, _ = module(chunks)
     close = {"rtol": 0, "atol": 1e-6}
-    torch.testing.assert_close(found_queries, module.encoder(PackedTexts.of(queries)), **close)
+    torch.testing.assert_close(actual_queries, module.encoder(PackedTexts.of(queries)), **close)
     wanted = module.encoder(PackedTexts.of(passages + negatives))
-    torch.testing.assert_close(found_candidates, wanted, **close)
+    torch.testing.assert_close(actual_candidates, wanted, **close)
 
 
 def test_words_of_several_chunks_are_looked_up_once(tmp_path: Path) -> None:

@@ -107,8 +107,8 @@ def test_it_loads_in_transformers_with_its_weights(case: Case) -> None:
     assert settings is not None
     tokens = TextTokens.load(str(folder), settings)
     with torch.inference_mode():
-        found = Encoder(backbone.eval(), settings.pooling)(tokens.passages(TEXTS)).numpy()
-    np.testing.assert_allclose(found, passages, **CLOSE)
+        vectors = Encoder(backbone.eval(), settings.pooling)(tokens.passages(TEXTS)).numpy()
+    np.testing.assert_allclose(vectors, passages, **CLOSE)
 
 
 def test_without_our_file_it_is_read_as_a_sentence_transformers_folder(
@@ -135,8 +135,8 @@ def test_labses_dense_layer_alone_is_enough(config_folder: Path, tmp_path: Path)
     with torch.inference_mode():
         expected = encoder(tokens.passages(TEXTS)).numpy()
     encoder.backbone.save_pretrained(tmp_path / "model", state_dict=other)
-    found = TextEmbedder.load(str(tmp_path / "model"), CPU).encode_passages(TEXTS)
-    np.testing.assert_allclose(found, expected, **CLOSE)
+    vectors = TextEmbedder.load(str(tmp_path / "model"), CPU).encode_passages(TEXTS)
+    np.testing.assert_allclose(vectors, expected, **CLOSE)
 
 
 def test_saving_again_takes_the_place_of_what_was_there(
@@ -152,8 +152,10 @@ def test_a_full_disk_is_told_with_room_and_leaves_nothing(
     config_folder: Path, tmp_path: Path
 ) -> None:
     with disk(tmp_path / "disk", "size=100k") as folder:
-        told = r"disk/model: cannot be written: No space .* needed, .* free\); make room there and"
-        with pytest.raises(UserError, match=told):
+        message = (
+            r"disk/model: cannot be written: No space .* needed, .* free\); make room there and"
+        )
+        with pytest.raises(UserError, match=message):
             saved(config_folder, folder / "model", "mean")
         assert list(folder.iterdir()) == []
 
@@ -197,19 +199,19 @@ def test_a_run_folder_stands_for_its_model(config_folder: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("pooling", "told"),
+    ("pooling", "mode"),
     [
-        ({"pooling_mode_max_tokens": True}, "neither mean nor cls"),
-        ({"pooling_mode": "lasttoken"}, "neither mean nor cls"),
+        ({"pooling_mode_max_tokens": True}, "max"),
+        ({"pooling_mode": "lasttoken"}, "lasttoken"),
     ],
 )
 def test_other_pooling_is_refused(
-    config_folder: Path, tmp_path: Path, pooling: dict[str, Any], told: str
+    config_folder: Path, tmp_path: Path, pooling: dict[str, Any], mode: str
 ) -> None:
     saved(config_folder, tmp_path / "model", "mean")
     (tmp_path / "model" / "hybrid_dist.json").unlink()
     (tmp_path / "model" / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=f"expected mean or cls, not {mode}"):
         TextEmbedder.load(str(tmp_path / "model"), CPU)
 
 
