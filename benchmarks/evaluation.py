@@ -250,7 +250,7 @@ def embed(options: argparse.Namespace) -> None:
         print(f"embed: {len(given):,} English sentences, {order}")
 
         def ours(first: int, last: int, given: list[str] = given) -> None:
-            embedder.embed_passages(given)
+            embedder.encode_passages(given)
 
         def theirs(first: int, last: int, given: list[str] = given) -> None:
             peer.encode(given, show_progress_bar=False)

@@ -7,7 +7,7 @@
 
 Training is the product's own, on toy data with a model whose step takes about 200 ms on one core,
 so that the other core is free for what runs beside it, as on a machine with GPUs. Sides take turns
-in processes of their own; medians are told.
+in processes of their own; medians are printed.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--run", default="", help=argparse.SUPPRESS)  # by this file itself
     options = parser.parse_args()
     if options.run:
-        print("TOLD " + json.dumps(measured_run(*options.run.split(","))))
+        print("MEASURED " + json.dumps(measured_run(*options.run.split(","))))
         return
     wanted = options.what or list(PARTS)
     for what in wanted:
@@ -106,7 +106,7 @@ def start(folder: Path, turns: int) -> None:
     print("start: two processes, seconds from the launch; median of", turns, flush=True)
     imports = folder / "imports.py"
     imports.write_text(IMPORTS)
-    found: dict[str, list[float]] = defaultdict(list)
+    seconds_of: dict[str, list[float]] = defaultdict(list)
     for turn in range(-1, turns):  # the first reads files from the disk: it is not counted
         few = {"train__steps": 1, "log__every": 1, "log__wandb": "offline"}
         args = flags(folder, "small", f"start{turn}", **few)
@@ -126,9 +126,9 @@ def start(folder: Path, turns: int) -> None:
             None,
         )
         if turn >= 0:
-            found["accelerate launch to the first step"].append(ours)
-            found["torchrun and the imports"].append(theirs)
-    ours, theirs = (tell(name, values, 1, "s") for name, values in found.items())
+            seconds_of["accelerate launch to the first step"].append(ours)
+            seconds_of["torchrun and the imports"].append(theirs)
+    ours, theirs = (tell(name, values, 1, "s") for name, values in seconds_of.items())
     print(f"  beyond torchrun and the imports: {ours - theirs:.2f} s (at most 3 are wanted)")
 
 
@@ -140,12 +140,12 @@ def seconds_until(command: list[str], there: Callable[[], bool] | None) -> float
     )
     assert process.stdout is not None  # noqa: S101
     if there is None:
-        told = ""
-        while told.count("READY") < 2:
+        output = ""
+        while output.count("READY") < 2:
             line = process.stdout.readline()
-            told += line
+            output += line
             if not line:
-                raise SystemExit(f"{command} ended too early:\n{told}")
+                raise SystemExit(f"{command} ended too early:\n{output}")
     else:
         while not there():
             if process.poll() is not None and not there():
@@ -165,16 +165,16 @@ def quiet(**more: str) -> dict[str, str]:
 
 def runs(folder: Path, turns: int, wanted: list[str]) -> None:
     modes = ("disabled", "offline", "dead") if "wandb" in wanted else ("offline",)
-    told: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    measured: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for turn in range(turns):
         for mode in modes:
-            told[mode].append(in_its_own_process(folder, mode, f"{mode}{turn}"))
+            measured[mode].append(in_its_own_process(folder, mode, f"{mode}{turn}"))
     if "loop" in wanted:
-        tell_loop(told["offline"])
+        tell_loop(measured["offline"])
     if "wandb" in wanted:
-        tell_wandb(told)
+        tell_wandb(measured)
     if "checkpoint" in wanted:
-        tell_checkpoint([each for mode in modes for each in told[mode]])
+        tell_checkpoint([each for mode in modes for each in measured[mode]])
 
 
 def in_its_own_process(folder: Path, mode: str, name: str) -> dict[str, Any]:
@@ -183,11 +183,11 @@ def in_its_own_process(folder: Path, mode: str, name: str) -> dict[str, Any]:
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=ROOT, env=quiet(**more), check=False
     )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("TOLD ")]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("MEASURED ")]
     if done.returncode or not lines:
         raise SystemExit(done.stdout + done.stderr)
-    told: dict[str, Any] = json.loads(lines[0].removeprefix("TOLD "))
-    return told
+    measured: dict[str, Any] = json.loads(lines[0].removeprefix("MEASURED "))
+    return measured
 
 
 class Clocks:
@@ -270,7 +270,7 @@ def measured_run(folder: str, mode: str, name: str) -> dict[str, Any]:
     return {"seconds": clocks.seconds, "sizes": sizes, "data_wait_pct": waits}
 
 
-def tell_loop(told: list[dict[str, Any]]) -> None:
+def tell_loop(measured: list[dict[str, Any]]) -> None:
     print(
         f"loop: {STEPS} steps, a record every {LOG_EVERY}, W&B offline; ms a step, median of runs"
     )
@@ -280,23 +280,23 @@ def tell_loop(told: list[dict[str, Any]]) -> None:
 
     logs = ("note", "record", "metrics.jsonl", "wandb", "terminal")
     not_of_steps = ("checkpoint", "torch.save", "export")
-    outside = [of(each, "all") - of(each, "update", *not_of_steps) for each in told]
-    update = statistics.median(of(each, "update") for each in told)
+    outside = [of(each, "all") - of(each, "update", *not_of_steps) for each in measured]
+    update = statistics.median(of(each, "update") for each in measured)
     print(f"  forward, backward, optimizer: {update:.1f}")
     for name, text in (("requests", "signals and files agreed on"), ("note", "meters, each step")):
-        print(f"  {text}: {statistics.median(of(each, name) for each in told):.3f}")
+        print(f"  {text}: {statistics.median(of(each, name) for each in measured):.3f}")
     for name in logs[1:]:
-        print(f"  {name}: {statistics.median(of(each, name) for each in told):.3f}")
-    logging = statistics.median(of(each, *logs) for each in told)
+        print(f"  {name}: {statistics.median(of(each, name) for each in measured):.3f}")
+    logging = statistics.median(of(each, *logs) for each in measured)
     everything = statistics.median(outside)
     print(f"  logging and W&B: {logging:.2f}, {logging / 200:.2%} of 200 ms (below 1% is wanted)")
     print(f"  all but the update: {everything:.2f}, {everything / 200:.2%} (below 3% is wanted)")
 
 
-def tell_wandb(told: dict[str, list[dict[str, Any]]]) -> None:
+def tell_wandb(measured: dict[str, list[dict[str, Any]]]) -> None:
     print("wandb: ms of an update, the first five steps left out; median of all steps of all runs")
     medians = {}
-    for mode, each in told.items():
+    for mode, each in measured.items():
         updates = [value for run in each for value in run["seconds"]["update"][5:]]
         medians[mode] = statistics.median(updates)
         print(f"  {mode}: {1000 * medians[mode]:.1f}")
@@ -304,13 +304,13 @@ def tell_wandb(told: dict[str, list[dict[str, Any]]]) -> None:
         print(f"  {mode} / disabled: {medians[mode] / medians['disabled']:.3f}")
 
 
-def tell_checkpoint(told: list[dict[str, Any]]) -> None:
+def tell_checkpoint(measured: list[dict[str, Any]]) -> None:
     print("checkpoint: ours is gathered, checksummed and renamed")
     medians = {}
     for name in ("torch.save", "checkpoint"):
-        values = [value for each in told for value in each["seconds"][name]]
+        values = [value for each in measured for value in each["seconds"][name]]
         medians[name] = tell(name, values, 2, "s")
-        print(f"    {told[0]['sizes'][name] / 2**20:.1f} MiB")
+        print(f"    {measured[0]['sizes'][name] / 2**20:.1f} MiB")
     print(f"  checkpoint / torch.save: {medians['checkpoint'] / medians['torch.save']:.2f}")
 
 

@@ -13,7 +13,7 @@ import torch
 
 
 class Card:
-    """The device under test, and the results found on it.
+    """The device under test, and the results measured on it.
 
     Every result is printed and appended to `$OUT/NAME.jsonl`, so that a run that is cut short
     leaves what it has measured.
@@ -63,7 +63,7 @@ class Card:
                 file.write(json.dumps({"what": what, **figures}, default=str) + "\n")
 
     def part(self, name: str, needs_s: float, action: Callable[[], object]) -> None:
-        """Run one part, unless it was not asked for or would take too long; one that fails is
+        """Run one part, unless it was not requested or would take too long; one that fails is
         reported, and does not keep the others from running."""
         if self._only and name not in self._only:
             return

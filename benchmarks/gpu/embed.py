@@ -28,11 +28,11 @@ def passages(folder: Path) -> list[str]:
     lines = [json.loads(line) for line in (folder / "train.jsonl").open()]
     words = " ".join(line["passage"] for line in lines).split()
     drawn = np.random.default_rng(0)
-    found = []
+    texts = []
     for length in np.clip(drawn.lognormal(np.log(60), 0.5, COUNT), 10, 120).astype(int):
         begin = drawn.integers(0, len(words) - length)
-        found.append(" ".join(words[begin : begin + length]))
-    return found
+        texts.append(" ".join(words[begin : begin + length]))
+    return texts
 
 
 def timed(what: str, embed: Any, texts: list[str], turns: int = 2) -> np.ndarray:
@@ -66,7 +66,7 @@ def main() -> None:
         begin = CARD.now()
         embedder._tokens.passage_ids(texts)
         CARD.record("tokenisation alone", s=round(CARD.now() - begin, 3))
-        vectors["ours"] = timed("ours", embedder.embed_passages, texts)
+        vectors["ours"] = timed("ours", embedder.encode_passages, texts)
 
     def peer() -> None:
         if find_spec("sentence_transformers") is None:
@@ -78,16 +78,16 @@ def main() -> None:
         kinds = {"torch_dtype": dtype}
         peer = SentenceTransformer(model, device=str(CARD.device), model_kwargs=kinds)
         for size in (32, 256):
-            found = timed(
+            theirs = timed(
                 f"sentence-transformers, batch_size={size}",
                 lambda some, size=size: peer.encode(some, batch_size=size),
                 texts,
                 1,
             )
-        found = found / np.linalg.norm(found, axis=1, keepdims=True)
+        theirs = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
         if "ours" in vectors:
-            apart = np.linalg.norm(found - vectors["ours"], axis=1).mean()
-            CARD.record("ours and sentence-transformers", mean_distance=f"{apart:.2e}")
+            distance = np.linalg.norm(theirs - vectors["ours"], axis=1).mean()
+            CARD.record("ours and sentence-transformers", mean_distance=f"{distance:.2e}")
 
     CARD.part("ours", 20, ours)
     CARD.part("peer", 20, peer)

@@ -86,7 +86,7 @@ def main() -> None:
 
     def shards() -> None:
         few, some = task(FEW, relevant), passages[:FEW]
-        found = []
+        results = []
         for count in (1, 2, 3, 8):
             held = shard_bounds(FEW, count)
             parts = [Shard(rows.start, some[rows.start : rows.stop]) for rows in held]
@@ -94,10 +94,10 @@ def main() -> None:
                 exact_ranks(few, queries, parts, ranks),
                 top_k(queries, parts, 100, ranks),
             )
-            found.append((ranking.pooled, ranking.in_language, top.numbers, top.scores))
-            equal = all(np.array_equal(a, b) for a, b in zip(found[0], found[-1], strict=True))
+            results.append((ranking.pooled, ranking.in_language, top.numbers, top.scores))
+            equal = all(np.array_equal(a, b) for a, b in zip(results[0], results[-1], strict=True))
             CARD.record(f"{count} shards of {FEW:,}", bits_equal_one_shard=equal)
-        off = np.abs(counted(some, queries, relevant) - found[0][0])
+        off = np.abs(counted(some, queries, relevant) - results[0][0])
         CARD.record("against plain counting", equal=f"{np.mean(off == 0):.2%}", worst=off.max())
 
     def speed() -> None:

@@ -91,7 +91,7 @@ class Engine:
         encoder.select_attention(
             CARD.device, encoder.kernel_refusal_reason(CARD.device, torch.bfloat16)
         )
-        CARD.record("texts", how=encoder.told)
+        CARD.record("texts", how=encoder.encoding_description)
         self.flops = Flops.of(encoder.backbone)
         self.model = BiEncoder(encoder, 0.05, learn_temperature=False).to(CARD.device).train()
         self.optimizer = adamw(self.model, Optim(lr=1e-6))
@@ -337,10 +337,10 @@ def gradient_error(engine: Engine) -> None:
         parts = engine.model.encoder.backbone.encoder.parameters()
         return torch.cat([part.grad.flatten() for part in parts if part.grad is not None])
 
-    true, found = gradient(False), gradient(True)
+    fp32, bf16 = gradient(False), gradient(True)
     engine.model.zero_grad()
     engine.model.train()
-    apart = float((found - true).norm() / true.norm())
+    apart = float((bf16 - fp32).norm() / fp32.norm())
     CARD.record("gradient against fp32", relative_error=f"{apart:.3%}")
 
 

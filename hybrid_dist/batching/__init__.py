@@ -1,4 +1,4 @@
-"""The plan: which global batch every step takes, computed by each rank for itself."""
+"""The plan: the global batch of every step, which each rank computes by itself."""
 
 from hybrid_dist.batching.plan import GlobalBatch, Plan, max_batch_size
 from hybrid_dist.batching.sharding import RankShard, check_world, shard_batch

@@ -1,4 +1,4 @@
-"""Which pair of languages each row of a batch is in: the query's, then the passage's."""
+"""The language pair of each row of a batch: the query's language, then the passage's."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from hybrid_dist.data.store.reader import Source
 
 
 class LanguagePairs:
-    """Numbers for ordered pairs of languages, the same over all sources and on all ranks."""
+    """Numbers ordered pairs of languages alike for all sources and on all ranks."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._indexes = [source.index for source in sources]
@@ -24,13 +24,13 @@ class LanguagePairs:
             for query_lang in languages
             for passage_lang in languages
         ]
-        """Of pair number i: `en_to_de` is an English query with a German passage."""
+        """Name of each language pair: `en_to_de` is an English query with a German passage."""
 
     def of(self, batch: GlobalBatch, rows: np.ndarray) -> np.ndarray:
-        """Of some rows of a batch: the numbers of their pairs."""
+        """Numbers of the language pairs of some rows of a batch [rows]."""
         index, numbers = self._indexes[batch.stream.source], self._numbers[batch.stream.source]
         query_lang, passage_lang = (
-            numbers[index.language_of(where[rows])]
-            for where in (batch.query_row, batch.passage_row)
+            numbers[index.language_of(store_rows[rows])]
+            for store_rows in (batch.query_row, batch.passage_row)
         )
         return query_lang * self._languages + passage_lang

@@ -1,4 +1,4 @@
-"""Hard negatives of a batch: passages that look right and are not, as the store lists them."""
+"""Hard negatives of a batch: passages that resemble the right one but do not answer the query."""
 
 from dataclasses import dataclass
 
@@ -10,41 +10,47 @@ from hybrid_dist.data.store.reader import Index
 
 @dataclass(frozen=True)
 class Negatives:
-    """Hard negatives of the rows of a batch, one row's after the other."""
+    """Hard negatives of the rows of a batch, concatenated in the order of the rows.
+
+    Shapes: B rows in the batch, H hard negatives in total.
+    """
 
     counts: np.ndarray
-    """Of each row: how many."""
+    """Hard negatives of each row [B]."""
+    offsets: np.ndarray
+    """Position of each row's first hard negative in the list that the store has for it [B]."""
     passages: np.ndarray
-    """Numbers of passages."""
+    """Passage numbers [H]."""
     groups: np.ndarray
-    """Of each: the group of the pairs that it would answer."""
+    """Passage clusters [H]: the cluster of the uids that the passage answers."""
 
     def of(self, rows: np.ndarray) -> np.ndarray:
-        """Positions of some rows' hard negatives, in the order of the rows."""
+        """Positions among the H hard negatives of those of some rows, in the order of the rows."""
         ends = self.counts.cumsum()
         return _ranges(ends[rows] - self.counts[rows], self.counts[rows])
 
     def add_to(self, totals: np.ndarray, values: np.ndarray) -> None:
-        """Add each hard negative's value to the total of its row."""
+        """Add the values [H] of hard negatives to the totals [B] of their rows, in place."""
         np.add.at(totals, np.repeat(np.arange(len(totals)), self.counts), values)
 
 
 def draw_negatives(index: Index, passage_rows: np.ndarray, most: int, key: int) -> Negatives:
-    """At most so many for each row, of those that its passage's row lists.
+    """Up to `most` hard negatives for each row, from the list of its passage's row.
 
-    In the passage's language, as the passage is: else the language would tell right from wrong.
-    A row's hash says where in its list to begin, so that another pass takes others.
+    They are in the passage's language, since otherwise the language would give the positive away.
+    A hash of the row selects where in the list to start, so that each pass takes others.
     """
     starts = index.negative_starts[passage_rows]
     listed = index.negative_starts[passage_rows + 1] - starts
     counts = np.minimum(listed, most)
-    begin = keyed_hash(key, passage_rows) % np.maximum(listed, 1).astype(np.uint64)
-    turn = _ranges(begin.astype(np.int64), counts) % np.repeat(listed, counts)
-    passages = index.negatives[np.repeat(starts, counts) + turn]
-    return Negatives(counts, passages, index.passage_cluster[passages])
+    offsets = keyed_hash(key, passage_rows) % np.maximum(listed, 1).astype(np.uint64)
+    offsets = offsets.astype(np.int64)
+    positions = _ranges(offsets, counts) % np.repeat(listed, counts)
+    passages = index.negatives[np.repeat(starts, counts) + positions]
+    return Negatives(counts, offsets, passages, index.passage_cluster[passages])
 
 
 def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """start, start + 1, ... for each start, as many as its count."""
+    """Concatenation of the ranges start, start + 1, ... of `count` numbers each."""
     ends = counts.cumsum()
     return np.repeat(starts - (ends - counts), counts) + np.arange(ends[-1] if len(ends) else 0)

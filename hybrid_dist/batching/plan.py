@@ -1,7 +1,9 @@
-"""The plan: a pure function of (configuration, index, seed, step) that names a whole global batch.
+"""The plan: the global batch of a step, as a pure function of (config, index, seed, step).
 
-Every rank computes it alone and takes its share, so nothing is communicated, nothing is stored
-but the step, and the batches are the same on any number of ranks and after any interruption.
+Every rank computes it by itself and takes its shard. Nothing is communicated, only the step is
+stored, and batches are the same on any number of ranks and after any interruption.
+
+Shapes: B is the size of the global batch.
 """
 
 from collections import Counter
@@ -31,21 +33,24 @@ from hybrid_dist.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class GlobalBatch:
-    """What one step trains on, over all ranks: row i is a query and its passage."""
+    """What one step trains on, over all ranks. Row i is a query and its passage."""
 
     step: int
     stream: Stream
     uid: np.ndarray
+    """Uids [B], all different."""
     query_row: np.ndarray
+    """Rows of the store whose queries are taken [B]."""
     passage_row: np.ndarray
+    """Rows of the store whose passages are taken [B]."""
     groups: np.ndarray
-    """Of each row its passage's and its query's group: rows equal in either may answer each
-    other's query, so they are no negatives of each other."""
+    """Passage cluster and query cluster of each row [B, 2]. Rows that agree in either may answer
+    each other's query, so they are not negatives of each other."""
     lengths: np.ndarray
-    """Of each row: how long its query, its passage and its hard negatives are together, each as
-    it is cut, in the store's measure."""
+    """Length of each row's query, passage and hard negatives together, after truncation, in
+    tokens or characters as in the store [B]."""
     negatives: Negatives | None
-    """None where the run takes no hard negatives."""
+    """None if the run uses no hard negatives."""
 
     def __len__(self) -> int:
         return len(self.uid)
@@ -55,25 +60,29 @@ class GlobalBatch:
         return self.stream.kind
 
     def false_negatives(self) -> int:
-        """Ordered pairs of different rows that share a passage's or a query's group."""
-        passages, queries = (_pairs_alike(self.groups[:, i]) for i in (0, 1))
-        return passages + queries - _pairs_alike(self.groups)
+        """Number of ordered pairs of different rows that share a passage or a query cluster."""
+        passages, queries = (_count_equal_pairs(self.groups[:, i]) for i in (0, 1))
+        return passages + queries - _count_equal_pairs(self.groups)
 
 
-def _pairs_alike(values: np.ndarray) -> int:
+def _count_equal_pairs(values: np.ndarray) -> int:
+    """Ordered pairs of different positions with equal values."""
     _, counts = np.unique(values, axis=0, return_counts=True)
     return int((counts * (counts - 1)).sum())
 
 
 def max_batch_size(sources: Sequence[Source], batching: Batching) -> int:
-    """The largest batch that every stream of the mix can give."""
-    wanted = zip(KINDS, mix_weights(batching.mix), strict=True)
-    streams = [s for kind, weight in wanted if weight for s in all_streams(sources, kind, batching)]
+    """The largest batch size that every stream of the mix can fill."""
+    mix = zip(KINDS, mix_weights(batching.mix), strict=True)
+    streams = [s for kind, weight in mix if weight for s in all_streams(sources, kind, batching)]
     return min((stream.uids for stream in streams), default=0)
 
 
 class Plan:
-    """`plan.batch(step)` for the streams that the sources and the mix allow."""
+    """`plan.batch(step)` draws from the streams that the sources and the mix allow.
+
+    `left_out` lists the streams that are too small for a batch.
+    """
 
     def __init__(self, sources: Sequence[Source], batching: Batching, seed: int) -> None:
         self.sources, self.size, self._seed = sources, batching.size, seed
@@ -83,11 +92,11 @@ class Plan:
         self.streams: dict[str, list[Stream]] = {}
         self.left_out: list[Stream] = []
         for kind, weight in zip(KINDS, mix_weights(batching.mix), strict=True):
-            found = all_streams(sources, kind, batching) if weight else []
-            self.streams[kind] = [stream for stream in found if stream.uids >= self.size]
-            self.left_out += [stream for stream in found if stream.uids < self.size]
+            streams = all_streams(sources, kind, batching) if weight else []
+            self.streams[kind] = [stream for stream in streams if stream.uids >= self.size]
+            self.left_out += [stream for stream in streams if stream.uids < self.size]
             if weight and not self.streams[kind]:
-                raise UserError(_nothing_to_draw(kind, found, sources, self.size))
+                raise UserError(_nothing_to_draw(kind, streams, sources, self.size))
         self._schedule = Schedule(
             mix_weights(batching.mix),
             [sampling_probabilities(self.streams[kind], len(sources)) for kind in KINDS],
@@ -96,23 +105,23 @@ class Plan:
         self._pair_uids = lru_cache(maxsize=64)(pair_uids)
 
     def stream(self, step: int) -> tuple[Stream, int]:
-        """The stream of a step, counted from 0, and the number of its batch in that stream."""
+        """The stream of a step (from 0), and how many batches that stream gave before."""
         kind, choice, number = self._schedule(step)
         return self.streams[KINDS[kind]][choice], number
 
     def given(self, steps: int) -> Counter[Stream]:
-        """How many of the first steps each stream gives a batch for."""
-        given = self._schedule.given(steps)
-        return Counter({self.streams[KINDS[k]][choice]: n for (k, choice), n in given.items()})
+        """Batches of each stream within the first steps."""
+        counts = self._schedule.given(steps)
+        return Counter({self.streams[KINDS[k]][choice]: n for (k, choice), n in counts.items()})
 
     def batch(self, step: int) -> GlobalBatch:
-        """The global batch of a step, counted from 0."""
+        """The global batch of a step (from 0)."""
         stream, number = self.stream(step)
         index = self.sources[stream.source].index
-        pass_number, place = divmod(number, stream.uids // self.size)
+        pass_number, batch_in_pass = divmod(number, stream.uids // self.size)
         names = (index.languages[i] for i in stream.languages)
         pass_key = key(self._seed, stream.kind, stream.source, *names, pass_number)
-        positions = np.arange(place * self.size, (place + 1) * self.size)
+        positions = np.arange(self.size) + batch_in_pass * self.size
         chosen = permuted(pass_key, stream.uids, positions)
         if stream.kind == MONOLINGUAL:
             query_row = passage_row = index.language_starts[stream.languages[0]] + chosen
@@ -140,7 +149,7 @@ class Plan:
     def _across(
         self, stream: Stream, uids: np.ndarray, pass_key: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of queries and passages: in the stream's two languages, or in drawn ones."""
+        """Query rows and passage rows [B] in the stream's two languages, or in drawn languages."""
         index = self.sources[stream.source].index
         if stream.languages:
             query_rows, passage_rows = (
@@ -160,7 +169,7 @@ class Plan:
         return rows[starts + query.astype(np.int64)], rows[starts + passage.astype(np.int64)]
 
     def _uids(self, stream: Stream, index: Index) -> np.ndarray:
-        """The stream's uids, in order."""
+        """All uids of a stream, in ascending order."""
         if stream.languages:
             return self._pair_uids(index, *stream.languages)
         return index.parallel_uids
@@ -170,15 +179,15 @@ def _lengths(
     source: Source, query_row: np.ndarray, passage_row: np.ndarray, negatives: Negatives | None
 ) -> np.ndarray:
     """`GlobalBatch.lengths`."""
-    index, (longest_query, longest_passage) = source.index, source.longest
+    index, (max_query, max_passage) = source.index, source.longest
 
-    def cut(lengths: np.ndarray, longest: int) -> np.ndarray:
-        return np.minimum(lengths.astype(np.int64), longest)
+    def truncated(lengths: np.ndarray, limit: int) -> np.ndarray:
+        return np.minimum(lengths.astype(np.int64), limit)
 
-    lengths = cut(index.query_length[query_row], longest_query)
-    lengths += cut(index.text_length[index.passage_of[passage_row]], longest_passage)
+    lengths = truncated(index.query_length[query_row], max_query)
+    lengths += truncated(index.text_length[index.passage_of[passage_row]], max_passage)
     if negatives is not None:
-        negatives.add_to(lengths, cut(index.text_length[negatives.passages], longest_passage))
+        negatives.add_to(lengths, truncated(index.text_length[negatives.passages], max_passage))
     return lengths
 
 
@@ -201,23 +210,23 @@ def _check_languages(sources: Sequence[Source], batching: Batching) -> None:
 
 
 def _nothing_to_draw(
-    kind: str, found: Sequence[Stream], sources: Sequence[Source], size: int
+    kind: str, streams: Sequence[Stream], sources: Sequence[Source], size: int
 ) -> str:
-    """Why no batch of a kind can be drawn, and what would help."""
+    """Why no batch of a kind can be drawn, and how to fix it."""
     languages = sorted({language for source in sources for language in source.index.languages})
-    if found:
-        best = max(found, key=lambda stream: stream.uids)
+    if streams:
+        best = max(streams, key=lambda stream: stream.uids)
         return (
             f"batching.size: {size} is more than any {kind} stream has ({best.name}: {best.uids}); "
             f"choose {best.uids} or less, or set batching.mix.{kind} to 0"
         )
     if len(languages) == 1:
-        what = f"data.train has one language ({languages[0]})"
+        reason = f"data.train has one language ({languages[0]})"
     elif kind == MONOLINGUAL:
-        what = "batching.language_weights leaves no language"
+        reason = "batching.language_weights leaves no language"
     else:
-        what = "no uid of data.train stands in two languages of one source"
+        reason = "no uid of data.train is in two languages of one source"
     return (
-        f"batching.mix.{kind}: {what}; set batching.mix.{kind} to 0, or give pairs that share uids "
-        "across languages (files that share them are named by one glob)"
+        f"batching.mix.{kind}: {reason}; set batching.mix.{kind} to 0, or give pairs that share "
+        "uids across languages (files that share them are named by one glob)"
     )

@@ -1,4 +1,4 @@
-"""Which stream each step draws its batch from, and how many batches that stream gave before."""
+"""The stream of each step, and how many batches that stream gave before."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,18 +11,19 @@ _BLOCK = 1 << 14
 
 
 class KindSequence:
-    """Kinds of batches in shares that no prefix misses by as much as one batch.
+    """A sequence of batch kinds in which every prefix is within one batch of the weights.
 
     Tijdeman's rule for the chairman assignment problem (Discrete Mathematics 32, 1980): of the
-    kinds that have earned their next batch, the one whose deadline comes first. With k kinds the
-    error of any prefix is at most 1 - 1 / (2k - 2). In whole numbers, so that nothing drifts.
+    kinds that are due for another batch, take the one with the earliest deadline. With k kinds the
+    error of any prefix is at most 1 - 1 / (2k - 2). Integer arithmetic, so that errors do not
+    accumulate.
     """
 
     def __init__(self, weights: Sequence[float]) -> None:
         whole = [round(weight / sum(weights) * 2**40) for weight in weights]
         self._weights = {kind: weight for kind, weight in enumerate(whole) if weight}
         self._total = sum(whole)
-        self._given = dict.fromkeys(self._weights, 0)
+        self._taken = dict.fromkeys(self._weights, 0)
         self._slack = max(1, 2 * len(self._weights) - 2)
         self._step = 0
 
@@ -34,21 +35,20 @@ class KindSequence:
         self._step += 1
         best, best_deadline = -1, float("inf")
         for kind, weight in self._weights.items():
-            earned = self._step * weight - self._given[kind] * self._total
+            earned = self._step * weight - self._taken[kind] * self._total
             if earned * self._slack >= self._total or len(self._weights) == 1:
                 deadline = (self._total - self._total / self._slack - earned) / weight
                 if deadline < best_deadline:
                     best, best_deadline = kind, deadline
-        self._given[best] += 1
+        self._taken[best] += 1
         return best
 
 
 class Schedule:
-    """For every step its kind, its stream and the batch's number in that stream.
+    """The kind of every step, its stream, and the batch's number in that stream.
 
-    A stream is named by (kind, choice): the choice within a kind is drawn by `shares[kind]`, and
-    is always 0 for a kind of one stream. Steps are worked out in blocks when first asked for and
-    kept: 11 bytes a step.
+    A stream is identified by (kind, choice), where the choice is drawn with the probabilities
+    `shares[kind]`. Steps are computed in blocks on first use and kept, at 11 bytes per step.
     """
 
     def __init__(self, weights: Sequence[float], shares: Sequence[np.ndarray], seed: int) -> None:
@@ -61,32 +61,32 @@ class Schedule:
         self._number = np.empty(0, np.int64)
 
     def __call__(self, step: int) -> tuple[int, int, int]:
-        """Kind, choice and number of the batch of a step (steps count from 0)."""
+        """Kind, choice and batch number of a step (from 0)."""
         while step >= len(self._kind):
             self._extend()
         return int(self._kind[step]), int(self._choice[step]), int(self._number[step])
 
     def given(self, steps: int) -> Counter[tuple[int, int]]:
-        """How many of the first steps each kind and choice gives."""
+        """Batches of each (kind, choice) within the first steps."""
         while steps > len(self._kind):
             self._extend()
         codes = self._kind[:steps].astype(np.int64) << 16 | self._choice[:steps]
-        found = zip(*np.unique(codes, return_counts=True), strict=True)
-        return Counter({divmod(int(code), 1 << 16): int(count) for code, count in found})
+        counts = zip(*np.unique(codes, return_counts=True), strict=True)
+        return Counter({divmod(int(code), 1 << 16): int(count) for code, count in counts})
 
     def _extend(self) -> None:
         first = len(self._kind)
-        kinds = self._kinds.take(max(_BLOCK, first))  # doubles: few copies
+        kinds = self._kinds.take(max(_BLOCK, first))  # doubling: few copies
         choices = np.zeros(len(kinds), np.int16)
         numbers = np.empty(len(kinds), np.int64)
         for kind, edges in enumerate(self._edges):
-            at = np.flatnonzero(kinds == kind)
-            drawn = uniform(self._keys[kind], first + at)
-            choices[at] = np.minimum(np.searchsorted(edges, drawn, side="right"), len(edges) - 1)
-            for choice in np.unique(choices[at]):
-                mine = at[choices[at] == choice]
-                numbers[mine] = self._used[kind][choice] + np.arange(len(mine))
-                self._used[kind][choice] += len(mine)
+            steps = np.flatnonzero(kinds == kind)
+            drawn = uniform(self._keys[kind], first + steps)
+            choices[steps] = np.minimum(np.searchsorted(edges, drawn, side="right"), len(edges) - 1)
+            for choice in np.unique(choices[steps]):
+                chosen = steps[choices[steps] == choice]
+                numbers[chosen] = self._used[kind][choice] + np.arange(len(chosen))
+                self._used[kind][choice] += len(chosen)
         self._kind = np.concatenate([self._kind, kinds])
         self._choice = np.concatenate([self._choice, choices])
         self._number = np.concatenate([self._number, numbers])

@@ -1,7 +1,8 @@
-"""Streams: what batches are drawn from, walked without replacement, then in a new order.
+"""Streams: sets of uids from which batches are drawn without replacement, pass after pass.
 
-A source's language gives monolingual batches; its uids of two languages or more give cross-lingual
-and multilingual ones; where pairs are asked for one by one, its ordered pairs of languages do.
+Monolingual batches come from one language of a source; cross-lingual and multilingual ones from
+its uids in two languages or more, or, with `cross_lingual: pairwise`, from one ordered language
+pair.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,19 +19,20 @@ KINDS = (MONOLINGUAL, CROSS_LINGUAL, MULTILINGUAL)
 
 @dataclass(frozen=True)
 class Stream:
-    """Uids of one source, for batches of one kind."""
+    """Uids of one source from which batches of one kind are drawn."""
 
     kind: str
     source: int
     languages: tuple[int, ...]
-    """Empty: uids of any two languages or more. One. Or a query's and its passage's."""
+    """One language; those of the query and of the passage; or none: any two languages or more."""
     uids: int
+    """Number of uids."""
     name: str
     weight: float
-    """The chance to be drawn, in proportion to the other streams of the source and kind."""
+    """Probability, up to a factor, among the streams of the same source and kind."""
 
     def left_out(self, size: int) -> str:
-        """Why it gives no batch of this size, and which size would do."""
+        """A message: why no batch of this size can be drawn, and which size could."""
         return (
             f"{self.name}: {self.uids} pairs give no {self.kind} batch of {size} "
             f"(batching.size {self.uids} or less would admit it)"
@@ -38,12 +40,12 @@ class Stream:
 
 
 def mix_weights(mix: Mix) -> tuple[float, float, float]:
-    """Weights of KINDS."""
+    """The weights of KINDS, in their order."""
     return mix.monolingual, mix.cross_lingual, mix.multilingual
 
 
 def all_streams(sources: Sequence[Source], kind: str, batching: Batching) -> list[Stream]:
-    """Every stream of a kind, those smaller than a batch included."""
+    """All streams of a kind, including those smaller than a batch."""
     return [
         stream
         for number, source in enumerate(sources)
@@ -52,7 +54,7 @@ def all_streams(sources: Sequence[Source], kind: str, batching: Batching) -> lis
 
 
 def sampling_probabilities(streams: Sequence[Stream], sources: int) -> np.ndarray:
-    """The chance of each stream: its source by the size of its streams, then by weight."""
+    """Probability of each stream: that of its source, by number of uids, times its own weight."""
     size, weight = np.zeros(sources), np.zeros(sources)
     for stream in streams:
         size[stream.source] += stream.uids
@@ -61,23 +63,23 @@ def sampling_probabilities(streams: Sequence[Stream], sources: int) -> np.ndarra
 
 
 def pair_uids(index: Index, first: int, second: int) -> np.ndarray:
-    """Uids that stand in both languages."""
+    """Uids that are in both languages, ascending."""
     starts = index.language_starts
     uids = [index.row_uid[starts[i] : starts[i + 1]] for i in (first, second)]
     return np.intersect1d(uids[0], uids[1], assume_unique=True)
 
 
 def pair_sizes(index: Index) -> np.ndarray:
-    """How many uids stand in both languages, for every two [languages, languages]."""
+    """Number of uids that are in both languages, for each pair [languages, languages]."""
     count = len(index.languages)
     sizes = np.zeros((count, count))
-    step = 1 << 18
-    for low in range(0, index.uids, step):
-        high = min(low + step, index.uids)
+    block = 1 << 18
+    for low in range(0, index.uids, block):
+        high = min(low + block, index.uids)
         rows = index.uid_rows[index.uid_starts[low] : index.uid_starts[high]]
-        stands = np.zeros((high - low, count), np.float32)
-        stands[index.row_uid[rows] - low, index.language_of(rows)] = 1
-        sizes += stands.T @ stands
+        is_in = np.zeros((high - low, count), np.float32)
+        is_in[index.row_uid[rows] - low, index.language_of(rows)] = 1
+        sizes += is_in.T @ is_in
     return sizes.astype(np.int64)
 
 
@@ -85,9 +87,9 @@ def _of_source(
     number: int, source: Source, kind: str, batching: Batching, several: bool
 ) -> list[Stream]:
     index, prefix = source.index, f"{source.name}: " if several else ""
-    found: list[tuple[tuple[int, ...], int, str, float]]
+    streams: list[tuple[tuple[int, ...], int, str, float]]
     if kind == MONOLINGUAL:
-        found = [
+        streams = [
             ((i,), int(size), language, _weight([language], size, batching))
             for i, (language, size) in enumerate(
                 zip(index.languages, index.language_sizes(), strict=True)
@@ -95,7 +97,7 @@ def _of_source(
         ]
     elif kind == CROSS_LINGUAL and batching.cross_lingual == "pairwise":
         sizes = pair_sizes(index)
-        found = [
+        streams = [
             ((a, b), int(sizes[a, b]), f"{x} -> {y}", _weight([x, y], sizes[a, b], batching))
             for a, x in enumerate(index.languages)
             for b, y in enumerate(index.languages)
@@ -103,17 +105,17 @@ def _of_source(
         ]
     else:
         count = len(index.parallel_uids)
-        found = [((), count, "parallel uids", 1.0)] if count else []
+        streams = [((), count, "parallel uids", 1.0)] if count else []
     return [
         Stream(kind, number, languages, uids, prefix + name, weight)
-        for languages, uids, name, weight in found
+        for languages, uids, name, weight in streams
         if weight
     ]
 
 
 def _weight(languages: Sequence[str], size: float, batching: Batching) -> float:
-    """Explicit weights where any are given, else the size to the power of the temperature."""
-    told: Mapping[str, float] = batching.language_weights
-    if told:
-        return float(np.prod([told.get(language, 1.0) for language in languages]))
+    """The product of the configured weights if there are any, else size ** language_alpha."""
+    weights: Mapping[str, float] = batching.language_weights
+    if weights:
+        return float(np.prod([weights.get(language, 1.0) for language in languages]))
     return float(size) ** batching.language_alpha

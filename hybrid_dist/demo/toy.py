@@ -1,4 +1,4 @@
-"""The demo's data: a small invented world as pair files, with a config of a model for it."""
+"""The data of the demo: pair files about a small invented world, and the config of a model."""
 
 import json
 import random
@@ -13,18 +13,18 @@ from hybrid_dist.runtime.files import atomic_folder, read_json
 
 @dataclass(frozen=True, kw_only=True)
 class ToyOptions:
-    """What the invented world is like."""
+    """Options of the invented world and of its model."""
 
     seed: int = 1
-    """Decides the words of the languages, the facts and how they are said."""
+    """Random seed of the words, the facts and how they are phrased."""
     languages: int = 8
-    """How many languages, 2 to 8."""
+    """Number of languages, 2 to 8."""
     cognates: float = 0.3
-    """Share of concepts whose word is the same, or nearly, in all languages; 0 to 1."""
+    """Fraction of concepts with (nearly) the same word in all languages; 0 to 1."""
     train_uids: int = 2000
     """Facts to train on."""
     dev_uids: int = 100
-    """Facts whose loss is watched during training."""
+    """Facts for the loss that is measured during training."""
     test_uids: int = 250
     """Facts to evaluate on; each is a query and a passage in every language."""
     imbalance: float = 0.0
@@ -38,7 +38,7 @@ class ToyOptions:
 
 
 PREFIXES = ("Query:", "Passage:")
-"""What training puts before texts: words that the tokenizer must know."""
+"""Words of the prefixes that training adds to texts; the tokenizer has to know them."""
 SPECIAL_TOKENS = {
     "bos_token": "<s>",
     "pad_token": "<pad>",
@@ -46,7 +46,7 @@ SPECIAL_TOKENS = {
     "unk_token": "<unk>",
     "mask_token": "<mask>",
 }
-"""XLM-R's, by their ids' order but for the mask, which is last there."""
+"""XLM-R's special tokens in the order of their ids, except the mask, which is its last token."""
 
 BYTES_OF_A_PAIR = 220
 BYTES_OF_A_VOCABULARY = 40_000
@@ -62,11 +62,12 @@ LIMITS = {
     "hidden": (8, 8192),
     "heads": (1, 1024),
 }
-"""The least and the most that an option can be."""
+"""The smallest and the largest value of each option."""
 
 
 def generate(out: Path, options: ToyOptions) -> dict[str, Any]:
-    """Write the world into the folder `out` and return its manifest; do nothing if it is there."""
+    """Write the world to the folder `out` and return its manifest. A world with the same options
+    that is already there is kept."""
     _check(options)
     out = out.resolve()
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
@@ -77,11 +78,11 @@ def generate(out: Path, options: ToyOptions) -> dict[str, Any]:
     except OSError:
         if not (out / "manifest.json").is_file():
             raise
-        return _existing(out, options)  # another process was faster
+        return _existing(out, options)  # another process was first
 
 
 def _size(options: ToyOptions) -> int:
-    """About how many bytes a world takes."""
+    """Estimated size of a world in bytes."""
     uids = options.train_uids + options.dev_uids + options.test_uids
     return options.languages * (BYTES_OF_A_PAIR * uids + BYTES_OF_A_VOCABULARY)
 
@@ -93,23 +94,23 @@ def _check(options: ToyOptions) -> None:
             raise UserError(f"--{name} {value} is out of range: give {low} to {high}")
     if options.hidden % options.heads:
         raise UserError(
-            f"--hidden {options.hidden} cannot be shared by {options.heads} heads: give a multiple"
-            f" of {options.heads}, or other --heads"
+            f"--hidden {options.hidden} is not a multiple of --heads {options.heads}: "
+            "give a multiple, or other --heads"
         )
 
 
 def _existing(out: Path, options: ToyOptions) -> dict[str, Any]:
-    """The manifest of a world made earlier, if it is this one."""
+    """The manifest of an existing world; refuses a folder with anything else."""
     try:
         manifest: dict[str, Any] = read_json(out / "manifest.json")
         made_with = dict(manifest["options"])
     except (UserError, ValueError, TypeError, KeyError):
-        raise UserError(f"--out {out} holds other things: name a new or empty folder") from None
+        raise UserError(f"--out {out} contains other files: choose a new or empty folder") from None
     differing = [name for name, value in asdict(options).items() if made_with.get(name) != value]
     if differing:
         raise UserError(
-            f"--out {out} holds a world with other options ({', '.join(differing)}):"
-            " name another folder, or remove this one"
+            f"--out {out} contains a world with other options ({', '.join(differing)}):"
+            " choose another folder, or remove this one"
         )
     return manifest
 
@@ -118,20 +119,20 @@ def _write(folder: Path, options: ToyOptions) -> dict[str, Any]:
     languages = LANGUAGES[: options.languages]
     words = lexicons(languages, options.cognates, options.seed)
     sizes = {"train": options.train_uids, "dev": options.dev_uids, "test": options.test_uids}
-    told_facts = iter(facts(sum(sizes.values()), options.seed))
+    all_facts = iter(facts(sum(sizes.values()), options.seed))
     counts: dict[str, dict[str, int]] = {}
     train_texts: list[str] = []
     for split, size in sizes.items():
-        told = {f"{split}-{number:05d}": next(told_facts) for number in range(size)}
+        split_facts = {f"{split}-{number:05d}": next(all_facts) for number in range(size)}
         counts[split] = {}
         with (folder / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n") as lines:
             for rank, language in enumerate(languages, start=1):
                 share = rank**-options.imbalance if split == "train" else 1.0
-                uids = list(told)[: max(1, round(size * share))]
+                uids = list(split_facts)[: max(1, round(size * share))]
                 counts[split][language.code] = len(uids)
                 for uid in uids:
                     rng = random.Random(f"{options.seed}:say:{uid}:{language.code}")
-                    pair = say(told[uid], language, words[language.code], rng)
+                    pair = say(split_facts[uid], language, words[language.code], rng)
                     line = {"uid": uid, "lang": language.code, **pair}
                     lines.write(json.dumps(line, ensure_ascii=False) + "\n")
                     if split == "train":
@@ -143,7 +144,8 @@ def _write(folder: Path, options: ToyOptions) -> dict[str, Any]:
 
 
 def _write_model(folder: Path, texts: list[str], options: ToyOptions) -> int:
-    """A tokenizer with XLM-R's special tokens and a small XLM-R's config; the vocabulary's size."""
+    """Write a tokenizer trained on the texts and the config of a small XLM-R; return the size of
+    the vocabulary."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast, XLMRobertaConfig
 

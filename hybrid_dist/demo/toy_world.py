@@ -1,9 +1,9 @@
-"""A small invented world: the same facts told and asked in up to eight invented languages.
+"""A small invented world: queries and passages about the same facts in eight invented languages.
 
-A uid is a fact: who did what to whom, where and when. Its query asks for one part, leaves
-another out, and says some words otherwise. Facts come in families that differ in a part or two, or
-in who did it to whom, and a passage also tells some of another fact of its family; so the right
-passage is known by the combination of its words and by their order, not by one telling word.
+A uid is a fact: who did what to whom, where and when. Its query asks for one part, omits another,
+and uses synonyms. Facts come in families whose members differ in one or two parts, or in who did it
+to whom, and a passage also states parts of another fact of its family. So a passage matches its
+query by the combination and the order of its words, not by a single rare word.
 """
 
 import random
@@ -18,7 +18,7 @@ from hybrid_dist.errors import UserError
 
 @dataclass(frozen=True)
 class Language:
-    """How a language sounds and in what order it says things."""
+    """The sounds and the word order of a language."""
 
     code: str
     onsets: str
@@ -28,8 +28,8 @@ class Language:
     """Subject, Verb, Object, Place and Time, by their initials."""
     adjective_first: bool
     preposition: bool
-    asks: str
-    """Where the query word stands: first, last, or in the place of what is asked."""
+    query_word: str
+    """Position of the query word: first, last, or that of the part it asks for ("place")."""
 
 
 LANGUAGES = (
@@ -44,7 +44,7 @@ LANGUAGES = (
 )
 
 ROOTS = replace(LANGUAGES[0], onsets="b d f k l m n p r s t v")
-"""How cognates sound."""
+"""The sounds of cognates."""
 KINDS = {"being": 40, "deed": 24, "quality": 16, "place": 24, "time": 16}
 """Kinds of concepts, and how many of each the world has."""
 PARTS = {
@@ -55,36 +55,39 @@ PARTS = {
     "where": "place",
     "when": "time",
 }
-"""The parts of a fact, and the kind of concept that each is."""
+"""The parts of a fact, and the kind of concept of each."""
 CONSTITUENTS = {"S": "who", "V": "did", "O": "whom", "P": "where", "T": "when"}
 ADPOSITIONS = {"whom": "to", "where": "at"}
 FUNCTION_WORDS = ("at", "to", "then", "?who", "?did", "?whom", "?quality", "?where", "?when")
-FAMILY = 4  # facts that resemble each other
-SWAPPED = 0.4  # chance that a fact is its family's first with who and whom exchanged
-ASIDE = 3  # parts of another fact of its family in a passage's second sentence, to mislead
-SYNONYMS = 0.6  # share of concepts, in each language, that have a second word
+FAMILY = 4  # facts per family
+SWAPPED = 0.4  # probability that a fact is the first of its family with who and whom swapped
+ASIDE = 3  # parts of another fact of the family in a passage's second sentence, as a distractor
+SYNONYMS = 0.6  # fraction of concepts with a second word, in each language
 Words = dict[str, list[str]]
 Parts = dict[str, int]
 
 
 @dataclass(frozen=True)
 class Fact:
-    """What happened, what its passage tells besides, and what its query does not say."""
+    """What happened, and how its query and passage differ from a full statement of it."""
 
     parts: Parts
     aside: Parts
-    asked: str
+    """Parts of another fact, which the passage states too."""
+    target: str
+    """The part that the query asks for."""
     omitted: str
+    """The part that the query does not mention."""
 
 
 def lexicons(languages: Iterable[Language], cognates: float, seed: int) -> dict[str, Words]:
-    """For every language, the words of every concept: one, or two that mean the same."""
+    """The words of every concept in every language: one, or two synonyms."""
     rng = random.Random(f"{seed}:cognates")
     concepts = [f"{kind}{n}" for kind, count in KINDS.items() for n in range(count)]
     chosen = rng.sample(concepts, round(cognates * len(concepts)))
     coined = _coin(ROOTS, rng, avoid=())
     roots = {concept: next(coined) for concept in chosen}
-    found = {}
+    result = {}
     for language in languages:
         rng = random.Random(f"{seed}:words:{language.code}")
         own = _coin(language, rng, avoid=roots.values())
@@ -95,12 +98,12 @@ def lexicons(languages: Iterable[Language], cognates: float, seed: int) -> dict[
                 lexicon[concept] = [roots[concept] + ending]
             else:
                 lexicon[concept] = [next(own) for _ in range(1 + (rng.random() < SYNONYMS))]
-        found[language.code] = lexicon
-    return found
+        result[language.code] = lexicon
+    return result
 
 
 def _coin(language: Language, rng: random.Random, avoid: Iterable[str]) -> Iterator[str]:
-    """Words of two or three of the language's syllables, never the same twice."""
+    """An endless sequence of different words of two or three syllables of the language."""
     used = set(avoid)
     while True:
         word = ""
@@ -114,25 +117,25 @@ def _coin(language: Language, rng: random.Random, avoid: Iterable[str]) -> Itera
 
 
 def facts(count: int, seed: int) -> list[Fact]:
-    """Facts whose queries have one answer among them all, hence are asked in one split only."""
+    """Facts whose queries have one answer among all of them; so no query is in two splits."""
     rng = random.Random(f"{seed}:facts")
     families = [_family(rng) for _ in range(ceil(1.2 * count / FAMILY) + 20)]
-    times = Counter(said for family in families for parts in family for said, _ in _queries(parts))
-    found = []
+    counts = Counter(said for family in families for parts in family for said, _ in _queries(parts))
+    result = []
     for family in families:
         for parts in family:
-            clear = [unsaid for said, unsaid in _queries(parts) if times[said] == 1]
-            if clear:
-                asked, omitted = rng.sample(rng.choice(clear), 2)
+            unambiguous = [unsaid for said, unsaid in _queries(parts) if counts[said] == 1]
+            if unambiguous:
+                target, omitted = rng.sample(rng.choice(unambiguous), 2)
                 another = rng.choice([other for other in family if other != parts])
-                found.append(Fact(parts, _aside(parts, another, rng), asked, omitted))
-    if len(found) < count:
-        raise UserError(f"{count} facts in all are too many to tell apart: ask for fewer uids")
-    return found[:count]
+                result.append(Fact(parts, _aside(parts, another, rng), target, omitted))
+    if len(result) < count:
+        raise UserError(f"{count} facts in all are too many to tell apart: choose fewer uids")
+    return result[:count]
 
 
 def _family(rng: random.Random) -> list[Parts]:
-    """A fact and others that differ from it in a part or two, or in who did it to whom."""
+    """A fact, and others that differ from it in one or two parts or with who and whom swapped."""
     head = {part: rng.randrange(KINDS[kind]) for part, kind in PARTS.items()}
     family = [head]
     while len(family) < FAMILY:
@@ -147,37 +150,37 @@ def _family(rng: random.Random) -> list[Parts]:
 
 
 def _aside(parts: Parts, another: Parts, rng: random.Random) -> Parts:
-    """What another fact says, first of all where it differs."""
-    told = sorted(PARTS, key=lambda part: (parts[part] == another[part], rng.random()))
-    return {part: another[part] for part in told[:ASIDE]}
+    """Some parts of another fact, starting with those that differ."""
+    order = sorted(PARTS, key=lambda part: (parts[part] == another[part], rng.random()))
+    return {part: another[part] for part in order[:ASIDE]}
 
 
 def _queries(parts: Parts) -> Iterator[tuple[tuple[tuple[str, int], ...], tuple[str, str]]]:
-    """Every way to ask about a fact: the parts that the query says, and the two it does not."""
+    """All queries about a fact: the parts that one states, and the two that it does not."""
     for unsaid in combinations(PARTS, 2):
         yield tuple(item for item in parts.items() if item[0] not in unsaid), unsaid
 
 
 def say(fact: Fact, language: Language, words: Words, rng: random.Random) -> dict[str, str]:
     """The query and the passage of a fact in a language."""
-    told = {part: words[f"{PARTS[part]}{n}"][0] for part, n in fact.parts.items()}
+    stated = {part: words[f"{PARTS[part]}{n}"][0] for part, n in fact.parts.items()}
     aside = {part: words[f"{PARTS[part]}{n}"][0] for part, n in fact.aside.items()}
     also = _sentence(aside, language, words)
-    passage = f"{_sentence(told, language, words)}. {words['then'][0]} {also}."
+    passage = f"{_sentence(stated, language, words)}. {words['then'][0]} {also}."
 
     said = {part: rng.choice(words[f"{PARTS[part]}{n}"]) for part, n in fact.parts.items()}
-    del said[fact.asked], said[fact.omitted]
-    asking = words[f"?{fact.asked}"][0]
-    if language.asks == "place":
-        query = _sentence(said | {fact.asked: asking}, language, words)
+    del said[fact.target], said[fact.omitted]
+    query_word = words[f"?{fact.target}"][0]
+    if language.query_word == "place":
+        query = _sentence(said | {fact.target: query_word}, language, words)
     else:
         rest = _sentence(said, language, words)
-        query = f"{asking} {rest}" if language.asks == "first" else f"{rest} {asking}"
+        query = f"{query_word} {rest}" if language.query_word == "first" else f"{rest} {query_word}"
     return {"query": query + "?", "passage": passage}
 
 
 def _sentence(said: dict[str, str], language: Language, words: Words) -> str:
-    """The given parts in the language's order."""
+    """A sentence that states the given parts in the order of the language."""
     before = 0 if language.preposition else 2
     sentence: list[str] = []
     for letter in language.order:

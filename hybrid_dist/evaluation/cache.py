@@ -66,11 +66,11 @@ class CachedVectors:
             key.update(_digest(texts).encode())
         self._folder, self._ranks = folder / f"{task.name}-{key.hexdigest()[:16]}", ranks
         self._log = lambda message: log(f"{task.name}: {message}")
-        embed = embedder.embed_queries
-        dimension = embed([]).shape[1]
+        queries, passages = embedder.encode_queries, embedder.encode_passages
+        dimension = queries([]).shape[1]
         parts = [
-            _Part("queries", task.query_texts, embed, self._folder, dimension),
-            _Part("passages", task.passage_texts, embedder.embed_passages, self._folder, dimension),
+            _Part("queries", task.query_texts, queries, self._folder, dimension),
+            _Part("passages", task.passage_texts, passages, self._folder, dimension),
         ]
         self._create_files(parts)
         missing = [self._missing_blocks(part) for part in parts]

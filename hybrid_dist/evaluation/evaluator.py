@@ -37,9 +37,9 @@ class Embedder(Protocol):
     @property
     def name(self) -> str: ...
 
-    def embed_queries(self, texts: Sequence[str]) -> np.ndarray: ...
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray: ...
 
-    def embed_passages(self, texts: Sequence[str]) -> np.ndarray: ...
+    def encode_passages(self, texts: Sequence[str]) -> np.ndarray: ...
 
 
 class Vectors(Protocol):
@@ -144,10 +144,10 @@ class EmbeddedTask:
         return self.embedder.name
 
     def queries(self, rows: slice) -> np.ndarray:
-        return _float32(self.embedder.embed_queries(self.task.query_texts[rows]))
+        return _float32(self.embedder.encode_queries(self.task.query_texts[rows]))
 
     def passages(self, rows: slice) -> np.ndarray:
-        return _float32(self.embedder.embed_passages(self.task.passage_texts[rows]))
+        return _float32(self.embedder.encode_passages(self.task.passage_texts[rows]))
 
 
 def _all_queries(task: Task, vectors: Vectors, ranks: Ranks) -> np.ndarray:

@@ -64,7 +64,7 @@ def reduce_scatter_rows(
 
 
 class CrossEntropy(NamedTuple):
-    """Cross-entropy of this rank's rows. Gradients are empty if none were asked for."""
+    """Cross-entropy of this rank's rows. Gradients are empty if none were requested."""
 
     losses: Tensor
     """Loss of each row [B]."""

@@ -1,4 +1,4 @@
-"""The encoder's layers, compiled: one graph for texts of any number and length."""
+"""torch.compile for the encoder's layers: one graph for any number and length of texts."""
 
 from typing import Any
 
@@ -11,24 +11,24 @@ from hybrid_dist.model.packing import AttentionMode
 
 
 def compile_layers(encoder: Encoder, backend: str = "inductor") -> None:
-    """Compile each layer with dynamic shapes; what is around layers stays as it is.
+    """Compile each layer with dynamic shapes, and nothing around the layers.
 
-    Layers are alike, so the first one's graph serves all of them. Chunks are recomputed, and DDP,
-    FSDP and ZeRO do their work, between graphs.
+    All layers share the graph of the first. Activation checkpointing and the hooks of DDP, FSDP and
+    ZeRO run between graphs.
     """
     if encoder.padding_reason is None and encoder.attends is AttentionMode.BY_SIZE:
-        # a call for each length that occurs: no graph could hold that
+        # the number of attention calls depends on the lengths of the texts: no graph holds that
         encoder.select_attention(torch.device("cpu"), "train.compile needs it on CPUs")
-    # DDP would have graphs cut at its buckets, to send gradients early: between layers it does
+    # it would split graphs at DDP's bucket boundaries; buckets are sent between layers anyway
     torch._dynamo.config.optimize_ddp = False
-    # or two sizes that happen to be equal in the first step would have to be equal in every step
+    # without this, sizes that are equal in the first step by chance are assumed equal in every step
     fx_config.use_duck_shape = False
     for layer in layers(encoder.backbone):
         layer.compile(dynamic=True, backend=backend)
 
 
 def layers(backbone: Any) -> list[nn.Module]:
-    """The Transformer layers; the whole backbone where they are not found."""
+    """The Transformer layers, or the whole backbone if it has no list of them."""
     count = getattr(backbone.config, "num_hidden_layers", 0)
     stacks = [m for m in backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     return [layer for stack in stacks for layer in stack] or [backbone]

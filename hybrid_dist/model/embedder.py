@@ -1,4 +1,4 @@
-"""A saved encoder at work: texts in, vectors out, as the evaluator and users need them."""
+"""Inference with a trained or published encoder: texts in, vectors out."""
 
 import hashlib
 import json
@@ -20,14 +20,15 @@ from hybrid_dist.model.repository import is_folder
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 
-TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 65_536}
-"""Tokens of one call, padding included. On an H100 calls of 65,536 embed 1.6 times as many passages
-a second as calls of 8,192, and take 2.4 GiB for a model of XLM-R large's size."""
-TEXTS_AT_ONCE = 16384
+MAX_BATCH_TOKENS = {"cpu": 8192, "cuda": 65_536}
+"""Tokens per batch, padding included. On an H100, batches of 65,536 tokens encode 1.6 times as many
+passages per second as batches of 8,192, and take 2.4 GiB for XLM-R large."""
+TOKENIZED_AT_ONCE = 16384
+"""Texts that are tokenized together and then sorted by length."""
 
 
 class TextEmbedder:
-    """Embeds queries and passages with a model folder's own prefixes, lengths and pooling."""
+    """Encodes queries and passages with the prefixes, maximum lengths and pooling of its model."""
 
     def __init__(
         self,
@@ -44,10 +45,16 @@ class TextEmbedder:
 
     @classmethod
     def load(
-        cls, name: str, device: torch.device, trust_remote_code: bool = False
+        cls,
+        path: str | Path,
+        device: torch.device | str | None = None,
+        trust_remote_code: bool = False,
     ) -> "TextEmbedder":
-        """From a run folder, a saved model, or any folder or name that transformers loads."""
-        folder = Path(name)
+        """Load a run folder, an exported model, or any folder or hub name that transformers loads.
+
+        `device` defaults to the current GPU, or the CPU where there is none.
+        """
+        name, folder = str(path), Path(path)
         if is_folder(name) and (folder / "config.yaml").is_file():
             if not (folder / "model").is_dir():
                 raise UserError(f"{name}: this run has no model/ yet; name one of its checkpoints/")
@@ -59,16 +66,16 @@ class TextEmbedder:
         tokens = TextTokens.load(where, settings, trust_remote_code)
         tokens.check(config)
         encoder = build(replace(model, pooling=settings.pooling), config)
-        return cls(name, encoder, tokens, device, trust_remote_code)
+        return cls(name, encoder, tokens, _device(device), trust_remote_code)
 
     @property
     def settings(self) -> dict[str, Any]:
         """How texts become vectors, for reports."""
-        told = {
+        spec = {
             key.replace("_", " "): value for key, value in asdict(self._tokens.settings).items()
         }
         arithmetic = "bf16" if self._dtype is torch.bfloat16 else "fp32"
-        return told | {
+        return spec | {
             "arithmetic": arithmetic,
             "encoding": self._encoder.encoding_description,
             "trust remote code": self._trust_remote_code,
@@ -76,7 +83,7 @@ class TextEmbedder:
 
     @property
     def fingerprint(self) -> str:
-        """Equal for equal weights, tokenizer and settings, wherever they were loaded from."""
+        """SHA-256 of weights, tokenizer and settings, whatever path they were loaded from."""
         digest = hashlib.sha256(tokenizer_hash(self._tokens.tokenizer).encode())
         digest.update(json.dumps(self.settings, sort_keys=True).encode())
         for name, weights in self._encoder.state_dict().items():
@@ -84,57 +91,65 @@ class TextEmbedder:
             digest.update(weights.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
-    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
-        return self._embed(texts, self._tokens.query_ids)
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """L2-normalized float32 vectors [len(texts), dim], one per query, in order."""
+        return self._encode(texts, self._tokens.query_ids)
 
-    def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
-        return self._embed(texts, self._tokens.passage_ids)
+    def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
+        """L2-normalized float32 vectors [len(texts), dim], one per passage, in order."""
+        return self._encode(texts, self._tokens.passage_ids)
 
-    def _embed(
-        self, texts: Sequence[str], tokenise: Callable[[Sequence[str]], list[list[int]]]
+    def _encode(
+        self, texts: Sequence[str], tokenize: Callable[[Sequence[str]], list[list[int]]]
     ) -> np.ndarray:
-        """Vectors in the order of the texts; encoded in the order of their lengths."""
+        """Vectors in the order of the texts, which are batched by length."""
+        if isinstance(texts, str):
+            raise TypeError("expected a list of texts, not one text")
         vectors = np.empty((len(texts), self._encoder.width), np.float32)
-        for start in range(0, len(texts), TEXTS_AT_ONCE):
-            ids = tokenise(texts[start : start + TEXTS_AT_ONCE])
-            for some in _portions([len(text) for text in ids], TOKENS_AT_ONCE[self._device.type]):
-                packed = PackedTexts.of([ids[i] for i in some]).to(self._device)
-                with torch.inference_mode(), self._arithmetic():
-                    vectors[start + np.array(some)] = self._encoder(packed).float().cpu().numpy()
-        self._check(texts, vectors)
+        for start in range(0, len(texts), TOKENIZED_AT_ONCE):
+            ids = tokenize(texts[start : start + TOKENIZED_AT_ONCE])
+            for batch in _batches([len(text) for text in ids], MAX_BATCH_TOKENS[self._device.type]):
+                packed = PackedTexts.of([ids[i] for i in batch]).to(self._device)
+                with torch.inference_mode(), self._autocast():
+                    vectors[start + np.array(batch)] = self._encoder(packed).float().cpu().numpy()
+        self._check_norms(texts, vectors)
         return vectors
 
-    def _check(self, texts: Sequence[str], vectors: np.ndarray) -> None:
-        """Refuse vectors that are not of length 1: NaN, or zero where their norm overflowed."""
-        lengths = np.linalg.norm(vectors, axis=1)
-        broken = np.flatnonzero(~(np.abs(lengths - 1) < 0.1))
+    def _check_norms(self, texts: Sequence[str], vectors: np.ndarray) -> None:
+        """Reject vectors whose norm is not 1: NaN, or zero because their norm overflowed."""
+        norms = np.linalg.norm(vectors, axis=1)
+        broken = np.flatnonzero(~(np.abs(norms - 1) < 0.1))
         if len(broken):
             first = "; ".join(repr(texts[i][:60]) for i in broken[:3])
             raise UserError(
-                f"{self.name}: its vectors of {len(broken)} of {len(texts)} texts are not finite "
-                f"numbers of length 1 (first: {first}); its weights are broken, or overflow in "
-                f"{self.settings['arithmetic']}"
+                f"{self.name}: {len(broken)} of {len(texts)} texts got vectors that are not finite "
+                f"or not of norm 1 (first: {first}); the model's weights are broken, or overflow "
+                f"in {self.settings['arithmetic']}"
             )
 
-    def _arithmetic(self) -> torch.autocast:
+    def _autocast(self) -> torch.autocast:
         bf16 = self._dtype is torch.bfloat16
         return torch.autocast(self._device.type, torch.bfloat16, enabled=bf16)
 
 
+def _device(device: torch.device | str | None) -> torch.device:
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
 def _fastest_dtype(device: torch.device) -> torch.dtype:
-    """bf16 on GPUs, whose fp32 is many times slower; fp32 on CPUs, and on cards before Ampere,
+    """bf16 on GPUs, where fp32 is many times slower; fp32 on CPUs and on GPUs older than Ampere,
     which only emulate bf16."""
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < OLDEST_CARD:
         return torch.float32
     return torch.bfloat16
 
 
-def _portions(sizes: Sequence[int], most: int) -> Iterable[list[int]]:
-    """Texts in the order of their sizes, cut where a portion's padded size would exceed `most`."""
-    portion: list[int] = []
-    for i in sorted(range(len(sizes)), key=sizes.__getitem__):
-        if portion and sizes[i] * (len(portion) + 1) > most:
-            yield portion
-            portion = []
-        portion.append(i)
-    yield portion
+def _batches(lengths: Sequence[int], max_tokens: int) -> Iterable[list[int]]:
+    """Indices of texts sorted by length, in batches of at most `max_tokens` tokens when padded."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and lengths[i] * (len(batch) + 1) > max_tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    yield batch

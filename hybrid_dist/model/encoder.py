@@ -1,4 +1,12 @@
-"""A bi-encoder with shared weights: a Hugging Face encoder, pooled and normalised."""
+"""A bi-encoder with shared weights: a Hugging Face encoder with pooling and normalization.
+
+Shapes:
+    N  texts
+    T  tokens of all texts
+    D  width of a vector: the hidden size of the backbone
+    B  queries on this rank, each with its passage
+    M  hard negatives on this rank
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,52 +31,53 @@ from hybrid_dist.model.packing import (
 
 @dataclass(frozen=True)
 class Chunk:
-    """The texts of some rows: their queries; their passages, then their hard negatives."""
+    """The texts of some of a rank's rows, which are encoded together."""
 
     queries: PackedTexts
     candidates: PackedTexts
+    """The passages of the queries, in their order, then the hard negatives."""
 
     def to(self, device: torch.device) -> "Chunk":
         return Chunk(self.queries.to(device), self.candidates.to(device))
 
 
 Encoded = tuple[Tensor, Tensor]
-"""Vectors of a chunk: of its queries and of its candidates."""
+"""Vectors of a chunk's queries and of its candidates."""
 
 
 class Encoder(nn.Module):
-    """Texts in, one L2-normalised fp32 vector each out."""
+    """Maps texts to L2-normalized fp32 vectors [N, D]."""
 
-    padding_reason: str | None = "packing was not asked for"
-    """Why this model pads texts; None: it computes no padding."""
+    padding_reason: str | None = "packing was not requested"
+    """Why texts are padded; None if they are packed."""
     attends = AttentionMode.BY_SIZE
-    """How packed texts are kept apart."""
+    """How attention is restricted to each text of a packed row."""
     attention_padding_reason: str | None = None
-    """Why attention alone pads packed texts; None: it does not."""
+    """Why attention alone is padded; None if it is not."""
 
     def __init__(self, backbone: Any, pooling: str) -> None:
         super().__init__()
         self.backbone, self.pooling = backbone, pooling
         self.width: int = backbone.config.hidden_size
-        """Numbers in a vector."""
+        """D, the width of a vector."""
         self._first_position = first_position(backbone.config)
         self._attention = backbone.config._attn_implementation
 
     def forward(self, texts: PackedTexts, words: Tensor | None = None) -> Tensor:
-        """`words`: the tokens' word embeddings, where they were looked up before."""
+        """Vectors [N, D]. `words` are the tokens' word embeddings [T, D], if known already."""
         if self.padding_reason is not None:
-            vectors = self._pooled(self._in_rows_of_one_length(texts), texts)
+            vectors = self._pool(self._hidden_padded(texts), texts)
         elif self.attends is not AttentionMode.BY_SIZE:
-            vectors = self._pooled(self._in_one_row(texts, words), texts)
-        else:  # texts of one size beside each other attend together
+            vectors = self._pool(self._hidden_packed(texts, words), texts)
+        else:  # sorted, since neighbours of the same size share one attention call
             texts, tokens, order = texts.by_size()
-            hidden = self._in_one_row(texts, None if words is None else words[tokens])
-            vectors = self._pooled(hidden, texts)[order.argsort()]
+            hidden = self._hidden_packed(texts, None if words is None else words[tokens])
+            vectors = self._pool(hidden, texts)[order.argsort()]
         return functional.normalize(vectors, dim=-1)
 
     @property
     def encoding_description(self) -> str:
-        """How texts are encoded, for people."""
+        """Whether texts are packed or padded, and why, for messages and reports."""
         if self.padding_reason is not None:
             return f"padded: {self.padding_reason}"
         no_dropout = "attention weights have no dropout"
@@ -77,42 +86,45 @@ class Encoder(nn.Module):
         return f"packed: no padding is computed, and {no_dropout}"
 
     def embed_words(self, ids: Tensor) -> Tensor:
-        """Word embeddings of some token ids."""
+        """Word embeddings [T, D] of token ids [T]."""
         return self.backbone.get_input_embeddings()(ids)
 
-    def _in_one_row(self, texts: PackedTexts, words: Tensor | None) -> Tensor:
-        """The last layer of every token [tokens, width]."""
+    def _hidden_packed(self, texts: PackedTexts, words: Tensor | None) -> Tensor:
+        """The last hidden states [T, D], computed without padding."""
         row = {"input_ids": texts.ids[None]} if words is None else {"inputs_embeds": words[None]}
         return self.backbone(
             **row,
-            position_ids=texts.places[None] + self._first_position,
+            position_ids=texts.positions[None] + self._first_position,
             **texts.for_attention(self.attends),
         ).last_hidden_state[0]
 
-    def _in_rows_of_one_length(self, texts: PackedTexts) -> Tensor:
-        rows, real = texts.padded(self.backbone.config.pad_token_id or 0)
-        return self.backbone(**rows).last_hidden_state[real]
+    def _hidden_padded(self, texts: PackedTexts) -> Tensor:
+        """The last hidden states [T, D], computed in a padded batch."""
+        batch, is_token = texts.padded(self.backbone.config.pad_token_id or 0)
+        return self.backbone(**batch).last_hidden_state[is_token]
 
-    def _pooled(self, hidden: Tensor, texts: PackedTexts) -> Tensor:
+    def _pool(self, hidden: Tensor, texts: PackedTexts) -> Tensor:
+        """One vector per text [N, D] from the hidden states [T, D]."""
         if self.pooling == "mean":
-            bounds = texts.bounds.long()
-            return torch.segment_reduce(_wide(hidden), "mean", offsets=bounds, unsafe=True)
-        first = hidden[texts.bounds[:-1].long()]
+            offsets = texts.offsets.long()
+            return torch.segment_reduce(
+                _at_least_fp32(hidden), "mean", offsets=offsets, unsafe=True
+            )
+        first = hidden[texts.offsets[:-1].long()]
         if self.pooling == "labse":
             first = self.backbone.pooler(first[:, None])
-        return _wide(first)
+        return _at_least_fp32(first)
 
-    def pack(self, why_not: str | None) -> None:
-        """Compute no padding; or pad, for the reason given."""
-        self.padding_reason = why_not
-        wanted = NAME if why_not is None else self._attention
-        if wanted != self.backbone.config._attn_implementation:
+    def pack(self, padding_reason: str | None) -> None:
+        """Pack texts from now on; or pad them, if there is a reason."""
+        self.padding_reason = padding_reason
+        attention = NAME if padding_reason is None else self._attention
+        if attention != self.backbone.config._attn_implementation:
             register()
-            self.backbone.set_attn_implementation(wanted)
+            self.backbone.set_attn_implementation(attention)
 
     def kernel_refusal_reason(self, device: torch.device, dtype: torch.dtype) -> str | None:
-        """What stands against torch's CUDA kernel for packed texts; None where it can be used, and
-        where it is not needed."""
+        """Why torch's CUDA kernel for packed texts cannot be used; None if it can or need not."""
         if self.padding_reason is not None:
             return None
         config = self.backbone.config
@@ -120,7 +132,7 @@ class Encoder(nn.Module):
         return kernel_refusal(head_width, dtype, device)
 
     def select_attention(self, device: torch.device, kernel_refusal_reason: str | None) -> None:
-        """Choose how the texts of a packed row are kept apart."""
+        """Choose the AttentionMode: padded if the kernel is refused, else the device's best."""
         self.attention_padding_reason = kernel_refusal_reason
         if kernel_refusal_reason is not None:
             self.attends = AttentionMode.PADDED
@@ -128,13 +140,12 @@ class Encoder(nn.Module):
             self.attends = AttentionMode.KERNEL if device.type == "cuda" else AttentionMode.BY_SIZE
 
 
-def _wide(numbers: Tensor) -> Tensor:
-    """At least fp32."""
-    return numbers if numbers.dtype == torch.float64 else numbers.float()
+def _at_least_fp32(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
 
 
 class Temperature(nn.Module):
-    """A learned temperature: a module, so that FSDP2 can keep it in fp32 beside bf16 weights."""
+    """A learned temperature [1]: a module, so that FSDP2 keeps it in fp32 beside bf16 weights."""
 
     LOWEST, HIGHEST = LEARNED_TEMPERATURE
 
@@ -143,28 +154,27 @@ class Temperature(nn.Module):
         self.log = nn.Parameter(torch.tensor([start]).log())
 
     def forward(self) -> Tensor:
-        free = _wide(self.log).exp()
+        free = _at_least_fp32(self.log).exp()
         bounded = free.clamp(self.LOWEST, self.HIGHEST)
-        return free + (bounded - free).detach()  # a bound holds the value, not the gradient
+        return free + (bounded - free).detach()  # bounds the value, but not the gradient
 
 
 class BiEncoder(nn.Module):
-    """The trained module: all chunks of a rank's rows go through one forward."""
+    """The module that is trained: one forward pass encodes all chunks of a rank's rows."""
 
     def __init__(self, encoder: Encoder, temperature: float, learn_temperature: bool) -> None:
         super().__init__()
         self.encoder, self._fixed_temperature = encoder, temperature
-        self._no_split_modules = _layers(encoder.backbone)  # what FSDP2 shards by
+        self._no_split_modules = _layer_classes(encoder.backbone)  # FSDP2 shards these
         self.temperature = Temperature(temperature) if learn_temperature else None
 
     def forward(self, chunks: Sequence[Chunk]) -> tuple[Tensor, Tensor, Tensor]:
-        """Vectors of queries, of candidates (all passages, then all hard negatives), in the order
-        of the rows, and the temperature.
+        """Vectors of queries [B, D] and of candidates [B + M, D], and the temperature [1].
 
-        Several chunks are encoded one after the other in this one forward, all but the last under
-        activation checkpointing: memory of one chunk, and to DDP, FSDP and ZeRO an ordinary step.
-        The backward pass begins with the last chunk, which frees its activations before the others
-        are computed again.
+        Candidates are the passages of all chunks in the order of the queries, then all hard
+        negatives. Chunks are encoded in turn, all but the last under activation checkpointing. This
+        takes the memory of one chunk, and DDP, FSDP and ZeRO see an ordinary step. The backward
+        pass starts with the last chunk and frees its activations before it recomputes the others.
         """
         with _no_autocast_cache():
             if len(chunks) == 1:
@@ -180,25 +190,29 @@ class BiEncoder(nn.Module):
         return queries, _candidates(encoded), queries.new_full((1,), self._fixed_temperature)
 
     def _encode_all(self, chunks: Sequence[Chunk]) -> list[Encoded]:
-        """Look words up once for all chunks: the gradient of the table is as large as the
-        vocabulary, and would else be made anew for each."""
+        """Encode packed chunks with one lookup of word embeddings for all of them.
+
+        The gradient of the embedding table is as large as the vocabulary; with a lookup per chunk
+        it would be allocated for each.
+        """
         parts = [part.ids for chunk in chunks for part in (chunk.queries, chunk.candidates)]
-        used, places = torch.cat(parts).unique(return_inverse=True)
-        found = self.encoder.embed_words(used)
-        kind = found.dtype
+        unique_ids, inverse = torch.cat(parts).unique(return_inverse=True)
+        embeddings = self.encoder.embed_words(unique_ids)
+        dtype = embeddings.dtype
 
-        def encode(chunk: Chunk, table: Tensor, at: Tensor) -> Encoded:
-            return self._encode(chunk, table.index_select(0, at).to(kind))
+        def encode(chunk: Chunk, table: Tensor, rows: Tensor) -> Encoded:
+            return self._encode(chunk, table.index_select(0, rows).to(dtype))
 
-        table = _wide(found)  # a frequent word's gradients are summed in it: never in bf16
-        sizes = [len(chunk.queries.ids) + len(chunk.candidates.ids) for chunk in chunks]
-        *others, last = zip(chunks, places.split(sizes), strict=True)
-        encoded = [_checkpointed(encode, chunk, table, at) for chunk, at in others]
+        # gradients of frequent words are summed in the table: in fp32, never in bf16
+        table = _at_least_fp32(embeddings)
+        tokens = [len(chunk.queries.ids) + len(chunk.candidates.ids) for chunk in chunks]
+        *others, last = zip(chunks, inverse.split(tokens), strict=True)
+        encoded = [_checkpointed(encode, chunk, table, rows) for chunk, rows in others]
         return [*encoded, encode(last[0], table, last[1])]
 
     def _encode(self, chunk: Chunk, words: Tensor | None = None) -> Encoded:
-        """Vectors of a chunk; `words` are its word embeddings, where they were looked up."""
-        if self.encoder.padding_reason is not None:  # queries are shorter: they pad less alone
+        """Vectors of a chunk. `words` are the word embeddings of its tokens, if known already."""
+        if self.encoder.padding_reason is not None:  # queries are shorter: alone they pad less
             return self.encoder(chunk.queries), self.encoder(chunk.candidates)
         vectors = self.encoder(chunk.queries.joined(chunk.candidates), words)
         queries = len(chunk.queries.sizes)
@@ -206,22 +220,23 @@ class BiEncoder(nn.Module):
 
 
 def _checkpointed(encode: Callable[..., Encoded], chunk: Chunk, *tensors: Tensor) -> Encoded:
-    """`encode(chunk, *tensors)` without its activations, which the backward pass computes again.
+    """`encode(chunk, *tensors)` under activation checkpointing.
 
-    torch saves the random state only of devices that a tensor among the arguments is on, and does
-    not look into a Chunk: without the ids, dropout on a GPU would draw other masks the second time.
+    torch saves the random state only of the devices of tensor arguments, and does not look into a
+    Chunk. Without the ids as an argument, dropout on a GPU would draw other masks in the
+    recomputation.
     """
     return checkpoint(
-        lambda _, *given: encode(chunk, *given), chunk.queries.ids, *tensors, use_reentrant=False
+        lambda _, *inputs: encode(chunk, *inputs), chunk.queries.ids, *tensors, use_reentrant=False
     )
 
 
 @contextmanager
 def _no_autocast_cache() -> Iterator[None]:
-    """Have autocast cast a weight at each use, in checkpoints' recomputation too.
+    """Disable autocast's cache of bf16 weights, also while checkpoints are recomputed.
 
-    Its cache would give all chunks one bf16 copy of each weight, and autograd would sum the
-    gradients of the chunks in bf16 before it casts them to fp32.
+    With the cache, all chunks share one bf16 copy of each weight, and autograd sums the gradients
+    of the chunks in bf16 before it casts them to fp32.
     """
     cached = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
@@ -232,21 +247,22 @@ def _no_autocast_cache() -> Iterator[None]:
 
 
 def _candidates(encoded: Sequence[Encoded]) -> Tensor:
-    """The passages of all chunks, as many as their queries, then their hard negatives."""
+    """The passages of all chunks, then their hard negatives [B + M, D]."""
     passages = [candidates[: len(queries)] for queries, candidates in encoded]
     negatives = [candidates[len(queries) :] for queries, candidates in encoded]
     return torch.cat(passages + negatives)
 
 
-def _layers(backbone: Any) -> list[str]:
-    """The classes of a model's layers: not of its embeddings, which are used outside them too."""
+def _layer_classes(backbone: Any) -> list[str]:
+    """Names of the layer classes, without those that hold the word embeddings, which are used
+    outside of them too."""
     table = backbone.get_input_embeddings()
     holders = {type(part).__name__ for part in backbone.modules() if table in part.modules()}
     return [name for name in backbone._no_split_modules or [] if name not in holders]
 
 
 def recompute_layers(encoder: Encoder) -> None:
-    """Keep only layers' inputs in the forward pass, and compute the rest again in the backward."""
+    """Checkpoint each layer: keep its inputs only, and recompute the rest in the backward pass."""
     backbone: Any = encoder.backbone
     backbone.config.use_cache = False
     old_name = "gradient_checkpointing_enable"  # transformers before 5.23 has only this one

@@ -1,4 +1,4 @@
-"""An encoder of a folder, the hub, or a config's sizes: read, checked, built."""
+"""Building an encoder from a folder, the hub, or the sizes in a config, with checks."""
 
 import inspect
 from typing import Any
@@ -21,25 +21,23 @@ from hybrid_dist.model.repository import (
 )
 from hybrid_dist.model.spec import read_modules
 
-SAME = 1e-4
-"""How far apart packed and padded vectors may be by rounding."""
-
-
-MOST = {
+PACKING_TOLERANCE = 1e-4
+"""The largest difference of packed and padded vectors that is attributed to rounding."""
+LIMITS = {
     "hidden_size": 2**20,
     "vocab_size": 2**31,
     "max_position_embeddings": 2**31,
     "num_hidden_layers": 10_000,
 }
-"""What a config.json has to say of a model, and numbers that can only be damage above them."""
+"""Keys that a config.json must have; larger values are taken for damage."""
 
 
 def read_config(model: Model) -> Any:
-    """The Hugging Face config that a model names, with our dropout. No weights are read."""
+    """The Hugging Face config of a model, with the dropout of the run. Reads no weights."""
     from transformers import AutoConfig  # seconds to import, so only when needed
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # its bars would tear ours
+    logging.disable_progress_bar()  # they would interrupt ours
     name, trusted = model.name_or_path, model.trust_remote_code
     with loading(name, "config.json", trusted):
         content = read_object(name, "config.json")
@@ -58,8 +56,8 @@ def read_config(model: Model) -> Any:
 
 
 def _check_sizes(config: Any, name: str) -> None:
-    """Refuse what would be no model, or one that takes all memory or never ends to build."""
-    for key, most in MOST.items():
+    """Reject configs that describe no encoder, or one too large to build."""
+    for key, most in LIMITS.items():
         value = getattr(config, key, None)
         if value is None:
             raise UserError(f"{KEY}: {name} is a model of type {config.model_type}, without {key}")
@@ -79,12 +77,12 @@ def _check_sizes(config: Any, name: str) -> None:
 
 
 def build(model: Model, config: Any) -> Encoder:
-    """The encoder of a config, on the CPU in fp32: with the model's weights, or from scratch."""
+    """An encoder on the CPU in fp32, with the model's weights or with random ones."""
     from transformers import AutoModel
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-    # Under ZeRO-3 Accelerate has transformers deal the weights while it makes them: other random
-    # weights than under any other strategy, and a model built to be evaluated would be dealt too.
+    # Under ZeRO-3 Accelerate has transformers partition weights while it creates them. Random
+    # weights would differ from other strategies', and models for evaluation would be partitioned.
     unset_hf_deepspeed_config()
     name, trusted = model.name_or_path, model.trust_remote_code
     extra = _pooler_argument(config, model) | {"trust_remote_code": trusted}
@@ -100,7 +98,7 @@ def build(model: Model, config: Any) -> Encoder:
 
 
 def _pack(encoder: Encoder, dropout: float | None) -> None:
-    """Compute no padding where the model can: where its vectors are seen to be the same."""
+    """Pack texts if the model's packed vectors are the same as its padded ones, else pad them."""
     kind = encoder.backbone.config.model_type
     if dropout:
         encoder.pack(f"packed attention has no dropout, and model.attention_dropout is {dropout}")
@@ -116,17 +114,20 @@ def _pack(encoder: Encoder, dropout: float | None) -> None:
         padded = encoder(texts)
         encoder.pack(None)
         try:
-            apart = float((encoder(texts, encoder.embed_words(texts.ids)) - padded).abs().max())
-            why_not = None if apart < SAME else f"its packed vectors differ by {apart:.0e}"
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            why_not = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+            packed = encoder(texts, encoder.embed_words(texts.ids))
+            error = float((packed - padded).abs().max())
+            same = error < PACKING_TOLERANCE
+            why_not = None if same else f"its packed vectors differ by {error:.0e}"
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as failure:
+            message = str(failure).strip()
+            why_not = message.splitlines()[0] if message else type(failure).__name__
     if why_not is not None:
         encoder.pack(f"models of type {kind} cannot be packed ({why_not})")
     encoder.train(training)
 
 
 def positions(config: Any) -> int:
-    """Tokens that a model has positions for; RoBERTa's kin lose those up to the padding's."""
+    """The longest text in tokens. Models like RoBERTa do not use the first position ids."""
     return int(config.max_position_embeddings) - first_position(config)
 
 
@@ -150,7 +151,7 @@ def _pretrained(auto: Any, config: Any, model: Model, extra: dict[str, Any]) -> 
 
 
 def load_dense(backbone: Any, name: str) -> bool:
-    """Put the dense layer of a sentence-transformers folder (LaBSE's) in the pooler, if any."""
+    """Load the dense layer of a sentence-transformers folder (LaBSE's) into the pooler, if any."""
     from safetensors.torch import load_file
 
     modules = find(name, "modules.json")
@@ -185,7 +186,7 @@ def _set_dropout(config: Any, model: Model) -> None:
 
 
 def check_lengths(config: Any, model: Model) -> None:
-    """Refuse texts longer than the model has positions for."""
+    """Reject maximum lengths that exceed the model's positions."""
     limit = positions(config)
     for key, value in (
         ("max_query_tokens", model.max_query_tokens),
@@ -199,19 +200,19 @@ def check_lengths(config: Any, model: Model) -> None:
 
 
 def _pooler_argument(config: Any, model: Model) -> dict[str, Any]:
-    """Build the pooler only where it is used: unused weights would stall DDP."""
-    made = _model_class(config, model)
-    takes = "add_pooling_layer" in inspect.signature(made.__init__).parameters
-    if model.pooling == "labse" and not takes:
+    """Build the pooler only if it is used: DDP fails on weights without gradients."""
+    cls = _model_class(config, model)
+    has_pooler = "add_pooling_layer" in inspect.signature(cls.__init__).parameters
+    if model.pooling == "labse" and not has_pooler:
         raise UserError(
             f"model.pooling: models of type {config.model_type} have no pooler, which labse needs; "
             "choose mean or cls"
         )
-    return {"add_pooling_layer": model.pooling == "labse"} if takes else {}
+    return {"add_pooling_layer": model.pooling == "labse"} if has_pooler else {}
 
 
 def _model_class(config: Any, model: Model) -> Any:
-    """The class that transformers builds of a config: its own, or one of the model's code."""
+    """The model class for a config: one of transformers, or of the model's own code."""
     from transformers import MODEL_MAPPING
     from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
@@ -219,5 +220,5 @@ def _model_class(config: Any, model: Model) -> Any:
         reference = (getattr(config, "auto_map", None) or {}).get("AutoModel")
         if reference is not None and model.trust_remote_code:
             return get_class_from_dynamic_module(reference, model.name_or_path)
-        made = MODEL_MAPPING[type(config)]
-        return made[0] if isinstance(made, list | tuple) else made
+        cls = MODEL_MAPPING[type(config)]
+        return cls[0] if isinstance(cls, list | tuple) else cls

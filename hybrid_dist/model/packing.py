@@ -1,4 +1,12 @@
-"""Texts without padding: the tokens of many in one row, and attention that keeps them apart."""
+"""Packing: the tokens of many texts in one row, and attention within each text.
+
+Shapes:
+    N  texts
+    T  tokens of all texts, special tokens included
+    L  padded length: tokens of the longest text, or more
+    H  attention heads
+    D  width of a head
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,50 +20,49 @@ from torch import Tensor
 from torch.nn import functional
 
 NAME = "hybrid_dist_packed"
-"""What transformers knows the attention below by."""
-NOT_PACKED = ("sliding_window", "softcap", "s_aux", "position_bias")
-"""What models ask of attention that the one here does not do."""
+"""The name under which the attention below is registered with transformers."""
+UNSUPPORTED = ("sliding_window", "softcap", "s_aux", "position_bias")
+"""Arguments of transformers' attention functions that the one here does not implement."""
 ROBERTAS = ("roberta", "camembert", "xmod", "mpnet", "data2vec-text", "longformer")
-"""Model types that count positions as RoBERTa does."""
+"""Model types whose position ids start after the padding token's id, as RoBERTa's do."""
 WIDEST_HEAD, OLDEST_CARD = 256, (8, 0)
-"""What the CUDA kernel for packed texts takes: head widths up to this that 8 divides, and cards of
-this compute capability (Ampere) and later."""
+"""Limits of the CUDA kernel for packed texts: the largest head width (a multiple of 8), and the
+lowest compute capability (Ampere's)."""
 
 
 class AttentionMode(Enum):
-    """How attention keeps the texts of a packed row apart."""
+    """How attention is restricted to the text of each token."""
 
     KERNEL = auto()
-    """By torch's CUDA kernel for texts of different lengths: nothing is padded."""
+    """torch's CUDA kernel for sequences of different lengths. Nothing is padded."""
     BY_SIZE = auto()
-    """Texts of one length attend in one call: nothing is padded. What CPUs do."""
+    """One call for each run of texts of the same length. Nothing is padded. Used on CPUs."""
     PADDED = auto()
-    """Queries, keys and values are padded for attention alone: on any device, in any precision, and
-    in a graph of the compiler's."""
+    """Attention alone is padded. Works on any device, in any precision, and when compiled."""
 
 
 @dataclass(frozen=True)
 class PackedTexts:
-    """The tokens of some texts, one text after the other."""
+    """The concatenated tokens of N texts."""
 
     ids: Tensor
-    """[tokens]"""
-    places: Tensor
-    """Of each token: its place in its own text, from 0."""
-    bounds: Tensor
-    """Text i's tokens are `bounds[i] : bounds[i + 1]`; int32, as attention kernels want it."""
+    """Token ids [T]."""
+    positions: Tensor
+    """Position of each token in its own text, from 0 [T]."""
+    offsets: Tensor
+    """Text i is `ids[offsets[i] : offsets[i + 1]]` [N + 1]; int32, as attention kernels expect."""
     sizes: tuple[int, ...]
-    """Tokens of each text, on the host."""
+    """Number of tokens of each text [N], on the host."""
 
     @classmethod
     def of(cls, texts: Sequence[Sequence[int]]) -> "PackedTexts":
         """Pack the token ids of each text."""
         sizes = tuple(map(len, texts))
         ids = [np.asarray(text, np.int64) for text in texts]
-        places = [np.arange(size) for size in sizes]
+        positions = [np.arange(size) for size in sizes]
         return cls(
             torch.from_numpy(np.concatenate(ids)),
-            torch.from_numpy(np.concatenate(places)),
+            torch.from_numpy(np.concatenate(positions)),
             torch.tensor([0, *accumulate(sizes)], dtype=torch.int32),
             sizes,
         )
@@ -64,68 +71,65 @@ class PackedTexts:
         """These texts, then the others."""
         return PackedTexts(
             torch.cat([self.ids, other.ids]),
-            torch.cat([self.places, other.places]),
-            torch.cat([self.bounds, other.bounds[1:] + len(self.ids)]),
+            torch.cat([self.positions, other.positions]),
+            torch.cat([self.offsets, other.offsets[1:] + len(self.ids)]),
             self.sizes + other.sizes,
         )
 
     def by_size(self) -> tuple["PackedTexts", Tensor, Tensor]:
-        """The same texts, shortest first; where each token and each text stood before."""
-        sizes = self.bounds.diff()
+        """The texts sorted by size; the old index of each token [T] and of each text [N]."""
+        sizes = self.offsets.diff()
         texts = sizes.argsort(stable=True)
         sorted_sizes = sizes[texts]
-        tokens = self.bounds[:-1][texts].repeat_interleave(sorted_sizes)
-        bounds = functional.pad(sorted_sizes.cumsum(0, dtype=torch.int32), (1, 0))
-        numbers = torch.arange(len(self.ids), device=self.ids.device)
-        tokens = tokens + numbers - bounds[:-1].repeat_interleave(sorted_sizes)
-        moved = PackedTexts(
-            self.ids[tokens], self.places[tokens], bounds, tuple(sorted(self.sizes))
+        tokens = self.offsets[:-1][texts].repeat_interleave(sorted_sizes)
+        offsets = functional.pad(sorted_sizes.cumsum(0, dtype=torch.int32), (1, 0))
+        indices = torch.arange(len(self.ids), device=self.ids.device)
+        tokens = tokens + indices - offsets[:-1].repeat_interleave(sorted_sizes)
+        by_size = PackedTexts(
+            self.ids[tokens], self.positions[tokens], offsets, tuple(sorted(self.sizes))
         )
-        return moved, tokens, texts
+        return by_size, tokens, texts
 
     def to(self, device: torch.device) -> "PackedTexts":
-        """The same on a device; the host does not wait."""
+        """A copy on a device. The host does not wait for it."""
         if device.type == "cpu":
             return self
-        ids, places, bounds = (
+        ids, positions, offsets = (
             part.pin_memory().to(device, non_blocking=True)
-            for part in (self.ids, self.places, self.bounds)
+            for part in (self.ids, self.positions, self.offsets)
         )
-        return PackedTexts(ids, places, bounds, self.sizes)
+        return PackedTexts(ids, positions, offsets, self.sizes)
 
-    def padded(self, filling: int) -> tuple[dict[str, Tensor], Tensor]:
-        """One row a text, as models take them that cannot do without; and which tokens are real."""
+    def padded(self, pad_token_id: int) -> tuple[dict[str, Tensor], Tensor]:
+        """A padded batch for models that cannot be packed; and which entries are tokens [N, L]."""
         longest = max(self.sizes)
-        sizes = self.bounds.diff()
-        real = torch.arange(longest, device=self.ids.device) < sizes[:, None]
-        ids = self.ids.new_full((len(self.sizes), longest), filling)
-        ids[real] = self.ids
-        return {"input_ids": ids, "attention_mask": real.long()}, real
+        is_token = torch.arange(longest, device=self.ids.device) < self.offsets.diff()[:, None]
+        ids = self.ids.new_full((len(self.sizes), longest), pad_token_id)
+        ids[is_token] = self.ids
+        return {"input_ids": ids, "attention_mask": is_token.long()}, is_token
 
     def for_attention(self, attends: AttentionMode) -> dict[str, Any]:
-        """What `attention` needs to know of the texts. The lengths of the longest are rounded up:
-        shapes repeat, and a compiled graph has one number for them, not one for each text."""
+        """Keyword arguments of `attention` that describe the texts.
+
+        L is rounded up, so that shapes repeat and compiled graphs are reused.
+        """
         if attends is AttentionMode.BY_SIZE:
             return {"sizes": self.sizes}
         if attends is AttentionMode.KERNEL:
-            return {"bounds": self.bounds, "longest": _rounded_up(max(self.sizes), 64)}
-        longest, sizes, device = (
-            _rounded_up(max(self.sizes), 8),
-            self.bounds.diff(),
-            self.ids.device,
-        )
+            return {"offsets": self.offsets, "longest": _round_up(max(self.sizes), 64)}
+        longest, sizes, device = _round_up(max(self.sizes), 8), self.offsets.diff(), self.ids.device
         rows = torch.arange(len(sizes), device=device)
         rows = rows.repeat_interleave(sizes, output_size=len(self.ids))  # so the host does not wait
-        real = torch.arange(longest, device=device) < sizes[:, None]
-        return {"at": rows * longest + self.places, "real": real}
+        is_token = torch.arange(longest, device=device) < sizes[:, None]
+        return {"padded_indices": rows * longest + self.positions, "is_token": is_token}
 
 
-def _rounded_up(number: int, step: int) -> int:
-    return -(-number // step) * step
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def kernel_refusal(head_width: int, dtype: torch.dtype, device: torch.device) -> str | None:
-    """Why the CUDA kernel for packed texts cannot be used; None where it can, and on CPUs."""
+    """Why the CUDA kernel for packed texts cannot be used; None if it can, or on a CPU."""
     if device.type != "cuda":
         return None
     if dtype not in (torch.float16, torch.bfloat16):
@@ -153,68 +157,76 @@ def attention(
     mask: None,
     scaling: float | None = None,
     sizes: tuple[int, ...] | None = None,
-    bounds: Tensor | None = None,
+    offsets: Tensor | None = None,
     longest: int = 0,
-    at: Tensor | None = None,
-    real: Tensor | None = None,
-    **more: Any,
+    padded_indices: Tensor | None = None,
+    is_token: Tensor | None = None,
+    **options: Any,
 ) -> tuple[Tensor, None]:
-    """Each text attends to itself. Without dropout of attention weights: the kernel has none.
+    """Attention of each token to the tokens of its own text, as transformers calls it.
 
-    As transformers calls it: [1, heads, tokens, width] in, [1, tokens, heads, width] out; the texts
-    as `Packed.for_attention` describes them.
+    Takes query, key and value [1, H, T, D] and what `PackedTexts.for_attention` returns; returns
+    [1, T, H, D]. There is no dropout of attention weights, since the CUDA kernel has none.
     """
-    if wanted := [name for name in NOT_PACKED if more.get(name) is not None]:
-        raise ValueError(f"its attention has a {wanted[0]}")
+    if unsupported := [name for name in UNSUPPORTED if options.get(name) is not None]:
+        raise ValueError(f"its attention has a {unsupported[0]}")
     if sizes is not None:
         return _by_size(query, key, value, sizes, scaling), None
     query, key, value = (part[0].transpose(0, 1) for part in (query, key, value))
-    if at is not None and real is not None:
-        return _in_padded_rows(query, key, value, at, real, scaling)[None], None
+    if padded_indices is not None and is_token is not None:
+        return _padded(query, key, value, padded_indices, is_token, scaling)[None], None
     from torch.nn.attention.varlen import varlen_attn
 
     width = query.shape[-1]
     if scaling is not None and scaling != width**-0.5:
         query = query * (scaling * width**0.5)  # the kernel's own scale is 1 / sqrt(width)
-    attended: Any = varlen_attn(query, key, value, bounds, bounds, longest, longest)  # type: ignore[arg-type]
-    return attended[None], None
+    output: Any = varlen_attn(query, key, value, offsets, offsets, longest, longest)  # type: ignore[arg-type]
+    return output[None], None
 
 
-def _in_padded_rows(
-    query: Tensor, key: Tensor, value: Tensor, at: Tensor, real: Tensor, scaling: float | None
+def _padded(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    padded_indices: Tensor,
+    is_token: Tensor,
+    scaling: float | None,
 ) -> Tensor:
-    """Attention of [tokens, heads, width], with a row for each text: `at` is each token's place in
-    the rows, `real` the places in a row that hold a token."""
-    texts, longest = real.shape
+    """Attention of [T, H, D] in a padded batch.
 
-    def padded(part: Tensor) -> Tensor:
-        rows = part.new_zeros(texts * longest, *part.shape[1:]).index_put((at,), part)
+    Token t becomes row `padded_indices[t]` of [N * L, H, D]; `is_token` [N, L] is the mask of keys.
+    """
+    texts, longest = is_token.shape
+
+    def pad(packed: Tensor) -> Tensor:
+        rows = packed.new_zeros(texts * longest, *packed.shape[1:])
+        rows = rows.index_put((padded_indices,), packed)
         return rows.unflatten(0, (texts, longest)).transpose(1, 2)
 
-    attended = functional.scaled_dot_product_attention(
-        padded(query), padded(key), padded(value), attn_mask=real[:, None, None], scale=scaling
+    output = functional.scaled_dot_product_attention(
+        pad(query), pad(key), pad(value), attn_mask=is_token[:, None, None], scale=scaling
     )
-    return attended.transpose(1, 2).flatten(0, 1).index_select(0, at)
+    return output.transpose(1, 2).flatten(0, 1).index_select(0, padded_indices)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def _by_size(
     query: Tensor, key: Tensor, value: Tensor, sizes: tuple[int, ...], scaling: float | None
 ) -> Tensor:
-    """Neighbours of one size attend in one call."""
+    """Attention of [1, H, T, D], with one call for each run of texts of the same size."""
     runs = [(size, len(list(same))) for size, same in groupby(sizes)]
     tokens = [size * texts for size, texts in runs]
     parts = zip(runs, *(part[0].split(tokens, dim=1) for part in (query, key, value)), strict=True)
-    attended = []
+    outputs = []
     for (size, texts), *vectors in parts:
         q, k, v = (part.unflatten(1, (texts, size)).transpose(0, 1) for part in vectors)
-        found = functional.scaled_dot_product_attention(q, k, v, scale=scaling)
-        attended.append(found.transpose(1, 2).flatten(0, 1))
-    return torch.cat(attended)[None]
+        output = functional.scaled_dot_product_attention(q, k, v, scale=scaling)
+        outputs.append(output.transpose(1, 2).flatten(0, 1))
+    return torch.cat(outputs)[None]
 
 
 def register() -> None:
-    """Make the attention known to transformers, without any mask of its own."""
+    """Register the attention with transformers, which then builds no mask."""
     from transformers import AttentionInterface, AttentionMaskInterface
 
     AttentionInterface.register(NAME, attention)
@@ -222,6 +234,6 @@ def register() -> None:
 
 
 def first_position(config: Any) -> int:
-    """The position id of a text's first token: RoBERTa's kin begin after the padding's."""
-    kin = any(name in config.model_type for name in ROBERTAS)
-    return int(config.pad_token_id) + 1 if kin else 0
+    """Position id of a text's first token: 0, but pad_token_id + 1 for models like RoBERTa."""
+    like_roberta = any(name in config.model_type for name in ROBERTAS)
+    return int(config.pad_token_id) + 1 if like_roberta else 0

@@ -1,4 +1,4 @@
-"""The files of a model folder or hub repository. They come from others: none is trusted or run."""
+"""Files of a model folder or hub repository. They are untrusted: no code of theirs is run."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,56 +10,56 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import read_json as read_json_file
 
 KEY, TRUST = "model.name_or_path", "set model.trust_remote_code: true"
-"""Where messages say a model was named, and how its code is allowed: those of a run's config."""
+"""What messages call the setting that names a model, and the one that allows its code."""
 
-LONGEST = 300
-"""Letters of a library's own message that are shown."""
+MAX_MESSAGE = 300
+"""Characters of a library's message that are shown."""
 
 
 @contextmanager
 def naming_flag(flag: str) -> Iterator[None]:
-    """Where a model is named by a flag of its own, messages name that and --trust-remote-code."""
+    """Have messages name a command's flag and --trust-remote-code instead of config keys."""
     try:
         yield
     except UserError as error:
-        told = str(error).replace(KEY, flag).replace(TRUST, "give --trust-remote-code")
-        raise UserError(told) from None
+        message = str(error).replace(KEY, flag).replace(TRUST, "give --trust-remote-code")
+        raise UserError(message) from None
 
 
 def find(name: str, file: str) -> Path | None:
-    """A file of a model folder, or of its repository on the hub."""
+    """A file of a model folder or hub repository; None if it has no such file."""
     from transformers.utils import cached_file
 
     with loading(name, file):
-        found = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
-    return None if found is None else Path(found)
+        path = cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+    return None if path is None else Path(path)
 
 
 def read_object(name: str, file: str) -> dict[str, Any] | None:
-    """The JSON object in such a file; None where there is no file."""
-    found = find(name, file)
-    return None if found is None else json_object(found)
+    """The JSON object in a file of a model; None if it has no such file."""
+    path = find(name, file)
+    return None if path is None else json_object(path)
 
 
 def json_object(file: Path) -> dict[str, Any]:
     content = read_json_file(file)
     if not isinstance(content, dict):
-        raise UserError(f"{file}: expected a JSON object, found {kind_of(content)}")
+        raise UserError(f"{file}: expected a JSON object, not {kind_of(content)}")
     return content
 
 
 def kind_of(content: Any) -> str:
-    """What JSON calls a value."""
+    """JSON's name for the type of a value."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
     return "null" if content is None else names.get(type(content), "a number")
 
 
 @contextmanager
 def loading(name: str, what: str, trusted: bool = True) -> Iterator[None]:
-    """While a library reads a model's files: whatever it raises becomes one message.
+    """Turn whatever a library raises while it reads a model's files into one UserError.
 
-    Damaged files make transformers, tokenizers and safetensors raise nearly every kind of error,
-    and Rust code panics, which is no `Exception`.
+    On damaged files transformers, tokenizers and safetensors raise nearly every type of error, and
+    panics of Rust code are not even an `Exception`.
     """
     try:
         yield
@@ -76,11 +76,13 @@ def loading(name: str, what: str, trusted: bool = True) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error; with its type where the text alone says little."""
-    if isinstance(error, UnpicklingError):  # its own text would have people load it unsafely
+    """The first line of an error's message, with its type if the message alone says little."""
+    if isinstance(error, UnpicklingError):  # its message advises loading the file unsafely
         return "damaged, or a pickle that holds more than weights"
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    line = line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."  # it may quote the file
+    line = (
+        line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE]} ..."
+    )  # it may quote the file
     if line and isinstance(error, UserError | OSError | ValueError | RuntimeError):
         return line
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
@@ -89,12 +91,12 @@ def reason(error: BaseException) -> str:
 def is_folder(name: str) -> bool:
     try:
         return Path(name).is_dir()
-    except (OSError, ValueError):  # a name too long, or with a NUL
+    except (OSError, ValueError):  # too long, or contains a NUL
         return False
 
 
 def refuse_code(name: str, config: Mapping[str, Any]) -> None:
-    """Refuse a model that nothing but its own Python code can load."""
+    """Reject a model that only its own Python code can load."""
     from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
     kind = config.get("model_type")
@@ -104,14 +106,15 @@ def refuse_code(name: str, config: Mapping[str, Any]) -> None:
 
 
 def own_code(name: str, trusted: bool) -> str:
-    """`; ` and which Python code a model brings along and how to allow it, if it is not trusted."""
+    """A clause for messages: which Python code a model brings, and how to allow it. Empty if it
+    brings none or is trusted."""
     if trusted:
         return ""
     references: set[str] = set()
     for file in ("config.json", "tokenizer_config.json"):
         try:
             references |= set(_strings((read_object(name, file) or {}).get("auto_map")))
-        except UserError:  # told elsewhere
+        except UserError:  # reported where the file is read
             continue
     if not references:
         return ""
@@ -138,12 +141,12 @@ def _code_file(reference: str) -> str:
 
 
 def _offline(name: str) -> str:
-    """What to do where the hub is not asked."""
+    """A clause for messages if the hub may not be accessed: what to do."""
     from huggingface_hub.constants import is_offline_mode
 
     if is_folder(name) or not is_offline_mode():
         return ""
     return (
-        "; HF_HUB_OFFLINE is set, so the hub was not asked: run `hybrid-dist prefetch CONFIG` "
+        "; HF_HUB_OFFLINE is set, so the hub was not accessed: run `hybrid-dist prefetch CONFIG` "
         "without it where there is a network, with the same HF_HOME"
     )

@@ -1,4 +1,4 @@
-"""A trained encoder as a folder that transformers, sentence-transformers and we ourselves load."""
+"""Export an encoder to a folder that transformers, sentence-transformers and hybrid_dist load."""
 
 import json
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ from hybrid_dist.runtime.files import apply_umask, atomic_folder
 def save(
     folder: Path, backbone: Any, state: Mapping[str, Tensor], tokenizer: Any, settings: EncoderSpec
 ) -> None:
-    """Write the folder completely, or leave the old one untouched.
+    """Write the folder atomically: after a failure the old one, if any, is unchanged.
 
-    `state` holds the backbone's weights, gathered from wherever the strategy keeps them.
+    `state` is the full state dict of the backbone, gathered from all ranks.
     """
     state = {name: tensor.contiguous() for name, tensor in state.items()}
     with atomic_folder(folder, cure="make room there and start the same command again") as draft:
@@ -25,7 +25,7 @@ def save(
         _save_tokenizer(draft, tokenizer)
         _write(draft / FILE, asdict(settings))
         _save_sentence_transformers(draft, backbone.config.hidden_size, state, settings)
-        apply_umask(draft.rglob("*.safetensors"))  # safetensors makes them private
+        apply_umask(draft.rglob("*.safetensors"))  # safetensors creates them with mode 600
 
 
 def _save_tokenizer(folder: Path, tokenizer: Any) -> None:
@@ -34,7 +34,7 @@ def _save_tokenizer(folder: Path, tokenizer: Any) -> None:
     except Exception as error:
         if "os error" not in str(error):
             raise
-        raise OSError(str(error)) from None  # Rust's tokenizers raise no kind of their own
+        raise OSError(str(error)) from None  # tokenizers' Rust code raises a plain Exception
 
 
 def _save_sentence_transformers(

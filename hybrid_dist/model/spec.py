@@ -1,4 +1,4 @@
-"""What travels with an encoder's weights: how text becomes tokens, and tokens one vector."""
+"""EncoderSpec: the prefixes, maximum lengths and pooling that belong to an encoder's weights."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +15,15 @@ FILE = "hybrid_dist.json"
 Pooling = Literal["mean", "cls", "labse"]
 Length = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 ACTIVATION = "torch.nn.modules.activation.Tanh"
-"""What follows the dense layer of labse pooling."""
+"""The activation after the dense layer of LaBSE pooling."""
 MODULES = ("Transformer", "Pooling", "Dense", "Dropout", "Normalize")
-"""Modules of sentence-transformers that are known here; Dropout does nothing to a trained model."""
+"""Supported modules of sentence-transformers. Dropout has no effect in inference."""
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
+    """How texts become tokens, and the hidden states of the tokens one vector."""
+
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
 
     pooling: Pooling
@@ -42,7 +44,8 @@ class EncoderSpec:
 
     @classmethod
     def load(cls, name: str) -> "EncoderSpec":
-        """Those of a folder or hub model: ours, else sentence-transformers', else plain means."""
+        """Of a folder or hub model: from our file, else from sentence-transformers' files, else
+        mean pooling without prefixes."""
         if (ours := find(name, FILE)) is not None:
             return cls.checked(json_object(ours), ours)
         if (modules := find(name, "modules.json")) is not None:
@@ -51,7 +54,7 @@ class EncoderSpec:
 
     @classmethod
     def checked(cls, content: dict[str, Any], file: Path) -> "EncoderSpec":
-        """The settings that a file's content is; refuses a missing, unknown or impossible value."""
+        """From the content of a file; rejects missing, unknown and impossible values."""
         try:
             return TypeAdapter(cls).validate_python(content)
         except ValidationError as error:
@@ -59,11 +62,11 @@ class EncoderSpec:
 
     @property
     def max_tokens(self) -> tuple[int, int]:
-        """Of a query and of a passage."""
+        """Maximum tokens of a query and of a passage."""
         return self.max_query_tokens, self.max_passage_tokens
 
     def within(self, positions: int) -> "EncoderSpec":
-        """These, with lengths that a model of so many positions can take."""
+        """A copy whose maximum lengths do not exceed the model's positions."""
         return replace(
             self,
             max_query_tokens=min(self.max_query_tokens, positions),
@@ -72,10 +75,10 @@ class EncoderSpec:
 
 
 def read_modules(file: Path) -> dict[str, str]:
-    """The folders of a sentence-transformers model's modules, by their kinds."""
+    """The subfolder of each module of a sentence-transformers model, by type."""
     content = read_json(file)
     if not isinstance(content, list):
-        raise UserError(f"{file}: expected a list of modules, found {kind_of(content)}")
+        raise UserError(f"{file}: expected a list of modules, not {kind_of(content)}")
     paths: dict[str, str] = {}
     for module in content:
         kind, path = (
@@ -118,33 +121,35 @@ def _of_sentence_transformers(name: str, file: Path) -> EncoderSpec:
 
 
 def _pooling(name: str, paths: dict[str, str]) -> Pooling:
-    read = read_object(name, f"{paths['Pooling']}/config.json") if "Pooling" in paths else None
-    found = read or {}
-    named = found.get("pooling_mode")  # newer files name it, older ones set flags of many
+    content = read_object(name, f"{paths['Pooling']}/config.json") if "Pooling" in paths else None
+    config = content or {}
+    named = config.get("pooling_mode")  # newer files name the mode, older ones have a flag per mode
     modes: list[Any] = named if isinstance(named, list) else [named] if named else []
-    for key, value in {} if modes else found.items():
+    for key, value in {} if modes else config.items():
         if key.startswith("pooling_mode_") and value is not False:
             if value is not True:
                 raise UserError(f"{name}/{paths['Pooling']}: {key}: expected true or false")
             mode = key.removeprefix("pooling_mode_").removesuffix("s").removesuffix("_token")
             modes.append(mode)
     if modes not in (["mean"], ["cls"]):
-        told = f" but {' and '.join(map(str, modes))}" if modes else ""
-        raise UserError(f"{name}: its pooling is neither mean nor cls, the ones known here{told}")
+        given = f", not {' and '.join(map(str, modes))}" if modes else ""
+        raise UserError(f"{name}: unsupported pooling: expected mean or cls{given}")
     if "Dense" not in paths:
         return "mean" if modes == ["mean"] else "cls"
     if modes != ["cls"]:
-        raise UserError(f"{name}: has a dense layer after mean pooling; known only after cls")
+        raise UserError(
+            f"{name}: has a dense layer after mean pooling, which is supported only after cls"
+        )
     activation = _value(name, f"{paths['Dense']}/config.json", "activation_function", str)
     if activation not in (None, ACTIVATION):
         raise UserError(
-            f"{name}: its dense layer ends in {activation}; known here is {ACTIVATION} alone"
+            f"{name}: its dense layer ends in {activation}; only {ACTIVATION} is supported"
         )
     return "labse"
 
 
 def _value(name: str, file: str, key: str, kind: type) -> Any:
-    """A value of a file, of the kind it should be; None where there is none."""
+    """A value of a JSON file after a type check; None if it has no such key or file."""
     value = (read_object(name, file) or {}).get(key)
     if value is not None and type(value) is not kind:
         raise UserError(f"{name}/{file}: {key}: expected {kind_of(kind())}, given {value!r:.80}")

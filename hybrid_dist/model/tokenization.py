@@ -1,4 +1,4 @@
-"""Text to tokens: prefix, cut, pack."""
+"""Tokenization: prefix, truncate, pack."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from hybrid_dist.model.spec import EncoderSpec
 
 
 class TextTokens:
-    """A tokenizer that knows what is put before queries and passages and where they are cut."""
+    """A tokenizer with the prefixes and maximum lengths of queries and passages."""
 
     def __init__(self, tokenizer: Any, settings: EncoderSpec) -> None:
         self.tokenizer, self.settings = tokenizer, settings
@@ -24,7 +24,9 @@ class TextTokens:
 
         with loading(name, "a tokenizer", trust_remote_code):
             tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-            if len(tokenizer) <= len(tokenizer.all_special_tokens):  # made up from config.json
+            if len(tokenizer) <= len(
+                tokenizer.all_special_tokens
+            ):  # transformers made one up from config.json
                 raise ValueError("no file with its words")
             tokens = cls(tokenizer, settings)
             tokens._check_lengths(name)
@@ -38,26 +40,28 @@ class TextTokens:
         return PackedTexts.of(self.passage_ids(texts))
 
     def query_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each query, as they are encoded."""
-        return self._cut(self.settings.query_prefix, texts, self.settings.max_query_tokens)
+        """Token ids of each query, with prefix and special tokens, truncated."""
+        return self._token_ids(self.settings.query_prefix, texts, self.settings.max_query_tokens)
 
     def passage_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each passage, as they are encoded."""
-        return self._cut(self.settings.passage_prefix, texts, self.settings.max_passage_tokens)
+        """Token ids of each passage, with prefix and special tokens, truncated."""
+        return self._token_ids(
+            self.settings.passage_prefix, texts, self.settings.max_passage_tokens
+        )
 
     def lengths(self, queries: Sequence[str], passages: Sequence[str]) -> list[int]:
-        """Tokens of each query and its passage together, as they would be encoded."""
+        """Number of tokens of each query and its passage together, after truncation."""
         counts = zip(self.query_ids(queries), self.passage_ids(passages), strict=True)
         return [len(query) + len(passage) for query, passage in counts]
 
     def mismatch(self, cache: TokenCache) -> str:
-        """Why a store's token ids are not those of this model; empty where they are."""
+        """Why a store's token ids cannot be used for this model; empty if they can."""
         most = max(self.settings.max_query_tokens, self.settings.max_passage_tokens)
         prefixes = self.settings.query_prefix, self.settings.passage_prefix
         return cache.mismatch(self.tokenizer, *prefixes, most)
 
     def check(self, config: Any) -> None:
-        """Refuse a tokenizer whose ids the model has no embeddings for."""
+        """Reject a tokenizer with ids that the model has no embeddings for."""
         last = max(len(self.tokenizer) - 1, *self.tokenizer.get_vocab().values())
         if last >= config.vocab_size:
             raise UserError(
@@ -66,14 +70,14 @@ class TextTokens:
             )
 
     def _check_lengths(self, name: str) -> None:
-        """Refuse lengths that leave nothing of a text; tokenizers do not cut to those at all."""
+        """Reject maximum lengths that leave no token of a text; tokenizers ignore those."""
         special = self.tokenizer.num_special_tokens_to_add()
         settings = self.settings
         for key, most, prefix in (
             ("max_query_tokens", settings.max_query_tokens, settings.query_prefix),
             ("max_passage_tokens", settings.max_passage_tokens, settings.passage_prefix),
         ):
-            # a space at its end may be part of the text's first token
+            # a trailing space may become part of the text's first token
             before = len(self.tokenizer.tokenize(prefix.rstrip()))
             if most <= special + before:
                 raise UserError(
@@ -82,12 +86,12 @@ class TextTokens:
                     f"{special + before + 1} or more"
                 )
 
-    def _cut(self, prefix: str, texts: Sequence[str], most: int) -> list[list[int]]:
+    def _token_ids(self, prefix: str, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         with loading(self.tokenizer.name_or_path, "a tokenizer for these texts"):
             ids: list[list[int]] = self.tokenizer(
                 [prefix + text for text in texts],
                 truncation=True,
-                max_length=most,
+                max_length=max_tokens,
                 return_token_type_ids=False,
                 return_attention_mask=False,
             )["input_ids"]

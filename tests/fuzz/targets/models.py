@@ -107,7 +107,7 @@ class Models(Target):
 
     def act(self, variant: str, folder: Path, out: Path) -> Any:
         model = load_model(str(folder / "model"), CPU)
-        found = [model.embed_queries(TEXTS), model.embed_passages(TEXTS)]
+        found = [model.encode_queries(TEXTS), model.encode_passages(TEXTS)]
         return [vectors.tolist() for vectors in found]
 
     def accepted(self, variant: str, folder: Path, value: Any, good: Any) -> str | None:
@@ -181,7 +181,7 @@ class Checkpointed(Target):
     def act(self, variant: str, folder: Path, out: Path) -> Any:
         if variant == "evaluated":
             model = load_model(str(folder / "checkpoints" / "step-000008"), CPU)
-            return model.embed_queries(TEXTS).tolist()
+            return model.encode_queries(TEXTS).tolist()
         return self._resumed(folder, "auto")
 
     def _resumed(self, folder: Path, resume: str) -> Any:

@@ -52,10 +52,10 @@ class Given:
         if broken:
             self.passages[-1] = np.nan
 
-    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         return self.queries[np.array(texts, dtype=np.int64)]
 
-    def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
         return self.passages[np.array(texts, dtype=np.int64)]
 
 

@@ -43,8 +43,8 @@ def texts(store: Store, batch: GlobalBatch, place: int) -> tuple[str, list[str]]
     rows = np.array([place])
     assert batch.negatives is not None
     drawn = batch.negatives.passages[batch.negatives.of(rows)]
-    told = store.passages(batch.passage_row[rows]) + store.passage_texts(drawn)
-    return store.queries(batch.query_row[rows])[0], told
+    passages = store.passages(batch.passage_row[rows]) + store.passage_texts(drawn)
+    return store.queries(batch.query_row[rows])[0], passages
 
 
 def test_lengths_are_the_tokens_that_are_encoded(toy: Path, file: Path, tmp_path: Path) -> None:
@@ -52,24 +52,24 @@ def test_lengths_are_the_tokens_that_are_encoded(toy: Path, file: Path, tmp_path
     prepare.main(["pairs", str(file), "--out", str(out), "--tokenize", str(toy / "model")])
     settings = EncoderSpec("mean", "Query: ", "Passage: ", QUERY, PASSAGE)
     tokens = TextTokens.load(str(toy / "model"), settings)
-    store, found = batches(out)
+    store, drawn_batches = batches(out)
     cut = 0
-    for batch in found:
+    for batch in drawn_batches:
         for place, length in enumerate(batch.lengths.tolist()):
-            asked, told = texts(store, batch, place)
-            ids = [*tokens.query_ids([asked]), *tokens.passage_ids(told)]
+            query, passages = texts(store, batch, place)
+            ids = [*tokens.query_ids([query]), *tokens.passage_ids(passages)]
             assert length == sum(map(len, ids))
             cut += sum(len(one) == PASSAGE for one in ids)
     assert cut > 100
 
 
 def test_without_tokens_lengths_are_characters_cut_at_about_so_many_tokens(file: Path) -> None:
-    store, found = batches(file)
-    for batch in found:
+    store, drawn_batches = batches(file)
+    for batch in drawn_batches:
         for place, length in enumerate(batch.lengths.tolist()):
-            asked, told = texts(store, batch, place)
-            wanted = [min(len(text), CHARACTERS_PER_TOKEN * PASSAGE) for text in told]
-            assert length == min(len(asked), CHARACTERS_PER_TOKEN * QUERY) + sum(wanted)
+            query, passages = texts(store, batch, place)
+            wanted = [min(len(text), CHARACTERS_PER_TOKEN * PASSAGE) for text in passages]
+            assert length == min(len(query), CHARACTERS_PER_TOKEN * QUERY) + sum(wanted)
 
 
 def test_ranks_have_equally_many_tokens(
@@ -85,7 +85,7 @@ def test_ranks_have_equally_many_tokens(
     more = ["--batching.size", "24", "--batching.hard_negatives", "2"]
     command.main(["--steps", "8", "--json", "--world-size", "4", *own, *more])
     worst = 0.0
-    for told in capsys.readouterr().out.splitlines():
-        counts = [rank["tokens"] for rank in json.loads(told)["ranks"]]
+    for line in capsys.readouterr().out.splitlines():
+        counts = [rank["tokens"] for rank in json.loads(line)["ranks"]]
         worst = max(worst, max(counts) / np.mean(counts))
     assert worst < 1.05

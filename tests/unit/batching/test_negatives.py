@@ -1,4 +1,4 @@
-"""Hard negatives of batches: as many as asked, of the passage's own list, in turn."""
+"""Hard negatives of batches: as many as configured, from the passage's list, in turn."""
 
 from collections import Counter
 from pathlib import Path
@@ -34,14 +34,14 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_row_gets_some_of_its_own_list_without_repetition(file: Path, most: int) -> None:
     store = Store.open(str(file))
     rows = np.random.default_rng(most).permutation(store.index.rows)
-    found = draw_negatives(store.index, rows, most, key=7)
-    texts = store.passage_texts(found.passages)
+    negatives = draw_negatives(store.index, rows, most, key=7)
+    texts = store.passage_texts(negatives.passages)
     for place, row in enumerate(rows):
         passage = store.passages(np.array([row]))[0].removesuffix(".")
-        mine = [texts[i] for i in found.of(np.array([place]))]
+        mine = [texts[i] for i in negatives.of(np.array([place]))]
         assert len(mine) == len(set(mine)) == min(most, LISTED[passage[-1]])
         assert all(text.startswith(f"{passage} not ") for text in mine)
-    together = found.of(np.arange(len(rows)))
+    together = negatives.of(np.arange(len(rows)))
     assert together.tolist() == list(range(len(texts)))
 
 
@@ -60,8 +60,8 @@ def test_a_plan_gives_negatives_in_the_passages_language(file: Path) -> None:
     for step in range(6):
         batch = Plan(sources, batching, seed=1).batch(step)
         assert batch.negatives is not None
-        told = stores[0].passages(batch.passage_row)
-        for place, passage in enumerate(told):
+        passages = stores[0].passages(batch.passage_row)
+        for place, passage in enumerate(passages):
             drawn = batch.negatives.passages[batch.negatives.of(np.array([place]))]
             for text in stores[0].passage_texts(drawn):
                 assert text.startswith(passage.removesuffix("."))

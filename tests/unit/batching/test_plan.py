@@ -64,15 +64,16 @@ def test_a_batch_is_whole_and_of_its_kind(problem: tuple[Index, Batching, int]) 
         assert np.array_equal(index.row_uid[batch.passage_row], batch.uid)
         assert np.array_equal(batch.groups[:, 0], index.uid_passage_cluster[batch.uid])
         assert np.array_equal(batch.groups[:, 1], index.uid_query_cluster[batch.uid])
-        asked, told = index.row_language[batch.query_row], index.row_language[batch.passage_row]
+        query_lang = index.row_language[batch.query_row]
+        passage_lang = index.row_language[batch.passage_row]
         if batch.kind == "monolingual":
-            assert {index.languages[i] for i in {*asked, *told}} == {batch.stream.name}
+            assert {index.languages[i] for i in {*query_lang, *passage_lang}} == {batch.stream.name}
             assert np.array_equal(batch.query_row, batch.passage_row)
         if batch.kind == "cross_lingual":
-            assert np.all(asked != told)
+            assert np.all(query_lang != passage_lang)
             if options.cross_lingual == "pairwise":
-                assert (len(set(asked)), len(set(told))) == (1, 1)
-                names = (index.languages[asked[0]], index.languages[told[0]])
+                assert (len(set(query_lang)), len(set(passage_lang))) == (1, 1)
+                names = (index.languages[query_lang[0]], index.languages[passage_lang[0]])
                 assert batch.stream.name == " -> ".join(names)
 
 
@@ -206,7 +207,7 @@ def test_false_negatives_are_ordered_pairs_of_rows_that_share_a_text(
 
 
 @pytest.mark.parametrize(
-    ("present", "mix", "size", "told"),
+    ("present", "mix", "size", "message"),
     [
         ({"aa": 9}, Mix(cross_lingual=1), 4, r"cross_lingual: data.train has one language \(aa\)"),
         ({"aa": 9}, Mix(multilingual=1), 4, r"mix.multilingual: data.train has one language"),
@@ -216,10 +217,10 @@ def test_false_negatives_are_ordered_pairs_of_rows_that_share_a_text(
     ],
 )
 def test_mixes_that_the_pairs_cannot_give_are_refused(
-    present: dict[str, int], mix: Mix, size: int, told: str
+    present: dict[str, int], mix: Mix, size: int, message: str
 ) -> None:
     index = corpus({lang: list(range(n)) for lang, n in present.items()})
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         plan_of(index, batching(mix, size), 1)
 
 

@@ -60,8 +60,8 @@ def test_every_row_is_dealt_once_in_equally_many_chunks(
     lengths: list[int], world: int, chunk_size: int
 ) -> None:
     world, size = min(world, len(lengths)), len(lengths)
-    told = np.array(lengths)
-    shares = [shard_batch(told, rank, world, chunk_size) for rank in range(world)]
+    row_lengths = np.array(lengths)
+    shares = [shard_batch(row_lengths, rank, world, chunk_size) for rank in range(world)]
     order = np.concatenate([share.rows for share in shares])
     assert sorted(order.tolist()) == list(range(size))
     counts = tuple(len(share.rows) for share in shares)
@@ -70,7 +70,7 @@ def test_every_row_is_dealt_once_in_equally_many_chunks(
     assert len({len(share.chunks) for share in shares}) == 1
     for share in shares:
         assert np.array_equal(share.order, order)
-        assert told[share.rows].tolist() == sorted(told[share.rows].tolist())
+        assert row_lengths[share.rows].tolist() == sorted(row_lengths[share.rows].tolist())
         parts = [share.rows[cut] for cut in share.chunks]
         assert np.array_equal(np.concatenate(parts), share.rows)
         assert all(len(part) for part in parts)
@@ -89,5 +89,5 @@ def test_ranks_have_near_equal_work(world: int) -> None:
 
 
 def test_a_batch_smaller_than_the_ranks_is_refused() -> None:
-    with pytest.raises(UserError, match=r"batching.size: 3 pairs cannot be dealt to 4 ranks"):
+    with pytest.raises(UserError, match=r"batching.size: 3 pairs cannot be split over 4 ranks"):
         shard_batch(np.ones(3, int), 0, 4, 0)

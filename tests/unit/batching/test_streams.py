@@ -72,15 +72,15 @@ def test_explicit_weights_draw_languages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "told"),
+    ("weights", "message"),
     [
         ({"ab": 1.0}, r"language_weights: no pair is in 'ab' \(data.train has aa, bb, cc\)"),
         (dict.fromkeys(("aa", "bb", "cc"), 0.0), r"language_weights leaves no language"),
     ],
 )
-def test_wrong_weights_are_refused(weights: dict[str, float], told: str) -> None:
+def test_wrong_weights_are_refused(weights: dict[str, float], message: str) -> None:
     options = Batching(size=8, mix=Mix(monolingual=1), language_weights=weights)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         Plan([Source("x", UNEQUAL)], options, 1)
 
 

@@ -80,7 +80,7 @@ def test_without_json_it_shows_shares_streams_languages_and_what_is_left_out(
         (["--steps", "0"], "--steps: 0 is too few"),
         (["--steps", "1000000000000"], "--steps: 1,000,000,000,000 are too many: every step up"),
         (["--steps", "10000001", "--json"], "give 10,000,000 or fewer"),
-        (["--json", "--world-size", "14"], "13 pairs cannot be dealt to 14 ranks"),
+        (["--json", "--world-size", "14"], "13 pairs cannot be split over 14 ranks"),
         (["--batching.cross_lingual", "pairwise", "--batching.size", "4000"], "batching.size"),
     ],
 )

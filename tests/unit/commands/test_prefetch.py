@@ -44,7 +44,8 @@ def test_what_is_not_there_is_told_with_what_to_do(toy: Path, tmp_path: Path) ->
     done = prefetch(toy, tmp_path, "--model.name_or_path", "someone/retriever")
     assert (done.returncode, done.stdout) == (2, f"toy:{toy}: here\n")
     assert (
-        "HF_HUB_OFFLINE is set, so the hub was not asked: run `hybrid-dist prefetch" in done.stderr
+        "HF_HUB_OFFLINE is set, so the hub was not accessed: run `hybrid-dist prefetch"
+        in done.stderr
     )
     done = prefetch(toy, tmp_path, "--eval.tasks", "squad:hf://someone/queries")
     assert done.returncode == 2

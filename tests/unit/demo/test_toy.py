@@ -93,32 +93,32 @@ def test_splits_share_no_uid_and_no_text(world: Path) -> None:
 
 
 def test_every_query_has_one_answer(world: Path) -> None:
-    """No text is asked or told twice."""
+    """No query and no passage occurs twice."""
     for lang in ("qaa", "qab", "qac"):
         pairs = [row for split in SPLITS for row in rows(world, split) if row["lang"] == lang]
         assert len({row["query"] for row in pairs}) == len(pairs)
         assert len({row["passage"] for row in pairs}) == len(pairs)
 
 
-def test_who_did_it_to_whom_is_told_by_the_order_of_words(world: Path) -> None:
+def test_the_order_of_words_says_who_did_it_to_whom(world: Path) -> None:
     for lang in ("qaa", "qab", "qac"):
         pairs = [row for row in rows(world, "train") if row["lang"] == lang]
-        told = [row["passage"].split(".")[0].split() for row in pairs]
-        assert len({tuple(sentence) for sentence in told}) == len(told)
-        assert len({frozenset(sentence) for sentence in told}) < 0.9 * len(told)
+        passages = [row["passage"].split(".")[0].split() for row in pairs]
+        assert len({tuple(sentence) for sentence in passages}) == len(passages)
+        assert len({frozenset(sentence) for sentence in passages}) < 0.9 * len(passages)
 
 
 def test_common_words_help_but_do_not_find_the_passage(world: Path) -> None:
     """Else there would be nothing to learn, or nothing to compare."""
-    found = []
+    unique_best = []
     for lang in ("qaa", "qab", "qac"):
         pairs = [row for row in rows(world, "test") if row["lang"] == lang]
-        asked = [set(re.findall(r"\w+", row["query"])) for row in pairs]
-        told = [set(re.findall(r"\w+", row["passage"])) for row in pairs]
-        for right, query in enumerate(asked):
-            common = [len(query & passage) for passage in told]
-            found.append(common[right] == max(common) and common.count(max(common)) == 1)
-    assert 0.1 < sum(found) / len(found) < 0.6
+        queries = [set(re.findall(r"\w+", row["query"])) for row in pairs]
+        passages = [set(re.findall(r"\w+", row["passage"])) for row in pairs]
+        for right, query in enumerate(queries):
+            common = [len(query & passage) for passage in passages]
+            unique_best.append(common[right] == max(common) and common.count(max(common)) == 1)
+    assert 0.1 < sum(unique_best) / len(unique_best) < 0.6
 
 
 @pytest.mark.parametrize("cognates", [0.0, 0.5, 1.0])
@@ -138,7 +138,7 @@ def test_imbalance_shrinks_later_languages_in_training_only(tmp_path: Path) -> N
     pairs = rows(tmp_path / "toy", "train")
     uids = {code: {row["uid"] for row in pairs if row["lang"] == code} for code in ("qaa", "qac")}
     assert len(uids["qac"]) == 40
-    assert uids["qac"] < uids["qaa"], "a small language's facts are told in the larger ones too"
+    assert uids["qac"] < uids["qaa"], "a small language's facts are in the larger ones too"
 
 
 def test_model_folder_loads_and_knows_the_words(world: Path) -> None:
@@ -202,9 +202,9 @@ def test_other_folders_are_refused_and_left_alone(world: Path, tmp_path: Path) -
         generate(world, replace(SMALL, seed=3))
     assert contents(world) == before
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="holds other things"):
+    with pytest.raises(UserError, match="contains other files"):
         generate(tmp_path, SMALL)
-    with pytest.raises(UserError, match="holds other things"):
+    with pytest.raises(UserError, match="contains other files"):
         generate(tmp_path / "thesis.txt", SMALL)
     assert contents(tmp_path) == {"thesis.txt": b"mine"}
 

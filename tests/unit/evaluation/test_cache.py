@@ -29,10 +29,10 @@ class Embedder:
         self.fingerprint, self._left, self.embedded = fingerprint, stops_after, 0
         self._vectors = unit_vectors(np.random.default_rng(len(fingerprint)), 70)
 
-    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         return self._embed(TASK.query_texts, texts)
 
-    def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
         return -self._embed(TASK.passage_texts, texts)
 
     def _embed(self, all_texts: Sequence[str], texts: Sequence[str]) -> np.ndarray:
@@ -53,8 +53,8 @@ def cached(folder: Path, embedder: Embedder, said: list[str] | None = None) -> C
 
 def right(vectors: CachedVectors, embedder: Embedder) -> None:
     fresh = Embedder(embedder.fingerprint)
-    assert (vectors.queries(ALL) == fresh.embed_queries(TASK.query_texts)).all()
-    assert (vectors.passages(ALL) == fresh.embed_passages(TASK.passage_texts)).all()
+    assert (vectors.queries(ALL) == fresh.encode_queries(TASK.query_texts)).all()
+    assert (vectors.passages(ALL) == fresh.encode_passages(TASK.passage_texts)).all()
 
 
 def test_cached_texts_are_not_embedded_again(tmp_path: Path) -> None:

@@ -55,18 +55,18 @@ def compute(
     )
 
 
-def assert_statistics(found: dict[str, Tensor], reference: dict[str, Tensor]) -> None:
+def assert_statistics(actual: dict[str, Tensor], reference: dict[str, Tensor]) -> None:
     close = torch.testing.assert_close
-    close(found["query_losses"].double(), reference["query_losses"], rtol=1e-6, atol=1e-6)
-    close(found["similarity_sums"].double(), reference["similarity_sums"], rtol=1e-6, atol=1e-5)
-    assert found["num_false_negatives"] == reference["num_false_negatives"]
-    assert found["num_correct"] == reference["num_correct"]
+    close(actual["query_losses"].double(), reference["query_losses"], rtol=1e-6, atol=1e-6)
+    close(actual["similarity_sums"].double(), reference["similarity_sums"], rtol=1e-6, atol=1e-5)
+    assert actual["num_false_negatives"] == reference["num_false_negatives"]
+    assert actual["num_correct"] == reference["num_correct"]
 
 
-def assert_gradients(found: dict[str, Tensor], reference: dict[str, Tensor]) -> None:
+def assert_gradients(actual: dict[str, Tensor], reference: dict[str, Tensor]) -> None:
     for name in GRADIENTS:
         torch.testing.assert_close(
-            found[name].double(), reference[name], rtol=1e-5, atol=1e-6, msg=name
+            actual[name].double(), reference[name], rtol=1e-5, atol=1e-6, msg=name
         )
 
 
@@ -79,13 +79,13 @@ def test_loss_and_gradients_equal_the_reference(
     case: Case, block_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streamed, "BLOCK_ROWS", block_rows)
-    output, found = compute(case)
+    output, actual = compute(case)
     reference = expected(case)
     torch.testing.assert_close(output.loss.double(), reference["loss"], rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(output.share, output.loss.detach())
     assert not output.share.requires_grad
     assert_statistics(vars(output), reference)
-    assert_gradients(found, reference)
+    assert_gradients(actual, reference)
 
 
 def test_gradients_equal_finite_differences_in_float64() -> None:
@@ -166,12 +166,12 @@ def test_equal_numbers_in_different_columns_are_different_ids() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_vectors_are_multiplied_in_fp32(dtype: torch.dtype) -> None:
     size = 200
-    output, found = compute(Case(), query_counts=(size,), dtype=dtype)
+    output, actual = compute(Case(), query_counts=(size,), dtype=dtype)
     queries, passages = (part.to(dtype).double() for part in vectors(size)[:2])
     exact = reference_info_nce(queries, passages, TEMPERATURE).mean()
     assert output.loss.dtype == torch.float32
     torch.testing.assert_close(output.loss.double(), exact, rtol=1e-6, atol=1e-6)
-    assert found["queries"].dtype == dtype
+    assert actual["queries"].dtype == dtype
 
 
 @pytest.mark.parametrize("loss_scale", [2.0**16, 2.0**15])
@@ -200,11 +200,11 @@ def run_rank(rank: int, rendezvous: str, results: str) -> None:
     """One process of a gloo group, which computes every case."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{rendezvous}", rank=rank, world_size=len(QUERY_COUNTS))
-    found = []
+    outputs = []
     for case in CASES:
         output, of_inputs = compute(case, rank, QUERY_COUNTS)
-        found.append({name: getattr(output, name) for name in STATISTICS} | of_inputs)
-    torch.save(found, f"{results}/{rank}.pt")
+        outputs.append({name: getattr(output, name) for name in STATISTICS} | of_inputs)
+    torch.save(outputs, f"{results}/{rank}.pt")
     exit_process()
 
 

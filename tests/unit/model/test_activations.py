@@ -52,8 +52,8 @@ def kept(folder: Path, layers: int, **how: Any) -> float:
     sizes_of_weights = {
         part.numel() * size for part in encoder.parameters() for size in (2, part.element_size())
     }
-    found = [storage.nbytes() for storage in storages.values()]
-    return sum(size for size in found if size not in sizes_of_weights) / (TOKENS * WIDTH)
+    saved_bytes = [storage.nbytes() for storage in storages.values()]
+    return sum(size for size in saved_bytes if size not in sizes_of_weights) / (TOKENS * WIDTH)
 
 
 def of_a_layer(folder: Path, **how: Any) -> float:
@@ -83,6 +83,6 @@ def test_a_layer_keeps_what_the_launchers_table_says(name: str, tmp_path: Path) 
 
 
 def test_the_table_has_these_figures() -> None:
-    told = README.read_text()
+    page = README.read_text()
     for row in ("`ddp.yaml` | 42 |", "`zero*.yaml` | 34 |", "| fp32 | 66 |"):
-        assert row in told
+        assert row in page

@@ -124,11 +124,11 @@ def test_recomputed_chunks_draw_the_same_dropout_masks_on_a_device(
     if how == "padded":
         model.encoder.pack("a test of padding")
     start = device.get_rng_state()
-    found = gradient(model, chunks_of(16))
+    chunked = gradient(model, chunks_of(16))
     assert not torch.equal(device.get_rng_state(), start), "no dropout was drawn on the device"
     device.set_rng_state(start)
     monkeypatch.setattr(
         "hybrid_dist.model.encoder.checkpoint", lambda run, *args, **more: run(*args)
     )
     kept = gradient(model, chunks_of(16))
-    assert relative_error(found, kept) < 1e-6
+    assert relative_error(chunked, kept) < 1e-6

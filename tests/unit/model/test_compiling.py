@@ -6,6 +6,7 @@ minutes on a CPU.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -79,11 +80,12 @@ def test_compiled_layers_have_the_same_gradients_and_one_graph(
     plain, compiled = (module(tmp_path, how, dropout=0.0).train() for _ in range(2))
     compile_layers(compiled.encoder, "aot_eager")
     for number in range(3):
-        wanted, found = step(plain, number), step(compiled, number)
-        assert wanted.keys() == found.keys()
-        largest = max(float(part.abs().max()) for part in wanted.values())
-        for name, part in wanted.items():
-            torch.testing.assert_close(found[name], part, msg=name, rtol=0, atol=1e-2 * largest)
+        expected, actual = step(plain, number), step(compiled, number)
+        assert expected.keys() == actual.keys()
+        largest = max(float(part.abs().max()) for part in expected.values())
+        for name, part in expected.items():
+            close: dict[str, Any] = {"rtol": 0, "atol": 1e-2 * largest}
+            torch.testing.assert_close(actual[name], part, msg=name, **close)
     assert_one_graph()
 
 

@@ -73,14 +73,14 @@ def test_chunks_change_neither_vectors_nor_gradients(
     options = model(folder, pooling=pooling)
     module = BiEncoder(built(options), 0.05, learn_temperature=True)
     queries, passages, gradients = forward_backward(module, in_chunks(tokens(options), []))
-    found = forward_backward(module, in_chunks(tokens(options), cuts))
-    torch.testing.assert_close(found[0], queries, rtol=0, atol=1e-6)
-    torch.testing.assert_close(found[1], passages, rtol=0, atol=1e-6)
-    assert found[2].keys() == gradients.keys()
+    actual = forward_backward(module, in_chunks(tokens(options), cuts))
+    torch.testing.assert_close(actual[0], queries, rtol=0, atol=1e-6)
+    torch.testing.assert_close(actual[1], passages, rtol=0, atol=1e-6)
+    assert actual[2].keys() == gradients.keys()
     largest = max(float(gradient.abs().max()) for gradient in gradients.values())
     assert largest > 0.1
     for name, gradient in gradients.items():
-        torch.testing.assert_close(found[2][name], gradient, rtol=0, atol=1e-6 * largest, msg=name)
+        torch.testing.assert_close(actual[2][name], gradient, rtol=0, atol=1e-6 * largest, msg=name)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "labse"])
@@ -121,9 +121,9 @@ def test_initial_weights_from_scratch_are_a_function_of_the_seed(folder: Path) -
     )
 
 
-@pytest.mark.parametrize(("asked", "used"), [(1e-9, 0.001), (0.02, 0.02), (50.0, 1.0)])
-def test_a_learned_temperature_stays_in_bounds(folder: Path, asked: float, used: float) -> None:
-    module = BiEncoder(built(model(folder)), asked, learn_temperature=True)
+@pytest.mark.parametrize(("start", "used"), [(1e-9, 0.001), (0.02, 0.02), (50.0, 1.0)])
+def test_a_learned_temperature_stays_in_bounds(folder: Path, start: float, used: float) -> None:
+    module = BiEncoder(built(model(folder)), start, learn_temperature=True)
     temperature = module(in_chunks(tokens(model(folder)), []))[2]
     torch.testing.assert_close(temperature, torch.tensor([used]))
 

@@ -71,8 +71,8 @@ def test_models_that_cannot_be_packed_say_why_and_are_padded(kind: str, tmp_path
 
 
 def test_dropout_of_attention_that_was_asked_for_is_kept_by_padding(tmp_path: Path) -> None:
-    asked = encoder_of("bert", tmp_path, attention_dropout=0.1)
-    assert asked.encoding_description.startswith("padded: packed attention has no dropout")
+    with_dropout = encoder_of("bert", tmp_path, attention_dropout=0.1)
+    assert with_dropout.encoding_description.startswith("padded: packed attention has no dropout")
     unset = encoder_of("bert", tmp_path)
     assert unset.backbone.config.attention_probs_dropout_prob == 0.1
     assert unset.encoding_description.startswith("packed")
@@ -91,12 +91,12 @@ def test_padding_puts_tokens_back_in_rows() -> None:
     assert rows["input_ids"][real].tolist() == texts.ids.tolist()
 
 
-def test_joined_texts_keep_their_bounds_and_places() -> None:
+def test_joined_texts_keep_their_offsets_and_positions() -> None:
     parts = [[5, 6], [7]], [[8, 9, 3], [4]]
     joined = PackedTexts.of(parts[0]).joined(PackedTexts.of(parts[1]))
     whole = PackedTexts.of([*parts[0], *parts[1]])
     assert joined.sizes == whole.sizes
-    for part in ("ids", "places", "bounds"):
+    for part in ("ids", "positions", "offsets"):
         assert torch.equal(getattr(joined, part), getattr(whole, part))
 
 
@@ -109,11 +109,11 @@ def test_hard_negatives_of_all_chunks_follow_all_passages(tmp_path: Path) -> Non
         Chunk(PackedTexts.of(queries[:1]), PackedTexts.of(passages[:1] + negatives[:2])),
         Chunk(PackedTexts.of(queries[1:]), PackedTexts.of(passages[1:] + negatives[2:])),
     ]
-    found_queries, found_candidates, _ = module(chunks)
+    actual_queries, actual_candidates, _ = module(chunks)
     close: dict[str, Any] = {"rtol": 0, "atol": 1e-6}
-    torch.testing.assert_close(found_queries, module.encoder(PackedTexts.of(queries)), **close)
+    torch.testing.assert_close(actual_queries, module.encoder(PackedTexts.of(queries)), **close)
     wanted = module.encoder(PackedTexts.of(passages + negatives))
-    torch.testing.assert_close(found_candidates, wanted, **close)
+    torch.testing.assert_close(actual_candidates, wanted, **close)
 
 
 def test_words_of_several_chunks_are_looked_up_once(tmp_path: Path) -> None:
@@ -208,11 +208,12 @@ def test_on_cpus_texts_of_one_length_attend_together(tmp_path: Path) -> None:
     assert encoder.encoding_description.startswith("packed: no padding")
 
 
-def test_padding_for_attention_holds_a_place_for_each_token() -> None:
+def test_padded_attention_has_an_index_for_each_token() -> None:
     texts = PackedTexts.of([[5, 6], [7], [8] * 9])
     inputs = texts.for_attention(AttentionMode.PADDED)
-    assert inputs["real"].shape == (3, 16), "lengths are rounded up to 8"
-    assert inputs["real"].flatten().nonzero().flatten().tolist() == inputs["at"].tolist()
+    is_token = inputs["is_token"]
+    assert is_token.shape == (3, 16), "lengths are rounded up to 8"
+    assert is_token.flatten().nonzero().flatten().tolist() == inputs["padded_indices"].tolist()
     assert texts.for_attention(AttentionMode.KERNEL)["longest"] == 64
 
 

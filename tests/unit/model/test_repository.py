@@ -48,7 +48,7 @@ def folder(whole: Path, tmp_path: Path) -> Path:
 
 def load(folder: Path) -> TextEmbedder:
     embedder = TextEmbedder.load(str(folder), torch.device("cpu"))
-    assert len(embedder.embed_queries(["bo du", ""])) == 2
+    assert len(embedder.encode_queries(["bo du", ""])) == 2
     return embedder
 
 
@@ -120,9 +120,9 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "config empty": (write("config.json", ""), "config.json: is not a JSON file"),
     "config a list": (
         write("config.json", []),
-        "config.json: expected a JSON object, found a list",
+        "config.json: expected a JSON object, not a list",
     ),
-    "config null": (write("config.json", None), "expected a JSON object, found null"),
+    "config null": (write("config.json", None), "expected a JSON object, not null"),
     "config {}": (write("config.json", {}), "is no folder with config.json"),
     "type a list": (change("config.json", model_type=[]), "is no folder with config.json"),
     "a type of no text": (
@@ -180,7 +180,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "modules cut": (sentence_transformers(cut("modules.json", 0.5)), "modules.json: is not a JSON"),
     "modules {}": (
         sentence_transformers(write("modules.json", {})),
-        "modules.json: expected a list of modules, found an object",
+        "modules.json: expected a list of modules, not an object",
     ),
     "modules of numbers": (
         sentence_transformers(write("modules.json", [5])),
@@ -202,11 +202,11 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "pooling a list": (
         sentence_transformers(write(POOL, [])),
-        "expected a JSON object, found a li",
+        "expected a JSON object, not a li",
     ),
     "pooling of two kinds": (
         sentence_transformers(change(POOL, pooling_mode_mean_tokens=True)),
-        "neither mean nor cls, the ones known here but cls and mean",
+        "unsupported pooling: expected mean or cls, not cls and mean",
     ),
     "a dense layer that ends otherwise": (
         sentence_transformers(change("2_Dense/config.json", activation_function="x.Identity")),
@@ -224,11 +224,11 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         sentence_transformers(
             change(POOL, pooling_mode_cls_token=False, pooling_mode_mean_sqrt_len_tokens=True)
         ),
-        "the ones known here but mean_sqrt_len",
+        "expected mean or cls, not mean_sqrt_len",
     ),
     "newer pooling of two kinds": (
         sentence_transformers(change(POOL, pooling_mode=["cls", "mean"])),
-        "the ones known here but cls and mean",
+        "expected mean or cls, not cls and mean",
     ),
     "a pooling of numbers": (
         sentence_transformers(change(POOL, pooling_mode_cls_token=1)),
@@ -253,10 +253,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 }
 
 
-@pytest.mark.parametrize(("damage", "told"), DAMAGES.values(), ids=DAMAGES)
-def test_damage_is_refused_with_the_file(folder: Path, damage: Damage, told: str) -> None:
+@pytest.mark.parametrize(("damage", "message"), DAMAGES.values(), ids=DAMAGES)
+def test_damage_is_refused_with_the_file(folder: Path, damage: Damage, message: str) -> None:
     damage(folder)
-    assert told in refusal(folder)
+    assert message in refusal(folder)
 
 
 def test_the_folder_that_was_damaged_is_otherwise_whole(folder: Path) -> None:
@@ -303,10 +303,10 @@ def test_a_pickle_that_would_run_code_is_refused(
 @pytest.mark.parametrize("key", ["max_query_tokens", "max_passage_tokens"])
 def test_lengths_that_hold_no_text_are_refused(folder: Path, key: str, most: int) -> None:
     change("hybrid_dist.json", **{"query_prefix": "", "passage_prefix": "", key: most})(folder)
-    told = (
+    message = (
         f"model.{key}: {most} leaves no room for a text: the tokenizer of {folder} adds 2 special"
     )
-    assert told in refusal(folder) and "give 3 or more" in refusal(folder)
+    assert message in refusal(folder) and "give 3 or more" in refusal(folder)
     change("hybrid_dist.json", **{key: 3})(folder)
     load(folder)
 

@@ -81,8 +81,8 @@ def test_a_saved_model_is_whole_and_leaves_no_draft(case: Case) -> None:
 def test_it_loads_here_with_its_own_settings(case: Case) -> None:
     folder, queries, passages = case
     embedder = TextEmbedder.load(str(folder), CPU)
-    np.testing.assert_allclose(embedder.embed_queries(TEXTS), queries, **CLOSE)
-    np.testing.assert_allclose(embedder.embed_passages(TEXTS), passages, **CLOSE)
+    np.testing.assert_allclose(embedder.encode_queries(TEXTS), queries, **CLOSE)
+    np.testing.assert_allclose(embedder.encode_passages(TEXTS), passages, **CLOSE)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -107,8 +107,8 @@ def test_it_loads_in_transformers_with_its_weights(case: Case) -> None:
     assert settings is not None
     tokens = TextTokens.load(str(folder), settings)
     with torch.inference_mode():
-        found = Encoder(backbone.eval(), settings.pooling)(tokens.passages(TEXTS)).numpy()
-    np.testing.assert_allclose(found, passages, **CLOSE)
+        vectors = Encoder(backbone.eval(), settings.pooling)(tokens.passages(TEXTS)).numpy()
+    np.testing.assert_allclose(vectors, passages, **CLOSE)
 
 
 def test_without_our_file_it_is_read_as_a_sentence_transformers_folder(
@@ -120,8 +120,8 @@ def test_without_our_file_it_is_read_as_a_sentence_transformers_folder(
     try:
         assert EncoderSpec.load(str(folder)) == own
         embedder = TextEmbedder.load(str(folder), CPU)
-        np.testing.assert_allclose(embedder.embed_queries(TEXTS), queries, **CLOSE)
-        np.testing.assert_allclose(embedder.embed_passages(TEXTS), passages, **CLOSE)
+        np.testing.assert_allclose(embedder.encode_queries(TEXTS), queries, **CLOSE)
+        np.testing.assert_allclose(embedder.encode_passages(TEXTS), passages, **CLOSE)
     finally:
         kept.rename(folder / "hybrid_dist.json")
 
@@ -135,8 +135,8 @@ def test_labses_dense_layer_alone_is_enough(config_folder: Path, tmp_path: Path)
     with torch.inference_mode():
         expected = encoder(tokens.passages(TEXTS)).numpy()
     encoder.backbone.save_pretrained(tmp_path / "model", state_dict=other)
-    found = TextEmbedder.load(str(tmp_path / "model"), CPU).embed_passages(TEXTS)
-    np.testing.assert_allclose(found, expected, **CLOSE)
+    vectors = TextEmbedder.load(str(tmp_path / "model"), CPU).encode_passages(TEXTS)
+    np.testing.assert_allclose(vectors, expected, **CLOSE)
 
 
 def test_saving_again_takes_the_place_of_what_was_there(
@@ -152,8 +152,10 @@ def test_a_full_disk_is_told_with_room_and_leaves_nothing(
     config_folder: Path, tmp_path: Path
 ) -> None:
     with disk(tmp_path / "disk", "size=100k") as folder:
-        told = r"disk/model: cannot be written: No space .* needed, .* free\); make room there and"
-        with pytest.raises(UserError, match=told):
+        message = (
+            r"disk/model: cannot be written: No space .* needed, .* free\); make room there and"
+        )
+        with pytest.raises(UserError, match=message):
             saved(config_folder, folder / "model", "mean")
         assert list(folder.iterdir()) == []
 
@@ -177,11 +179,11 @@ def test_vectors_come_in_the_order_of_texts_however_they_are_batched(
         for n in range(700)
     ]
     texts += ["lo " * 20_000]
-    together = embedder.embed_passages(texts)
+    together = embedder.encode_passages(texts)
     for i in (0, 1, 89, 333, 699, 700):
-        alone = embedder.embed_passages([texts[i]])
+        alone = embedder.encode_passages([texts[i]])
         np.testing.assert_allclose(together[i : i + 1], alone, **CLOSE)
-    assert embedder.embed_queries([]).shape == (0, 32)
+    assert embedder.encode_queries([]).shape == (0, 32)
 
 
 def test_a_run_folder_stands_for_its_model(config_folder: Path, tmp_path: Path) -> None:
@@ -190,26 +192,26 @@ def test_a_run_folder_stands_for_its_model(config_folder: Path, tmp_path: Path) 
         TextEmbedder.load(str(tmp_path), CPU)
     saved(config_folder, tmp_path / "model", "cls")
     of_run, of_model = (
-        TextEmbedder.load(str(folder), CPU).embed_queries(TEXTS)
+        TextEmbedder.load(str(folder), CPU).encode_queries(TEXTS)
         for folder in (tmp_path, tmp_path / "model")
     )
     assert np.array_equal(of_run, of_model)
 
 
 @pytest.mark.parametrize(
-    ("pooling", "told"),
+    ("pooling", "mode"),
     [
-        ({"pooling_mode_max_tokens": True}, "neither mean nor cls"),
-        ({"pooling_mode": "lasttoken"}, "neither mean nor cls"),
+        ({"pooling_mode_max_tokens": True}, "max"),
+        ({"pooling_mode": "lasttoken"}, "lasttoken"),
     ],
 )
 def test_other_pooling_is_refused(
-    config_folder: Path, tmp_path: Path, pooling: dict[str, Any], told: str
+    config_folder: Path, tmp_path: Path, pooling: dict[str, Any], mode: str
 ) -> None:
     saved(config_folder, tmp_path / "model", "mean")
     (tmp_path / "model" / "hybrid_dist.json").unlink()
     (tmp_path / "model" / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=f"expected mean or cls, not {mode}"):
         TextEmbedder.load(str(tmp_path / "model"), CPU)
 
 
@@ -223,8 +225,8 @@ def test_vectors_without_a_length_of_1_are_refused(
     state[last][0] = value
     encoder.backbone.save_pretrained(tmp_path / "model", state_dict=state)
     embedder = TextEmbedder.load(str(tmp_path / "model"), CPU)
-    with pytest.raises(UserError, match=r"vectors of 2 of 2 texts are not finite.*first: 'bo'; "):
-        embedder.embed_passages(["bo", "ka ti"])
+    with pytest.raises(UserError, match=r"2 of 2 texts got vectors that .*first: 'bo'; "):
+        embedder.encode_passages(["bo", "ka ti"])
 
 
 def test_lengths_are_brought_within_the_models_positions() -> None:
@@ -245,5 +247,5 @@ def test_a_published_model_gives_the_vectors_that_sentence_transformers_gives() 
     ]
     expected = SentenceTransformer(folder, device="cpu").encode(texts)
     embedder = TextEmbedder.load(folder, CPU)
-    np.testing.assert_allclose(embedder.embed_queries(texts), expected, **CLOSE)
-    np.testing.assert_allclose(embedder.embed_passages(texts), expected, **CLOSE)
+    np.testing.assert_allclose(embedder.encode_queries(texts), expected, **CLOSE)
+    np.testing.assert_allclose(embedder.encode_passages(texts), expected, **CLOSE)

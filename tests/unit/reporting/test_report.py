@@ -35,10 +35,10 @@ class Given:
         self._queries = dict(zip(task.query_texts, queries, strict=True))
         self._passages = dict(zip(task.passage_texts, passages, strict=True))
 
-    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         return np.stack([self._queries[text] for text in texts])
 
-    def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
         return np.stack([self._passages[text] for text in texts])
 
 

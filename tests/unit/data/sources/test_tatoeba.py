@@ -63,10 +63,10 @@ class Nearest:
         self.passage_vectors = unit_vectors(np.random.default_rng(3), passages)
         self.query_vectors = self.passage_vectors[near]
 
-    def embed_queries(self, texts: object) -> np.ndarray:
+    def encode_queries(self, texts: object) -> np.ndarray:
         return self.query_vectors
 
-    def embed_passages(self, texts: object) -> np.ndarray:
+    def encode_passages(self, texts: object) -> np.ndarray:
         return self.passage_vectors
 
 
