@@ -63,7 +63,7 @@ def test_each_rank_gets_the_pairs_that_training_would_take(world: int) -> None:
 
 def test_all_ranks_yields_the_batches_of_the_ranks_in_turn() -> None:
     store = a_store()
-    options: dict[str, Any] = dict(mix=MIX, size=SIZE, world=4, seed=SEED, steps=STEPS)
+    options: dict[str, Any] = {"mix": MIX, "size": SIZE, "world": 4, "seed": SEED, "steps": STEPS}
     interleaved = HybridBatchSampler(store, all_ranks=True, **options)
     by_rank = [list(HybridBatchSampler(store, rank=rank, **options)) for rank in range(4)]
     assert len(interleaved) == 4 * STEPS
