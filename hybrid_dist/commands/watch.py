@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from hybrid_dist.config.flags import from_yaml
+from hybrid_dist.config.resolve import from_yaml
 from hybrid_dist.config.schema import DEV_LOSS, Config, Run
 from hybrid_dist.errors import UserError
 from hybrid_dist.text import cell, printable

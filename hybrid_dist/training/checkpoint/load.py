@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from hybrid_dist.config.flags import from_yaml
+from hybrid_dist.config.resolve import from_yaml
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.embedder import TextEmbedder
 from hybrid_dist.model.loading import build, read_config

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from hybrid_dist.commands.evaluate import load_model
-from hybrid_dist.config.flags import to_yaml
+from hybrid_dist.config.resolve import to_yaml
 from hybrid_dist.config.schema import Config, Model
 from hybrid_dist.model.encoder import Encoder
 from hybrid_dist.model.loading import build, read_config

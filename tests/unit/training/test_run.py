@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybrid_dist.config.flags import from_yaml
+from hybrid_dist.config.resolve import from_yaml
 from hybrid_dist.config.schema import Checkpoint, Config, Data, Log, Optim, Run, Train
 from hybrid_dist.errors import LaunchError, UserError
 from hybrid_dist.runtime.ranks import Ranks, check_launch
