@@ -28,8 +28,8 @@ SILENCE = 10.0
 """Seconds for which a busy machine may delay a report."""
 UNREACHABLE = "rank 0 cannot be reached: its process or its node is gone or frozen"
 PACKAGE, TORCH = Path(__file__).parents[1], Path(torch.__file__).parent
-COLLECTIVES = (PACKAGE / "cluster" / "ranks.py",)
-DEVICE_WORK = tuple(PACKAGE / name for name in ("training", "loss", "model"))
+COLLECTIVES = (PACKAGE / "runtime" / "ranks.py",)
+DEVICE_WORK = tuple(PACKAGE / name for name in ("training", "losses", "model"))
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ class Watch:
     The ranks report to each other through a store of rank 0's own: the process group is what hangs.
     """
 
-    def __init__(self, ranks: Ranks, minutes: float) -> None:
-        self._ranks, self._seconds = ranks, minutes * 60
+    def __init__(self, ranks: Ranks, minutes: float, exits: bool = True) -> None:
+        self._ranks, self._seconds, self._exits = ranks, minutes * 60, exits
         self._look = min(SECONDS_BETWEEN_LOOKS, self._seconds / 100)
         self._step = self._words = 0
         self._done = threading.Event()
-        self._main = threading.main_thread().ident or 0
+        self._main = threading.get_ident()
         self._looked = time.monotonic()
         self._heard: dict[int, tuple[int, float]] = {}
         """For each rank: its count of reports, and the time at which that count was first seen."""
@@ -124,7 +124,7 @@ class Watch:
         found = self._ask_all()
         late = own.still > self._seconds
         if found is None and late:
-            self._leave(UNREACHABLE)
+            self._end(UNREACHABLE)
         if found is None or not late:
             return
         named, what = ranks_at_fault(found, self._ranks.rank, self._seconds)
@@ -133,7 +133,7 @@ class Watch:
         listing = "\n  ".join(
             f"rank {rank}: step {said.step + 1}, at {said.where}" for rank, said in found.items()
         )
-        self._leave(
+        self._end(
             f"no progress for {self._seconds / 60:.3g} minutes (train.hang_minutes): "
             f"{'rank' if len(named) == 1 else 'one of ranks'} {', '.join(map(str, named))} {what}\n"
             f"  {listing}"
@@ -156,15 +156,17 @@ class Watch:
             for rank, said in enumerate(found)
         }
 
-    def _leave(self, why: str) -> None:
-        """End this process in place of its blocked main thread; the first rank reports first."""
+    def _end(self, why: str) -> None:
+        """End this process for its blocked main thread; the first rank reports first."""
         if self._ranks.rank:
             self._done.wait(self._look * LOOKS_BETWEEN_WORDS)
         if not self._done.is_set():
             print(
                 f"hybrid_dist (rank {self._ranks.rank}): error: {why}", file=sys.stderr, flush=True
             )
-            os._exit(1)
+            if self._exits:
+                os._exit(1)
+            self._done.set()
 
 
 class Load:

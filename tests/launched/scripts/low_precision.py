@@ -23,7 +23,8 @@ from fully_sharded import start_fsdp2
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.runtime.launch import start, strategy
 from hybrid_dist.runtime.ranks import Ranks, exit_process
-from hybrid_dist.training.checkpoint.state import WEIGHTS, TrainingState
+from hybrid_dist.training.checkpoint.state import TrainingState
+from hybrid_dist.training.checkpoint.tensors import WEIGHTS
 from hybrid_dist.training.step import Updater
 
 updates.SIZE = 60
@@ -55,7 +56,7 @@ def measure(case: Case, accelerator: Any, ranks: Ranks, kind: str) -> dict[str, 
     state = TrainingState(accelerator, ranks, updater.model, updater.optimizer, kind)
 
     def whole_weights() -> dict[str, Tensor]:
-        found = {n: state._keeper.get(WEIGHTS, part) for n, part in state._parameters.items()}
+        found = {n: state._strategy.get(WEIGHTS, part) for n, part in state._parameters.items()}
         return {
             n: part.detach().float().cpu().clone() for n, part in found.items() if part is not None
         }
