@@ -217,7 +217,7 @@ def measured_run(folder: str, mode: str, name: str) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(1)
-    from hybrid_dist import train
+    from hybrid_dist.commands import train
     from hybrid_dist.runtime import launch as starting
     from hybrid_dist.tracking.metrics_log import MetricsLog
     from hybrid_dist.tracking.terminal import Terminal

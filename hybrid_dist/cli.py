@@ -17,13 +17,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "plan": ("commands.plan", "show what the steps of a run would train on"),
     "train": (
-        "train",
+        "commands.train",
         "train one run, in one process (more: accelerate launch -m hybrid_dist.train)",
     ),
     "watch": (
         "commands.watch",
         "show how a run stands: state, curves, mix, last evaluation, speed",
     ),
+    "export": ("commands.export", "write the model in a checkpoint as a model folder"),
     "evaluate": ("commands.evaluate", "score a model on tasks and write reports"),
     "overlap": ("commands.overlap", "check that what is evaluated on was not trained on"),
     "compare": ("commands.compare", "put evaluated runs side by side"),

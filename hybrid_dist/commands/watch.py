@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from hybrid_dist.config.flags import from_yaml
+from hybrid_dist.config.resolve import from_yaml
 from hybrid_dist.config.schema import DEV_LOSS, Config, Run
 from hybrid_dist.errors import UserError
 from hybrid_dist.text import cell, printable
@@ -126,14 +126,14 @@ def main(args: Sequence[str], program: str = "hybrid-dist watch") -> None:
 
 def _tell_records(path: Path, standing: RunStatus) -> None:
     """A line for every record that comes, until the run ends."""
-    told = standing.step
+    shown = standing.step
     while standing.state == RUNNING:
         time.sleep(SECONDS_BETWEEN_LOOKS)
         standing = RunStatus.read(path)
         for record in standing.records:
-            if record["step"] > told:
+            if record["step"] > shown:
                 print(printable(_line(record)), flush=True)
-        told = max(told, standing.step)
+        shown = max(shown, standing.step)
     print(printable(_headline(standing)), flush=True)
 
 
@@ -199,9 +199,9 @@ def _headline(standing: RunStatus) -> str:
 def _line(record: Record) -> str:
     """A record in a line."""
     shown = ("train/loss", "train/kind", "train/accuracy", "system/pairs_per_s")
-    told = [f"{name.partition('/')[2]} {_show(record[name])}" for name in shown if name in record]
-    told += [f"{name} {_show(value)}" for name, value in _evaluated(record).items()]
-    return f"step {record['step']}  {'  '.join(told)}"
+    parts = [f"{name.partition('/')[2]} {_show(record[name])}" for name in shown if name in record]
+    parts += [f"{name} {_show(value)}" for name, value in _evaluated(record).items()]
+    return f"step {record['step']}  {'  '.join(parts)}"
 
 
 def _show(value: Any) -> str:
@@ -283,8 +283,8 @@ def _tables(standing: RunStatus) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
         for name, count in batches.items():
             kind = name.rpartition("/")[2]
             loss = standing.last(f"train/loss/{kind}").get(f"train/loss/{kind}")
-            told = "" if loss is None else f"loss {loss:.4g}"
-            rows.append((kind, f"{count:,}", f"{count / total:.0%}", told))
+            text = "" if loss is None else f"loss {loss:.4g}"
+            rows.append((kind, f"{count:,}", f"{count / total:.0%}", text))
         yield "batches", rows
     evaluated = standing.last(standing.metric) if standing.metric else {}
     if evaluated:

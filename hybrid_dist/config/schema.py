@@ -1,11 +1,20 @@
-"""What a run is: one frozen, typed value. config/flags.py makes it of a file and flags."""
+"""The schema of a run: frozen, typed sections with defaults, validated however they are built.
+
+resolve.py builds a Config from YAML and from Python overrides, flags.py from the command line.
+"""
 
 import dataclasses
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+
+from hybrid_dist.errors import UserError
 
 
 def _number(value: Any) -> Any:
@@ -27,14 +36,14 @@ def _text(value: str) -> str:
 
 
 MOST = 10**9
-"""Steps, pairs or tokens that anything is asked to count; fits 32 bits with room to add."""
+"""The largest count of steps, pairs or tokens; sums of two still fit 32 bits."""
 NUMBER = BeforeValidator(_number)
 Text = Annotated[str, AfterValidator(_text)]
 Switch = Annotated[bool, BeforeValidator(_boolean)]
 Count = Annotated[int, NUMBER, Field(ge=0, le=MOST)]
 Positive = Annotated[int, NUMBER, Field(ge=1, le=MOST)]
 Length = Annotated[int, NUMBER, Field(ge=2, le=MOST)]
-"""Of a text in tokens; the tokenizer's special tokens, nearly always two, have to fit too."""
+"""Length of a text in tokens; the special tokens, nearly always two, have to fit too."""
 Weight = Annotated[float, NUMBER, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Share = Annotated[float, NUMBER, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Seed = Annotated[int, NUMBER, Field(ge=0, lt=2**32)]
@@ -43,14 +52,65 @@ PositiveReal = Annotated[float, NUMBER, Field(gt=0, le=1e6, allow_inf_nan=False)
 Rate = Annotated[float, NUMBER, Field(ge=0, lt=1)]
 T = TypeVar("T")
 LEARNED_TEMPERATURE = (0.001, 1.0)
-"""A learned temperature stays in between."""
+"""Bounds of a learned temperature."""
+
+
+_validates = ContextVar("validates", default=True)
+
+
+@contextmanager
+def validation_deferred() -> Iterator[None]:
+    """Build sections without validation: the caller validates the whole config afterwards."""
+    token = _validates.set(False)
+    try:
+        yield
+    finally:
+        _validates.reset(token)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def section(cls: type[T]) -> type[T]:
-    """A frozen dataclass whose unknown keys pydantic refuses."""
+    """A frozen dataclass that validates its values when it is built in Python.
+
+    The check sits in `__init__`, which pydantic does not call when it builds a section from YAML:
+    it has validated the values by then, and reports all problems of a file at once.
+    """
     cls.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]
-    return dataclass(frozen=True, kw_only=True)(cls)
+    frozen = dataclass(frozen=True, kw_only=True)(cls)
+    assign = frozen.__init__
+
+    @functools.wraps(assign)
+    def init(self: Any, **values: Any) -> None:
+        assign(self, **values)
+        if _validates.get():
+            _validate(self)
+
+    frozen.__init__ = init  # type: ignore[method-assign]
+    return frozen
+
+
+def _validate(built: Any) -> None:
+    """Replace the values of a section by validated ones, as YAML gives them (lists as tuples)."""
+    kind: Any = type(built)
+    names = [each.name for each in dataclasses.fields(built)]
+    try:
+        valid = _adapter(kind).validate_python({name: getattr(built, name) for name in names})
+    except ValidationError as error:
+        from hybrid_dist.config.resolve import problems
+
+        raise UserError("\n  ".join(problems(error, _key_of(kind)))) from None
+    for name in names:
+        object.__setattr__(built, name, getattr(valid, name))
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _key_of(kind: type) -> str:
+    """The dotted key of a section's values in a config; empty for the config itself."""
+    return {"Config": "", "Mix": "batching.mix"}.get(kind.__name__, kind.__name__.lower())
 
 
 @section
@@ -221,6 +281,18 @@ class Log:
 @section
 class Config:
     """One run of hybrid_dist."""
+
+    @classmethod
+    def load(cls, file: str | Path, /, **overrides: Any) -> "Config":
+        """Read a YAML file and replace single values.
+
+        Overrides are nested mappings or dotted keys, applied in order:
+        `Config.load("run.yaml", seed=3, optim={"lr": 1e-4}, **{"train.steps": 500})`.
+        Raises a UserError that names the file and the key of everything that is wrong.
+        """
+        from hybrid_dist.config.resolve import load_config
+
+        return load_config(file, overrides)
 
     seed: Seed = 1
     """Decides initial weights, batches and dropout."""

@@ -1,4 +1,4 @@
-"""YAML as people mean it: `no` is a language, 3e-5 a number, and a key given twice a mistake."""
+"""YAML 1.2 scalars (`no` is a language code, 3e-5 a number), and duplicate keys as errors."""
 
 import re
 from pathlib import Path
@@ -9,11 +9,11 @@ import yaml
 from hybrid_dist.errors import UserError, short
 
 MAX_KEYS = 10_000
-"""Of a mapping that others are merged into."""
+"""Largest mapping that `<<` merges may produce."""
 
 
 def read_yaml(file: Path) -> Any:
-    """A YAML file's content, by YAML 1.2's rules for booleans and numbers (`no` is a language)."""
+    """The content of a YAML file; a UserError names the file and the line of a problem."""
     try:
         return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
@@ -23,12 +23,12 @@ def read_yaml(file: Path) -> Any:
     except RecursionError:
         raise UserError(f"{file}: is not valid YAML: nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
-        told = str(error).replace('in "<unicode string>", ', "in ")
-        raise UserError(f"{file}: is not valid YAML: {told}") from None
+        problem = str(error).replace('in "<unicode string>", ', "in ")
+        raise UserError(f"{file}: is not valid YAML: {problem}") from None
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's scalars, that refuses a key given twice or that is no text."""
+    """SafeLoader with YAML 1.2 scalars; keys have to be unique scalars."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names: set[Any] = set()
@@ -49,7 +49,7 @@ class _Loader(yaml.SafeLoader):
             raise yaml.YAMLError(f"{short(node.value)} is no {kind}, line {line}") from None
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Merge `<<` keys; merges of merges multiply, so a short file could fill the memory."""
+        """Merge `<<` keys up to a limit: nested merges multiply and could fill the memory."""
         super().flatten_mapping(node)
         if len(node.value) > MAX_KEYS:
             line = node.start_mark.line + 1

@@ -1,4 +1,4 @@
-"""Small numbers from the device, read later: the host need not wait for what it asked for since."""
+"""Small results copied from the device, to be read later without waiting for newer work."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 
 class HostCopy:
-    """A copy to main memory that begins now, in the device's queue.
+    """A copy to CPU memory that is queued on the device now.
 
-    `tensor.tolist()` a step later would not do: it waits for all that was queued in between.
+    `tensor.tolist()` a step later would wait for everything that was queued in between.
     """
 
     def __init__(self, tensor: Tensor) -> None:
@@ -21,7 +21,7 @@ class HostCopy:
             self._arrived.record()
 
     def read(self) -> Any:
-        """The numbers as `tolist()` gives them; waits for the copy, and for nothing after it."""
+        """The numbers as `tolist()` returns them; waits for the copy, not for later work."""
         if self._arrived is not None:
             self._arrived.synchronize()
         return self._numbers.tolist()

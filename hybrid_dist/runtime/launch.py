@@ -1,9 +1,12 @@
-"""How the processes come together: Accelerate, the device's backend, DeepSpeed's terms."""
+"""Joining the processes of a run: Accelerate, the backend of the device, DeepSpeed's options."""
 
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,15 +26,17 @@ PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 def start(
     precision: str = "fp32", max_grad_norm: float = 0.0, hang_minutes: float = 10
 ) -> tuple["Accelerator", Ranks]:
-    """Join the other processes; the strategy is the launcher file's.
+    """Join the other processes, with the strategy of the launcher file.
 
-    A collective waits twice hang_minutes: what watches ranks may speak before it gives up.
+    Collectives time out after twice hang_minutes, so that the watchdog reports first.
     """
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
     use_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
     zero = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
     sharded = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
     device_type = "cuda" if torch.cuda.is_available() and not use_cpu else "cpu"
+    if zero:
+        _check_deepspeed()
     _check_device(precision, device_type)
     _check_launcher(device_type, gpus_wanted=launched and not (use_cpu or zero))
     if device_type == "cpu":
@@ -41,10 +46,10 @@ def start(
 
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     for old_name in ("broadcast_buffers", "all_gather_into_tensor", "reduce_scatter_tensor"):
-        # Accelerate's and DeepSpeed's calls by names that PyTorch 2.13 renames: not ours to mend
+        # Accelerate and DeepSpeed call functions by names that PyTorch 2.13 deprecates
         warnings.filterwarnings("ignore", message=f".*{old_name}.*", category=FutureWarning)
     if device_type == "cpu":
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed searches, and warns
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # otherwise DeepSpeed searches, and warns
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
     handlers: list[Any] = [ddp]
     if launched:
@@ -52,7 +57,7 @@ def start(
         limit = timedelta(minutes=2 * hang_minutes, seconds=60)
         handlers.append(InitProcessGroupKwargs(backend=backend(device_type), timeout=limit))
     accelerator = Accelerator(
-        cpu=device_type == "cpu" and not zero,  # with it Accelerate would drop DeepSpeed
+        cpu=device_type == "cpu" and not zero,  # cpu=True would make Accelerate drop DeepSpeed
         mixed_precision=PRECISION[precision],
         fsdp_plugin=fsdp2_plugin(precision) if sharded else None,
         kwargs_handlers=handlers,
@@ -60,17 +65,36 @@ def start(
     check_launch(os.environ, accelerator.num_processes)
     if launched and strategy(accelerator) == "single":
         raise LaunchError(
-            f"{accelerator.num_processes} processes run, but accelerate ties none together; "
+            f"{accelerator.num_processes} processes run, but accelerate connects none of them; "
             "start with one of the files in launchers/ (launchers/README.md says which)"
         )
     if zero:
-        _set_deepspeed_terms(accelerator.state.deepspeed_plugin.deepspeed_config, max_grad_norm)
+        _set_deepspeed_options(accelerator.state.deepspeed_plugin.deepspeed_config, max_grad_norm)
     ranks = Ranks(accelerator.process_index, accelerator.num_processes, accelerator.device)
     return accelerator, ranks
 
 
+@contextmanager
+def joined(
+    precision: str, max_grad_norm: float, hang_minutes: float
+) -> Iterator[tuple["Accelerator", Ranks]]:
+    """`start`, for a part of this process's life: it may start again with other settings.
+
+    Accelerate keeps its settings in a class attribute and rejects different ones; they are cleared
+    unless the caller had an Accelerator before. The process group stays.
+    """
+    from accelerate.state import AcceleratorState
+
+    is_ours = not AcceleratorState._shared_state
+    try:
+        yield start(precision, max_grad_norm, hang_minutes)
+    finally:
+        if is_ours:
+            AcceleratorState._reset_state()
+
+
 def strategy(accelerator: "Accelerator") -> str:
-    """What keeps the weights of this run: single, ddp, fsdp, zero1, zero2 or zero3."""
+    """The strategy that holds the weights: single, ddp, fsdp, zero1, zero2 or zero3."""
     kind = accelerator.distributed_type.value
     if kind == "DEEPSPEED":
         stage = accelerator.state.deepspeed_plugin.zero_stage
@@ -79,11 +103,11 @@ def strategy(accelerator: "Accelerator") -> str:
 
 
 def fsdp2_plugin(precision: str) -> "FullyShardedDataParallelPlugin":
-    """FSDP2 as the launcher file has it, but for what would make its updates wrong."""
+    """FSDP2 as the launcher file configures it; rejects options that would make updates wrong."""
     if os.environ.get("FSDP_VERSION", "1") != "2":
         raise LaunchError(
-            "this launcher file asks for the first version of FSDP, whose weights are not kept by "
-            "parameter; write `fsdp_version: 2` in its fsdp_config, or use launchers/fsdp2.yaml"
+            "this launcher file selects FSDP version 1, which does not shard by parameter; write "
+            "`fsdp_version: 2` in its fsdp_config, or use launchers/fsdp2.yaml"
         )
     if os.environ.get("FSDP_ACTIVATION_CHECKPOINTING", "false").lower() == "true":
         raise LaunchError(
@@ -95,20 +119,29 @@ def fsdp2_plugin(precision: str) -> "FullyShardedDataParallelPlugin":
 
     return FullyShardedDataParallelPlugin(
         mixed_precision_policy=fsdp2_precision(precision),
-        cpu_ram_efficient_loading=False,  # every rank has built the whole model already
+        cpu_ram_efficient_loading=False,  # every rank has already built the whole model
     )
 
 
 def fsdp2_precision(precision: str) -> "MixedPrecisionPolicy":
-    """Low precision for weights and layers only.
+    """Low precision for weights and layers only, with gradients reduced in fp32.
 
-    Accelerate's own policy also casts gradients before they are summed over ranks, and the vectors
-    and the temperature before they reach the loss.
+    Accelerate's own policy also casts gradients before the reduction over ranks, and vectors and
+    the temperature before the loss.
     """
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
     low = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     return MixedPrecisionPolicy(param_dtype=low, reduce_dtype=torch.float32)
+
+
+def _check_deepspeed() -> None:
+    if find_spec("deepspeed") is None:
+        raise LaunchError(
+            "this launcher file asks for DeepSpeed's ZeRO, and the package deepspeed is not "
+            'installed: pip install "hybrid_dist[gpu]" (or [cpu]; torch has to be installed '
+            "first), or use launchers/fsdp2.yaml"
+        )
 
 
 def _check_device(precision: str, device_type: str) -> None:
@@ -122,7 +155,7 @@ def _check_device(precision: str, device_type: str) -> None:
 
 
 def _check_launcher(device_type: str, gpus_wanted: bool) -> None:
-    """Refuse a launcher file for GPUs where there are too few."""
+    """Reject a launcher file that needs more GPUs than are visible."""
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if device_type == "cuda" and here > torch.cuda.device_count():
         raise LaunchError(
@@ -138,10 +171,10 @@ def _check_launcher(device_type: str, gpus_wanted: bool) -> None:
         )
 
 
-def _set_deepspeed_terms(terms: dict[str, Any], max_grad_norm: float) -> None:
-    """What DeepSpeed would otherwise decide for itself: its own clipping, optimizer and batch."""
-    terms.update(
-        train_micro_batch_size_per_gpu=1,  # read by its timers only: the plan deals the batch
+def _set_deepspeed_options(options: dict[str, Any], max_grad_norm: float) -> None:
+    """Set what DeepSpeed would otherwise choose itself: clipping, optimizer and batch size."""
+    options.update(
+        train_micro_batch_size_per_gpu=1,  # only its timers read it: the plan defines the batch
         gradient_clipping=max_grad_norm,
         zero_allow_untested_optimizer=True,
         zero_force_ds_cpu_optimizer=False,

@@ -33,13 +33,13 @@ def main() -> None:
         check_gpus(int(os.environ.get("SLURM_GPUS_ON_NODE") or 0))
         number, count = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
         name = os.environ["SLURMD_NODENAME"]
-        found = meet(Path(sys.argv[1]), number, count, {"node": name} | installed())
-        check_versions(found)
+        nodes = meet(Path(sys.argv[1]), number, count, {"node": name} | installed())
+        check_versions(nodes)
 
 
 def installed() -> dict[str, str]:
-    told = {"python": platform.python_version()} | versions()
-    return {name: version or "not installed" for name, version in told.items()}
+    installed_versions = {"python": platform.python_version()} | versions()
+    return {name: version or "not installed" for name, version in installed_versions.items()}
 
 
 def check_gpus(allotted: int) -> None:
@@ -56,12 +56,16 @@ def check_gpus(allotted: int) -> None:
 
 
 def meet(
-    folder: Path, number: int, count: int, told: Mapping[str, str], seconds: float = SECONDS_TO_MEET
+    folder: Path,
+    number: int,
+    count: int,
+    facts: Mapping[str, str],
+    seconds: float = SECONDS_TO_MEET,
 ) -> list[dict[str, str]]:
     """What every node tells of itself, in their order: each writes a file and waits for all."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / str(number), json.dumps(told))
+        write_atomically(folder / str(number), json.dumps(facts))
     except OSError as error:
         raise UserError(
             f"{folder.parent}: cannot be written here ({error.strerror}); give a run.dir on a disk "
@@ -78,8 +82,8 @@ def meet(
     return [json.loads((folder / str(other)).read_text()) for other in range(count)]
 
 
-def check_versions(found: list[dict[str, str]]) -> None:
-    first, *others = found
+def check_versions(nodes: list[dict[str, str]]) -> None:
+    first, *others = nodes
     for other in others:
         for name in first:
             if name != "node" and other.get(name) != first[name]:

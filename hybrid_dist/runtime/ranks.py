@@ -1,4 +1,4 @@
-"""The processes of a run: who we are among them, and the little they say to each other."""
+"""This process among the processes of a run, and the small messages they exchange."""
 
 import atexit
 import os
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ranks:
-    """One process of `world`; the collectives below are called by all of them or by none."""
+    """One process of `world`; either all of them call a collective or none does."""
 
     rank: int = 0
     world: int = 1
@@ -34,16 +34,16 @@ class Ranks:
             dist.barrier()
 
     def gather(self, thing: Any) -> list[Any]:
-        """Every rank's thing, in order of rank, on every rank. For small Python objects."""
+        """The objects of all ranks, in order of rank, on every rank. For small Python objects."""
         if self.world == 1:
             return [thing]
         things: list[Any] = [None] * self.world
         dist.all_gather_object(things, thing)
         return things
 
-    def agree(self, told: Mapping[str, Any]) -> None:
-        """Refuse where ranks are about to do different things, which would end in a hang."""
-        first, *others = self.gather(dict(told))
+    def agree(self, facts: Mapping[str, Any]) -> None:
+        """Raise a LaunchError if a fact differs between ranks, which would end in a hang."""
+        first, *others = self.gather(dict(facts))
         for rank, other in enumerate(others, 1):
             for name in sorted(first.keys() | other.keys()):
                 if first.get(name) != other.get(name):
@@ -54,7 +54,7 @@ class Ranks:
                     )
 
     def broadcast_from_first(self, thing: Any) -> Any:
-        """The first rank's thing, on every rank."""
+        """The first rank's object, on every rank."""
         if self.world == 1:
             return thing
         box = [thing]
@@ -62,24 +62,24 @@ class Ranks:
         return box[0]
 
     def decide_on_first(self, action: Callable[[], T]) -> T:
-        """Run something on the first rank: its result, or its refusal, is that of every rank."""
-        found: T | None = None
+        """Run an action on the first rank; every rank gets its result or its UserError."""
+        result: T | None = None
         refusal = None
         if self.is_first:
             try:
-                found = action()
+                result = action()
             except UserError as error:
                 refusal = str(error)
-        found, refusal = self.broadcast_from_first((found, refusal))
+        result, refusal = self.broadcast_from_first((result, refusal))
         if refusal is not None:
             raise UserError(refusal)
-        return cast(T, found)
+        return cast(T, result)
 
     def raise_together(self, problem: str | None) -> None:
-        """Refuse on every rank if any has a problem, so that none goes on and waits for it."""
-        problems = {rank: told for rank, told in enumerate(self.gather(problem)) if told}
-        for rank, told in problems.items():
-            raise UserError(told if len(problems) == self.world else f"rank {rank}: {told}")
+        """Raise a UserError on every rank if any has a problem, so that none waits for it."""
+        problems = {rank: text for rank, text in enumerate(self.gather(problem)) if text}
+        for rank, text in problems.items():
+            raise UserError(text if len(problems) == self.world else f"rank {rank}: {text}")
 
     def sum(self, array: np.ndarray) -> np.ndarray:
         """The elementwise sum over ranks of arrays of one shape, on every rank."""
@@ -90,7 +90,7 @@ class Ranks:
         return tensor.cpu().numpy()
 
     def largest(self, numbers: Sequence[int]) -> HostCopy:
-        """The largest of each number over ranks, on every rank, when it is read."""
+        """The elementwise maximum over ranks, on every rank; available once it is read."""
         tensor = torch.tensor(numbers)
         if self.world > 1:
             if self.device.type == "cuda":
@@ -99,7 +99,7 @@ class Ranks:
         return HostCopy(tensor)
 
     def gather_rows(self, array: np.ndarray) -> np.ndarray:
-        """Every rank's rows stacked in order of rank, on every rank; ranks may differ in rows."""
+        """All ranks' rows, stacked in order of rank; the number of rows may differ."""
         if self.world == 1:
             return array
         counts = self.gather(len(array))
@@ -119,31 +119,31 @@ def backend(device_type: str) -> str:
 
 
 def check_launch(environment: Mapping[str, str], world: int) -> None:
-    """Refuse when fewer processes run, or know of each other, than were asked for."""
-    asked = environment.get("HYBRID_DIST_WORLD_SIZE", environment.get("WORLD_SIZE"))
-    if asked is not None and int(asked) != world:
+    """Raise a LaunchError if fewer processes run, or are connected, than were requested."""
+    requested = environment.get("HYBRID_DIST_WORLD_SIZE", environment.get("WORLD_SIZE"))
+    if requested is not None and int(requested) != world:
         raise LaunchError(
-            f"{asked} processes were asked for, but this one knows of {world}; "
+            f"{requested} processes were requested, but this one knows of {world}; "
             "start with one of the files in launchers/ (launchers/README.md says which)"
         )
     started_by_accelerate = "ACCELERATE_MIXED_PRECISION" in environment
     if started_by_accelerate and "MASTER_PORT" in environment and "WORLD_SIZE" not in environment:
         raise LaunchError(
-            "accelerate was asked for several processes and started one (it does so for --cpu and "
+            "several processes were requested and accelerate started one (it does so for --cpu and "
             "distributed_type MULTI_CPU); use launchers/cpu.yaml, which starts them all"
         )
 
 
 def limit_threads(local_world: int) -> None:
-    """Give each process of this machine its part of the cores; launchers give each only one."""
+    """Share the cores of this machine among its processes; launchers give each only one."""
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
 
 
 def exit_process() -> None:
-    """End a program whose work is done, as a success.
+    """End a finished program with exit code 0.
 
-    gloo's threads may take the interpreter's lock while Python shuts down, which aborts a process
-    that did all it should: so Python's own shutdown is left out, but not what waits for the exit.
+    gloo's threads may take the interpreter's lock while Python shuts down, which aborts the
+    process. So after running exit functions and flushing streams, skip Python's own shutdown.
     """
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()

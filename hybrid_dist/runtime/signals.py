@@ -1,4 +1,4 @@
-"""What asks a run to stop from outside: SIGTERM, SIGINT, SIGUSR2."""
+"""The signals that stop a run: SIGTERM, SIGINT, SIGUSR2."""
 
 import os
 import signal
@@ -12,10 +12,10 @@ SECONDS_OF_ONE_KEYSTROKE = 1.0
 
 
 class Interruption:
-    """Remembers the signal that came first; the handler does nothing but that.
+    """Remembers the first signal; the handler does nothing else.
 
-    A launcher passes a signal on that may have reached the process already, so the same signal
-    twice in a moment is one.
+    A launcher may forward a signal that the process has received already, so the same signal twice
+    within a second counts once.
     """
 
     def __init__(self) -> None:

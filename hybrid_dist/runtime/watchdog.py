@@ -28,8 +28,8 @@ SILENCE = 10.0
 """Seconds for which a busy machine may delay a report."""
 UNREACHABLE = "rank 0 cannot be reached: its process or its node is gone or frozen"
 PACKAGE, TORCH = Path(__file__).parents[1], Path(torch.__file__).parent
-COLLECTIVES = (PACKAGE / "cluster" / "ranks.py",)
-DEVICE_WORK = tuple(PACKAGE / name for name in ("training", "loss", "model"))
+COLLECTIVES = (PACKAGE / "runtime" / "ranks.py",)
+DEVICE_WORK = tuple(PACKAGE / name for name in ("training", "losses", "model"))
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ class Watch:
     The ranks report to each other through a store of rank 0's own: the process group is what hangs.
     """
 
-    def __init__(self, ranks: Ranks, minutes: float) -> None:
-        self._ranks, self._seconds = ranks, minutes * 60
+    def __init__(self, ranks: Ranks, minutes: float, exits: bool = True) -> None:
+        self._ranks, self._seconds, self._exits = ranks, minutes * 60, exits
         self._look = min(SECONDS_BETWEEN_LOOKS, self._seconds / 100)
         self._step = self._words = 0
         self._done = threading.Event()
-        self._main = threading.main_thread().ident or 0
+        self._main = threading.get_ident()
         self._looked = time.monotonic()
         self._heard: dict[int, tuple[int, float]] = {}
         """For each rank: its count of reports, and the time at which that count was first seen."""
@@ -121,50 +121,52 @@ class Watch:
         if not own.waits or own.still < self._seconds / 2:
             self._heard.clear()
             return
-        found = self._ask_all()
+        statuses = self._read_all()
         late = own.still > self._seconds
-        if found is None and late:
-            self._leave(UNREACHABLE)
-        if found is None or not late:
+        if statuses is None and late:
+            self._end(UNREACHABLE)
+        if statuses is None or not late:
             return
-        named, what = ranks_at_fault(found, self._ranks.rank, self._seconds)
+        named, what = ranks_at_fault(statuses, self._ranks.rank, self._seconds)
         if not named:
             return
         listing = "\n  ".join(
-            f"rank {rank}: step {said.step + 1}, at {said.where}" for rank, said in found.items()
+            f"rank {rank}: step {said.step + 1}, at {said.where}" for rank, said in statuses.items()
         )
-        self._leave(
+        self._end(
             f"no progress for {self._seconds / 60:.3g} minutes (train.hang_minutes): "
             f"{'rank' if len(named) == 1 else 'one of ranks'} {', '.join(map(str, named))} {what}\n"
             f"  {listing}"
         )
 
-    def _ask_all(self) -> "dict[int, RankStatus] | None":
+    def _read_all(self) -> "dict[int, RankStatus] | None":
         """The last report of every rank, with its age; None if rank 0 is gone."""
         keys = [str(rank) for rank in range(self._ranks.world)]
         try:
-            found = [RankStatus(**json.loads(word)) for word in self._board.read(keys)]
+            statuses = [RankStatus(**json.loads(word)) for word in self._board.read(keys)]
         except (RuntimeError, TimeoutError):
             return None
         finally:
             self._looked = time.monotonic()  # this thread waited: the process was not suspended
-        for rank, said in enumerate(found):
+        for rank, said in enumerate(statuses):
             if self._heard.get(rank, (-1, 0.0))[0] != said.words:
                 self._heard[rank] = said.words, self._looked
         return {
             rank: replace(said, silent=self._looked - self._heard[rank][1])
-            for rank, said in enumerate(found)
+            for rank, said in enumerate(statuses)
         }
 
-    def _leave(self, why: str) -> None:
-        """End this process in place of its blocked main thread; the first rank reports first."""
+    def _end(self, why: str) -> None:
+        """End this process for its blocked main thread; the first rank reports first."""
         if self._ranks.rank:
             self._done.wait(self._look * LOOKS_BETWEEN_WORDS)
         if not self._done.is_set():
             print(
                 f"hybrid_dist (rank {self._ranks.rank}): error: {why}", file=sys.stderr, flush=True
             )
-            os._exit(1)
+            if self._exits:
+                os._exit(1)
+            self._done.set()
 
 
 class Load:
@@ -180,10 +182,10 @@ class Load:
 
 
 def ranks_at_fault(
-    found: Mapping[int, RankStatus], own: int, seconds: float
+    statuses: Mapping[int, RankStatus], own: int, seconds: float
 ) -> tuple[list[int], str]:
     """The ranks that rank `own` waits for in vain; none if the awaited rank is working."""
-    others = {rank: said for rank, said in found.items() if rank != own}
+    others = {rank: said for rank, said in statuses.items() if rank != own}
     frozen = [rank for rank, said in others.items() if said.silent > max(SILENCE, seconds / 3)]
     if frozen:
         return frozen, "does not answer"
@@ -191,7 +193,7 @@ def ranks_at_fault(
     if busy:
         return [rank for rank, said in busy.items() if said.still > seconds], "stands still"
     if all(said.still > seconds for said in others.values()):  # each waits for another
-        return list(found), "stands still"
+        return list(statuses), "stands still"
     return [], ""
 
 
@@ -203,7 +205,7 @@ class StatusBoard:
 
     def __init__(self, store: TCPStore, patience: float) -> None:
         self._store, self._patience = store, patience
-        self._asked = SimpleQueue[tuple[Future[Any], Callable[[], Any]]]()
+        self._queries = SimpleQueue[tuple[Future[Any], Callable[[], Any]]]()
         self._written: Future[None] | None = None
         threading.Thread(target=self._serve, name="board", daemon=True).start()
 
@@ -216,17 +218,17 @@ class StatusBoard:
 
     def read(self, keys: Sequence[str]) -> list[bytes]:
         """What was written last under each key."""
-        asked: Future[list[bytes]] = self._ask(lambda: [self._store.get(key) for key in keys])
-        return asked.result(self._patience * 2)
+        answer: Future[list[bytes]] = self._ask(lambda: [self._store.get(key) for key in keys])
+        return answer.result(self._patience * 2)
 
     def _ask(self, query: Callable[[], Any]) -> Future[Any]:
         answer = Future[Any]()
-        self._asked.put((answer, query))
+        self._queries.put((answer, query))
         return answer
 
     def _serve(self) -> None:
         while True:
-            answer, query = self._asked.get()
+            answer, query = self._queries.get()
             try:
                 answer.set_result(query())
             except RuntimeError as error:

@@ -33,7 +33,7 @@ def _means(
     steps: Sequence[float], values: Sequence[float], last: float, width: int
 ) -> dict[int, float]:
     """The mean value of every column that has any, from the left."""
-    found: dict[int, list[float]] = {}
+    columns: dict[int, list[float]] = {}
     for step, value in zip(steps, values, strict=True):
-        found.setdefault(min(width - 1, int(step / max(last, 1) * width)), []).append(value)
-    return {x: sum(found[x]) / len(found[x]) for x in sorted(found)}
+        columns.setdefault(min(width - 1, int(step / max(last, 1) * width)), []).append(value)
+    return {x: sum(columns[x]) / len(columns[x]) for x in sorted(columns)}

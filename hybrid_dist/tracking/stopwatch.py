@@ -32,10 +32,10 @@ class Stopwatch:
         """By name; the host waits where it is not ready."""
         if not self.ready:
             self._parts[-1][2].synchronize()
-        found: dict[str, float] = defaultdict(float)
+        seconds: dict[str, float] = defaultdict(float)
         for name, begin, end in self._parts:
-            found[name] += begin.elapsed_time(end) / 1000 if self._on_gpu else end - begin
-        return dict(found)
+            seconds[name] += begin.elapsed_time(end) / 1000 if self._on_gpu else end - begin
+        return dict(seconds)
 
     def _mark(self) -> Any:
         if not self._on_gpu:

@@ -1,4 +1,4 @@
-"""What the first rank shows while training: a live line on a terminal, plain lines elsewhere."""
+"""Progress of training on the first rank: a live line on a terminal, plain lines elsewhere."""
 
 import math
 import sys
@@ -44,20 +44,20 @@ class Terminal:
 
     def say(self, message: str) -> None:
         if self._speaks:
-            told = printable(f"{self._name}: {message}")
-            self._console.print(told, markup=False, soft_wrap=True)
+            line = printable(f"{self._name}: {message}")
+            self._console.print(line, markup=False, soft_wrap=True)
 
     def step(self, step: int) -> None:
         self._bar.update(self._task, completed=step)
 
     def show(self, record: Record) -> None:
-        """The figures of a logged step, or of an evaluation."""
-        found = {k: v for k, v in record.items() if k.startswith(("eval/", "dev/"))}
-        if found:
-            told = "  ".join(
-                f"{name.removeprefix('eval/')} {_figure(v)}" for name, v in found.items()
+        """Show the figures of a logged step or of an evaluation."""
+        evaluated = {k: v for k, v in record.items() if k.startswith(("eval/", "dev/"))}
+        if evaluated:
+            text = "  ".join(
+                f"{name.removeprefix('eval/')} {_figure(v)}" for name, v in evaluated.items()
             )
-            self.say(f"step {record['step']}/{self._steps}  {told}")
+            self.say(f"step {record['step']}/{self._steps}  {text}")
         if "system/pairs_per_s" not in record:
             return
         left = record["system/step_ms"] / 1000 * (self._steps - record["step"])

@@ -24,8 +24,8 @@ SECONDS_TO_START = SECONDS_TO_FINISH = 30
 class WandbRun:
     """One W&B run per run folder: its id lives there, so a resumed run is one curve.
 
-    A thread of its own talks to W&B. The training thread only leaves word, and waits at the end,
-    for a bounded time.
+    A separate thread talks to W&B. The training thread only queues work, and waits at the end for
+    a bounded time.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class WandbRun:
 
     def write(self, record: Record) -> None:
         """Send a record; what was sent before a crash is not sent again: W&B cannot rewind."""
-        told = finite(record)  # W&B would not take the nulls of metrics.jsonl as points
-        self._ask(lambda run: self._send(run, told))
+        points = finite(record)  # W&B would not take the nulls of metrics.jsonl as points
+        self._enqueue(lambda run: self._send(run, points))
 
     def summarize(self, figures: Record) -> None:
-        told = finite(figures)
-        self._ask(lambda run: run.summary.update(told))
+        values = finite(figures)
+        self._enqueue(lambda run: run.summary.update(values))
 
     def reports(self, folder: Path, section: str) -> None:
         """Send the heatmaps of an evaluation's reports with the record that comes next."""
@@ -65,7 +65,7 @@ class WandbRun:
             except (UserError, OSError) as error:  # still send the record
                 self._say(f"W&B: cannot send heatmaps: {error}")
 
-        self._ask(add)
+        self._enqueue(add)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Send a table with the record that comes next."""
@@ -75,7 +75,7 @@ class WandbRun:
 
             self._media[name] = wandb.Table(columns=list(columns), data=[list(row) for row in rows])
 
-        self._ask(make)
+        self._enqueue(make)
 
     def finish(self, exit_code: int = 0) -> None:
         """Wait until all is sent; where W&B does not answer, not for long."""
@@ -88,14 +88,13 @@ class WandbRun:
             self._say("W&B does not answer; not all was sent (metrics.jsonl has everything)")
         self._thread = None
 
-    def _ask(self, work: Callable[[Any], None]) -> None:
-        """Leave word, where there is one who listens."""
+    def _enqueue(self, work: Callable[[Any], None]) -> None:
+        """Queue work for the thread, if it is running."""
         if self._thread is not None and self._thread.is_alive():
             self._work.put(work)
 
     def _serve(self, config: Record) -> None:
-        """All that W&B is asked to do, in order. It raises errors of many kinds, its own and the
-        network's: none stops a run."""
+        """Do the queued work in order. Errors of W&B or of the network never stop a run."""
         run: Any = None
         try:
             run, offline = self._started(config)
@@ -113,7 +112,7 @@ class WandbRun:
             )
 
     def _started(self, config: Record) -> tuple[Any, bool]:
-        """The run, and whether it is offline: asked for, or since W&B cannot be had."""
+        """The W&B run, and whether it is offline, by choice or because W&B is unreachable."""
         import wandb  # a second, so only when used
 
         wandb.setup(wandb.Settings(silent=True))
@@ -180,10 +179,10 @@ class WandbRun:
 
 
 def _heatmaps(folder: Path, section: str) -> Record:
-    """mAP by language pair, as an image and as a table, of every report below a folder."""
+    """mAP by language pair of every report in a folder, as images and tables."""
     import wandb
 
-    found: Record = {}
+    media: Record = {}
     for file in sorted(folder.glob(f"[!.]*/{REPORT}")):
         by_pair = read_report(file)["map_by_pair"]
         rows = [
@@ -192,9 +191,9 @@ def _heatmaps(folder: Path, section: str) -> Record:
             for passage_lang, v in row.items()
         ]
         name = f"{section}/{file.parent.name}/map_by_pair"
-        found[name] = wandb.Image(str(file.with_name("map_by_pair.png")))
-        found[f"{name}_table"] = wandb.Table(columns=["query", "passage", "mAP"], data=rows)
-    return found
+        media[name] = wandb.Image(str(file.with_name("map_by_pair.png")))
+        media[f"{name}_table"] = wandb.Table(columns=["query", "passage", "mAP"], data=rows)
+    return media
 
 
 def _last_sent(file: Path) -> int:

@@ -1,1 +1,1 @@
-"""The loop and what it keeps: run folder, checkpoints, the exported model."""
+"""The training loop and what it writes: run folder, checkpoints, exported model."""

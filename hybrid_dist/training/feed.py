@@ -1,4 +1,4 @@
-"""Batches ready before they are needed: read and tokenised ahead in a thread."""
+"""Batches read and tokenized ahead of training, in a thread."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,28 +17,29 @@ from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.runtime.ranks import Ranks
 
 AHEAD = 3
+"""Steps prepared ahead."""
 
 
 @dataclass(frozen=True)
 class StepInputs:
-    """What one rank does in one step."""
+    """The work of one rank in one step."""
 
     batch: GlobalBatch
     share: RankShard
-    """Which rows of the batch are this rank's."""
+    """The rows of the batch that this rank encodes."""
     chunks: list[Chunk]
     layout: BatchLayout
     pairs: torch.Tensor
-    """Of each of this rank's rows: the number of its pair of languages."""
+    """[B] index of the language pair of each of this rank's rows."""
 
 
 class StoreTokens:
-    """Token ids of a store's texts: those that it keeps, where they are what the model needs."""
+    """Token ids of a store's texts: the stored ones if they fit the model, else tokenized anew."""
 
     def __init__(self, store: Store, tokens: TextTokens) -> None:
         self.index, self._store, self._tokens = store.index, store, tokens
-        self.mismatch = "it keeps none" if store.tokens is None else tokens.mismatch(store.tokens)
-        """Why texts are tokenised on the way; empty: they are not."""
+        self.mismatch = "it stores none" if store.tokens is None else tokens.mismatch(store.tokens)
+        """Why texts are tokenized during training; empty if stored ids are used."""
 
     def queries(self, rows: np.ndarray) -> Sequence[Sequence[int]]:
         if self._store.tokens is not None and not self.mismatch:
@@ -46,14 +47,14 @@ class StoreTokens:
         return self._tokens.query_ids(self._store.queries(rows))
 
     def passages(self, numbers: np.ndarray) -> Sequence[Sequence[int]]:
-        """Of passages by their numbers."""
+        """Token ids of passages, given by their numbers in the store."""
         if self._store.tokens is not None and not self.mismatch:
             return self._store.tokens.passages(numbers, self._tokens.settings.max_passage_tokens)
         return self._tokens.passage_ids(self._store.passage_texts(numbers))
 
 
 class Feed:
-    """Turns steps of the plan into this rank's work."""
+    """Turns steps of the plan into this rank's inputs."""
 
     def __init__(
         self,
@@ -69,16 +70,16 @@ class Feed:
         self._pairs = LanguagePairs(plan.sources)
 
     def steps(self, first: int, last: int) -> Iterator[StepInputs]:
-        """The work of steps first .. last - 1, in order."""
+        """The inputs of steps first .. last - 1, in order."""
         with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
-            waiting: list[Future[StepInputs]] = []
+            pending: list[Future[StepInputs]] = []
             try:
                 for step in range(first, last):
-                    waiting.append(pool.submit(self._prepare, step))
-                    if len(waiting) > AHEAD:
-                        yield self._on_device(waiting.pop(0).result())
-                while waiting:
-                    yield self._on_device(waiting.pop(0).result())
+                    pending.append(pool.submit(self._prepare, step))
+                    if len(pending) > AHEAD:
+                        yield self._on_device(pending.pop(0).result())
+                while pending:
+                    yield self._on_device(pending.pop(0).result())
             finally:
                 pool.shutdown(cancel_futures=True)
 

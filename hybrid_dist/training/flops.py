@@ -1,4 +1,4 @@
-"""What a step computes, and the share of its cards' peak that this is (MFU)."""
+"""FLOPs of a step and peak FLOP/s of GPUs, for model FLOPs utilization (MFU)."""
 
 import re
 from collections.abc import Sequence
@@ -30,13 +30,13 @@ PEAKS = {
     "RTX 3090": 71,
     "MI300X": 1307,
 }
-"""Dense bf16 TFLOP/s of cards, from their makers' data sheets, by words of the device's name."""
+"""Dense bf16 TFLOP/s from data sheets, by words that occur in the device name."""
 OTHER_CARDS = {"MIG", "Laptop", "D", "Max", "Ti"}
-"""A name with one of these words is of a part of such a card, or of a smaller one."""
+"""Words of names that stand for a part of such a card, or for a smaller one."""
 
 
 def peak(device_name: str) -> float | None:
-    """A card's dense bf16 FLOP/s; none for a card that the table does not know."""
+    """The dense bf16 FLOP/s of a GPU; None if it is not in the table."""
     words = set(re.findall(r"[A-Za-z0-9]+", device_name))
     if words & OTHER_CARDS:
         return None
@@ -46,18 +46,20 @@ def peak(device_name: str) -> float | None:
 
 @dataclass(frozen=True)
 class Flops:
-    """Model FLOPs of a forward and a backward pass: 6 for each weight of the layers and real token,
-    and attention among each text's tokens. Embeddings, padding and what is computed again are not
-    counted."""
+    """Model FLOPs of a forward and a backward pass.
+
+    6 per layer weight and real token, plus attention within each text. Embeddings, padding and
+    recomputation are not counted.
+    """
 
     weights: int
-    """Of all layers."""
+    """Number of weights in all layers."""
     width: int
-    """Of all layers: their number times the hidden size."""
+    """Number of layers times the hidden size."""
 
     @classmethod
     def of(cls, backbone: Any) -> "Flops | None":
-        """None for a model whose every token does not go through all of its layers' weights."""
+        """None if not every token passes through all layer weights, as with experts."""
         config = backbone.config
         layers: int = getattr(config, "num_hidden_layers", 0)
         if any(getattr(config, name, 0) for name in ("num_experts", "num_local_experts")):
@@ -72,6 +74,6 @@ class Flops:
         return cls(sum(weights.values()), layers * config.hidden_size) if weights else None
 
     def __call__(self, sizes: Sequence[int]) -> float:
-        """Of texts with so many tokens."""
+        """FLOPs for texts of these lengths in tokens."""
         lengths = np.asarray(sizes, float)
         return float(6 * self.weights * lengths.sum() + 12 * self.width * (lengths**2).sum())

@@ -1,5 +1,4 @@
-"""What updates tell of themselves, added up without waiting for the device; read when a record is
-due, by one all-reduce."""
+"""Sums over updates, kept on the device without waiting for it; one all-reduce reads them."""
 
 from collections import Counter, deque
 from itertools import chain
@@ -20,12 +19,12 @@ GIB = 2**30
 
 
 class Meters:
-    """Sums over the updates since the last record: a few numbers on the device, the rest here."""
+    """Sums over the updates since the last record: a few on the device, the rest on the host."""
 
     def __init__(self, ranks: Ranks, plan: Plan, flops: Flops | None, first: int) -> None:
         self._ranks, self._flops, self._pairs = ranks, flops, LanguagePairs(plan.sources)
         self.batches = plan.given(first)
-        """Batches of every stream since the run began; `first` is the step that it goes on from."""
+        """Batches of each stream since the run began; `first` is the step it resumes from."""
         device = ranks.device
         self._peak = peak(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
         self.begin()
@@ -33,19 +32,18 @@ class Meters:
     def begin(self) -> None:
         device = self._ranks.device
         self._sums = torch.zeros(4 + 2 * len(self._pairs.names), dtype=torch.float64, device=device)
-        """Right answers, cosines of own passages and of negatives, negatives masked; then of every
-        pair of languages its loss and its rows."""
+        """Correct rows, cosine sums of positives and of negatives, masked negatives; then loss and
+        rows of each language pair."""
         self._losses = torch.zeros(len(KINDS), dtype=torch.float64, device=device)
         self._made = torch.zeros(len(KINDS) + 2, dtype=torch.float64, device=device)
-        """Of the updates that were made, the same on all ranks: how many of each kind, their rows,
-        their negatives."""
+        """Of applied updates, the same on all ranks: updates of each kind, rows, negatives."""
         self._tokens = self._updates = 0
         self._computed = self._waited = 0.0
         self._seconds = Counter[str]()
         self._timing = deque[Stopwatch]()
 
     def wait(self, seconds: float) -> None:
-        """So long no batch was ready."""
+        """Add the time for which no batch was ready."""
         self._waited += seconds
 
     def note(self, work: StepInputs, result: Result) -> None:
@@ -61,7 +59,7 @@ class Meters:
         self._add(work, result)
 
     def _add(self, work: StepInputs, result: Result) -> None:
-        """Add what an update learned; of one that was skipped, whose loss is no number, nothing."""
+        """Add the sums of an update; nothing for a skipped one, whose loss is not finite."""
         loss, kind = result.loss, KINDS.index(work.batch.kind)
         made = ~result.skipped
         negatives = work.layout.global_batch_size * (sum(work.layout.candidate_counts) - 1)
@@ -70,14 +68,17 @@ class Meters:
         self._made[-1] += made.double() * negatives
         self._losses[kind] += torch.where(made, loss.share, 0.0)
         counted = torch.stack([loss.num_correct, loss.num_false_negatives]).double()
-        told = torch.cat([counted[:1], loss.similarity_sums.double(), counted[1:]])
-        self._sums[:4] += torch.where(made, told, 0.0)
+        sums = torch.cat([counted[:1], loss.similarity_sums.double(), counted[1:]])
+        self._sums[:4] += torch.where(made, sums, 0.0)
         losses = loss.query_losses.double()
         of_rows = torch.stack([losses, torch.ones_like(losses)], dim=1)
         self._sums[4:].view(-1, 2).index_add_(0, work.pairs, torch.where(made, of_rows, 0.0))
 
     def read(self, seconds: float, size: int) -> dict[str, float]:
-        """The record of the updates in so many seconds, of batches of this size. All ranks call."""
+        """The record of the updates of the last `seconds`, in batches of `size` rows.
+
+        All ranks call it together.
+        """
         while self._timing:
             self._seconds.update(self._timing.popleft().seconds())
         mine = [
@@ -88,7 +89,7 @@ class Meters:
             self._peak or np.nan,
         ]
         of_ranks = np.zeros((self._ranks.world, len(mine)))
-        of_ranks[self._ranks.rank] = mine  # a row each, so that a sum keeps them apart
+        of_ranks[self._ranks.rank] = mine  # one row per rank, so that a sum keeps them apart
         losses, sums = self._losses.cpu().numpy(), self._sums.cpu().numpy()
         parts = [losses, sums, np.array([self._tokens, self._computed]), of_ranks.ravel()]
         summed = self._ranks.sum(np.concatenate(parts))
@@ -110,15 +111,15 @@ class Meters:
         return {name: float(value) for name, value in record.items()} | batches
 
     def _by_kind(self) -> Counter[str]:
-        found = Counter[str]()
+        counts = Counter[str]()
         for stream, count in self.batches.items():
-            found[stream.kind] += count
-        return found
+            counts[stream.kind] += count
+        return counts
 
     def _learned(
         self, losses: np.ndarray, sums: np.ndarray, counts: np.ndarray
     ) -> dict[str, float]:
-        """Means over the updates that were made; nothing where none was."""
+        """Means over the applied updates; empty if there was none."""
         of_kind, (rows, candidates) = counts[:-2], counts[-2:]
         made = of_kind.sum()
         if not made:
@@ -139,8 +140,8 @@ class Meters:
 
 
 def _peak_memory(device: torch.device) -> float:
-    """GiB: the most that tensors took of a GPU, or this process of main memory."""
+    """Peak memory in GiB: of tensors on a GPU, of this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / GIB
-    status = Path("/proc/self/status").read_text()  # getrusage tells of what ran before exec, too
+    status = Path("/proc/self/status").read_text()  # getrusage also counts what ran before exec
     return int(status.partition("VmHWM:")[2].split()[0]) / 2**20

@@ -9,7 +9,7 @@ from hybrid_dist.config.schema import Optim
 
 
 def adamw(model: nn.Module, optim: Optim) -> torch.optim.AdamW:
-    """Matrices decay; vectors (biases, norms) and the learned temperature do not."""
+    """AdamW with weight decay on matrices, not on vectors (biases, norms) or the temperature."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     return torch.optim.AdamW(
         [
@@ -22,7 +22,7 @@ def adamw(model: nn.Module, optim: Optim) -> torch.optim.AdamW:
 
 
 def learning_rate(step: int, steps: int, optim: Optim) -> float:
-    """The rate of a step, counted from 0: a linear rise to optim.lr, then the schedule."""
+    """The learning rate of a step, counted from 0: linear warm-up, then the schedule."""
     if step < optim.warmup_steps:
         return optim.lr * (step + 1) / optim.warmup_steps
     if optim.schedule == "constant":

@@ -1,4 +1,4 @@
-"""The folder of one run: what it was asked, what it did, what came of it."""
+"""The folder of one run: its config, records, checkpoints, model and reports."""
 
 import errno
 import fcntl
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from hybrid_dist.config.flags import from_yaml, to_yaml
+from hybrid_dist.config.resolve import from_yaml, to_yaml
 from hybrid_dist.config.schema import Config, changes_to_run
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import read_json, write_atomically
@@ -24,17 +24,18 @@ DRAFT = re.compile(
     r"\.(config\.yaml|environment\.json|interrupted|metrics\.jsonl|model|model\.candidate)"
     r"\.\w{8}\.part"
 )
-"""Drafts of the run's files or of its model, left by a process that was killed while writing."""
+"""Temporary files and folders that a process leaves behind if it is killed while writing."""
 TRAINING_LANGUAGES = "training_languages"
-"""Where a run folder's environment.json lists what the run was trained on."""
+"""The key of environment.json that lists the languages of the training data."""
 
 
 class RunFolder:
-    """Names of what is in a run folder, and the rule for coming back to it."""
+    """The paths inside a run folder, and the rules for resuming in it."""
 
     def __init__(self, config: Config) -> None:
         self.path = config.run.folder
         self._config = config
+        self._lock: IO[str] | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -50,20 +51,20 @@ class RunFolder:
 
     @property
     def interrupted(self) -> Path:
-        """There while a run that was stopped waits to go on: batch scripts requeue by it."""
+        """Exists while a stopped run waits to be resumed: batch scripts requeue by it."""
         return self.path / "interrupted"
 
     @property
     def not_finite(self) -> Path:
-        """What was in the batch that ended a run whose numbers were not finite."""
+        """The batch that ended a run whose gradients were not finite."""
         return self.path / "not_finite.json"
 
     def evaluation(self, step: int | None = None) -> Path:
-        """Where reports of a step go; of the final model when no step is named."""
+        """The folder for the reports of a step, or of the final model if no step is given."""
         return self.path / "eval" if step is None else self.path / "eval" / f"step-{step:06d}"
 
     def check(self) -> None:
-        """Refuse to go on in a folder that holds another run. Writes nothing."""
+        """Raise a UserError if the folder holds another run. Writes nothing."""
         try:
             self._check()
         except PermissionError as error:
@@ -78,10 +79,10 @@ class RunFolder:
             check_path(resume)
         recorded = self.path / "config.yaml"
         if recorded.exists() and not self.metrics.exists() and not self.checkpoints.exists():
-            return  # it was described and never begun
+            return  # described, but never started
         if not recorded.exists():
-            found = self.path.iterdir() if self.path.exists() else ()
-            if any(file.name != ".lock" and not DRAFT.fullmatch(file.name) for file in found):
+            files = self.path.iterdir() if self.path.exists() else ()
+            if any(file.name != ".lock" and not DRAFT.fullmatch(file.name) for file in files):
                 raise UserError(f"{self.path}: holds files but no run; choose another run.name")
             return
         if resume == "never":
@@ -98,7 +99,8 @@ class RunFolder:
         changed = changes_to_run(from_yaml(recorded), self._config)
         if changed:
             listing = "\n  ".join(
-                f"{key}: was {_told(old)}, is {_told(new)}" for key, (old, new) in changed.items()
+                f"{key}: was {_as_yaml(old)}, is {_as_yaml(new)}"
+                for key, (old, new) in changed.items()
             )
             raise UserError(
                 f"{self.path}: holds a run with another configuration:\n  {listing}\n"
@@ -106,16 +108,16 @@ class RunFolder:
             )
 
     def hold(self) -> None:
-        """Keep other runs out of the folder until this process ends."""
+        """Lock the folder against other runs, until `close` or the end of this process."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("w")
+            lock = self._lock = (self.path / ".lock").open("w")
         except OSError as error:
             raise self._unwritable(error) from None
-        # a requeued job may find a lock that the file server still keeps for a node that was lost
+        # after a node was lost, the file server may keep its lock for a while
         patience = SECONDS_FOR_LOST_NODES if "SLURM_RESTART_COUNT" in os.environ else 0
         end = time.monotonic() + patience
-        while not _locked(self._lock):
+        while not _locked(lock):
             if time.monotonic() >= end:
                 raise UserError(
                     f"{self.path}: another process is training in it; wait for its end, or choose "
@@ -123,6 +125,12 @@ class RunFolder:
                 )
             time.sleep(1)
         self._remove_drafts()
+
+    def close(self) -> None:
+        """Unlock the folder, if this object holds it."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _remove_drafts(self) -> None:
         for draft in self.path.iterdir():
@@ -133,15 +141,15 @@ class RunFolder:
 
     def mark_interrupted(self, reason: str) -> None:
         """Record that the run stopped early, and why."""
-        told = {"step": self._steps_trained(), "reason": reason}
-        write_atomically(self.interrupted, json.dumps(told) + "\n")
+        marker = {"step": self._steps_trained(), "reason": reason}
+        write_atomically(self.interrupted, json.dumps(marker) + "\n")
 
     def _steps_trained(self) -> int:
         return latest_step(self.checkpoints) or 0
 
     @contextmanager
     def written_to(self) -> Iterator[None]:
-        """For the time in which training writes here: a full disk ends the run with one message."""
+        """Turn a full or read-only disk into a UserError that names run.dir."""
         try:
             yield
         except OSError as error:
@@ -156,11 +164,11 @@ class RunFolder:
         )
 
     def write_description(self, environment: dict[str, Any]) -> None:
-        """config.yaml and environment.json."""
+        """Write config.yaml and environment.json."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path / "config.yaml", to_yaml(self._config))
-            self.interrupted.unlink(missing_ok=True)  # it goes on now
+            self.interrupted.unlink(missing_ok=True)  # the run continues
             text = json.dumps(environment, indent=2, ensure_ascii=False) + "\n"
             write_atomically(self.path / "environment.json", text)
         except OSError as error:
@@ -168,7 +176,7 @@ class RunFolder:
 
 
 def _locked(file: IO[str]) -> bool:
-    """Whether the file is ours now; true also on disks that know no locks."""
+    """Try to lock a file; true also on file systems without locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -179,13 +187,13 @@ def _locked(file: IO[str]) -> bool:
     return True
 
 
-def _told(value: Any) -> str:
-    """A value as a config file has it."""
+def _as_yaml(value: Any) -> str:
+    """A value as a config file spells it."""
     return repr(list(value)) if isinstance(value, tuple) else repr(value)
 
 
 def trained_languages(run: Path) -> list[str] | None:
-    """The languages that a run was trained on; None where the folder does not tell."""
+    """The languages that a run was trained on; None if the folder does not list them."""
     file = run / "environment.json"
     if not file.is_file():
         return None

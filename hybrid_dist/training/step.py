@@ -18,8 +18,11 @@ from hybrid_dist.training.optimizer import learning_rate
 
 
 def keep_temperature_fp32(model: BiEncoder, optimizer: torch.optim.Optimizer) -> None:
-    """Have FSDP2 keep a learned temperature in fp32: sharded by itself, before the rest of the
-    model is with a policy of mixed precision."""
+    """Keep a learned temperature in fp32 under FSDP2.
+
+    It is sharded as a module of its own, before the rest of the model is sharded with mixed
+    precision.
+    """
     if model.temperature is None:
         return
     plain = model.temperature.log
@@ -29,7 +32,7 @@ def keep_temperature_fp32(model: BiEncoder, optimizer: torch.optim.Optimizer) ->
 
 
 def keep_parameters_gathered(model: nn.Module) -> list[FSDPModule]:
-    """Let FSDP2 gather weights once a step, not once a chunk; the modules to reshard after it."""
+    """Let FSDP2 gather weights once per step, not per chunk; returns the modules to reshard."""
     sharded: list[FSDPModule] = [m for m in model.modules() if isinstance(m, FSDPModule)]
     for module in sharded:
         module.set_reshard_after_forward(False, recurse=False)
@@ -38,8 +41,7 @@ def keep_parameters_gathered(model: nn.Module) -> list[FSDPModule]:
 
 
 def sum_gradients_in_fp32(model: nn.Module) -> None:
-    """Have autograd sum in fp32 what chunks give to the gradient of a weight that is bf16 or fp16,
-    as all are under FSDP2 and ZeRO."""
+    """Sum the gradients of chunks in fp32 for bf16 and fp16 weights, as FSDP2 and ZeRO have."""
     for weights in model.parameters():
         if weights.dtype in (torch.bfloat16, torch.float16):
             weights.grad_dtype = torch.float32
@@ -47,16 +49,16 @@ def sum_gradients_in_fp32(model: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class Result:
-    """What an update tells of itself; figures of this rank's rows are summed when logged."""
+    """The outcome of an update; figures of this rank's rows are summed over ranks when logged."""
 
     loss: LossOutput
     temperature: Tensor
     grad_norm: float | Tensor
-    """Of the global batch, before clipping."""
+    """Gradient norm of the global batch, before clipping."""
     lr: float
     skipped: Tensor
-    """Whether the gradient was not finite, on any rank: weights and AdamW's states are as before.
-    It is on the device: a host that reads it waits for the step."""
+    """True if the gradient was not finite on any rank: weights and AdamW's states are unchanged.
+    The flag is on the device, so reading it on the host waits for the step."""
 
 
 class Updater:
@@ -84,7 +86,9 @@ class Updater:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         output, temperature = self._loss(work)
-        if not self._sums_in_fp32:  # after a forward pass FSDP2's weights are whole, and bf16
+        if (
+            not self._sums_in_fp32
+        ):  # only after a forward pass are FSDP2's weights gathered, in bf16
             sum_gradients_in_fp32(self.model)
             self._sums_in_fp32 = True
         self._accelerator.backward(output.loss)  # DeepSpeed clips and updates, or skips, here too
@@ -92,27 +96,27 @@ class Updater:
         norm = self._accelerator.clip_grad_norm_(
             self.model.parameters(), optim.max_grad_norm or math.inf
         )
-        if isinstance(norm, DTensor):  # of FSDP2: each rank has its part of it
+        if isinstance(norm, DTensor):  # under FSDP2 each rank has a part of it
             norm = norm.full_tensor()
-        # of the reduced gradient: the same on all ranks
+        # from the reduced gradient, so it is the same on all ranks
         skipped = ~torch.isfinite(torch.as_tensor(norm, device=self._ranks.device))
         self._step(skipped)
         self.optimizer.zero_grad()
         return Result(output, temperature.detach(), norm, rate, skipped)
 
     def _step(self, skipped: Tensor) -> None:
-        """Let AdamW update unless the flag on the device forbids it: the host does not wait.
+        """Update the weights unless the flag on the device is set; the host does not wait.
 
-        Fused AdamW looks at `found_inf` in its kernel. fp16's scaler sets it itself, and DeepSpeed
-        has decided for itself.
+        Fused AdamW reads `found_inf` in its kernel. With fp16 the gradient scaler sets it, and
+        DeepSpeed has its own check.
         """
         if self._accelerator.scaler is None:
-            adamw: Any = getattr(self.optimizer, "optimizer", self.optimizer)  # Accelerate's own
+            adamw: Any = getattr(self.optimizer, "optimizer", self.optimizer)  # unwrap Accelerate's
             adamw.grad_scale, adamw.found_inf = None, skipped.float()
         self.optimizer.step()
 
     def mean_loss(self, feed: Feed, steps: int) -> float:
-        """The loss over the first steps of a feed, without dropout and without updates."""
+        """The mean loss over the first steps of a feed, without dropout or updates."""
         self.model.eval()
         with torch.no_grad():
             values = [self._loss(work)[0].share for work in feed.steps(0, steps)]

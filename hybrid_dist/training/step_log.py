@@ -1,10 +1,11 @@
-"""What is told of steps: gathered from all ranks, given to metrics.jsonl, W&B and the terminal."""
+"""Records of steps: gathered from all ranks, sent to metrics.jsonl, W&B and the terminal."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from hybrid_dist.config.schema import DEV_LOSS
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.checkpoint.progress import Progress
 from hybrid_dist.training.feed import StepInputs
@@ -15,7 +16,7 @@ Write = Callable[[dict[str, Any]], None]
 
 
 class StepLog:
-    """Records go to every writer, on the first rank only."""
+    """Gathers records on all ranks; the first rank passes them to every writer."""
 
     def __init__(
         self, ranks: Ranks, tick: Callable[[int], None], writers: list[Write], meters: Meters
@@ -23,10 +24,12 @@ class StepLog:
         self._tick, self._meters = tick, meters
         self._writers = writers if ranks.is_first else []
         self._record: dict[str, Any] = {}
+        self.losses: dict[str, float] = {}
+        """The last mean of each loss: train/loss, train/loss/KIND, dev/loss."""
         self.begin()
 
     def timed(self, steps: Iterator[StepInputs]) -> Iterator[StepInputs]:
-        """The same work, in the same order; it is told how long each was waited for."""
+        """The same steps; the time that each was waited for goes to the meters."""
         self.begin()
         while True:
             begin = time.perf_counter()
@@ -44,7 +47,7 @@ class StepLog:
         self._since += time.perf_counter() - start
 
     def note(self, step: int, work: StepInputs, result: Result) -> None:
-        """Remember an update; nothing is sent and the device is not waited for."""
+        """Remember an update; sends nothing and does not wait for the device."""
         self._tick(step)
         self._meters.note(work, result)
 
@@ -62,18 +65,21 @@ class StepLog:
         self.begin()
 
     def figures(self, figures: Mapping[str, float | None]) -> None:
-        """Add the figures of an evaluation."""
+        """Add the figures of an evaluation to the record of this step."""
         self._record |= figures
 
     def write(self, step: int) -> None:
-        """Give what was gathered at this step to all writers: one record, if there is any."""
+        """Pass the record of this step, if there is one, to all writers."""
         if self._record:
             for write in self._writers:
                 write({"step": step} | self._record)
+        for name, value in self._record.items():
+            if name in ("train/loss", DEV_LOSS) or name.startswith("train/loss/"):
+                self.losses[name] = value
         self._record = {}
 
     def begin(self) -> None:
-        """Means are over the updates from here to the next record.
+        """Start the means of the next record.
 
         Called after each checkpoint too, so that a resumed run writes the records of one that
         was not interrupted.

@@ -17,7 +17,7 @@ from hybrid_dist.model.compiling import compile_layers
 from hybrid_dist.model.encoder import BiEncoder, Encoder
 from hybrid_dist.model.packing import AttentionMode, PackedTexts, attention
 from hybrid_dist.runtime.ranks import Ranks
-from hybrid_dist.training.run import choose_attention
+from hybrid_dist.training.initial_model import choose_attention
 from tests.support.compiled_chunks import chunks
 from tests.support.encoders import SIZES, encoder_of
 from tests.support.launch import train

@@ -98,7 +98,7 @@ def test_a_checkpoint_that_cannot_be_trusted_is_refused(
     with pytest.raises(SystemExit) as ended:
         evaluate.main(["--model", str(copy), *task])
     assert ended.value.code == 2
-    message = "is damaged" if harm == "damaged" else "lies in no run's checkpoints/"
+    message = "is damaged" if harm == "damaged" else "is not inside a run folder's checkpoints/"
     assert message in capsys.readouterr().err
 
 

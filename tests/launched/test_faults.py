@@ -235,7 +235,7 @@ def test_many_such_updates_end_the_run_with_the_uids(toy: Path, tmp_path: Path) 
     done = run(faulty(f"nan 0 {steps}", args, processes=1))
     assert done.code != 0
     assert "is not finite at step 27 (its vectors are not on rank 0)" in done.output, done.output
-    assert "20 updates in a row were left out" in done.output
+    assert "20 updates in a row were skipped" in done.output
     report = json.loads((tmp_path / "run/not_finite.json").read_text())
     assert report["step"] == 27
     assert len(set(report["uids"])) == 33

@@ -20,6 +20,7 @@ LAYERS = {
     "evaluate": 8,
     "doctor": 8,
     "commands": 7,
+    "api": 7,
     "demo": 6,
     "reporting": 6,
     "training": 5,

@@ -1,4 +1,4 @@
-"""The model that a checkpoint holds, at work before its run has come to an end."""
+"""The model in a checkpoint: loaded for embedding, or exported as a model folder."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,42 +6,70 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from hybrid_dist.config.flags import from_yaml
+from hybrid_dist.config.resolve import from_yaml
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.embedder import TextEmbedder
+from hybrid_dist.model.encoder import Encoder
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.repository import is_folder
+from hybrid_dist.model.saving import save
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.training.checkpoint.export import BACKBONE
 from hybrid_dist.training.checkpoint.manager import damage
 from hybrid_dist.training.checkpoint.manifest import MANIFEST
-from hybrid_dist.training.checkpoint.state import WEIGHTS, tensors_file
-from hybrid_dist.training.checkpoint.tensors import MismatchError, check, names_in, whole_shape
+from hybrid_dist.training.checkpoint.state import tensors_file
+from hybrid_dist.training.checkpoint.tensors import WEIGHTS, MismatchError, check, names_in
+from hybrid_dist.training.checkpoint.zero import whole_shape
 
 
 def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder is a checkpoint, complete or not."""
     return is_folder(str(folder)) and (folder / MANIFEST).is_file()
 
 
 def run_of(model: Path) -> Path:
-    """The run folder that a checkpoint lies in; of anything else, itself."""
+    """The run folder of a checkpoint; any other path is returned as it is."""
     return model.resolve().parents[1] if is_checkpoint(model) else model
 
 
 def load(folder: Path, device: torch.device, trust_remote_code: bool = False) -> TextEmbedder:
-    """The run's config.yaml says what the weights are of, but not whether to run the model's code:
-    the folder may be another's."""
+    """An embedder with the weights of a checkpoint."""
+    encoder, tokens, _ = _read(folder, trust_remote_code)
+    return TextEmbedder(str(folder), encoder, tokens, device, trust_remote_code)
+
+
+def export(folder: Path, out: Path, trust_remote_code: bool = False) -> None:
+    """Write the model folder that the run would have exported at the checkpoint's step."""
+    if not is_checkpoint(folder):
+        raise UserError(
+            f"{folder}: is no checkpoint (it has no {MANIFEST}); give the path of one, "
+            "RUN/checkpoints/step-NUMBER"
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: exists already; name a new folder")
+    encoder, tokens, spec = _read(folder, trust_remote_code)
+    backbone = encoder.backbone
+    weights = {name: weight.detach() for name, weight in backbone.state_dict().items()}
+    save(out, backbone, weights, tokens.tokenizer, spec)
+
+
+def _read(folder: Path, trust_remote_code: bool) -> tuple[Encoder, TextTokens, EncoderSpec]:
+    """The encoder with a checkpoint's weights, its tokenizer and its spec.
+
+    The model is described by the run's config.yaml, except for trust_remote_code: the folder may
+    come from someone else.
+    """
     problem = damage(folder)
     if problem is not None:
         raise UserError(f"{folder} {problem}")
-    described = run_of(folder) / "config.yaml"
-    if not described.is_file():
+    run_config = run_of(folder) / "config.yaml"
+    if not run_config.is_file():
         raise UserError(
-            f"{folder}: lies in no run's checkpoints/, so nothing says what model it is of "
-            f"({described} is not there)"
+            f"{folder}: is not inside a run folder's checkpoints/, so its model is unknown "
+            f"({run_config} does not exist)"
         )
-    model = replace(from_yaml(described).model, trust_remote_code=trust_remote_code)
+    model = replace(from_yaml(run_config).model, trust_remote_code=trust_remote_code)
     config = read_config(model)
     encoder = build(replace(model, init="scratch"), config)
     file = tensors_file(folder, WEIGHTS)
@@ -57,6 +85,7 @@ def load(folder: Path, device: torch.device, trust_remote_code: bool = False) ->
     with torch.no_grad():
         for name, parameter in named.items():
             parameter.copy_(weights[name])
-    tokens = TextTokens.load(model.name_or_path, EncoderSpec.of(model), trust_remote_code)
+    spec = EncoderSpec.of(model)
+    tokens = TextTokens.load(model.name_or_path, spec, trust_remote_code)
     tokens.check(config)
-    return TextEmbedder(str(folder), encoder, tokens, device, trust_remote_code)
+    return encoder, tokens, spec

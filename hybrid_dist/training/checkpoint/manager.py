@@ -1,7 +1,6 @@
-"""Checkpoints: written beside, then renamed; for a damaged one the one before is taken."""
+"""Checkpoints: written under a temporary name, then renamed; damaged ones are passed over."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,7 +10,7 @@ from typing import Any, Literal, Protocol
 from safetensors import SafetensorError
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.runtime.files import apply_umask
+from hybrid_dist.runtime.files import apply_umask, sync_file, sync_folder
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.checkpoint import manifest
 from hybrid_dist.training.checkpoint.manifest import (
@@ -68,14 +67,14 @@ class Checkpoints:
             self._failed(draft, final, problem)
 
     def find(self, resume: str) -> Path | None:
-        """The checkpoint to go on from: a path that was asked for, or the latest that is whole.
+        """The checkpoint to resume from: the path of the config, or the latest undamaged one.
 
-        The first rank looks, and says why it passed others over.
+        The first rank searches, and reports why it passed others over.
         """
         return self._ranks.decide_on_first(lambda: self._search(resume))
 
     def load(self, folder: Path) -> Progress:
-        """Bring back weights, optimizer and random states; say where the run stands."""
+        """Restore weights, optimizer and random states; returns the progress of the run."""
 
         def progress() -> Progress:
             try:
@@ -83,9 +82,9 @@ class Checkpoints:
             except DamagedError as damaged:
                 raise UserError(f"{folder} {damaged}") from None
 
-        found = self._ranks.decide_on_first(progress)
+        loaded = self._ranks.decide_on_first(progress)
         self._state.load(folder)
-        return found
+        return loaded
 
     def _search(self, resume: str) -> Path | None:
         if resume not in ("auto", "never"):
@@ -107,38 +106,38 @@ class Checkpoints:
         return None
 
     def _failed(self, draft: Path, final: Path, problem: str) -> None:
-        """The checkpoint could not be written; those before it are as they were."""
+        """Handle a checkpoint that could not be written; earlier ones are untouched."""
         last: str | None = None
         if self._ranks.is_first:
             _remove(draft)  # also makes room for what else is written
             with suppress(OSError, UserError):
                 last = next((str(f) for f in reversed(self._timeline()) if not damage(f)), None)
         last = self._ranks.broadcast_from_first(last)
-        stands = f"the last good one is {last}" if last else "there is none before it"
-        told = f"{final}: the checkpoint could not be written ({problem}); {stands}"
+        previous = f"the last good one is {last}" if last else "there is none before it"
+        message = f"{final}: the checkpoint could not be written ({problem}); {previous}"
         if self._on_failure == "stop":
             raise UserError(
-                f"{told}; make room and start the same command again, or set "
+                f"{message}; make room and start the same command again, or set "
                 "checkpoint.on_failure to go_on"
             )
-        self._say(f"{told}; the run goes on")
+        self._say(f"{message}; the run continues")
 
     def _publish(self, draft: Path, final: Path, progress: Progress) -> None:
-        """Every step is on the disk before the next one relies on it."""
+        """Rename the draft; each step is on disk before the next one relies on it."""
         apply_umask(draft.rglob("*.safetensors"))  # safetensors writes files that only we can read
         written = sorted(draft.rglob("*"), reverse=True)
         files = {str(f.relative_to(draft)): _checksum(f) for f in written if f.is_file()}
         for path in written:
-            _to_disk(path)
+            sync_folder(path) if path.is_dir() else sync_file(path)
         manifest.write(draft, Manifest(progress, files))
         _remove(final)
         draft.rename(final)
-        _to_disk(self._folder)
+        sync_folder(self._folder)
         write_latest(self._folder, progress.step)
         self._forget(progress)
 
     def _forget(self, progress: Progress) -> None:
-        """Remove all but the last few and the best, and those of a future that was given up."""
+        """Remove all but the last few and the best, and those of abandoned later steps."""
         timeline = self._timeline()
         kept = timeline[-self._keep :]
         kept += [folder for folder in timeline if step_of(folder) == progress.best_step]
@@ -154,13 +153,12 @@ class Checkpoints:
     def _all(self) -> list[Path]:
         if not self._folder.exists():
             return []
-        found = (f for f in self._folder.iterdir() if NAME.fullmatch(f.name))
-        return sorted(found, key=step_of)
+        folders = (f for f in self._folder.iterdir() if NAME.fullmatch(f.name))
+        return sorted(folders, key=step_of)
 
 
 class Attempt:
-    """Writes of the first rank: once one has failed the rest is left out, and all ranks still
-    meet."""
+    """Writes of the first rank: after a failure the rest is skipped, and ranks stay in step."""
 
     def __init__(self, writes: bool) -> None:
         self._writes = writes
@@ -189,27 +187,27 @@ def _remove(path: Path) -> None:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, in words that follow its name; none when it is whole."""
+    """What is wrong with a checkpoint, to follow its name in a message; None if it is whole."""
     try:
         files = manifest.read(folder).files
     except DamagedError as damaged:
         return str(damaged)
     for name, checksum in files.items():
         try:
-            found = _checksum(folder / name)
+            actual = _checksum(folder / name)
         except (FileNotFoundError, NotADirectoryError):
             return f"lacks {name}"
         except PermissionError as error:
             raise not_readable(folder / name, error) from None
         except OSError as error:
             return f"is damaged: {name} cannot be read ({error.strerror})"
-        if found != checksum:
+        if actual != checksum:
             return f"is damaged: {name} is not what was written"
     return None
 
 
 def check_path(resume: str) -> None:
-    """Refuse a path that leads to no checkpoint, and say what it leads to."""
+    """Raise a UserError for a path that is not a checkpoint, saying what it is instead."""
     path, refused = Path(resume), f"checkpoint.resume: {resume} is no checkpoint"
     try:
         if (path / MANIFEST).is_file():
@@ -238,12 +236,3 @@ def _checksum(file: Path) -> str:
         raise FileNotFoundError(file)
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _to_disk(path: Path) -> None:
-    """Wait until a file, or the names in a folder, would outlast a loss of power."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,7 +1,7 @@
-"""All that training resumes from, by the names of parameters, wherever a strategy keeps it.
+"""The state that training resumes from, by parameter name, for every strategy.
 
-Files hold whole fp32 tensors, whatever the strategy and the number of ranks that wrote them; so
-any strategy on any number of ranks goes on from them. Nothing in them is code.
+Files hold whole fp32 tensors, whatever strategy and number of ranks wrote them, so any strategy on
+any number of ranks can resume from them. Nothing in them is unpickled.
 """
 
 import json
@@ -16,7 +16,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
-from torch.nn import functional
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import read_json
@@ -28,41 +27,45 @@ from hybrid_dist.training.checkpoint.random_state import (
     state_problem,
 )
 from hybrid_dist.training.checkpoint.tensors import (
+    MOMENTS,
+    STEP,
+    WEIGHTS,
     MismatchError,
     check,
     check_counts,
     names_in,
-    whole_shape,
 )
+from hybrid_dist.training.checkpoint.zero import ZeroState, whole_shape
 
-WEIGHTS, STEP = "weights", "step"
-MOMENTS = ("exp_avg", "exp_avg_sq")
 PARTS = (WEIGHTS, *MOMENTS, STEP)
 RANDOM, SCALER = "random.json", "scaler.json"
 OLD_NAMES = {"temperature.log": "log_temperature"}
-"""Of parameters, in checkpoints of layout 2."""
+"""Parameter names in checkpoints of layout 2."""
 SCALES = ("scale", "cur_scale")
-"""What PyTorch's and DeepSpeed's scalers call the factor itself."""
+"""The key of the loss scale in PyTorch's and DeepSpeed's scalers."""
 
 Write = Callable[[Callable[[], Any]], None]
-"""Runs what writes a file, on the rank that writes."""
+"""Runs an action that writes a file, on the first rank only."""
 
 
 class StrategyState(Protocol):
-    """Where one strategy keeps a parameter's parts. All ranks call these together."""
+    """Access to weights and optimizer state under one strategy. All ranks call it together."""
 
     def get(self, part: str, parameter: nn.Parameter) -> Tensor | None:
-        """The whole part on every rank; none where AdamW has not met the parameter yet."""
+        """The whole tensor on every rank; None if AdamW has no state of the parameter yet."""
 
     def put(self, part: str, parameter: nn.Parameter, value: Tensor) -> None:
-        """Take a whole part over, the same on every rank."""
+        """Set a part from the whole tensor, which is the same on every rank."""
 
-    def scaler(self) -> Any:
-        """What scales the loss in fp16; none in other precisions."""
+    def scale(self) -> dict[str, float]:
+        """What the loss scaler of fp16 has learned; empty in other precisions."""
+
+    def set_scale(self, scale: dict[str, float]) -> None:
+        """Continue with a loss scale; one of another kind of scaler is ignored."""
 
 
 class TrainingState:
-    """Weights, AdamW's states, the loss scale and every rank's random numbers."""
+    """Weights, AdamW's states, the loss scale and every rank's random state."""
 
     def __init__(
         self, accelerator: Any, ranks: Ranks, model: nn.Module, optimizer: Any, strategy: str
@@ -70,30 +73,30 @@ class TrainingState:
         module = accelerator.unwrap_model(model)
         self._parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self._ranks = ranks
-        self._keeper: StrategyState
+        self._strategy: StrategyState
         if strategy.startswith("zero"):
-            self._keeper = ZeroState(optimizer.optimizer, ranks)
+            self._strategy = ZeroState(optimizer.optimizer, ranks)
         else:
-            self._keeper = TorchState(optimizer, accelerator.scaler)
+            self._strategy = TorchState(optimizer, accelerator.scaler)
 
     def save(self, folder: Path, write: Write) -> None:
-        """Gather part after part; a part is all that the writing rank holds at a time."""
+        """Gather and write one part at a time, which bounds the memory of the first rank."""
         for part in PARTS:
             tensors: dict[str, Tensor] = {}
             for name, parameter in self._parameters.items():
-                value = self._keeper.get(part, parameter)
+                value = self._strategy.get(part, parameter)
                 if value is not None and self._ranks.is_first:
                     tensors[name] = _copied(value)
             write(partial(save_file, tensors, tensors_file(folder, part)))
         states = self._ranks.gather(random_state(self._ranks.device))
         write(lambda: (folder / RANDOM).write_text(json.dumps(states)))
-        scale = numbers(self._keeper.scaler())
+        scale = self._strategy.scale()
         write(lambda: (folder / SCALER).write_text(json.dumps(scale)))
 
     def load(self, folder: Path) -> None:
-        """Every rank reads the files, tensor by tensor, and keeps what its strategy gives it.
+        """Every rank reads the files tensor by tensor and keeps its share.
 
-        All of it is checked before anything is changed; what one rank cannot take none takes.
+        Everything is checked before anything is changed; if one rank rejects it, all do.
         """
         parameters, random, scale = self._checked(folder)
         for part in PARTS:
@@ -102,16 +105,16 @@ class TrainingState:
                 for name, parameter in parameters.items():
                     if name in names:
                         value = tensors.get_tensor(name).to(self._ranks.device)
-                        self._keeper.put(part, parameter, value)
+                        self._strategy.put(part, parameter, value)
         if random is not None:
             set_random_state(random, self._ranks.device)
-        set_numbers(self._keeper.scaler(), scale)
+        self._strategy.set_scale(scale)
 
     def _checked(
         self, folder: Path
     ) -> tuple[dict[str, nn.Parameter], dict[str, Any] | None, dict[str, float]]:
-        """Parameters by their names in the files, this rank's random state, where the file has one,
-        and the loss scale."""
+        """Parameters by their names in the files, this rank's random state if there is one, and the
+        loss scale."""
         parameters: dict[str, nn.Parameter] = {}
         random: dict[str, Any] | None = None
         scale: dict[str, float] = {}
@@ -123,11 +126,13 @@ class TrainingState:
                 parameters[old if old in stored else name] = parameter
             shapes = {name: whole_shape(parameter) for name, parameter in parameters.items()}
             check(file, shapes)
-            met = names_in(file := tensors_file(folder, STEP)) & shapes.keys()
-            for part in MOMENTS:  # AdamW has none of parameters that never had a gradient
-                check(file := tensors_file(folder, part), {name: shapes[name] for name in met})
-            check(file := tensors_file(folder, STEP), dict.fromkeys(met, ()))
-            check_counts(file, sorted(met), MAX_STEPS)
+            has_state = names_in(file := tensors_file(folder, STEP)) & shapes.keys()
+            for part in MOMENTS:  # AdamW has none for parameters without a gradient
+                check(
+                    file := tensors_file(folder, part), {name: shapes[name] for name in has_state}
+                )
+            check(file := tensors_file(folder, STEP), dict.fromkeys(has_state, ()))
+            check_counts(file, sorted(has_state), MAX_STEPS)
             random = _random(file := folder / RANDOM, self._ranks)
             scale = read_scale(file := folder / SCALER)
         except MismatchError as mismatch:
@@ -139,7 +144,7 @@ class TrainingState:
 
 
 class TorchState:
-    """One process, DDP and FSDP2: AdamW itself has the states, of whole or of sharded tensors."""
+    """One process, DDP and FSDP2: AdamW holds the states, as plain tensors or DTensors."""
 
     def __init__(self, optimizer: Any, scaler: Any = None) -> None:
         self._state, self._scaler = optimizer.state, scaler
@@ -161,105 +166,16 @@ class TorchState:
         else:
             self._state[parameter][part] = value
 
-    def scaler(self) -> Any:
-        return self._scaler
+    def scale(self) -> dict[str, float]:
+        return {} if self._scaler is None else self._scaler.state_dict()
 
-
-class ZeroState:
-    """DeepSpeed's ZeRO: each rank has a slice of a flat fp32 copy, and AdamW's states of it."""
-
-    def __init__(self, zero: Any, ranks: Ranks) -> None:
-        self._zero, self._state, self._ranks = zero, zero.optimizer.state, ranks
-        self._linked = False
-        sharded = hasattr(zero, "fp32_partitioned_groups_flat")
-        self._groups = zero.fp16_groups if sharded else zero.bit16_groups
-        self._flats = (
-            zero.fp32_partitioned_groups_flat if sharded else zero.single_partition_of_fp32_groups
-        )
-        self._flat = {
-            parameter: flat
-            for group, flat in zip(self._groups, self._flats, strict=True)
-            for parameter in group
-        }
-
-    def get(self, part: str, parameter: nn.Parameter) -> Tensor | None:
-        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
-
-        if part == WEIGHTS:
-            return safe_get_full_fp32_param(parameter)
-        state = self._state.get(self._flat[parameter], {})
-        if part == STEP or not state:
-            return state.get(STEP)
-        self._link_states()
-        return safe_get_full_optimizer_state(parameter, part)
-
-    @torch.no_grad()
-    def put(self, part: str, parameter: nn.Parameter, value: Tensor) -> None:
-        if part == WEIGHTS:
-            self._put_slice(part, parameter, value)
-            self._put_in_use(parameter, value)
-            return
-        self._make_states()
-        self._link_states()
-        if part == STEP:  # beside the states, which an offload keeps in main memory
-            flat = self._flat[parameter]
-            self._state[flat][STEP] = value.to(flat.device)
-        else:
-            self._put_slice(part, parameter, value)
-
-    def _put_slice(self, part: str, parameter: Any, value: Tensor) -> None:
-        """This rank's slice of the fp32 copy or of one of AdamW's states."""
-        from deepspeed import utils
-
-        if not hasattr(parameter, "ds_id"):
-            if part == WEIGHTS:
-                utils.safe_set_full_fp32_param(parameter, value)
-            else:
-                utils.safe_set_full_optimizer_state(parameter, value, part)
-            return
-        # ZeRO-3's own way to set a whole tensor fails where ranks do not divide its size
-        own = parameter.ds_tensor.numel()
-        padding = own * self._ranks.world - value.numel()
-        slices = functional.pad(value.flatten(), (0, padding)).split(own)
-        if part == WEIGHTS:
-            utils.safe_set_local_fp32_param(parameter, slices[self._ranks.rank])
-        else:
-            utils.safe_set_local_optimizer_state(parameter, slices[self._ranks.rank], part)
-
-    def _put_in_use(self, parameter: nn.Parameter, value: Tensor) -> None:
-        """The weights that the model computes with: a bf16 or fp16 copy, or fp32 too."""
-        from deepspeed.runtime.zero import GatheredParameters
-
-        sharded = hasattr(parameter, "ds_id")
-        with GatheredParameters([parameter], modifier_rank=0, enabled=sharded):
-            parameter.copy_(value)
-
-    def scaler(self) -> Any:
-        return self._zero.loss_scaler if self._zero.loss_scaler.dynamic else None
-
-    def _make_states(self) -> None:
-        """AdamW makes its states in its first step; here they are wanted before."""
-        for flat in self._flats:
-            if not self._state.get(flat):
-                self._state[flat] = {part: torch.zeros_like(flat) for part in MOMENTS}
-                self._state[flat][STEP] = torch.zeros((), device=flat.device)
-
-    def _link_states(self) -> None:
-        """Let ZeRO-1 and 2 find each parameter's slice of AdamW's states.
-
-        They do so themselves in the first step, but for the first group of parameters only.
-        """
-        from deepspeed.utils import lazy_init_hp_params_optimizer_state
-
-        if not self._linked:
-            for group, flat in zip(self._groups, self._flats, strict=True):
-                if hasattr(group[0], "_hp_mapping"):
-                    lazy_init_hp_params_optimizer_state(group, flat, self._state)
-            self._linked = True
+    def set_scale(self, scale: dict[str, float]) -> None:
+        if self._scaler is not None and self._scaler.state_dict().keys() == scale.keys():
+            self._scaler.load_state_dict(scale)
 
 
 def _random(file: Path, ranks: Ranks) -> dict[str, Any] | None:
-    """This rank's random state; a rank that is new draws as it would at the start."""
+    """This rank's random state; None for a rank that the saved run did not have."""
     states = read_json(file)
     if not isinstance(states, list):
         raise MismatchError("is damaged; it is no list of random states")
@@ -267,12 +183,12 @@ def _random(file: Path, ranks: Ranks) -> dict[str, Any] | None:
         return None
     if problem := state_problem(states[ranks.rank], ranks.device):
         raise MismatchError(f"is damaged; the random state of rank {ranks.rank} {problem}")
-    found: dict[str, Any] = states[ranks.rank]
-    return found
+    state: dict[str, Any] = states[ranks.rank]
+    return state
 
 
 def read_scale(file: Path) -> dict[str, float]:
-    """What a scaler had learned, every number of it checked."""
+    """The saved state of a loss scaler, every number of it checked."""
     scale = read_json(file)
     if not isinstance(scale, dict):
         raise MismatchError("is damaged; it is no set of numbers")
@@ -284,30 +200,11 @@ def read_scale(file: Path) -> dict[str, float]:
 
 
 def _copied(value: Tensor) -> Tensor:
-    """In main memory, and sharing none of it: groups of ZeRO have one step for many parameters."""
+    """An fp32 copy on the CPU; scalars are cloned, since ZeRO shares one step among parameters."""
     value = value.detach().float().cpu().contiguous()
     return value.clone() if value.ndim == 0 else value
 
 
 def tensors_file(folder: Path, part: str) -> Path:
-    """Where a checkpoint keeps a part."""
+    """The file of a part in a checkpoint."""
     return folder / f"{part}.safetensors"
-
-
-def numbers(scaler: Any) -> dict[str, float]:
-    """What a loss scaler has learned: PyTorch's says it, DeepSpeed's has it as attributes."""
-    if scaler is None:
-        return {}
-    if hasattr(scaler, "state_dict"):
-        return scaler.state_dict()
-    return {name: v for name, v in vars(scaler).items() if isinstance(v, int | float)}
-
-
-def set_numbers(scaler: Any, scale: dict[str, float]) -> None:
-    """Go on with a loss scale; one of another kind is left, and found anew in a few steps."""
-    if scaler is None or numbers(scaler).keys() != scale.keys():
-        return
-    if hasattr(scaler, "load_state_dict"):
-        scaler.load_state_dict(scale)
-    else:
-        vars(scaler).update(scale)

@@ -1,18 +1,20 @@
-"""The tensors in a checkpoint's files: looked at before any of them is used."""
+"""The parts of a checkpoint, and checks of their tensors before any of them is used."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 Shape = tuple[int, ...]
 DTYPE = "F32"
-"""Of all tensors in a checkpoint."""
+"""The type of all tensors in a checkpoint, as safetensors names it."""
+WEIGHTS, STEP = "weights", "step"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""The parts of a checkpoint: weights, and AdamW's state under its own names."""
 
 
 class MismatchError(Exception):
-    """Why a checkpoint's content cannot be gone on from, in words that follow its file."""
+    """Why a checkpoint cannot be resumed from; the message follows the name of the file."""
 
 
 def names_in(file: Path) -> set[str]:
@@ -25,21 +27,22 @@ def names_in(file: Path) -> set[str]:
         raise MismatchError(f"is damaged ({error})") from None
 
 
-def check(file: Path, wanted: Mapping[str, Shape], beside: Collection[str] = ()) -> None:
-    """Refuse a file whose tensors are not exactly these, of these shapes, in fp32.
+def check(file: Path, expected: Mapping[str, Shape], beside: Collection[str] = ()) -> None:
+    """Reject a file whose tensors are not exactly the expected ones, of these shapes, in fp32.
 
-    A tensor of another shape would be broadcast, and one of another type rounded, without a word.
-    `beside`: names that are not looked at.
+    A tensor of another shape would silently be broadcast, one of another type rounded. `beside`:
+    names that are not checked.
     """
-    if odd := sorted(names_in(file).difference(beside) ^ wanted.keys()):
+    if odd := sorted(names_in(file).difference(beside) ^ expected.keys()):
         raise MismatchError(f"is of another model; one of both lacks {odd[0]}")
     with safe_open(file, framework="pt") as tensors:
-        for name, shape in wanted.items():
+        for name, shape in expected.items():
             stored = tensors.get_slice(name)
-            found = tuple(stored.get_shape())
-            if found != shape:
+            stored_shape = tuple(stored.get_shape())
+            if stored_shape != shape:
                 raise MismatchError(
-                    f"is of another model; {name} is {_shown(found)} in it and {_shown(shape)} here"
+                    f"is of another model; {name} is {_shown(stored_shape)} in it and "
+                    f"{_shown(shape)} here"
                 )
             if stored.get_dtype() != DTYPE:
                 raise MismatchError(
@@ -48,17 +51,12 @@ def check(file: Path, wanted: Mapping[str, Shape], beside: Collection[str] = ())
 
 
 def check_counts(file: Path, names: Collection[str], most: int) -> None:
-    """Refuse counts of steps that no run can have come to."""
+    """Reject step counts that no run can have reached."""
     with safe_open(file, framework="pt") as tensors:
         for name in names:
             count = float(tensors.get_tensor(name))
             if not (count.is_integer() and 0 <= count <= most):
                 raise MismatchError(f"is damaged; {name} is {count:g}, which is no number of steps")
-
-
-def whole_shape(parameter: torch.nn.Parameter) -> Shape:
-    """Of a parameter that FSDP2 or ZeRO-3 may have split over ranks, too."""
-    return tuple(getattr(parameter, "ds_shape", parameter.shape))
 
 
 def _shown(shape: Shape) -> str:

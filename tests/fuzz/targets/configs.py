@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from hybrid_dist.config.flags import _check_possible, from_yaml, load, to_yaml
+from hybrid_dist.config.flags import load
+from hybrid_dist.config.resolve import check_consistency, from_yaml, to_yaml
 from hybrid_dist.config.schema import Config, flatten
 from tests.fuzz.reference import Doubt
 from tests.fuzz.target import Target, Variants
@@ -66,7 +67,7 @@ class Configs(Target):
             config = load(["--config", str(file)], "fuzz")  # takes five times as long
         else:
             config = from_yaml(file)
-            _check_possible(config)
+            check_consistency(config)
         return flatten(config)
 
     def names(self, message: str) -> bool:

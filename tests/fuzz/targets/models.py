@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hybrid_dist.config.flags import to_yaml
+from hybrid_dist.config.resolve import to_yaml
 from hybrid_dist.config.schema import Config, Model
 from hybrid_dist.model.encoder import Encoder
 from hybrid_dist.model.loading import build, read_config

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from rich.console import Console
 
 from hybrid_dist.commands import watch
-from hybrid_dist.config.flags import to_yaml
+from hybrid_dist.config.resolve import to_yaml
 from tests.fuzz.target import Target, Variants
 from tests.support.watched_run import record, run_config
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from hybrid_dist import train
+from hybrid_dist.commands import train
 from hybrid_dist.training import step as training_step
 
 LONG = 12.0

@@ -19,7 +19,8 @@ from torch import Tensor
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.runtime.launch import start, strategy
 from hybrid_dist.runtime.ranks import Ranks, exit_process
-from hybrid_dist.training.checkpoint.state import WEIGHTS, TrainingState
+from hybrid_dist.training.checkpoint.state import TrainingState
+from hybrid_dist.training.checkpoint.tensors import WEIGHTS
 from hybrid_dist.training.step import Updater
 from tests.launched.scripts import updates
 from tests.launched.scripts.fully_sharded import start_fsdp2
@@ -53,7 +54,9 @@ def measure(case: Case, accelerator: Any, ranks: Ranks, kind: str) -> dict[str, 
     state = TrainingState(accelerator, ranks, updater.model, updater.optimizer, kind)
 
     def whole_weights() -> dict[str, Tensor]:
-        parameters = {n: state._keeper.get(WEIGHTS, part) for n, part in state._parameters.items()}
+        parameters = {
+            n: state._strategy.get(WEIGHTS, part) for n, part in state._parameters.items()
+        }
         return {
             n: part.detach().float().cpu().clone()
             for n, part in parameters.items()

@@ -16,8 +16,8 @@ from torch.nn import functional
 from hybrid_dist.runtime.launch import start
 from hybrid_dist.runtime.ranks import exit_process
 from hybrid_dist.training.flops import Flops
+from hybrid_dist.training.initial_model import choose_attention
 from hybrid_dist.training.meters import Meters
-from hybrid_dist.training.run import choose_attention
 from hybrid_dist.training.step import Updater
 from tests.launched.scripts.updates import SIZE, Case, Sgd, pairs_with_shared_passages
 

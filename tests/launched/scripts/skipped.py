@@ -26,7 +26,8 @@ from hybrid_dist.runtime.ranks import Ranks, exit_process
 from hybrid_dist.runtime.signals import Interruption
 from hybrid_dist.training import step as training_step
 from hybrid_dist.training.checkpoint.progress import Progress
-from hybrid_dist.training.checkpoint.state import MOMENTS, STEP, WEIGHTS, TrainingState
+from hybrid_dist.training.checkpoint.state import TrainingState
+from hybrid_dist.training.checkpoint.tensors import MOMENTS, STEP, WEIGHTS
 from hybrid_dist.training.health import Health
 from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.optimizer import adamw

@@ -32,7 +32,7 @@ from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.runtime.launch import start, strategy
 from hybrid_dist.runtime.ranks import Ranks, exit_process
 from hybrid_dist.training.feed import Feed
-from hybrid_dist.training.run import choose_attention
+from hybrid_dist.training.initial_model import choose_attention
 from hybrid_dist.training.step import Updater
 from tests.launched.scripts.fully_sharded import start_fsdp2
 

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from hybrid_dist.commands import watch
-from hybrid_dist.config.flags import to_yaml
+from hybrid_dist.config.resolve import to_yaml
 from hybrid_dist.config.schema import Config, Data, Eval, Run, Train
 from hybrid_dist.errors import UserError
 from hybrid_dist.tracking.curves import curve

@@ -12,7 +12,7 @@ from torch.nn import functional
 from hybrid_dist.model.encoder import BiEncoder, Chunk, Encoder
 from hybrid_dist.model.packing import AttentionMode, PackedTexts
 from hybrid_dist.runtime.ranks import Ranks
-from hybrid_dist.training.run import choose_attention
+from hybrid_dist.training.initial_model import choose_attention
 from tests.support import varlen_on_cpu
 from tests.support.encoders import KINDS, SIZES, encoder_of
 

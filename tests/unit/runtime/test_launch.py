@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hybrid_dist.errors import LaunchError
+from hybrid_dist.runtime import launch
 from hybrid_dist.runtime.launch import fsdp2_plugin, start
 
 LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -80,3 +81,10 @@ def test_launcher_files_whose_updates_would_be_wrong_are_refused(
     environment.setenv(name, value)
     with pytest.raises(LaunchError, match=message):
         fsdp2_plugin("bf16")
+
+
+def test_zero_without_deepspeed_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setattr(launch, "find_spec", lambda name: None)
+    with pytest.raises(LaunchError, match=r'pip install "hybrid_dist\[gpu\]"'):
+        launch.start()

@@ -15,7 +15,14 @@ import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from hybrid_dist.runtime.ranks import Ranks
-from hybrid_dist.runtime.watchdog import RankStatus, Watch, may_wait, ranks_at_fault
+from hybrid_dist.runtime.watchdog import (
+    COLLECTIVES,
+    DEVICE_WORK,
+    RankStatus,
+    Watch,
+    may_wait,
+    ranks_at_fault,
+)
 
 SECONDS = 60.0
 
@@ -94,3 +101,8 @@ def test_a_lone_process_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
         watch.step(3)
         time.sleep(0.5)
     assert not ended
+
+
+def test_the_files_in_which_a_rank_may_wait_exist() -> None:
+    for place in (*COLLECTIVES, *DEVICE_WORK):
+        assert place.exists(), place

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybrid_dist.config.flags import from_yaml
+from hybrid_dist.config.resolve import from_yaml
 from hybrid_dist.config.schema import Checkpoint, Config, Data, Log, Optim, Run, Train
 from hybrid_dist.errors import LaunchError, UserError
 from hybrid_dist.runtime.ranks import Ranks, check_launch
@@ -135,10 +135,10 @@ def test_another_run_in_the_folder_is_refused_with_the_keys(tmp_path: Path) -> N
     new = replace(begun(tmp_path), seed=2, optim=Optim(lr=0.5), log=Log(every=1))
     with pytest.raises(UserError) as refusal:
         RunFolder(new).check()
-    told = str(refusal.value)
-    assert "seed: was 1, is 2" in told
-    assert "optim.lr: was 3e-05, is 0.5" in told
-    assert "log.every" not in told
+    message = str(refusal.value)
+    assert "seed: was 1, is 2" in message
+    assert "optim.lr: was 3e-05, is 0.5" in message
+    assert "log.every" not in message
 
 
 def test_resume_never_refuses_a_run_that_exists(tmp_path: Path) -> None:
@@ -187,20 +187,20 @@ def test_an_interrupted_run_says_so_until_it_goes_on(tmp_path: Path) -> None:
     assert not folder.interrupted.exists()
 
 
-def test_a_signal_is_remembered_and_the_files_ask_once(tmp_path: Path) -> None:
+def test_a_signal_is_remembered_and_files_count_once(tmp_path: Path) -> None:
     interruption = Interruption()
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         interruption.listen()
         requests = Requests(tmp_path, Ranks(), interruption)
         assert requests.at_edge(now=False) == PendingRequests()
-        for name, asked in (
+        for name, expected in (
             ("SAVE", PendingRequests(save=True)),
             ("STOP", PendingRequests("STOP")),
         ):
             (tmp_path / name).touch()
-            requests._looked -= 2
-            assert requests.at_edge(now=False) == asked
+            requests._last_look -= 2
+            assert requests.at_edge(now=False) == expected
             assert not (tmp_path / name).exists()
         os.kill(os.getpid(), signal.SIGUSR2)
         os.kill(os.getpid(), signal.SIGINT)  # the first one counts; one keystroke may come twice
@@ -212,13 +212,13 @@ def test_a_signal_is_remembered_and_the_files_ask_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("higher_is_better", [True, False])
 def test_evaluations_that_are_no_better_are_counted_from_the_best(higher_is_better: bool) -> None:
-    judge, progress = SelectionMetric("x", higher_is_better), Progress()
-    told = []
+    metric, progress = SelectionMetric("x", higher_is_better), Progress()
+    history = []
     for step, value in enumerate([-math.inf, 1.0, 1.0, 0.5, 2.0, math.nan, 1.5]):
         score = value if higher_is_better else -value
-        progress = judge.judged(replace(progress, step=step), score)
-        told.append((progress.best_step, progress.no_better))
-    assert told == [(None, 1), (1, 0), (1, 1), (1, 2), (4, 0), (4, 1), (4, 2)]
+        progress = metric.record(replace(progress, step=step), score)
+        history.append((progress.best_step, progress.no_better))
+    assert history == [(None, 1), (1, 0), (1, 1), (1, 2), (4, 0), (4, 1), (4, 2)]
 
 
 CHOSEN = Progress(20, 0.25, 10, 1, 0, "eval/toy/map.multilingual", True)
@@ -230,20 +230,20 @@ RANKS, MAP = (
 
 def test_scores_of_two_metrics_are_never_compared() -> None:
     """An mAP of 0.25 would beat every rank distance for good."""
-    anew, why = resume_selection(CHOSEN, RANKS, evaluates=True, model_is_there=True)
+    anew, why = resume_selection(CHOSEN, RANKS, will_evaluate=True, has_model=True)
     assert anew == Progress(20, None, None, 0, 0, RANKS.figure, False)
     assert why is not None and "was eval/toy/map.multilingual and is eval/toy/rank_dist" in why
-    assert RANKS.judged(replace(anew, step=30), 3.5).best == 3.5
+    assert RANKS.record(replace(anew, step=30), 3.5).best == 3.5
     turned = SelectionMetric(MAP.figure, higher_is_better=False)
-    assert resume_selection(CHOSEN, turned, evaluates=True, model_is_there=True)[0].best is None
+    assert resume_selection(CHOSEN, turned, will_evaluate=True, has_model=True)[0].best is None
 
 
-@pytest.mark.parametrize(("judge", "evaluates"), [(MAP, True), (MAP, False), (RANKS, False)])
+@pytest.mark.parametrize(("metric", "will_evaluate"), [(MAP, True), (MAP, False), (RANKS, False)])
 def test_the_best_stays_where_it_can_be_compared_or_nothing_is_evaluated(
-    judge: SelectionMetric, evaluates: bool
+    metric: SelectionMetric, will_evaluate: bool
 ) -> None:
-    assert resume_selection(CHOSEN, judge, evaluates, model_is_there=True) == (CHOSEN, None)
-    assert resume_selection(Progress(5), judge, evaluates, model_is_there=False) == (
+    assert resume_selection(CHOSEN, metric, will_evaluate, has_model=True) == (CHOSEN, None)
+    assert resume_selection(Progress(5), metric, will_evaluate, has_model=False) == (
         Progress(5),
         None,
     )
@@ -251,14 +251,14 @@ def test_the_best_stays_where_it_can_be_compared_or_nothing_is_evaluated(
 
 def test_a_best_without_a_metric_is_taken_to_be_of_the_present_one() -> None:
     old = replace(CHOSEN, metric=None, higher_is_better=None)
-    found, why = resume_selection(old, MAP, evaluates=True, model_is_there=True)
-    assert found == CHOSEN
-    assert why is not None and "taken to be eval/toy/map.multilingual" in why
+    progress, why = resume_selection(old, MAP, will_evaluate=True, has_model=True)
+    assert progress == CHOSEN
+    assert why is not None and "assuming eval/toy/map.multilingual" in why
 
 
 def test_a_best_model_that_another_run_has_is_none_of_this_one() -> None:
-    found, why = resume_selection(CHOSEN, MAP, evaluates=True, model_is_there=False)
-    assert (found.best, found.best_step, found.no_better) == (None, None, 0)
+    progress, why = resume_selection(CHOSEN, MAP, will_evaluate=True, has_model=False)
+    assert (progress.best, progress.best_step, progress.no_better) == (None, None, 0)
     assert why is not None and "is not in this run's folder" in why
 
 
@@ -299,22 +299,22 @@ def test_matrices_decay_and_vectors_do_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "world", "told"),
+    ("environment", "world", "expected"),
     [
-        ({"WORLD_SIZE": "2"}, 1, "2 processes were asked for, but this one knows of 1"),
-        ({"WORLD_SIZE": "2"}, 4, "2 processes were asked for, but this one knows of 4"),
-        ({"HYBRID_DIST_WORLD_SIZE": "4", "WORLD_SIZE": "2"}, 2, "4 processes were asked for"),
+        ({"WORLD_SIZE": "2"}, 1, "2 processes were requested, but this one knows of 1"),
+        ({"WORLD_SIZE": "2"}, 4, "2 processes were requested, but this one knows of 4"),
+        ({"HYBRID_DIST_WORLD_SIZE": "4", "WORLD_SIZE": "2"}, 2, "4 processes were requested"),
         (
             {"ACCELERATE_MIXED_PRECISION": "no", "MASTER_PORT": "29500"},
             1,
-            "accelerate was asked for several processes and started one",
+            "several processes were requested and accelerate started one",
         ),
     ],
 )
-def test_fewer_processes_than_were_asked_for_are_refused(
-    environment: dict[str, str], world: int, told: str
+def test_fewer_processes_than_were_requested_are_rejected(
+    environment: dict[str, str], world: int, expected: str
 ) -> None:
-    with pytest.raises(LaunchError, match=told):
+    with pytest.raises(LaunchError, match=expected):
         check_launch(environment, world)
 
 
@@ -327,7 +327,5 @@ def test_fewer_processes_than_were_asked_for_are_refused(
         ({"MASTER_PORT": "29500"}, 1),
     ],
 )
-def test_the_processes_that_were_asked_for_may_start(
-    environment: dict[str, str], world: int
-) -> None:
+def test_the_requested_processes_may_start(environment: dict[str, str], world: int) -> None:
     check_launch(environment, world)

@@ -17,7 +17,8 @@ from hybrid_dist.training.checkpoint.manager import damage
 from hybrid_dist.training.checkpoint.manifest import latest_step
 from hybrid_dist.training.checkpoint.progress import Progress
 from hybrid_dist.training.checkpoint.random_state import random_state, set_random_state
-from hybrid_dist.training.checkpoint.state import Write, numbers, set_numbers
+from hybrid_dist.training.checkpoint.state import TorchState, Write
+from hybrid_dist.training.checkpoint.zero import scaler_numbers, set_scaler_numbers
 from tests.support.checkpoints import Files, checkpoints, names
 
 
@@ -209,15 +210,18 @@ def test_the_loss_scale_goes_on_where_it_was() -> None:
     from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler
 
     learned, other = (torch.amp.GradScaler("cpu", init_scale=2.0**n) for n in (3, 16))
-    set_numbers(other, json.loads(json.dumps(numbers(learned))))
+    states = [TorchState(torch.optim.AdamW([torch.ones(1)]), each) for each in (learned, other)]
+    states[1].set_scale(json.loads(json.dumps(states[0].scale())))
     assert other.get_scale() == 8.0
     deep = [DynamicLossScaler(2.0**n, 2.0, 1000, 1, 1, False) for n in (15, 16)]
     deep[0].cur_iter, deep[0].last_overflow_iter = 7, 5
-    set_numbers(deep[1], json.loads(json.dumps(numbers(deep[0]))))
+    set_scaler_numbers(deep[1], json.loads(json.dumps(scaler_numbers(deep[0]))))
     assert vars(deep[1]) == vars(deep[0])
     assert deep[1].cur_scale == 2.0**15
-    set_numbers(other, numbers(deep[0]))  # of another strategy: it is found anew
+    states[1].set_scale(scaler_numbers(deep[0]))  # of another strategy: ignored
     assert other.get_scale() == 8.0
+    set_scaler_numbers(deep[1], states[0].scale())
+    assert vars(deep[1]) == vars(deep[0])
 
 
 def test_random_numbers_go_on_where_they_were() -> None:

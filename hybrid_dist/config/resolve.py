@@ -1,0 +1,167 @@
+"""A validated Config from a tree of values, whatever the tree was read from; and back to YAML."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from hybrid_dist.config.schema import DEV_LOSS, LEARNED_TEMPERATURE, Config, flatten
+from hybrid_dist.config.strict_yaml import read_yaml
+from hybrid_dist.errors import UserError, nearest, short, validation_problem
+
+MAX_PROBLEMS, MAX_CHARACTERS = 10, 200
+"""Problems that one message lists, and characters of a key that it shows."""
+MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 3500
+"""Limits of Linux for a file name, and for a path with room for what a run appends to it."""
+RENAMED = {"batching.language_temperature": "batching.language_alpha"}
+"""Old keys: rejected in a config with the new name, still read in run folders of old versions."""
+
+
+def load_config(file: str | Path, overrides: Mapping[str, Any]) -> Config:
+    """The run described by a YAML file and overrides; see `Config.load`."""
+    tree = dataclasses.asdict(validate(read_yaml(Path(file)), str(file)))
+    for key, value in overrides.items():
+        _override(tree, key, value)
+    config = validate(tree, "overrides")
+    check_consistency(config)
+    return config
+
+
+def from_yaml(file: Path) -> Config:
+    """The run described by a resolved file, such as the config.yaml of a run folder."""
+    tree = read_yaml(file)
+    for old, new in RENAMED.items():
+        section, key = old.split(".")
+        if isinstance(tree, dict) and isinstance(part := tree.get(section), dict) and key in part:
+            part[new.split(".")[1]] = part.pop(key)
+    return validate(tree, str(file))
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved config, as `from_yaml` and `--config` read it."""
+    tree = yaml.safe_load(json.dumps(dataclasses.asdict(config)))  # tuples become lists
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def _override(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key, or the keys of a section given as a mapping or as a built section."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping) and value and key not in flatten(Config()):
+        for name, inner in value.items():
+            _override(tree, f"{key}.{name}", inner)
+        return
+    *sections, last = key.split(".")
+    for name in sections:
+        if not isinstance(tree.get(name), dict):
+            tree[name] = {}
+        tree = tree[name]
+    if value != {} or last not in tree:  # an empty section changes nothing
+        tree[last] = value
+
+
+def validate(tree: Any, where: str) -> Config:
+    """The config of a tree of values; a UserError lists what is wrong in `where`."""
+    if not isinstance(tree, dict):
+        raise UserError(
+            f"{where}: expected sections such as `model:` and `data:`, found {short(tree)}"
+        )
+    tree = {key: ({} if value is None else value) for key, value in tree.items()}
+    try:
+        return TypeAdapter(Config).validate_python(tree)
+    except ValidationError as error:
+        raise UserError("\n  ".join([f"{where}:", *problems(error)])) from None
+
+
+def problems(error: ValidationError, section: str = "") -> list[str]:
+    """What pydantic rejected, one line per key; `section` is the dotted name of what was built."""
+    errors = error.errors()
+    lines = [_problem(one, section) for one in errors[:MAX_PROBLEMS]]
+    if len(errors) > MAX_PROBLEMS:
+        lines.append(f"and {len(errors) - MAX_PROBLEMS} more")
+    return lines
+
+
+def _problem(error: Any, section: str) -> str:
+    if section:
+        error = error | {"loc": (*section.split("."), *error["loc"])}
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        path = ".".join(map(str, error["loc"]))[:MAX_CHARACTERS]
+        if path in RENAMED:
+            return f"{path}: is called {RENAMED[path]} now"
+        keys = list(flatten(Config()))
+        by_last_name = [key for key in keys if key.rsplit(".", 1)[-1] == path.rsplit(".", 1)[-1]]
+        hint = f"; did you mean '{by_last_name[0]}'?" if by_last_name else nearest(path, keys)
+        return f"{path}: unknown key{hint or ' (--help lists them all)'}"
+    if error["type"] == "tuple_type":
+        error = error | {"msg": "expected a list (one `- item` a line)"}
+    return validation_problem(error)
+
+
+def check_consistency(config: Config) -> None:
+    """Reject valid values that cannot be combined, or that nothing can be trained with."""
+    mix = config.batching.mix
+    if mix.monolingual + mix.cross_lingual + mix.multilingual == 0:
+        raise UserError(
+            "batching.mix: all weights are 0, so no batch can be drawn; "
+            "give monolingual, cross_lingual or multilingual a weight above 0"
+        )
+    if not config.data.train:
+        raise UserError(
+            "data.train: no pair file is given; add one, as in --data.train toy/train.jsonl"
+        )
+    _check_path("run.dir", config.run.dir)
+    _check_path("run.name", name := config.run.name)
+    outside = Path(name).is_absolute() or ".." in Path(name).parts or not name.strip("./ ")
+    if outside or not name.isprintable():
+        raise UserError(f"run.name: {name!r} names no folder inside run.dir")
+    if not config.model.name_or_path:
+        raise UserError("model.name_or_path: is empty; give a folder or a name on the hub")
+    lowest, highest = LEARNED_TEMPERATURE
+    if config.loss.learn_temperature and not lowest <= config.loss.temperature <= highest:
+        raise UserError(
+            f"loss.temperature: {config.loss.temperature} cannot be learned from; "
+            f"start between {lowest} and {highest}"
+        )
+    _check_evaluation(config)
+
+
+def _check_evaluation(config: Config) -> None:
+    if config.eval.every and not (config.eval.tasks or config.data.dev):
+        raise UserError(
+            f"eval.every: is {config.eval.every}, but there is nothing to evaluate; "
+            "give eval.tasks or data.dev, or set eval.every to 0"
+        )
+    if config.eval.metric == DEV_LOSS and not config.data.dev:
+        raise UserError(
+            f"eval.metric: is {DEV_LOSS}, but there are no held-out pairs; give data.dev"
+        )
+    if config.eval.patience and not config.eval.every:
+        raise UserError(
+            f"eval.patience: is {config.eval.patience}, but nothing is evaluated during training; "
+            "give eval.every, or set eval.patience to 0"
+        )
+    for task in config.eval.tasks:
+        name, colon, path = task.partition(":")
+        if not (name and colon and path):
+            raise UserError(f"eval.tasks: {task!r} is not NAME:PATH, as in toy:data/toy")
+
+
+def _check_path(key: str, path: str) -> None:
+    """Reject a path that no file system can hold, before anything is read."""
+    part = max(Path(path).parts, key=lambda part: len(os.fsencode(part)), default="")
+    name_bytes, path_bytes = len(os.fsencode(part)), len(os.fsencode(path))
+    if name_bytes > MAX_NAME_BYTES:
+        problem = f"{short(part)} as a name takes {name_bytes:,} bytes, more than {MAX_NAME_BYTES}"
+    elif path_bytes > MAX_PATH_BYTES:
+        problem = (
+            f"{short(path)} as a path takes {path_bytes:,} bytes, more than {MAX_PATH_BYTES:,}"
+        )
+    else:
+        return
+    raise UserError(f"{key}: {problem}; choose a shorter one")

@@ -1,0 +1,103 @@
+"""What a run reads before its weights: pairs, plan, tokenizer, model config and evaluation."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from hybrid_dist.batching import Plan, max_batch_size
+from hybrid_dist.config.schema import Config
+from hybrid_dist.data.store.reader import Store, check_sources, open_sources
+from hybrid_dist.data.user_cache import store_cache
+from hybrid_dist.errors import UserError
+from hybrid_dist.model.loading import check_lengths, read_config
+from hybrid_dist.model.spec import EncoderSpec
+from hybrid_dist.model.tokenization import TextTokens
+from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.training.run_folder import RunFolder
+
+
+class RunEvaluation(Protocol):
+    """What a run is evaluated on, and the figure that chooses its best checkpoint."""
+
+    @property
+    def tasks(self) -> Sequence[Any]:
+        """Empty if nothing is evaluated."""
+        ...
+
+    @property
+    def metric(self) -> str | None:
+        """NAME/figure; None if the loss on held-out pairs chooses."""
+        ...
+
+    @property
+    def higher_is_better(self) -> bool: ...
+
+    def overlap(self, stores: Sequence[Store], sources: Sequence[str]) -> str:
+        """One line that says whether evaluation texts occur among the training texts."""
+        ...
+
+    def __call__(
+        self, model: Path, out: Path, ranks: Ranks, say: Callable[[str], None] | None = None
+    ) -> dict[str, float]:
+        """Score a saved model on all ranks: figures by NAME/figure, reports in OUT/NAME."""
+        ...
+
+
+LoadEvaluation = Callable[[Config, Sequence[str]], RunEvaluation]
+"""Takes the config and the training languages, returns the evaluation of the run."""
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """Everything a run needs except weights: read and validated."""
+
+    folder: RunFolder
+    stores: list[Store]
+    plan: Plan
+    dev: tuple[Plan, list[Store]] | None
+    evaluation: RunEvaluation
+    model_config: Any
+    tokens: TextTokens
+
+    @property
+    def languages(self) -> list[str]:
+        """The training languages, sorted."""
+        return _languages(self.plan)
+
+
+def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
+    """Read everything but weights; raise a UserError for what cannot be trained with."""
+    check_sources([*config.data.train, *config.data.dev])  # report wrong paths before all else
+    folder = RunFolder(config)
+    folder.check()
+    spec = EncoderSpec.of(config.model)
+    cache = store_cache(config.data.cache_dir)
+    stores, sources = open_sources(config.data.train, spec.max_tokens, cache)
+    plan = Plan(sources, config.batching, config.seed)
+    dev = _load_dev(config, spec) if config.data.dev else None
+    model_config = read_config(config.model)
+    check_lengths(model_config, config.model)
+    tokens = TextTokens.load(config.model.name_or_path, spec, config.model.trust_remote_code)
+    tokens.check(model_config)
+    evaluation = load_evaluation(config, _languages(plan))
+    return RunInputs(folder, stores, plan, dev, evaluation, model_config, tokens)
+
+
+def _languages(plan: Plan) -> list[str]:
+    return sorted({name for source in plan.sources for name in source.index.languages})
+
+
+def _load_dev(config: Config, spec: EncoderSpec) -> tuple[Plan, list[Store]]:
+    """The held-out pairs, in batches of the training mix, as large as the pairs allow."""
+    cache = store_cache(config.data.cache_dir)
+    stores, sources = open_sources(config.data.dev, spec.max_tokens, cache)
+    # weights may name languages that only the training data has; dev pairs may lack negatives
+    batching = replace(config.batching, language_weights={}, hard_negatives=0)
+    size = min(batching.size, max_batch_size(sources, batching))
+    if size < 2:
+        raise UserError(
+            f"data.dev: too few pairs for a batch of every kind of batching.mix (at most {size} "
+            "rows); add pairs in every language, or leave data.dev empty"
+        )
+    return Plan(sources, replace(batching, size=size), config.seed), stores
