@@ -26,7 +26,7 @@ def main(args: Sequence[str], program: str = "hybrid-dist prefetch") -> None:
         sys.exit(0 if args else 2)
     with report_errors(program):
         if args[0].startswith("-"):
-            raise UserError(f"expected a config file, found {args[0]}\n\n{HELP}")
+            raise UserError(f"expected a config file, not {args[0]}\n\n{HELP}")
         prefetch(flags.load(["--config", *args], program))
 
 

@@ -236,8 +236,8 @@ class Train:
 @section
 class Checkpoint:
     every: Count = 500
-    """Steps between checkpoints, the last step included; 0: only where a run is stopped, or asked
-    to save."""
+    """Steps between checkpoints, the last step included; 0: only when a run is stopped, or
+    requested to save."""
     keep: Positive = 2
     """How many of the latest checkpoints to keep; that of the best step is kept beside them."""
     on_failure: Literal["stop", "go_on"] = "stop"

@@ -45,9 +45,9 @@ def writing(
         yield
     except Exception as error:
         number, file = file_error(error), file_of(error)
-        is_told = isinstance(error, DiskError) and file == str(place)
+        is_reported = isinstance(error, DiskError) and file == str(place)
         elsewhere = file is not None and not _belongs(Path(file), place, draft)
-        if number is None or is_told or elsewhere:  # such as an input that cannot be read
+        if number is None or is_reported or elsewhere:  # such as an input that cannot be read
             raise
         problem = f"{place}: cannot be written: {os.strerror(number)}"
         if number in DISK_IS_FULL:
@@ -67,17 +67,17 @@ def _room(number: int, place: Path, draft: Path | None, needed: int | None) -> s
     """Space needed and space available; the draft's share becomes free when it is removed."""
     drafted = 0 if draft is None else allocated(draft)
     if needed is None or needed <= drafted:
-        told = f"more than {bytes_of(drafted)} needed"
+        needs = f"more than {bytes_of(drafted)} needed"
     else:
-        told = f"about {bytes_of(needed)} needed"
+        needs = f"about {bytes_of(needed)} needed"
     if number == errno.EFBIG:
-        return f"{told}; see ulimit -f and the file size limit of this file system"
+        return f"{needs}; see ulimit -f and the file size limit of this file system"
     if number == errno.EDQUOT:
-        return f"{told}; your quota there is used up"
+        return f"{needs}; your quota there is used up"
     disk = _disk(place)
     if disk.f_files and not disk.f_favail:
-        return f"{told}; no more files can be created there because its inodes are used up"
-    return f"{told}, {bytes_of(disk.f_bavail * disk.f_frsize + drafted)} free"
+        return f"{needs}; no more files can be created there because its inodes are used up"
+    return f"{needs}, {bytes_of(disk.f_bavail * disk.f_frsize + drafted)} free"
 
 
 def check_room(place: Path, needed: int, cure: str = "") -> None:

@@ -28,7 +28,7 @@ AGAIN = "evaluate the run again"
 
 
 def report_id(report: Mapping[str, Any]) -> str:
-    """The id of a report: a checksum of all that it found, whatever time it took."""
+    """The id of a report: a checksum of all its results, timing excluded."""
     content = {key: value for key, value in report.items() if key not in NOT_IN_ID}
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -38,17 +38,17 @@ def read_report(file: Path) -> dict[str, Any]:
     """The content of a report.json; refuses one that is damaged, naming the file and the key."""
     report = read_json(file, "a report")
     if not isinstance(report, dict):
-        raise UserError(f"{file}: is not a report ({_told(report)}, not an object); {AGAIN}")
+        raise UserError(f"{file}: is not a report ({_shown(report)}, not an object); {AGAIN}")
     version = report.get(FORMAT, 1)
     if version not in (1, VERSION):
         raise UserError(
-            f"{file}: is a report of format {_told(version)}, this program reads 1 and {VERSION}; "
+            f"{file}: is a report of format {_shown(version)}, this program reads 1 and {VERSION}; "
             f"{AGAIN}"
         )
     current = report if version == VERSION else _with_current_keys(report)
     for key, value, expected in _expected(file, current):
         if not _fits(value, expected):
-            raise UserError(f"{file}: {key} is {_told(value)}, not {expected}; {AGAIN}")
+            raise UserError(f"{file}: {key} is {_shown(value)}, not {expected}; {AGAIN}")
     if report["id"] != report_id(report):
         raise UserError(
             f"{file}: was changed after it was written (its content does not give its id, "
@@ -69,10 +69,10 @@ def _with_current_keys(thing: Any) -> Any:
 def is_evaluation_report(file: Path) -> bool:
     """Whether a file is, or was, the report of an evaluation and not of a comparison."""
     try:
-        found = read_json(file, "a report")
+        content = read_json(file, "a report")
     except UserError:
         return False
-    return isinstance(found, dict) and MADE_FROM in found
+    return isinstance(content, dict) and MADE_FROM in content
 
 
 def _expected(file: Path, report: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
@@ -83,17 +83,17 @@ def _expected(file: Path, report: dict[str, Any]) -> Iterator[tuple[str, Any, st
         for depth, key in enumerate(path):
             if not isinstance(thing, dict):
                 where = ".".join(path[:depth])
-                raise UserError(f"{file}: {where} is {_told(thing)}, not an object; {AGAIN}")
+                raise UserError(f"{file}: {where} is {_shown(thing)}, not an object; {AGAIN}")
             if key not in thing:
                 raise UserError(f"{file}: has no {'.'.join(path[: depth + 1])}; {AGAIN}")
             thing = thing[key]
         return thing
 
     def rows(*path: str) -> Iterator[tuple[str, ...]]:
-        found = at(*path)
-        if not isinstance(found, dict):
-            raise UserError(f"{file}: {'.'.join(path)} is {_told(found)}, not an object; {AGAIN}")
-        yield from ((*path, name) for name in found)
+        row = at(*path)
+        if not isinstance(row, dict):
+            raise UserError(f"{file}: {'.'.join(path)} is {_shown(row)}, not an object; {AGAIN}")
+        yield from ((*path, name) for name in row)
 
     paths: list[tuple[tuple[str, ...], str]] = [((key,), TEXT) for key in ("id", "task", "model")]
     paths += [(("counts", key), COUNT) for key in ("queries", "passages")]
@@ -127,7 +127,7 @@ def _number(value: Any) -> bool:
     return abs(value) <= 1 << 53 if isinstance(value, int) else math.isfinite(value)
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     """A value for a message."""
     if isinstance(value, dict | list):
         return "a list" if isinstance(value, list) else "an object"

@@ -121,19 +121,19 @@ CRAFTED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(("told", "changed"), CRAFTED.items(), ids=CRAFTED)
+@pytest.mark.parametrize(("expected", "changed"), CRAFTED.items(), ids=CRAFTED)
 def test_every_field_is_of_its_type_and_within_its_range(
-    tmp_path: Path, told: str, changed: dict[str, Any]
+    tmp_path: Path, expected: str, changed: dict[str, Any]
 ) -> None:
     """In layout 2, where no checksum speaks first."""
     one, two = saved(tmp_path, 10, 20)
     of_layout_2(two, **changed)
-    told = told.replace("is true", "is True")
-    assert told in str(damage(two))
+    expected = expected.replace("is true", "is True")
+    assert expected in str(damage(two))
     assert checkpoints(tmp_path).find("auto") == one
     with pytest.raises(UserError) as refusal:
         checkpoints(tmp_path).load(two)
-    assert told in str(refusal.value)
+    assert expected in str(refusal.value)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_path_that_leads_to_something_else_is_refused_with_what_it_is(tmp_path
     (tmp_path / "model").mkdir()
     (tmp_path / "model/config.json").touch()
     (tmp_path / "empty").mkdir()
-    for path, told in (
+    for path, expected in (
         ("nowhere", "is no checkpoint: it is not there"),
         ("no\0where", "is no checkpoint: it is not there"),
         ("checkpoints/step-000020/manifest.json", "is no checkpoint but a file"),
@@ -271,7 +271,7 @@ def test_a_path_that_leads_to_something_else_is_refused_with_what_it_is(tmp_path
     ):
         with pytest.raises(UserError) as refusal:
             check_path(str(tmp_path / path))
-        assert told in str(refusal.value), path
+        assert expected in str(refusal.value), path
         assert str(refusal.value).startswith(f"checkpoint.resume: {tmp_path / path} is no ")
 
 

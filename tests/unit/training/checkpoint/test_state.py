@@ -155,9 +155,9 @@ CRAFTED: dict[str, tuple[Change, str]] = {
 }
 
 
-@pytest.mark.parametrize(("craft", "told"), CRAFTED.values(), ids=CRAFTED)
+@pytest.mark.parametrize(("craft", "expected"), CRAFTED.values(), ids=CRAFTED)
 def test_what_does_not_fit_is_refused_before_anything_is_changed(
-    tmp_path: Path, craft: Callable[[Path], None], told: str
+    tmp_path: Path, craft: Callable[[Path], None], expected: str
 ) -> None:
     state_of(*trained(1)).save(tmp_path, lambda action: action())
     craft(tmp_path)
@@ -165,7 +165,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_changed(
     before = everything(*other)
     with pytest.raises(UserError) as refusal:
         state_of(*other).load(tmp_path)
-    assert told in str(refusal.value)
+    assert expected in str(refusal.value)
     assert everything(*other) == before
 
 
