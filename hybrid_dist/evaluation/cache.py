@@ -29,7 +29,7 @@ from hybrid_dist.runtime.files import (
 )
 from hybrid_dist.runtime.ranks import Ranks
 
-REMEDY = "free some space, or name another --cache; complete blocks are kept"
+REMEDY = "make room there, or name another --cache; complete blocks are kept"
 BLOCK = 8192
 """Texts per block: what an interruption can cost."""
 STEMS = {"queries": "questions", "passages": "passages"}
