@@ -11,9 +11,10 @@ def train(config: Config) -> TrainingResult:
     """Train one run, evaluate it, and return where it left its files.
 
     Works in a script, a notebook and under a launcher, where every process calls it. If the run
-    folder holds checkpoints of the same config, training resumes from the last one. A file STOP in
-    the run folder stops the run. Nothing listens to signals and the process goes on afterwards;
-    `hybrid-dist train` adds both. Raises a UserError for what cannot be trained.
+    folder holds checkpoints, training resumes from the last one, unless the config is that of
+    another run. A file STOP in the run folder stops the run. Nothing listens to signals and the
+    process goes on afterwards; `hybrid-dist train` adds both. Raises a UserError for what
+    cannot be trained.
 
     Global state that changes: the seeds of torch, and under a launcher the process group, which
     stays, and the number of threads.

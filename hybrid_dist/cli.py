@@ -13,7 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "toy": ("commands.toy", "make the demo's data"),
     "prepare": (
         "commands.prepare",
-        "make the store that training opens of what you have; describe one",
+        "build a store from your data, describe one, or verify one",
     ),
     "plan": ("commands.plan", "show what the steps of a run would train on"),
     "train": (
@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "export": ("commands.export", "write the model in a checkpoint as a model folder"),
     "evaluate": ("commands.evaluate", "score a model on tasks and write reports"),
-    "overlap": ("commands.overlap", "check that what is evaluated on was not trained on"),
+    "overlap": ("commands.overlap", "check the training data for evaluation texts"),
     "compare": ("commands.compare", "put evaluated runs side by side"),
     "prefetch": (
         "commands.prefetch",

@@ -84,11 +84,14 @@ class Plan:
     `left_out` lists the streams that are too small for a batch.
     """
 
-    def __init__(self, sources: Sequence[Source], batching: Batching, seed: int) -> None:
+    def __init__(
+        self, sources: Sequence[Source], batching: Batching, seed: int, data: str = "data.train"
+    ) -> None:
+        """`data`: what messages call the sources."""
         self.sources, self.size, self._seed = sources, batching.size, seed
         self._hard_negatives = batching.hard_negatives
-        _check_negatives(sources, batching)
-        _check_languages(sources, batching)
+        _check_negatives(sources, batching, data)
+        _check_languages(sources, batching, data)
         self.streams: dict[str, list[Stream]] = {}
         self.left_out: list[Stream] = []
         for kind, weight in zip(KINDS, mix_weights(batching.mix), strict=True):
@@ -96,7 +99,7 @@ class Plan:
             self.streams[kind] = [stream for stream in streams if stream.uids >= self.size]
             self.left_out += [stream for stream in streams if stream.uids < self.size]
             if weight and not self.streams[kind]:
-                raise UserError(_nothing_to_draw(kind, streams, sources, self.size))
+                raise UserError(_nothing_to_draw(kind, streams, sources, self.size, data))
         self._schedule = Schedule(
             mix_weights(batching.mix),
             [sampling_probabilities(self.streams[kind], len(sources)) for kind in KINDS],
@@ -178,7 +181,7 @@ class Plan:
 def _lengths(
     source: Source, query_row: np.ndarray, passage_row: np.ndarray, negatives: Negatives | None
 ) -> np.ndarray:
-    """`GlobalBatch.lengths`."""
+    """The truncated length of each row [B]: query, passage and hard negatives together."""
     index, (max_query, max_passage) = source.index, source.longest
 
     def truncated(lengths: np.ndarray, limit: int) -> np.ndarray:
@@ -191,26 +194,26 @@ def _lengths(
     return lengths
 
 
-def _check_negatives(sources: Sequence[Source], batching: Batching) -> None:
+def _check_negatives(sources: Sequence[Source], batching: Batching, data: str) -> None:
     if batching.hard_negatives and not any(len(source.index.negatives) for source in sources):
         raise UserError(
-            f"batching.hard_negatives: is {batching.hard_negatives}, but no pair of data.train has "
+            f"batching.hard_negatives: is {batching.hard_negatives}, but no pair of {data} has "
             "`negatives`; set it to 0, or give pairs that have them"
         )
 
 
-def _check_languages(sources: Sequence[Source], batching: Batching) -> None:
+def _check_languages(sources: Sequence[Source], batching: Batching, data: str) -> None:
     known = {language for source in sources for language in source.index.languages}
     for language in batching.language_weights:
         if language not in known:
             raise UserError(
                 f"batching.language_weights: no pair is in {language!r}{nearest(language, known)} "
-                f"(data.train has {', '.join(sorted(known))})"
+                f"({data} has {', '.join(sorted(known))})"
             )
 
 
 def _nothing_to_draw(
-    kind: str, streams: Sequence[Stream], sources: Sequence[Source], size: int
+    kind: str, streams: Sequence[Stream], sources: Sequence[Source], size: int, data: str
 ) -> str:
     """Why no batch of a kind can be drawn, and how to fix it."""
     languages = sorted({language for source in sources for language in source.index.languages})
@@ -221,11 +224,11 @@ def _nothing_to_draw(
             f"choose {best.uids} or less, or set batching.mix.{kind} to 0"
         )
     if len(languages) == 1:
-        reason = f"data.train has one language ({languages[0]})"
+        reason = f"{data} has one language ({languages[0]})"
     elif kind == MONOLINGUAL:
         reason = "batching.language_weights leaves no language"
     else:
-        reason = "no uid of data.train is in two languages of one source"
+        reason = f"no uid of {data} is in two languages of one source"
     return (
         f"batching.mix.{kind}: {reason}; set batching.mix.{kind} to 0, or give pairs that share "
         "uids across languages (files that share them are named by one glob)"

@@ -19,8 +19,9 @@ from hybrid_dist.errors import UserError, validation_problem
 class HybridBatchSampler(Sampler[list[int]]):
     """Batches of indices into `store.as_dataset()`: the pairs that training takes, step by step.
 
-    A run of `hybrid-dist train` on this store with the same options and `train.seed` trains on the
-    same global batches, split over ranks in the same way. Each rank computes them by itself.
+    A run of `hybrid-dist train` on this store with the same options and `seed` (1 there unless
+    given, 0 here) trains on the same global batches, split over ranks in the same way. Each rank
+    computes them by itself.
 
     store           the pairs
     mix             weights of the kinds of batches: monolingual, cross_lingual, multilingual
@@ -63,7 +64,8 @@ class HybridBatchSampler(Sampler[list[int]]):
         check_world(size, self.world)
         unit = 1 if store.tokens else CHARACTERS_PER_TOKEN
         longest = unit * max_tokens[0], unit * max_tokens[1]
-        self._plan = Plan([Source("store", store.index, longest)], _batching(options), seed)
+        sources = [Source("store", store.index, longest)]
+        self._plan = Plan(sources, _batching(options), seed, "the store")
         self._pairs = PairDataset(store, hard_negatives)
         self._all_ranks = all_ranks
         self.steps = max(1, store.index.rows // size) if steps is None else steps

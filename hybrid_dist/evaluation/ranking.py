@@ -36,7 +36,7 @@ from hybrid_dist.evaluation.tiles import (
 from hybrid_dist.runtime.ranks import Ranks
 
 KEPT_TILES = 32
-"""Tiles of a shard (2 MiB each) that are kept from the pass over target scores for counting."""
+"""Tiles of a shard (2 MiB each) kept after the first scan: the second need not compute them."""
 SLOTS = 16
 """Slots that are compared with a tile at once (half a MiB each)."""
 BYTE_MAX = 255
@@ -90,7 +90,8 @@ class Targets:
 def exact_ranks(task: Task, queries: np.ndarray, shards: Sequence[Shard], ranks: Ranks) -> Ranking:
     """Rank all relevant passages.
 
-    Every process passes all query vectors [queries, D] and its own shards; all get all ranks.
+    Every process passes all query vectors [queries, D] and its own shards; every process gets the
+    complete ranking.
     """
     scans = [_Scan(shard, task) for shard in shards]
     in_language, pooled = [], []
@@ -150,11 +151,11 @@ class _Scan:
         for start in self.shard.tile_starts:
             tile = self.kept[start] if start in self.kept else self._score(start, block)
             for low in range(0, slots, SLOTS):
-                chunk = slice(low, low + SLOTS)
-                words = self._ahead(start, tile, targets.numbers[chunk], scores[chunk])
+                part = slice(low, low + SLOTS)
+                words = self._ahead(start, tile, targets.numbers[part], scores[part])
                 for first, last, language in self.runs[start]:
                     sums = words[:, first:last].sum(1)
-                    counts[chunk, language] += sums.view(torch.uint8)
+                    counts[part, language] += sums.view(torch.uint8)
         return counts.cpu().numpy()[targets.slot, :, targets.column]
 
     def _ahead(

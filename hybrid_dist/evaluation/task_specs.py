@@ -75,11 +75,6 @@ def fetch_task(spec: str) -> None:
             local(place)
 
 
-def task_name(spec: str) -> str:
-    """The NAME of a spec, which is also the name of the report's folder."""
-    return _split(spec)[0]
-
-
 def _split(spec: str) -> tuple[str, str, dict[str, str]]:
     """The name, path and options of a spec."""
     known = sorted(TASKS)

@@ -104,11 +104,13 @@ class InfoNCE(nn.Module):
 
 @dataclass(frozen=True)
 class LossOutput:
+    """The loss of a global batch, as this rank computes it, and statistics for meters."""
+
     loss: Tensor
     """Call backward on this: W times this rank's share of the global mean, as gradients are
     averaged over ranks."""
     share: Tensor
-    """This rank's share of the global mean loss: summed over ranks, it is the loss."""
+    """This rank's share of the global mean: summed over ranks, the loss of the global batch."""
     num_correct: Tensor
     """Queries of this rank whose positive passage has the highest logit."""
     num_nonfinite: Tensor
@@ -116,7 +118,8 @@ class LossOutput:
     query_losses: Tensor
     """Loss of each of this rank's queries [B]."""
     similarity_sums: Tensor
-    """Cosines of this rank's queries [2]: summed over their positives, and over their negatives."""
+    """Similarities of this rank's queries [2]: summed over their positives, and over their
+    negatives. Cosines, if the vectors are normalized."""
     num_false_negatives: Tensor
     """Candidates masked as false negatives, summed over this rank's queries."""
     stopwatch: Stopwatch
@@ -142,8 +145,8 @@ def info_nce(
     inputs = (queries, candidates, temperature)
     with_gradients = _needs_gradients(*inputs)
     stopwatch = Stopwatch(queries.device)
-    loss, share, num_correct, query_losses, similarity_sums, num_false_negatives = _InfoNCE.apply(
-        *inputs, layout, symmetric, group, with_gradients, stopwatch
+    loss, share, num_correct, query_losses, similarity_sums, num_false_negatives = (
+        _StreamedInfoNCE.apply(*inputs, layout, symmetric, group, with_gradients, stopwatch)
     )
     with torch.no_grad():
         num_nonfinite = sum((~part.isfinite().all(1)).sum() for part in (queries, candidates))
@@ -159,7 +162,7 @@ def info_nce(
     )
 
 
-class _InfoNCE(torch.autograd.Function):
+class _StreamedInfoNCE(torch.autograd.Function):
     """Loss and gradients are computed in the forward pass; the backward pass scales the latter."""
 
     @staticmethod

@@ -104,7 +104,10 @@ class Encoder(nn.Module):
         return self.backbone(**batch).last_hidden_state[is_token]
 
     def _pool(self, hidden: Tensor, texts: PackedTexts) -> Tensor:
-        """One vector per text [N, D] from the hidden states [T, D]."""
+        """One vector per text [N, D] from the hidden states [T, D].
+
+        Another pooling also has to be named in config/schema.py, model/spec.py and model/saving.py.
+        """
         if self.pooling == "mean":
             offsets = texts.offsets.long()
             return torch.segment_reduce(
@@ -113,6 +116,8 @@ class Encoder(nn.Module):
         first = hidden[texts.offsets[:-1].long()]
         if self.pooling == "labse":
             first = self.backbone.pooler(first[:, None])
+        elif self.pooling != "cls":
+            raise ValueError(f"unknown pooling {self.pooling!r}")
         return _at_least_fp32(first)
 
     def pack(self, padding_reason: str | None) -> None:
@@ -233,7 +238,7 @@ def _checkpointed(encode: Callable[..., Encoded], chunk: Chunk, *tensors: Tensor
 
 @contextmanager
 def _no_autocast_cache() -> Iterator[None]:
-    """Disable autocast's cache of bf16 weights, also while checkpoints are recomputed.
+    """Disable autocast's cache of bf16 weights, in recomputation too: `checkpoint` restores it.
 
     With the cache, all chunks share one bf16 copy of each weight, and autograd sums the gradients
     of the chunks in bf16 before it casts them to fp32.

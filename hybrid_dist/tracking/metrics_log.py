@@ -65,8 +65,8 @@ class MetricsLog:
         return self._file.with_name(f"{self._file.name}.damaged")
 
 
-def finite(record: Record) -> Record:
-    """The figures of a record that are there."""
+def finite_only(record: Record) -> Record:
+    """The record without values that are missing, NaN or infinite."""
     return dict(_finite(record))
 
 

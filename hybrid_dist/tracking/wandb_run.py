@@ -1,4 +1,7 @@
-"""The same records in W&B. Its absence, outage or bad key never stops or slows a run."""
+"""The same records in W&B. Its absence, outage or bad key never stops or slows a run.
+
+What a record holds is decided in training/step_log.py and training/meters.py.
+"""
 
 import secrets
 import string
@@ -12,7 +15,7 @@ from typing import Any
 from hybrid_dist.config.schema import Log
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import write_atomically
-from hybrid_dist.tracking.metrics_log import Record, finite
+from hybrid_dist.tracking.metrics_log import Record, finite_only
 from hybrid_dist.tracking.report_file import REPORT, read_report
 
 ID_FILE, SENT_FILE = "wandb_id", "wandb_sent"
@@ -49,11 +52,11 @@ class WandbRun:
 
     def write(self, record: Record) -> None:
         """Send a record; what was sent before a crash is not sent again: W&B cannot rewind."""
-        points = finite(record)  # W&B would not take the nulls of metrics.jsonl as points
+        points = finite_only(record)  # W&B would not take the nulls of metrics.jsonl as points
         self._enqueue(lambda run: self._send(run, points))
 
     def summarize(self, figures: Record) -> None:
-        values = finite(figures)
+        values = finite_only(figures)
         self._enqueue(lambda run: run.summary.update(values))
 
     def reports(self, folder: Path, section: str) -> None:

@@ -100,4 +100,4 @@ def _load_dev(config: Config, spec: EncoderSpec) -> tuple[Plan, list[Store]]:
             f"data.dev: too few pairs for a batch of every kind of batching.mix (at most {size} "
             "rows); add pairs in every language, or leave data.dev empty"
         )
-    return Plan(sources, replace(batching, size=size), config.seed), stores
+    return Plan(sources, replace(batching, size=size), config.seed, "data.dev"), stores

@@ -48,7 +48,9 @@ def run(
         closing(inputs.folder),
     ):
         check_world(config.batching.size, ranks.world)
-        ranks.agree(_shared_facts(config, inputs))  # all have checked the folder by now
+        ranks.agree(
+            _shared_facts(config, inputs)
+        )  # every rank has checked the folder before the first one writes to it
         model = build_model(config, inputs.model_config, ranks)
         if ranks.is_first:
             inputs.folder.hold()

@@ -125,7 +125,7 @@ class Store:
         self.manifest = store_format.read_manifest(folder)
         self.folder = folder
         self.cached: Literal["", "built", "reused"] = ""
-        """For a store in the cache: whether this process has just built it."""
+        """Whether this process built a cached store or reused it. Empty for other stores."""
         if check == "never":
             self._map()
             return
@@ -219,7 +219,8 @@ class Store:
         """
         reading = Reading() if reading is None else reading
         if isinstance(pairs, str | Path):
-            name, needed = str(pairs), space.estimate_bytes([str(pairs)])
+            name = name or str(pairs)
+            needed = space.estimate_bytes([str(pairs)]) if needed is None else needed
             pairs = read_pair_files([str(pairs)], reading)
         with ExitStack() as stack:
             if out is None:

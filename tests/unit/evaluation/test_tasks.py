@@ -10,7 +10,7 @@ import pytest
 
 from hybrid_dist.data.reading import Collection, Text
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.task_specs import check_task, load_task, task_name
+from hybrid_dist.evaluation.task_specs import check_task, load_task
 from hybrid_dist.evaluation.tasks import from_collection
 from tests.support.evaluation_problems import make_task
 
@@ -151,10 +151,6 @@ def test_wrong_options_are_refused(spec: str, message: str) -> None:
 def test_wrong_specs_are_refused(act: object, spec: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         act(spec)  # type: ignore[operator]
-
-
-def test_the_name_of_a_spec() -> None:
-    assert task_name("pairs:some/where:else.jsonl") == "pairs"
 
 
 def test_a_query_without_a_relevant_passage_is_refused() -> None:
