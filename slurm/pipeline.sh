@@ -1,15 +1,15 @@
 #!/bin/bash
-# From pairs to a report, as jobs that wait for one another:
+# Submit a pipeline from pairs to a report, as dependent jobs:
 #   source slurm/site.env && slurm/pipeline.sh CONFIG [--key value ...]
-# prepare   a store of each entry of data.train that is none yet: stores/NAME-1 and so on
-# train     CONFIG with these stores
-# evaluate  the run on its eval.tasks, reports in results/NAME
-# compare   results/NAME beside the folders in COMPARE: results/NAME/report.html
-# Where a job fails, those that wait for it are cancelled. What sbatch is to be told for each:
+# prepare   build a store for each entry of data.train that is not one yet: stores/NAME-1 and so on
+# train     train CONFIG on these stores
+# evaluate  evaluate the run on its eval.tasks; reports go to results/NAME
+# compare   compare results/NAME with the folders in COMPARE: results/NAME/report.html
+# If a job fails, the jobs that depend on it are cancelled. Options for sbatch and for compare:
 #   PREPARE_OPTIONS='--partition=cpu' TRAIN_OPTIONS='--nodes=4 --gpus-per-node=8'
 #   EVALUATE_OPTIONS='--gpus-per-node=8' COMPARE='results/monolingual results/cross_lingual'
-# Where results/NAME has reports of another model, OVERWRITE=1 replaces them; else evaluate refuses.
-# Where hybrid_dist is only in a container: PYTHON='apptainer exec IMAGE python' reads the config.
+# OVERWRITE=1 replaces reports of another model in results/NAME; without it evaluate fails.
+# PYTHON='apptainer exec IMAGE python' reads the config if hybrid_dist is only in a container.
 set -euo pipefail
 die() { echo "slurm/pipeline.sh: $*" >&2; exit 2; }
 [[ -f slurm/train.sbatch ]] || die "start it in the folder that slurm/ is in"
@@ -28,7 +28,7 @@ mapfile -t TASKS <<<"$TASKS"
 [[ -n ${TASKS[0]} ]] || die "$CONFIG: eval.tasks is empty, so there is nothing to evaluate"
 NAME=$(basename "$RUN") RESULTS=results/$(basename "$RUN")
 
-# submit OPTIONS JOBS BATCH-FILE WORD...: the job's number; it starts when JOBS (:1:2) have succeeded.
+# submit OPTIONS JOBS BATCH-FILE ARG...: print the job id. It starts when JOBS (:1:2) have succeeded.
 submit() {
     local options=() after=()
     read -ra options <<<"$1"

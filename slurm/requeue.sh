@@ -1,25 +1,25 @@
 # shellcheck shell=bash
-# Whether a run that has ended goes on: sourced by train.sbatch.
+# Decides whether to requeue the job when its run has ended. Sourced by train.sbatch.
 
-trap : TERM USR2 # meant for the program; this script waits for its end
+trap : TERM USR2 # the program handles these; this script waits for it to exit
 
-# How SLURM calls this job: the number alone may mean a whole array.
+# The id of this job; SLURM_JOB_ID alone could address a whole array.
 JOB=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
 
-# The marker of a run that was stopped. An older one may lie there, so it counts when it changes.
+# Identifies the marker file of a stopped run. Only a changed marker counts: an old one may exist.
 marker() { stat -c '%i %y' "$1/interrupted" 2>/dev/null || true; }
 
-# end_or_go_on RUN CODE MARKER: ends the job with the code of the program, or puts it back into the
-# queue when the program was stopped and left word, or was ended by USR2 itself before it could leave
-# any. No other code puts it back, for what failed for a reason of its own would fail again. A job that loses a node is put back by SLURM itself.
+# end_or_go_on RUN CODE MARKER: exit with the program's exit code, or requeue the job if the program
+# was stopped and wrote a new marker, or was killed by USR2 before it could write one. Other failures
+# are not requeued, since they would recur. SLURM itself requeues a job that lost a node.
 end_or_go_on() {
     local run=$1 code=$2 before=$3 told='' step last='' count=0 counted
     counted=$(dirname "$run")/.requeues-$JOB
-    # Where SLURM is ending the job already (scancel, preemption), what follows is its affair.
+    # If SLURM is already ending the job (scancel, preemption), leave the rest to SLURM.
     [[ $(squeue -h -j "$JOB" -o %T) == RUNNING ]] || exit "$code"
     [[ $(marker "$run") == "$before" ]] || told=$(cat "$run/interrupted" 2>/dev/null) || true
     [[ -n $told || $code != 140 ]] || told='by USR2, before the program could hear it' # 128 + USR2
-    if [[ -z $told || $told == *'"STOP"'* ]]; then # a person who stops a run starts it again, too
+    if [[ -z $told || $told == *'"STOP"'* ]]; then # stopped by a user, who will also restart it
         rm -f "$counted"
         [[ -z $told ]] || code=0
         exit "$code"
@@ -35,5 +35,5 @@ end_or_go_on() {
     echo "$step $count" >"$counted"
     echo "job $JOB: stopped ($told), back into the queue; checkpoint $step"
     scontrol requeue "$JOB"
-    sleep 60 # SLURM ends this script
+    sleep 60 # until SLURM ends this script
 }
