@@ -31,7 +31,7 @@ class Options:
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist compare") -> None:
-    options = tyro.cli(Options, args=args, prog=program, use_underscores=True)
+    options = tyro.cli(Options, args=args, prog=program)
     comparison = compare(options.runs, options.task)
     if options.out is not None:
         comparison_pages.write(comparison, options.out)

@@ -32,7 +32,7 @@ class Options:
 
 def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.doctor") -> None:
     with report_errors(program):
-        options = tyro.cli(Options, args=args, prog=program, use_underscores=True)
+        options = tyro.cli(Options, args=args, prog=program)
         _, ranks = start()
         findings = examine(ranks, options.folder)
         if ranks.is_first:

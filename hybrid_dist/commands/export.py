@@ -27,7 +27,7 @@ class Options:
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist export") -> None:
-    options = tyro.cli(Options, args=args, prog=program, use_underscores=True)
+    options = tyro.cli(Options, args=args, prog=program)
     from hybrid_dist.training.checkpoint.load import export
 
     export(options.checkpoint, options.out, options.trust_remote_code)

@@ -44,7 +44,7 @@ class Options:
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist overlap") -> None:
-    options = tyro.cli(Options, args=args, prog=program, use_underscores=True)
+    options = tyro.cli(Options, args=args, prog=program)
     if not 0.5 <= options.threshold <= 1:
         raise UserError(f"--threshold {options.threshold} is out of range: give 0.5 to 1")
     store = Store.open(options.store)

@@ -1,13 +1,14 @@
 """`hybrid-dist plan`: the batches of a run, step by step, before it is started."""
 
-import argparse
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
+import tyro
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -27,23 +28,27 @@ BAR = 24
 EXAMINED = 200
 MAX_STEPS = 10_000_000
 """More than any run; planning them takes half a minute."""
-EXAMPLE = "Example: hybrid-dist plan --config configs/demo.yaml --steps 1000"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Show what the steps of a run would train on.
+
+    Keys of the run's config are flags here too, as in --batching.size 64.
+
+    Example: hybrid-dist plan --config configs/demo.yaml --steps 1000
+    """
+
+    steps: int = 1000
+    """How many steps."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print one JSON object for every step."""
+    world_size: int | None = None
+    """With --json: also the rows and tokens of each rank."""
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist plan") -> None:
-    parser = argparse.ArgumentParser(
-        prog=program,
-        description="Show what the steps of a run would train on. Keys of the run's config are "
-        "flags here too, as in --batching.size 64.",
-        epilog=EXAMPLE,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--steps", type=int, default=1000, help="how many steps (default: 1000)")
-    parser.add_argument("--json", action="store_true", help="one JSON object for every step")
-    parser.add_argument(
-        "--world-size", type=int, help="also each rank's rows and tokens (with --json)"
-    )
-    own, rest = parser.parse_known_args(args)
+    own, rest = tyro.cli(Options, args=args, prog=program, return_unknown_args=True)
     with report_errors(program):
         for name, value in (("steps", own.steps), ("world-size", own.world_size)):
             if value is not None and value < 1:

@@ -1,13 +1,14 @@
 """`hybrid-dist prepare`: build the store that training opens, describe one, or verify one."""
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
+import tyro
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
@@ -23,27 +24,53 @@ from hybrid_dist.runtime.files import bytes_of, write_atomically
 from hybrid_dist.text import json_text, printable
 
 PICTURE = "description.png"
-EXAMPLES = """Examples:
-  hybrid-dist prepare pairs 'data/*.jsonl.gz' --out stores/mine --tokenize xlm-roberta-base
-  hybrid-dist prepare --describe stores/mine
-  hybrid-dist prepare --verify stores/mine
-  hybrid-dist train --config configs/demo.yaml --data.train stores/mine"""
+USAGE = "give hybrid-dist prepare SOURCE PATH --out STORE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Build a store of training pairs, describe one, or verify one."""
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")] = ""
+    """The layout of the data, from the list above."""
+    paths: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH ...")] = ()
+    """Files, quoted globs or folders."""
+    out: Path | None = None
+    """The store's folder, new or to be replaced."""
+    skip_bad: int = 0
+    """Skip up to this many bad lines."""
+    option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """An option of SOURCE, as KEY=VALUE; may be given several times."""
+    tokenize: str | None = None
+    """Store the token ids of this Hugging Face model's tokenizer."""
+    trust_remote_code: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Run the Python code in the repository of --tokenize; read it first."""
+    query_prefix: str = Model.query_prefix
+    """The text before each query to tokenize, as in model.query_prefix."""
+    passage_prefix: str = Model.passage_prefix
+    """The text before each passage to tokenize, as in model.passage_prefix."""
+    describe: Path | None = None
+    """Show the contents of this store."""
+    verify: Path | None = None
+    """Read this whole store and compare its checksums."""
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Print the description as one JSON object."""
+    plot: Path | None = None
+    """Where to save the plot of a description; by default STORE/description.png."""
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist prepare") -> None:
-    parser = _parser(program)
-    options = parser.parse_args(args)
+    options = tyro.cli(Options, args=args, prog=program, description=_help())
     with report_errors(program):
         if options.verify:
             _verify(options.verify)
         elif options.describe:
             _describe(options.describe, options.json, options.plot)
         else:
-            _check(options, parser.format_usage())
             _prepare(options)
 
 
-def _parser(program: str) -> argparse.ArgumentParser:
+def _help() -> str:
     sources = "\n".join(f"  {name:<10} {source.summary}" for name, source in SOURCES.items())
     lines = [
         f"  {source.name}: {name}={meaning}"
@@ -52,54 +79,33 @@ def _parser(program: str) -> argparse.ArgumentParser:
     ]
     lines += [f"  all: {name}={meaning}" for name, meaning in COMMON.items()]
     source_options = "\n".join(lines)
-    parser = argparse.ArgumentParser(
-        prog=program,
-        description="Build a store of training pairs, describe one, or verify one.",
-        epilog=f"Sources:\n{sources}\n\nOptions of sources:\n{source_options}\n\n{EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("source", metavar="SOURCE", nargs="?", help="the layout of the data, from the list below")
-    add("paths", metavar="PATH", nargs="*", help="files, quoted globs or folders")
-    add("--out", type=Path, metavar="STORE", help="the store's folder, new or to be replaced")
-    add("--skip-bad", type=int, default=0, metavar="N", help="skip up to N bad lines")
-    add("--option", action="append", default=[], metavar="KEY=VALUE", help="an option of SOURCE")
-    add("--tokenize", metavar="MODEL", help="store token ids of a Hugging Face model's tokenizer")
-    add(
-        "--trust-remote-code",
-        action="store_true",
-        help="run the Python code in the repository of --tokenize; read it first",
-    )
-    for kind in ("query", "passage"):
-        default = getattr(Model(), f"{kind}_prefix")
-        add(
-            f"--{kind}-prefix",
-            default=default,
-            help=f"the text before each {kind} to tokenize, as in model.{kind}_prefix "
-            f"(default: {default!r})",
-        )
-    add("--describe", type=Path, metavar="STORE", help="show the contents of a store")
-    add("--verify", type=Path, metavar="STORE", help="read a whole store and compare checksums")
-    add("--json", action="store_true", help="print the description as one JSON object")
-    add("--plot", type=Path, help=f"where to save the plot (default: STORE/{PICTURE})")
-    return parser
+    return f"""{Options.__doc__}
+
+Sources:
+{sources}
+
+Options of sources:
+{source_options}
+
+Examples:
+  hybrid-dist prepare pairs 'data/*.jsonl.gz' --out stores/mine --tokenize xlm-roberta-base
+  hybrid-dist prepare --describe stores/mine
+  hybrid-dist prepare --verify stores/mine
+  hybrid-dist train --config configs/demo.yaml --data.train stores/mine"""
 
 
-def _check(options: argparse.Namespace, usage: str) -> None:
-    required = {"SOURCE": options.source, "PATH": options.paths, "--out": options.out}
-    for name, value in required.items():
+def _prepare(options: Options) -> None:
+    for name, value in (("SOURCE", options.source), ("PATH", options.paths)):
         if not value:
-            raise UserError(f"{name} is missing\n\n{usage}")
+            raise UserError(f"{name} is missing; {USAGE}")
+    if options.out is None:
+        raise UserError(f"--out is missing; {USAGE}")
     if options.skip_bad < 0:
         raise UserError(f"--skip-bad: {options.skip_bad} is too few; give 0 or more")
-
-
-def _prepare(options: argparse.Namespace) -> None:
     source = source_named(options.source)
     reading = Reading(skip_bad=options.skip_bad, options=_source_options(options.option))
     source.check(reading.options)
-    add_tokens = _token_writer(options) if options.tokenize else None
+    add_tokens = _token_writer(options.tokenize, options) if options.tokenize else None
     with _progress() as progress:
         watch = partial(_show_progress, progress)
         store = prepare(source, options.paths, options.out, reading, add_tokens, watch)
@@ -119,7 +125,7 @@ def _source_options(words: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def _token_writer(options: argparse.Namespace) -> Callable[[Path], Mapping[str, Any]]:
+def _token_writer(tokenizer: str, options: Options) -> Callable[[Path], Mapping[str, Any]]:
     """Writes the token ids of a store; the tokenizer is loaded here, before any pair is read."""
     from hybrid_dist.model.repository import naming_flag
     from hybrid_dist.model.spec import EncoderSpec
@@ -128,10 +134,10 @@ def _token_writer(options: argparse.Namespace) -> Callable[[Path], Mapping[str, 
     prefixes = options.query_prefix, options.passage_prefix
     spec = EncoderSpec("mean", *prefixes, LONGEST, LONGEST)
     with naming_flag("--tokenize"):
-        tokens = TextTokens.load(options.tokenize, spec, options.trust_remote_code)
+        tokens = TextTokens.load(tokenizer, spec, options.trust_remote_code)
 
     def write(folder: Path) -> Mapping[str, Any]:
-        return write_tokens(folder, tokens.tokenizer, options.tokenize, *prefixes)
+        return write_tokens(folder, tokens.tokenizer, tokenizer, *prefixes)
 
     return write
 

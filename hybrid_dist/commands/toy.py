@@ -24,7 +24,7 @@ class Options(ToyOptions):
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist toy") -> None:
-    chosen = tyro.cli(Options, args=args, prog=program, use_underscores=True)
+    chosen = tyro.cli(Options, args=args, prog=program)
     options = {key: value for key, value in asdict(chosen).items() if key != "out"}
     made = generate(chosen.out, ToyOptions(**options))
     pairs = sum(made["pairs"]["train"].values())
