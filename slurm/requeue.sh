@@ -13,15 +13,15 @@ marker() { stat -c '%i %y' "$1/interrupted" 2>/dev/null || true; }
 # was stopped and wrote a new marker, or was killed by USR2 before it could write one. Other failures
 # are not requeued, since they would recur. SLURM itself requeues a job that lost a node.
 end_or_go_on() {
-    local run=$1 code=$2 before=$3 told='' step last='' count=0 counted
+    local run=$1 code=$2 before=$3 reason='' step last='' count=0 counted
     counted=$(dirname "$run")/.requeues-$JOB
     # If SLURM is already ending the job (scancel, preemption), leave the rest to SLURM.
     [[ $(squeue -h -j "$JOB" -o %T) == RUNNING ]] || exit "$code"
-    [[ $(marker "$run") == "$before" ]] || told=$(cat "$run/interrupted" 2>/dev/null) || true
-    [[ -n $told || $code != 140 ]] || told='by USR2, before the program could hear it' # 128 + USR2
-    if [[ -z $told || $told == *'"STOP"'* ]]; then # stopped by a user, who will also restart it
+    [[ $(marker "$run") == "$before" ]] || reason=$(cat "$run/interrupted" 2>/dev/null) || true
+    [[ -n $reason || $code != 140 ]] || reason='by USR2, before the program could handle it' # 128 + USR2
+    if [[ -z $reason || $reason == *'"STOP"'* ]]; then # stopped by a user, who will also restart it
         rm -f "$counted"
-        [[ -z $told ]] || code=0
+        [[ -z $reason ]] || code=0
         exit "$code"
     fi
     step=$(cut -d' ' -f1 "$run/checkpoints/latest" 2>/dev/null || echo none)
@@ -29,11 +29,11 @@ end_or_go_on() {
     if [[ $last == "$step" ]]; then count=$((count + 1)); else count=1; fi
     if ((count > ${MAX_REQUEUES_WITHOUT_PROGRESS:-3})); then
         rm -f "$counted"
-        echo "job $JOB: stopped ($told) and not put back into the queue: $((count - 1)) starts in a row came no further than checkpoint $step" >&2
+        echo "job $JOB: stopped ($reason) and not requeued: $((count - 1)) starts in a row made no progress beyond checkpoint $step" >&2
         exit 1
     fi
     echo "$step $count" >"$counted"
-    echo "job $JOB: stopped ($told), back into the queue; checkpoint $step"
+    echo "job $JOB: stopped ($reason), requeued; checkpoint $step"
     scontrol requeue "$JOB"
     sleep 60 # until SLURM ends this script
 }

@@ -27,7 +27,7 @@ def test_usr2_saves_and_puts_the_job_back_into_the_queue(site: Site, whole: str)
     site.wait_for_step("usr2", 5)
     site.cluster.command("scancel", "--full", "--signal=USR2", job)
     log = site.succeed(job)
-    assert '"reason": "SIGUSR2"}), back into the queue' in log, log
+    assert '"reason": "SIGUSR2"}), requeued' in log, log
     assert site.starts(job) == 2
     assert "resumed from" in log
     site.assert_same_curve("usr2", whole)
@@ -45,7 +45,7 @@ def test_usr2_before_the_program_hears_it_puts_the_job_back(site: Site) -> None:
     wait_for("a launcher", launching)
     site.cluster.command("scancel", "--full", "--signal=USR2", job)
     log = site.succeed(job)
-    assert "stopped (by USR2, before the program could hear it), back into the queue" in log, log
+    assert "stopped (by USR2, before the program could handle it), requeued" in log, log
     assert site.starts(job) == 2
     assert len(site.metrics("early")) == 12
 
@@ -55,7 +55,7 @@ def test_the_time_limit_saves_and_puts_the_job_back_into_the_queue(site: Site) -
     job = site.train("limit", "--nodes=1", processes=2, **FOR_EVER)
     site.wait_for_step("limit", 5)
     site.cluster.command("scontrol", "update", f"job={job}", "TimeLimit=1")
-    wait_for("the signal", lambda: "back into the queue" in site.output(job), 70)
+    wait_for("the signal", lambda: ", requeued;" in site.output(job), 70)
     site.cluster.command("scontrol", "update", f"job={job}", "TimeLimit=600")
     saved = site.latest("limit")
     site.wait_for_step("limit", saved + 10)
@@ -104,11 +104,11 @@ def test_scancel_leaves_no_process(site: Site) -> None:
 
 
 def test_what_makes_no_progress_is_put_back_only_so_often(site: Site) -> None:
-    """In an array each job is counted, and put back, by itself."""
+    """In an array each job is counted and requeued by itself."""
     (site.folder / "stuck.sbatch").write_text(STUCK)
     job = site.sbatch("--array=1-2", "stuck.sbatch", MAX_REQUEUES_WITHOUT_PROGRESS="1")
     for member in (f"{job}_1", f"{job}_2"):
         ended = site.cluster.wait(member)
         assert (ended["JobState"], ended["Restarts"]) == ("FAILED", "1"), site.output(member)
-        assert "1 starts in a row came no further than checkpoint none" in site.output(member)
-        assert site.output(member).count("back into the queue; checkpoint") == 1
+        assert "1 starts in a row made no progress beyond checkpoint none" in site.output(member)
+        assert site.output(member).count("requeued; checkpoint") == 1
