@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests reach for no network
 if "HYBRID_DIST_CACHE" not in os.environ:
     os.environ["HYBRID_DIST_CACHE"] = tempfile.mkdtemp(prefix="hybrid_dist-tests-")
     atexit.register(shutil.rmtree, os.environ["HYBRID_DIST_CACHE"], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_accelerator() -> None:
+    """As in a new process: Accelerate rejects other settings than those of an earlier test."""
+    if "accelerate.state" in sys.modules:
+        sys.modules["accelerate.state"].AcceleratorState._reset_state()
 
 
 @pytest.fixture(scope="session")

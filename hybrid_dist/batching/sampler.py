@@ -12,7 +12,7 @@ from hybrid_dist.batching.plan import GlobalBatch, Plan
 from hybrid_dist.batching.sharding import check_world, shard_batch
 from hybrid_dist.config.schema import Batching, Mix, Model
 from hybrid_dist.data.pair_dataset import PairDataset
-from hybrid_dist.data.store.reader import CHARACTERS_PER_TOKEN, Source, Store
+from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError, validation_problem
 
 
@@ -62,10 +62,8 @@ class HybridBatchSampler(Sampler[list[int]]):
         if not 0 <= self.rank < self.world:
             raise ValueError(f"rank {self.rank} is not one of the {self.world} ranks of `world`")
         check_world(size, self.world)
-        unit = 1 if store.tokens else CHARACTERS_PER_TOKEN
-        longest = unit * max_tokens[0], unit * max_tokens[1]
-        sources = [Source("store", store.index, longest)]
-        self._plan = Plan(sources, _batching(options), seed, "the store")
+        source = store.source("store", max_tokens)
+        self._plan = Plan([source], _batching(options), seed, "the store")
         self._pairs = PairDataset(store, hard_negatives)
         self._all_ranks = all_ranks
         self.steps = max(1, store.index.rows // size) if steps is None else steps

@@ -71,12 +71,16 @@ class PairDataset(Dataset[dict[str, Any]]):
             {"query": query, "passage": passage}
             for query, passage in zip(queries, passages, strict=True)
         ]
-        for item, index, (query_row, passage_row) in zip(items, indices, rows, strict=True):
-            negatives = self._negatives(int(passage_row), index // self._rows**2)
-            for number, text in enumerate(self.store.passage_texts(negatives), 1):
-                item[f"negative_{number}"] = text
+        negatives = [
+            self._negatives(int(passage_row), index // self._rows**2)
+            for index, passage_row in zip(indices, rows[:, 1], strict=True)
+        ]
+        texts = iter(self.store.passage_texts(np.concatenate([[], *negatives]).astype(np.int64)))
+        for item, of_item, (query_row, passage_row) in zip(items, negatives, rows, strict=True):
+            for number in range(1, len(of_item) + 1):
+                item[f"negative_{number}"] = next(texts)
             if self._ids:
-                item["ids"] = self._clusters(int(query_row), int(passage_row), negatives)
+                item["ids"] = self._clusters(int(query_row), int(passage_row), of_item)
         return items
 
     def _negatives(self, passage_row: int, first: int) -> np.ndarray:

@@ -75,7 +75,7 @@ def _of_lines(file: Path, reading: Reading) -> Read:
 
 
 def _of_parquet(file: Path, reading: Reading) -> Read:
-    first, rows = reading.place(file, 1), 0
+    start = first = reading.place(file, 1)
     try:
         with pq.ParquetFile(file) as parquet:
             for batch in parquet.iter_batches(PARQUET_ROWS, columns=_fields(file, parquet)):
@@ -85,8 +85,7 @@ def _of_parquet(file: Path, reading: Reading) -> Read:
                 else:
                     yield _row_by_row(batch, first, reading)
                 first += len(batch)
-                rows += len(batch)
-            check_all_rows_read(parquet, rows)
+            check_all_rows_read(parquet, first - start)
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise UserError(f"{file}: no Parquet file that can be read ({reason})") from None

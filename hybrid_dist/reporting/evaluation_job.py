@@ -1,7 +1,7 @@
 """An evaluation job: a model, precomputed vectors or a TREC run, scored on tasks, with reports."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +137,7 @@ class EvaluationJob:
         self, settings: Mapping[str, Any], made_from: Mapping[str, Any]
     ) -> ReportOptions:
         half = self.shards == "fp16"
-        options = ReportOptions({}, self.groups, self.save_run, self.index, half)
-        return replace(options, settings=settings, made_from=made_from)
+        return ReportOptions(settings, self.groups, self.save_run, self.index, half, made_from)
 
     def _check_places(
         self, ranks: Ranks, embedder: TextEmbedder | None = None

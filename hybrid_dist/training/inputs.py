@@ -75,7 +75,7 @@ def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
     cache = store_cache(config.data.cache_dir)
     stores, sources = open_sources(config.data.train, spec.max_tokens, cache)
     plan = Plan(sources, config.batching, config.seed)
-    dev = _load_dev(config, spec) if config.data.dev else None
+    dev = _load_dev(config, spec, cache) if config.data.dev else None
     model_config = read_config(config.model)
     check_lengths(model_config, config.model)
     tokens = TextTokens.load(config.model.name_or_path, spec, config.model.trust_remote_code)
@@ -88,9 +88,8 @@ def _languages(plan: Plan) -> list[str]:
     return sorted({name for source in plan.sources for name in source.index.languages})
 
 
-def _load_dev(config: Config, spec: EncoderSpec) -> tuple[Plan, list[Store]]:
+def _load_dev(config: Config, spec: EncoderSpec, cache: Path | None) -> tuple[Plan, list[Store]]:
     """The held-out pairs, in batches of the training mix, as large as the pairs allow."""
-    cache = store_cache(config.data.cache_dir)
     stores, sources = open_sources(config.data.dev, spec.max_tokens, cache)
     # weights may name languages that only the training data has; dev pairs may lack negatives
     batching = replace(config.batching, language_weights={}, hard_negatives=0)

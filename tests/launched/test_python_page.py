@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from accelerate.state import AcceleratorState
 
 from tests.support.launch import ROOT, start
 
@@ -44,7 +43,6 @@ def shell(code: str) -> None:
 def test_the_page_prints_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=":")
-    AcceleratorState._reset_state()  # other tests of this process may have made an Accelerator
     differences = run_page(PAGE.read_text("utf-8"))
     assert not differences, "".join(differences)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from accelerate.state import AcceleratorState
 
 import hybrid_dist
 from hybrid_dist import Config, TrainingResult, UserError, cli
@@ -18,12 +17,6 @@ from hybrid_dist.runtime.signals import SIGNALS
 from hybrid_dist.training.checkpoint.load import export
 
 HEAVY = ("torch", "numpy", "pydantic", "transformers", "matplotlib", "wandb", "deepspeed", "tyro")
-
-
-@pytest.fixture(autouse=True)
-def _no_accelerator() -> None:
-    """As in a new process: other tests of this one may have made an Accelerator."""
-    AcceleratorState._reset_state()
 
 
 def in_new_process(code: str) -> str:

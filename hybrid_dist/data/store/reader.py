@@ -249,6 +249,12 @@ class Store:
     def passages(self, rows: Ints) -> list[str]:
         return self.passage_column.take(self.index.passage_of[rows])
 
+    def source(self, name: str, max_tokens: tuple[int, int] = UNCUT) -> Source:
+        """These pairs as a plan sees them, with queries and passages cut to so many tokens."""
+        unit = 1 if self.tokens else CHARACTERS_PER_TOKEN
+        query, passage = max_tokens
+        return Source(name, self.index, (unit * query, unit * passage))
+
     def passage_texts(self, passages: Ints) -> list[str]:
         """Texts of passages by their numbers, such as those in `Index.negatives`."""
         return self.passage_column.take(passages)
@@ -289,10 +295,8 @@ def open_sources(
     stores, sources = [], []
     for pattern in patterns:
         store = Store.open(pattern, cache_dir)
-        unit = 1 if store.tokens else CHARACTERS_PER_TOKEN
-        query, passage = max_tokens
         stores.append(store)
-        sources.append(Source(pattern, store.index, (unit * query, unit * passage)))
+        sources.append(store.source(pattern, max_tokens))
     return stores, sources
 
 

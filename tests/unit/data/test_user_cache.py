@@ -47,7 +47,7 @@ def test_a_reused_store_reads_no_pair(
         raise AssertionError("the store is built again")
 
     monkeypatch.setattr("hybrid_dist.data.store.reader.build_files", refuse)
-    Store.open(file, tmp_path / "cache")
+    assert Store.open(file, tmp_path / "cache").cached == "reused"
 
 
 def test_changed_files_have_another_store(file: Path, tmp_path: Path) -> None:
