@@ -28,7 +28,7 @@ def sizes() -> np.ndarray:
 def ours(far: int) -> dict[str, float]:
     from hybrid_dist.batching import Plan
     from hybrid_dist.config.schema import Batching, Mix
-    from hybrid_dist.data.store.reader import Index, Source
+    from hybrid_dist.data.store.reader import Index, TrainingSource
 
     counts = sizes()
     starts = np.concatenate([[0], np.cumsum(counts)])
@@ -61,7 +61,7 @@ def ours(far: int) -> dict[str, float]:
     )
     options = Batching(size=SIZE, mix=Mix(monolingual=0.4, cross_lingual=0.4, multilingual=0.2))
     begin = time.perf_counter()
-    plan = Plan([Source("generated", index)], options, seed=1)
+    plan = Plan([TrainingSource("generated", index)], options, seed=1)
     plan.batch(far)
     cold = time.perf_counter() - begin
     begin = time.perf_counter()

@@ -27,7 +27,7 @@ from hybrid_dist.batching import Plan
 from hybrid_dist.config.schema import Batching, Config, Loss, Mix, Model, Optim, Train
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
-from hybrid_dist.data.store.reader import Source, Store
+from hybrid_dist.data.store.reader import Store, TrainingSource
 from hybrid_dist.losses.batch_layout import BatchLayout
 from hybrid_dist.losses.infonce import info_nce
 from hybrid_dist.losses.reference import reference_info_nce
@@ -134,7 +134,9 @@ class Bench:
             train=Train(steps=10**6, precision="fp32", chunk_size=chunk_size),
         )
         self.store = xquad_r()
-        self.plan = Plan([Source("xquad-r", self.store.index)], self.config.batching, seed=1)
+        self.plan = Plan(
+            [TrainingSource("xquad-r", self.store.index)], self.config.batching, seed=1
+        )
 
     def ours(self) -> tuple[Step, Callable[[int], float]]:
         """Steps; and the share of them that no batch was ready."""

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from hybrid_dist.batching.plan import GlobalBatch
-from hybrid_dist.data.store.reader import Source
+from hybrid_dist.data.store.reader import TrainingSource
 
 
 class LanguagePairs:
     """Numbers ordered pairs of languages alike for all sources and on all ranks."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[TrainingSource]) -> None:
         self._indexes = [source.index for source in sources]
         languages = sorted({name for index in self._indexes for name in index.languages})
         self._languages = len(languages)

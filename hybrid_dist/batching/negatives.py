@@ -21,7 +21,7 @@ class Negatives:
     """Position of each row's first hard negative in the list that the store has for it [B]."""
     passages: np.ndarray
     """Passage numbers [H]."""
-    groups: np.ndarray
+    clusters: np.ndarray
     """Passage clusters [H]: the cluster of the uids that the passage answers."""
 
     def of(self, rows: np.ndarray) -> np.ndarray:

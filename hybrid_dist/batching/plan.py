@@ -27,7 +27,7 @@ from hybrid_dist.batching.streams import (
     sampling_probabilities,
 )
 from hybrid_dist.config.schema import Batching
-from hybrid_dist.data.store.reader import Index, Source
+from hybrid_dist.data.store.reader import Index, TrainingSource
 from hybrid_dist.errors import UserError, nearest
 
 
@@ -43,7 +43,7 @@ class GlobalBatch:
     """Rows of the store whose queries are taken [B]."""
     passage_row: np.ndarray
     """Rows of the store whose passages are taken [B]."""
-    groups: np.ndarray
+    clusters: np.ndarray
     """Passage cluster and query cluster of each row [B, 2]. Rows that agree in either may answer
     each other's query, so they are not negatives of each other."""
     lengths: np.ndarray
@@ -61,8 +61,8 @@ class GlobalBatch:
 
     def false_negatives(self) -> int:
         """Number of ordered pairs of different rows that share a passage or a query cluster."""
-        passages, queries = (_count_equal_pairs(self.groups[:, i]) for i in (0, 1))
-        return passages + queries - _count_equal_pairs(self.groups)
+        passages, queries = (_count_equal_pairs(self.clusters[:, i]) for i in (0, 1))
+        return passages + queries - _count_equal_pairs(self.clusters)
 
 
 def _count_equal_pairs(values: np.ndarray) -> int:
@@ -71,21 +71,25 @@ def _count_equal_pairs(values: np.ndarray) -> int:
     return int((counts * (counts - 1)).sum())
 
 
-def max_batch_size(sources: Sequence[Source], batching: Batching) -> int:
+def max_batch_size(sources: Sequence[TrainingSource], batching: Batching) -> int:
     """The largest batch size that every stream of the mix can fill."""
     mix = zip(KINDS, mix_weights(batching.mix), strict=True)
     streams = [s for kind, weight in mix if weight for s in all_streams(sources, kind, batching)]
-    return min((stream.uids for stream in streams), default=0)
+    return min((stream.num_uids for stream in streams), default=0)
 
 
 class Plan:
     """`plan.batch(step)` draws from the streams that the sources and the mix allow.
 
-    `left_out` lists the streams that are too small for a batch.
+    `small_streams` lists the streams that are too small for a batch.
     """
 
     def __init__(
-        self, sources: Sequence[Source], batching: Batching, seed: int, data: str = "data.train"
+        self,
+        sources: Sequence[TrainingSource],
+        batching: Batching,
+        seed: int,
+        data: str = "data.train",
     ) -> None:
         """`data`: what messages call the sources."""
         self.sources, self.size, self._seed = sources, batching.size, seed
@@ -93,11 +97,11 @@ class Plan:
         _check_negatives(sources, batching, data)
         _check_languages(sources, batching, data)
         self.streams: dict[str, list[Stream]] = {}
-        self.left_out: list[Stream] = []
+        self.small_streams: list[Stream] = []
         for kind, weight in zip(KINDS, mix_weights(batching.mix), strict=True):
             streams = all_streams(sources, kind, batching) if weight else []
-            self.streams[kind] = [stream for stream in streams if stream.uids >= self.size]
-            self.left_out += [stream for stream in streams if stream.uids < self.size]
+            self.streams[kind] = [stream for stream in streams if stream.num_uids >= self.size]
+            self.small_streams += [stream for stream in streams if stream.num_uids < self.size]
             if weight and not self.streams[kind]:
                 raise UserError(_nothing_to_draw(kind, streams, sources, self.size, data))
         self._schedule = Schedule(
@@ -107,25 +111,25 @@ class Plan:
         )
         self._pair_uids = lru_cache(maxsize=64)(pair_uids)
 
-    def stream(self, step: int) -> tuple[Stream, int]:
-        """The stream of a step (from 0), and how many batches that stream gave before."""
+    def stream_at(self, step: int) -> tuple[Stream, int]:
+        """The stream of a step (from 0), and how many batches earlier steps drew from it."""
         kind, choice, number = self._schedule(step)
         return self.streams[KINDS[kind]][choice], number
 
-    def given(self, steps: int) -> Counter[Stream]:
-        """Batches of each stream within the first steps."""
-        counts = self._schedule.given(steps)
+    def batch_counts(self, steps: int) -> Counter[Stream]:
+        """The number of batches that the first steps draw from each stream."""
+        counts = self._schedule.batch_counts(steps)
         return Counter({self.streams[KINDS[k]][choice]: n for (k, choice), n in counts.items()})
 
     def batch(self, step: int) -> GlobalBatch:
         """The global batch of a step (from 0)."""
-        stream, number = self.stream(step)
+        stream, number = self.stream_at(step)
         index = self.sources[stream.source].index
-        pass_number, batch_in_pass = divmod(number, stream.uids // self.size)
+        pass_number, batch_in_pass = divmod(number, stream.num_uids // self.size)
         names = (index.languages[i] for i in stream.languages)
         pass_key = key(self._seed, stream.kind, stream.source, *names, pass_number)
         positions = np.arange(self.size) + batch_in_pass * self.size
-        chosen = permuted(pass_key, stream.uids, positions)
+        chosen = permuted(pass_key, stream.num_uids, positions)
         if stream.kind == MONOLINGUAL:
             query_row = passage_row = index.language_starts[stream.languages[0]] + chosen
             uids = index.row_uid[query_row]
@@ -142,7 +146,7 @@ class Plan:
             uid=uids,
             query_row=query_row,
             passage_row=passage_row,
-            groups=np.stack(
+            clusters=np.stack(
                 [index.uid_passage_cluster[uids], index.uid_query_cluster[uids]], axis=1
             ),
             lengths=_lengths(self.sources[stream.source], query_row, passage_row, negatives),
@@ -179,10 +183,13 @@ class Plan:
 
 
 def _lengths(
-    source: Source, query_row: np.ndarray, passage_row: np.ndarray, negatives: Negatives | None
+    source: TrainingSource,
+    query_row: np.ndarray,
+    passage_row: np.ndarray,
+    negatives: Negatives | None,
 ) -> np.ndarray:
     """The truncated length of each row [B]: query, passage and hard negatives together."""
-    index, (max_query, max_passage) = source.index, source.longest
+    index, (max_query, max_passage) = source.index, source.max_lengths
 
     def truncated(lengths: np.ndarray, limit: int) -> np.ndarray:
         return np.minimum(lengths.astype(np.int64), limit)
@@ -194,7 +201,7 @@ def _lengths(
     return lengths
 
 
-def _check_negatives(sources: Sequence[Source], batching: Batching, data: str) -> None:
+def _check_negatives(sources: Sequence[TrainingSource], batching: Batching, data: str) -> None:
     if batching.hard_negatives and not any(len(source.index.negatives) for source in sources):
         raise UserError(
             f"batching.hard_negatives: is {batching.hard_negatives}, but no pair of {data} has "
@@ -202,7 +209,7 @@ def _check_negatives(sources: Sequence[Source], batching: Batching, data: str) -
         )
 
 
-def _check_languages(sources: Sequence[Source], batching: Batching, data: str) -> None:
+def _check_languages(sources: Sequence[TrainingSource], batching: Batching, data: str) -> None:
     known = {language for source in sources for language in source.index.languages}
     for language in batching.language_weights:
         if language not in known:
@@ -213,15 +220,15 @@ def _check_languages(sources: Sequence[Source], batching: Batching, data: str) -
 
 
 def _nothing_to_draw(
-    kind: str, streams: Sequence[Stream], sources: Sequence[Source], size: int, data: str
+    kind: str, streams: Sequence[Stream], sources: Sequence[TrainingSource], size: int, data: str
 ) -> str:
     """Why no batch of a kind can be drawn, and how to fix it."""
     languages = sorted({language for source in sources for language in source.index.languages})
     if streams:
-        best = max(streams, key=lambda stream: stream.uids)
+        best = max(streams, key=lambda stream: stream.num_uids)
         return (
-            f"batching.size: {size} is more than any {kind} stream has ({best.name}: {best.uids}); "
-            f"choose {best.uids} or less, or set batching.mix.{kind} to 0"
+            f"batching.size: {size} is more than any {kind} stream has ({best.name}: "
+            f"{best.num_uids}); choose {best.num_uids} or less, or set batching.mix.{kind} to 0"
         )
     if len(languages) == 1:
         reason = f"{data} has one language ({languages[0]})"

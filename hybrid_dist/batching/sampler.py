@@ -66,7 +66,7 @@ class HybridBatchSampler(Sampler[list[int]]):
         self._plan = Plan([source], _batching(options), seed, "the store")
         self._pairs = PairDataset(store, hard_negatives)
         self._all_ranks = all_ranks
-        self.steps = max(1, store.index.rows // size) if steps is None else steps
+        self.steps = max(1, store.index.num_rows // size) if steps is None else steps
         self.batch_size = None if size % self.world else size // self.world
         """Pairs per rank; None where ranks differ by one. Read by Accelerate."""
         self.drop_last = False

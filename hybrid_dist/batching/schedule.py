@@ -1,4 +1,4 @@
-"""The stream of each step, and how many batches that stream gave before."""
+"""The stream of each step, and how many batches earlier steps drew from it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -66,8 +66,8 @@ class Schedule:
             self._extend()
         return int(self._kind[step]), int(self._choice[step]), int(self._number[step])
 
-    def given(self, steps: int) -> Counter[tuple[int, int]]:
-        """Batches of each (kind, choice) within the first steps."""
+    def batch_counts(self, steps: int) -> Counter[tuple[int, int]]:
+        """The number of batches of each (kind, choice) within the first steps."""
         while steps > len(self._kind):
             self._extend()
         codes = self._kind[:steps].astype(np.int64) << 16 | self._choice[:steps]

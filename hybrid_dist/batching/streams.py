@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hybrid_dist.config.schema import Batching, Mix
-from hybrid_dist.data.store.reader import Index, Source
+from hybrid_dist.data.store.reader import Index, TrainingSource
 
 MONOLINGUAL, CROSS_LINGUAL, MULTILINGUAL = "monolingual", "cross_lingual", "multilingual"
 KINDS = (MONOLINGUAL, CROSS_LINGUAL, MULTILINGUAL)
@@ -25,17 +25,17 @@ class Stream:
     source: int
     languages: tuple[int, ...]
     """One language; those of the query and of the passage; or none: any two languages or more."""
-    uids: int
-    """Number of uids."""
+    num_uids: int
+    """The number of uids."""
     name: str
     weight: float
     """Probability, up to a factor, among the streams of the same source and kind."""
 
-    def left_out(self, size: int) -> str:
+    def too_small_message(self, size: int) -> str:
         """A message: why no batch of this size can be drawn, and which size could."""
         return (
-            f"{self.name}: {self.uids} pairs give no {self.kind} batch of {size} "
-            f"(batching.size {self.uids} or less would admit it)"
+            f"{self.name}: {self.num_uids} pairs give no {self.kind} batch of {size} "
+            f"(batching.size {self.num_uids} or less would admit it)"
         )
 
 
@@ -44,7 +44,7 @@ def mix_weights(mix: Mix) -> tuple[float, float, float]:
     return mix.monolingual, mix.cross_lingual, mix.multilingual
 
 
-def all_streams(sources: Sequence[Source], kind: str, batching: Batching) -> list[Stream]:
+def all_streams(sources: Sequence[TrainingSource], kind: str, batching: Batching) -> list[Stream]:
     """All streams of a kind, including those smaller than a batch."""
     return [
         stream
@@ -53,11 +53,11 @@ def all_streams(sources: Sequence[Source], kind: str, batching: Batching) -> lis
     ]
 
 
-def sampling_probabilities(streams: Sequence[Stream], sources: int) -> np.ndarray:
+def sampling_probabilities(streams: Sequence[Stream], num_sources: int) -> np.ndarray:
     """Probability of each stream: that of its source, by number of uids, times its own weight."""
-    size, weight = np.zeros(sources), np.zeros(sources)
+    size, weight = np.zeros(num_sources), np.zeros(num_sources)
     for stream in streams:
-        size[stream.source] += stream.uids
+        size[stream.source] += stream.num_uids
         weight[stream.source] += stream.weight
     return np.array([size[s.source] / size.sum() * s.weight / weight[s.source] for s in streams])
 
@@ -74,8 +74,8 @@ def pair_sizes(index: Index) -> np.ndarray:
     count = len(index.languages)
     sizes = np.zeros((count, count))
     block = 1 << 18
-    for low in range(0, index.uids, block):
-        high = min(low + block, index.uids)
+    for low in range(0, index.num_uids, block):
+        high = min(low + block, index.num_uids)
         rows = index.uid_rows[index.uid_starts[low] : index.uid_starts[high]]
         is_in = np.zeros((high - low, count), np.float32)
         is_in[index.row_uid[rows] - low, index.language_of(rows)] = 1
@@ -84,7 +84,7 @@ def pair_sizes(index: Index) -> np.ndarray:
 
 
 def _of_source(
-    number: int, source: Source, kind: str, batching: Batching, several: bool
+    number: int, source: TrainingSource, kind: str, batching: Batching, several: bool
 ) -> list[Stream]:
     index, prefix = source.index, f"{source.name}: " if several else ""
     streams: list[tuple[tuple[int, ...], int, str, float]]

@@ -56,6 +56,6 @@ def main(args: Sequence[str], program: str = "hybrid-dist overlap") -> None:
     if options.drop is not None:
         kept = write_without(store, overlap.uids, options.drop, options.store, options.task)
         if not options.json:
-            print(printable(f"{options.drop}: {kept:,} of {store.index.rows:,} pairs are left"))
+            print(printable(f"{options.drop}: {kept:,} of {store.index.num_rows:,} pairs are left"))
     elif overlap.best:
         raise SystemExit(1)

@@ -126,18 +126,18 @@ def _ranks(
     if batch.negatives is not None:
         ids = tokens.passage_ids(store.passage_texts(batch.negatives.passages))
         batch.negatives.add_to(lengths, np.array([len(one) for one in ids], np.int64))
-    share = shard_batch(batch.lengths, 0, world, config.train.chunk_size)
-    of_ranks = np.split(share.order, np.cumsum(share.counts)[:-1])
+    shard = shard_batch(batch.lengths, 0, world, config.train.chunk_size)
+    of_ranks = np.split(shard.order, np.cumsum(shard.counts)[:-1])
     return [{"rows": rows.tolist(), "tokens": int(lengths[rows].sum())} for rows in of_ranks]
 
 
 def tables(plan: Plan, config: Config, steps: int) -> Iterator[Table | Text | str]:
     """Shares of kinds, batches of streams, rows of languages, streams left out, false negatives."""
-    streams = plan.given(steps)
+    streams = plan.batch_counts(steps)
     yield _kinds(streams, config, steps)
     yield _streams(streams, plan)
-    for stream in plan.left_out:
-        yield cell(f"left out: {stream.left_out(plan.size)}")
+    for stream in plan.small_streams:
+        yield cell(f"left out: {stream.too_small_message(plan.size)}")
     batches = [plan.batch(step) for step in range(min(steps, EXAMINED))]
     yield _languages(batches, plan)
     masked = [batch.false_negatives() for batch in batches]
@@ -162,9 +162,9 @@ def _streams(streams: Counter[Stream], plan: Plan) -> Table:
     table = Table("Kind", "Stream", "Pairs", "Batches", "Passes", title="What batches draw from")
     for kind in KINDS:
         for stream in plan.streams[kind]:
-            passes = streams[stream] / (stream.uids // plan.size)
+            passes = streams[stream] / (stream.num_uids // plan.size)
             count = f"{streams[stream]:,}"
-            table.add_row(kind, cell(stream.name), f"{stream.uids:,}", count, f"{passes:.2f}")
+            table.add_row(kind, cell(stream.name), f"{stream.num_uids:,}", count, f"{passes:.2f}")
     return table
 
 

@@ -183,7 +183,7 @@ def _verify(folder: Path) -> None:
     sizes = [file["bytes"] for file in store.manifest["files"].values()]
     result = (
         f"{folder}: complete: {len(sizes)} files of {bytes_of(sum(sizes))} are as they were "
-        f"prepared; {store.index.rows:,} pairs in {len(store.index.languages)} languages"
+        f"prepared; {store.index.num_rows:,} pairs in {len(store.index.languages)} languages"
     )
     print(printable(result))
 

@@ -38,23 +38,23 @@ class PairDataset(Dataset[dict[str, Any]]):
     def __init__(self, store: "Store", hard_negatives: int = 0, ids: bool = False) -> None:
         index = store.index
         self.store, self.hard_negatives, self._ids = store, hard_negatives, ids
-        self._rows = index.rows
+        self._num_rows = index.num_rows
         listed = np.diff(index.negative_starts) if hard_negatives else np.zeros(1, np.int64)
         self.fewest_negatives = min(hard_negatives, int(listed.min(initial=hard_negatives)))
         """Hard negatives that every item has."""
         self._offsets = max(1, int(listed.max(initial=0)))
 
     def __len__(self) -> int:
-        return min(self._offsets * self._rows**2, sys.maxsize)
+        return min(self._offsets * self._num_rows**2, sys.maxsize)
 
     def index_of(self, query_row: int, passage_row: int, first_negative: int = 0) -> int:
         """The index of a pair. Its hard negatives are taken from the list of its passage's row,
         cyclically from position `first_negative`."""
-        return (first_negative * self._rows + query_row) * self._rows + passage_row
+        return (first_negative * self._num_rows + query_row) * self._num_rows + passage_row
 
     def rows_of(self, index: int) -> tuple[int, int]:
         """The query row and the passage row of an index."""
-        query_row, passage_row = divmod(index % self._rows**2, self._rows)
+        query_row, passage_row = divmod(index % self._num_rows**2, self._num_rows)
         return query_row, passage_row
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class PairDataset(Dataset[dict[str, Any]]):
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """The items of a batch, read together: torch's DataLoader calls this."""
         for index in indices:
-            if not 0 <= index < self._offsets * self._rows**2:
+            if not 0 <= index < self._offsets * self._num_rows**2:
                 raise IndexError(f"index {index} is out of range for {len(self)} pairs")
         rows = np.array([self.rows_of(index) for index in indices], np.int64).reshape(-1, 2)
         queries, passages = self.store.queries(rows[:, 0]), self.store.passages(rows[:, 1])
@@ -72,7 +72,7 @@ class PairDataset(Dataset[dict[str, Any]]):
             for query, passage in zip(queries, passages, strict=True)
         ]
         negatives = [
-            self._negatives(int(passage_row), index // self._rows**2)
+            self._negatives(int(passage_row), index // self._num_rows**2)
             for index, passage_row in zip(indices, rows[:, 1], strict=True)
         ]
         texts = iter(self.store.passage_texts(np.concatenate([[], *negatives]).astype(np.int64)))

@@ -251,8 +251,8 @@ def evaluated(task: Task) -> list[Evaluated]:
 def blocks(store: Store) -> Iterator[pa.RecordBatch]:
     """The pairs of a store in blocks of BLOCK rows."""
     index = store.index
-    for start in range(0, index.rows, BLOCK):
-        rows = np.arange(start, min(start + BLOCK, index.rows))
+    for start in range(0, index.num_rows, BLOCK):
+        rows = np.arange(start, min(start + BLOCK, index.num_rows))
         ends = index.negative_starts[start : start + len(rows) + 1]
         negatives = store.passage_texts(index.negatives[ends[0] : ends[-1]])
         listed = pa.ListArray.from_arrays(pa.array(ends - ends[0], pa.int32()), negatives)
@@ -281,7 +281,7 @@ def check_overlap_at_start(
     """One line on whether any text of a run's tasks equals a training text."""
     if not tasks:
         return "overlap: not checked, since eval.tasks is empty"
-    pairs = sum(store.index.rows for store in stores)
+    pairs = sum(store.index.num_rows for store in stores)
     texts = sum(len(task.query_ids) + len(np.unique(task.relevant)) for task in tasks)
     if max(pairs, texts) > MAX_CHECKED_AT_START:
         named = " ".join(f"{task.name}:{task.path}" for task in tasks)

@@ -45,7 +45,7 @@ def _write_store(
 ) -> int:
     """Write pairs as a store. `size`: approximate bytes of all pairs."""
     try:
-        return Store.build(pairs, out, needed=size, annotate=lambda _: provenance).index.rows
+        return Store.build(pairs, out, needed=size, annotate=lambda _: provenance).index.num_rows
     except NoPairsError:
         raise UserError(f"--drop {out}: no pair would be left") from None
 

@@ -124,7 +124,7 @@ class _Scan:
         self.spare = new_tiles(1, device)[0]
         self.ahead = torch.empty(SLOTS, PASSAGES, QUERIES, dtype=torch.bool, device=device)
         self.row = torch.arange(PASSAGES, device=device)[:, None]
-        own = task.passage_language[shard.start : shard.start + shard.rows]
+        own = task.passage_language[shard.start : shard.start + shard.num_rows]
         self.runs = {
             start: list(_language_runs(own[start : start + PASSAGES]))
             for start in shard.tile_starts
@@ -135,7 +135,9 @@ class _Scan:
         self.kept.clear()
         for start in self.shard.tile_starts:
             offset = targets.passage - (self.shard.start + start)
-            here = np.flatnonzero((offset >= 0) & (offset < min(PASSAGES, self.shard.rows - start)))
+            here = np.flatnonzero(
+                (offset >= 0) & (offset < min(PASSAGES, self.shard.num_rows - start))
+            )
             if len(here):
                 tile = self._score(start, block)
                 rows = torch.from_numpy(offset[here]).to(tile.device)

@@ -68,7 +68,7 @@ def top_k(
     if index != EXACT:
         return _search_index(queries, shards, k, ranks, index)
     with_faiss = ranks.device.type == "cpu" and _has_faiss()
-    results = [_search_shard(queries, shard, k, with_faiss) for shard in shards if shard.rows]
+    results = [_search_shard(queries, shard, k, with_faiss) for shard in shards if shard.num_rows]
     merged = _merge_ranks(results, len(queries), k, ranks)
     return TopK(*merged, _method(with_faiss, ranks.device))
 
@@ -108,16 +108,18 @@ def _search_index(
     faiss.omp_set_num_threads(torch.get_num_threads())
     results = []
     for shard in shards:
-        if shard.rows:
+        if shard.num_rows:
             vectors = shard.vectors.float().cpu().numpy()
             faiss_index = _build_index(index, vectors.shape[1])
             try:
                 faiss_index.train(vectors)
                 faiss_index.add(vectors)
             except RuntimeError as error:
-                on_rank = f"({shard.rows:,} on a rank)"
+                on_rank = f"({shard.num_rows:,} on a rank)"
                 raise _index_error(index, on_rank, error) from None
-            _, rows = faiss_index.search(np.ascontiguousarray(queries), min(k + SPARE, shard.rows))
+            _, rows = faiss_index.search(
+                np.ascontiguousarray(queries), min(k + SPARE, shard.num_rows)
+            )
             numbers, scores = _rescore(queries, shard, np.maximum(rows, 0))
             numbers[rows < 0], scores[rows < 0] = NO_PASSAGE, -np.inf
             results.append((numbers, scores))
@@ -180,13 +182,13 @@ def _search_shard(
     queries: np.ndarray, shard: Shard, k: int, with_faiss: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Numbers and scores [Q, C] of one shard's candidates."""
-    candidates = min(k + SPARE, shard.rows)
+    candidates = min(k + SPARE, shard.num_rows)
     if not with_faiss:
         rows = _propose_by_tiles(queries, shard, candidates)
         return _rescore(queries, shard, rows)
     rows, last_scores = _propose_by_faiss(queries, shard, candidates)
     numbers, scores = _rescore(queries, shard, rows)
-    if candidates < shard.rows:
+    if candidates < shard.num_rows:
         ambiguous = np.flatnonzero(last_scores >= np.sort(scores, axis=1)[:, -k] - SLACK)
         rows = _propose_by_tiles(queries[ambiguous], shard, candidates)
         numbers[ambiguous], scores[ambiguous] = _rescore(queries[ambiguous], shard, rows)
@@ -207,7 +209,7 @@ def _propose_by_faiss(
         return rows, scores[:, -1]
     scores = np.full((len(queries), candidates), -np.inf, dtype=np.float32)
     rows = np.zeros(scores.shape, dtype=np.int64)
-    for low in range(0, shard.rows, FP32_BLOCK):
+    for low in range(0, shard.num_rows, FP32_BLOCK):
         block = shard.vectors[low : low + FP32_BLOCK].float().numpy()
         top, places = faiss.knn(queries, block, min(candidates, len(block)), metric=metric)
         scores, rows = np.hstack([scores, top]), np.hstack([rows, places + low])

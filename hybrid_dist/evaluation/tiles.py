@@ -48,13 +48,13 @@ class Shard:
         return cls(start, torch.from_numpy(np.ascontiguousarray(vectors)).to(device))
 
     @property
-    def rows(self) -> int:
+    def num_rows(self) -> int:
         return len(self.vectors)
 
     @property
     def tile_starts(self) -> range:
         """The first row of each of this shard's tiles."""
-        return range(0, self.rows, PASSAGES)
+        return range(0, self.num_rows, PASSAGES)
 
     def score(self, tile_start: int, block: torch.Tensor, out: torch.Tensor) -> int:
         """Write the tile's scores into `out` [P, Q]; returns how many rows are not padding."""

@@ -25,7 +25,7 @@ class StepInputs:
     """The work of one rank in one step."""
 
     batch: GlobalBatch
-    share: RankShard
+    shard: RankShard
     """The rows of the batch that this rank encodes."""
     chunks: list[Chunk]
     layout: BatchLayout
@@ -85,17 +85,17 @@ class Feed:
 
     def _prepare(self, step: int) -> StepInputs:
         batch = self._plan.batch(step)
-        share = shard_batch(batch.lengths, self._ranks.rank, self._ranks.world, self._chunk_size)
+        shard = shard_batch(batch.lengths, self._ranks.rank, self._ranks.world, self._chunk_size)
         return StepInputs(
             batch,
-            share,
-            [self._chunk(batch, share, cut) for cut in share.chunks],
-            self._layout(batch, share),
-            torch.from_numpy(self._pairs.of(batch, share.rows)),
+            shard,
+            [self._chunk(batch, shard, cut) for cut in shard.chunks],
+            self._layout(batch, shard),
+            torch.from_numpy(self._pairs.of(batch, shard.rows)),
         )
 
-    def _chunk(self, batch: GlobalBatch, share: RankShard, cut: slice) -> Chunk:
-        rows, tokens = share.rows[cut], self._tokens[batch.stream.source]
+    def _chunk(self, batch: GlobalBatch, shard: RankShard, cut: slice) -> Chunk:
+        rows, tokens = shard.rows[cut], self._tokens[batch.stream.source]
         candidates = tokens.index.passage_of[batch.passage_row[rows]]
         if batch.negatives is not None:
             drawn = batch.negatives.passages[batch.negatives.of(rows)]
@@ -105,21 +105,21 @@ class Feed:
             PackedTexts.of(tokens.passages(candidates)),
         )
 
-    def _layout(self, batch: GlobalBatch, share: RankShard) -> BatchLayout:
-        ids = torch.from_numpy(batch.groups[share.order]) if self._mask else None
+    def _layout(self, batch: GlobalBatch, shard: RankShard) -> BatchLayout:
+        ids = torch.from_numpy(batch.clusters[shard.order]) if self._mask else None
         if batch.negatives is None:
-            return BatchLayout(self._ranks.rank, share.counts, ids)
-        ends = np.cumsum(share.counts)[:-1]
-        drawn = np.split(batch.negatives.counts[share.order], ends)
+            return BatchLayout(self._ranks.rank, shard.counts, ids)
+        ends = np.cumsum(shard.counts)[:-1]
+        drawn = np.split(batch.negatives.counts[shard.order], ends)
         negative_ids = None
         if self._mask:
-            of = batch.negatives.groups[batch.negatives.of(share.order)]
+            of = batch.negatives.clusters[batch.negatives.of(shard.order)]
             passages = torch.from_numpy(of.astype(np.int64))
             # A hard negative has no query.
             negative_ids = torch.stack([passages, torch.full_like(passages, NO_ID)], dim=1)
         return BatchLayout(
             self._ranks.rank,
-            share.counts,
+            shard.counts,
             ids,
             negative_counts=tuple(int(counts.sum()) for counts in drawn),
             negative_ids=negative_ids,

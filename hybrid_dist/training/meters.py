@@ -23,7 +23,7 @@ class Meters:
 
     def __init__(self, ranks: Ranks, plan: Plan, flops: Flops | None, first: int) -> None:
         self._ranks, self._flops, self._pairs = ranks, flops, LanguagePairs(plan.sources)
-        self.batches = plan.given(first)
+        self.batches = plan.batch_counts(first)
         """Batches of each stream since the run began; `first` is the step it resumes from."""
         device = ranks.device
         self._peak = peak(torch.cuda.get_device_name(device)) if device.type == "cuda" else None

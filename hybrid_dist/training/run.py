@@ -142,7 +142,7 @@ def _introduce(
     ranks: Ranks,
 ) -> None:
     """Show what is about to be trained, and every fallback with its reason."""
-    pairs = sum(source.index.rows for source in inputs.plan.sources)
+    pairs = sum(source.index.num_rows for source in inputs.plan.sources)
     terminal.say(
         f"{pairs:,} pairs in {len(inputs.languages)} languages; "
         f"{ranks.world} x {ranks.device.type} ({strategy(accelerator)}, "
@@ -153,8 +153,8 @@ def _introduce(
             terminal.say(f"{source.name}: texts are tokenized during training, because {reason}")
     for line in _cached_stores(config, inputs, ranks):
         terminal.say(line)
-    for stream in inputs.plan.left_out:
-        terminal.say(stream.left_out(config.batching.size))
+    for stream in inputs.plan.small_streams:
+        terminal.say(stream.too_small_message(config.batching.size))
     if ranks.is_first:
         terminal.say(inputs.evaluation.overlap(inputs.stores, config.data.train))
     terminal.say(f"texts are {model.encoder.encoding_description}")

@@ -43,7 +43,7 @@ def planned(toy: Path, rank: int, world: int) -> tuple[list[Pairs], int]:
     for batch in map(plan.batch, range(STEPS)):
         rows = shard_batch(batch.lengths, rank, world, chunk_size=0).rows
         pairs.append(list(zip(batch.query_row[rows], batch.passage_row[rows], strict=True)))
-    return pairs, sources[0].index.rows
+    return pairs, sources[0].index.num_rows
 
 
 @pytest.mark.skipif(find_spec("datasets") is None, reason="needs the package datasets")

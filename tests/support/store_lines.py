@@ -20,7 +20,7 @@ def same(one: Store, other: Store) -> None:
         first, second = getattr(one.index, name), getattr(other.index, name)
         assert first.dtype == second.dtype, name
         np.testing.assert_array_equal(first, second, name)
-    rows = np.arange(one.index.rows)
+    rows = np.arange(one.index.num_rows)
     passages = np.arange(len(one.index.passage_cluster))
     assert one.queries(rows) == other.queries(rows)
     assert one.passages(rows) == other.passages(rows)

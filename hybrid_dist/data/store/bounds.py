@@ -20,16 +20,16 @@ def check(store: "Store") -> None:
             raise ValueError(f"{name}: {error}") from None
     passages = len(store.columns["passages"])
     _sizes(index, {name: len(column) for name, column in store.columns.items()})
-    _starts("language_starts", index.language_starts, index.rows)
-    _starts("uid_starts", index.uid_starts, index.rows)
+    _starts("language_starts", index.language_starts, index.num_rows)
+    _starts("uid_starts", index.uid_starts, index.num_rows)
     _starts("negative_starts", index.negative_starts, len(index.negatives))
-    _within("row_uid", index.row_uid, index.uids)
-    _within("uid_rows", index.uid_rows, index.rows)
-    _within("uid_passage_cluster", index.uid_passage_cluster, index.uids)
-    _within("uid_query_cluster", index.uid_query_cluster, index.uids)
+    _within("row_uid", index.row_uid, index.num_uids)
+    _within("uid_rows", index.uid_rows, index.num_rows)
+    _within("uid_passage_cluster", index.uid_passage_cluster, index.num_uids)
+    _within("uid_query_cluster", index.uid_query_cluster, index.num_uids)
     _within("passage_of", index.passage_of, passages)
     _within("negatives", index.negatives, passages)
-    _within("passage_cluster", index.passage_cluster, index.uids + passages)
+    _within("passage_cluster", index.passage_cluster, index.num_uids + passages)
     ascending = index.row_uid[1:] > index.row_uid[:-1]
     ascending[index.language_starts[1:-1] - 1] = True  # a language begins
     _hold(bool(ascending.all()), "row_uid: is not sorted in every language")
@@ -38,7 +38,9 @@ def check(store: "Store") -> None:
     _hold(index.language_sizes().tolist() == pairs, "its counts of pairs are not its languages'")
     _hold(recorded == passages, "its counts of passages are not its languages'")
     if store.tokens is not None:
-        _tokens(store.tokens, store.manifest["tokens"], {"query": index.rows, "passage": passages})
+        _tokens(
+            store.tokens, store.manifest["tokens"], {"query": index.num_rows, "passage": passages}
+        )
 
 
 def _sizes(index: "Index", texts: Mapping[str, int]) -> None:

@@ -249,11 +249,11 @@ class _Writers:
     @property
     def passages_of_language(self) -> int:
         """The number of distinct passages so far of the language written last."""
-        return self.passages.rows - self._first
+        return self.passages.num_rows - self._first
 
     def write(self, language: str, part: Sorted) -> None:
         if language != self._language:
-            self._language, self._first = language, self.passages.rows
+            self._language, self._first = language, self.passages.num_rows
             self._numbering = Numbering(self._first)
         numbers, new = self._numbering(part.text_hash)
         texts = part.texts if new.all() else part.texts.filter(pa.array(new))

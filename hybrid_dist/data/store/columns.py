@@ -22,13 +22,13 @@ class TextWriter:
         self._sink = pa.OSFile(str(file), "wb")
         self._writer = pa.ipc.new_file(self._sink, self._schema)
         self._held: list[pa.RecordBatch] = []
-        self.rows = 0
+        self.num_rows = 0
 
     def append(self, texts: pa.Array, *hashes: np.ndarray) -> None:
         arrays = [texts.cast(pa.large_string()), *map(pa.array, hashes)]
         given = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-        start = min(-self.rows % ROWS, len(given))
-        self.rows += len(given)
+        start = min(-self.num_rows % ROWS, len(given))
+        self.num_rows += len(given)
         self._hold(given.slice(0, start))
         while len(given) - start >= ROWS:
             self._writer.write_batch(given.slice(start, ROWS))

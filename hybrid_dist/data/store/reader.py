@@ -93,11 +93,11 @@ class Index:
         return first + np.searchsorted(self.row_uid[first:last], uids)
 
     @property
-    def rows(self) -> int:
+    def num_rows(self) -> int:
         return len(self.row_uid)
 
     @property
-    def uids(self) -> int:
+    def num_uids(self) -> int:
         return len(self.uid_starts) - 1
 
     def language_sizes(self) -> Ints:
@@ -105,12 +105,12 @@ class Index:
 
 
 @dataclass(frozen=True)
-class Source:
+class TrainingSource:
     """A set of pairs as a plan sees it; uids have no meaning across sources."""
 
     name: str
     index: Index
-    longest: tuple[int, int] = UNCUT
+    max_lengths: tuple[int, int] = UNCUT
     """The maximum lengths of a query and a passage, in the index's unit."""
 
 
@@ -249,11 +249,11 @@ class Store:
     def passages(self, rows: Ints) -> list[str]:
         return self.passage_column.take(self.index.passage_of[rows])
 
-    def source(self, name: str, max_tokens: tuple[int, int] = UNCUT) -> Source:
+    def source(self, name: str, max_tokens: tuple[int, int] = UNCUT) -> TrainingSource:
         """These pairs as a plan sees them, with queries and passages cut to so many tokens."""
         unit = 1 if self.tokens else CHARACTERS_PER_TOKEN
         query, passage = max_tokens
-        return Source(name, self.index, (unit * query, unit * passage))
+        return TrainingSource(name, self.index, (unit * query, unit * passage))
 
     def passage_texts(self, passages: Ints) -> list[str]:
         """Texts of passages by their numbers, such as those in `Index.negatives`."""
@@ -270,7 +270,7 @@ class Store:
 
     def table(self) -> pa.Table:
         """All pairs as a table in memory, sorted by language and uid."""
-        rows, index = np.arange(self.index.rows), self.index
+        rows, index = np.arange(self.index.num_rows), self.index
         languages = pa.array(index.languages, pa.string())
         columns = {
             "uid": pa.array(self.uids(rows), pa.string()),
@@ -285,7 +285,7 @@ def open_sources(
     patterns: Sequence[str],
     max_tokens: tuple[int, int] = UNCUT,
     cache_dir: Path | None = None,
-) -> tuple[list[Store], list[Source]]:
+) -> tuple[list[Store], list[TrainingSource]]:
     """The stores of a run, and what its plan knows of each.
 
     Every store and every pattern of pair files is a source of its own, so files that share uids

@@ -65,7 +65,7 @@ def _numbered_table(folder: Path) -> None:
 
 def rows_of(store: Store) -> reference.Rows:
     """All that a store gives of its pairs."""
-    index, rows = store.index, np.arange(store.index.rows)
+    index, rows = store.index, np.arange(store.index.num_rows)
     starts = index.negative_starts.tolist()
     wrong = store.passage_texts(np.asarray(index.negatives))
     negatives = [tuple(wrong[a:b]) for a, b in pairwise(starts)]

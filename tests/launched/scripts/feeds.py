@@ -30,7 +30,7 @@ def main() -> None:
             for chunk in work.chunks
             for text in chunk.queries.ids.split(chunk.queries.sizes)
         ]
-        rows = work.batch.query_row[work.share.rows]
+        rows = work.batch.query_row[work.shard.rows]
         wanted = [
             tokens.tokenizer.decode(text, skip_special_tokens=True)
             for text in tokens.query_ids(store.queries(rows))

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from hybrid_dist.batching import Plan
 from hybrid_dist.config.schema import Batching, Config, Loss, Mix, Model, Optim, Train
-from hybrid_dist.data.store.reader import Source, Store
+from hybrid_dist.data.store.reader import Store, TrainingSource
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.packing import PackedTexts
@@ -94,7 +94,7 @@ class Case:
         for line in Path(pairs).read_text().splitlines():
             row = json.loads(line)
             self.answers.setdefault(row["uid"], set()).add(row["passage"])
-        self.plan = Plan([Source("pairs", self.store.index)], self.config.batching, seed=3)
+        self.plan = Plan([TrainingSource("pairs", self.store.index)], self.config.batching, seed=3)
         self.tokens = TextTokens.load(
             self.config.model.name_or_path, EncoderSpec.of(self.config.model)
         )
@@ -122,7 +122,7 @@ class Case:
         candidates = torch.cat([vectors.passages, vectors.negatives])
         scores = vectors.queries @ candidates.T / temperature
         if self.mask:
-            same = torch.from_numpy((batch.groups[:, None] == batch.groups[None]).any(-1))
+            same = torch.from_numpy((batch.clusters[:, None] == batch.clusters[None]).any(-1))
             same &= ~torch.eye(SIZE, dtype=torch.bool)
             right = [self.answers[uid] for uid in self.store.uids(batch.query_row)]
             is_relevant = [[text in mine for text in vectors.negative_texts] for mine in right]
@@ -182,7 +182,7 @@ class Case:
                 queries, candidates, _ = model([chunk])
                 rows = len(queries)
                 vectors_of_batches.append((queries, candidates[:rows], candidates[rows:]))
-            order.append(work.share.rows)
+            order.append(work.shard.rows)
         queries, passages, negatives = (
             torch.cat(parts) for parts in zip(*vectors_of_batches, strict=True)
         )

@@ -33,7 +33,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("most", [1, 2, 9])
 def test_each_row_gets_some_of_its_own_list_without_repetition(file: Path, most: int) -> None:
     store = Store.open(str(file))
-    rows = np.random.default_rng(most).permutation(store.index.rows)
+    rows = np.random.default_rng(most).permutation(store.index.num_rows)
     negatives = draw_negatives(store.index, rows, most, key=7)
     texts = store.passage_texts(negatives.passages)
     for place, row in enumerate(rows):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hybrid_dist.batching import GlobalBatch, Plan, Stream, max_batch_size
 from hybrid_dist.batching.randomness import key, permuted, uniform
 from hybrid_dist.config.schema import Batching, Mix
-from hybrid_dist.data.store.reader import Index, Source
+from hybrid_dist.data.store.reader import Index, TrainingSource
 from hybrid_dist.errors import UserError
 from tests.support.plans import QUANTILE, batching, chi_square, corpus
 
@@ -20,7 +20,7 @@ LANGUAGES = ("aa", "bb", "cc", "dd")
 
 
 def plan_of(index: Index, options: Batching, seed: int) -> Plan:
-    return Plan([Source("corpus", index)], options, seed)
+    return Plan([TrainingSource("corpus", index)], options, seed)
 
 
 FULL = corpus({lang: list(range(60)) for lang in LANGUAGES})
@@ -39,14 +39,14 @@ def problems(draw: st.DrawFn) -> tuple[Index, Batching, int]:
     index = corpus(present, draw(texts), draw(texts))
     options = batching(mix, 2, draw(st.sampled_from((0.0, 0.5, 1.0))))
     options = replace(options, cross_lingual=draw(st.sampled_from(("diverse", "pairwise"))))
-    size = draw(st.integers(2, max_batch_size([Source("corpus", index)], options)))
+    size = draw(st.integers(2, max_batch_size([TrainingSource("corpus", index)], options)))
     return index, replace(options, size=size), draw(st.integers(0, 9))
 
 
 def same(a: GlobalBatch, b: GlobalBatch) -> bool:
     return (a.step, a.stream) == (b.step, b.stream) and all(
         np.array_equal(getattr(a, name), getattr(b, name))
-        for name in ("uid", "query_row", "passage_row", "groups", "lengths")
+        for name in ("uid", "query_row", "passage_row", "clusters", "lengths")
     )
 
 
@@ -62,8 +62,8 @@ def test_a_batch_is_whole_and_of_its_kind(problem: tuple[Index, Batching, int]) 
         assert len(batch) == len(set(batch.uid.tolist())) == options.size
         assert np.array_equal(index.row_uid[batch.query_row], batch.uid)
         assert np.array_equal(index.row_uid[batch.passage_row], batch.uid)
-        assert np.array_equal(batch.groups[:, 0], index.uid_passage_cluster[batch.uid])
-        assert np.array_equal(batch.groups[:, 1], index.uid_query_cluster[batch.uid])
+        assert np.array_equal(batch.clusters[:, 0], index.uid_passage_cluster[batch.uid])
+        assert np.array_equal(batch.clusters[:, 1], index.uid_query_cluster[batch.uid])
         query_lang = index.row_language[batch.query_row]
         passage_lang = index.row_language[batch.passage_row]
         if batch.kind == "monolingual":
@@ -120,7 +120,7 @@ def test_a_stream_shows_no_row_twice_in_a_pass(problem: tuple[Index, Batching, i
             uids = set.intersection(*(held[name] for name in names))
         else:
             uids = {u for a, b in combinations(held.values(), 2) for u in a & b}
-        assert stream.uids == len(uids)
+        assert stream.num_uids == len(uids)
         assert set(seen) <= uids
         per_pass = len(uids) // options.size * options.size
         for start in range(0, len(seen), per_pass):
@@ -151,7 +151,7 @@ def test_languages_are_drawn_by_size_to_the_power_of_the_temperature(temperature
     sizes = np.array([400, 200, 100, 50])
     index = corpus({lang: list(range(n)) for lang, n in zip(LANGUAGES, sizes, strict=True)})
     plan = plan_of(index, batching(Mix(monolingual=1), 8, temperature), 7)
-    drawn = [plan.stream(step)[0].name for step in range(4000)]
+    drawn = [plan.stream_at(step)[0].name for step in range(4000)]
     counts = np.array([drawn.count(lang) for lang in LANGUAGES])
     assert chi_square(counts, sizes**temperature) < QUANTILE[3]
     others = {0.0, 0.5, 1.0} - {temperature}
@@ -228,9 +228,9 @@ def test_mixes_that_the_pairs_cannot_give_are_refused(
 def test_small_languages_give_no_monolingual_batch_and_are_named(mix: Mix) -> None:
     index = corpus({"aa": list(range(30)), "bb": list(range(12)), "cc": list(range(11))})
     plan = plan_of(index, batching(mix, 12), 1)
-    drawn = [plan.stream(step)[0] for step in range(60)]
+    drawn = [plan.stream_at(step)[0] for step in range(60)]
     assert {stream.name for stream in drawn if stream.kind == "monolingual"} == {"aa", "bb"}
-    assert [stream.left_out(12) for stream in plan.left_out] == [
+    assert [stream.too_small_message(12) for stream in plan.small_streams] == [
         "cc: 11 pairs give no monolingual batch of 12 (batching.size 11 or less would admit it)"
     ]
 
@@ -238,9 +238,11 @@ def test_small_languages_give_no_monolingual_batch_and_are_named(mix: Mix) -> No
 def test_the_largest_size_is_the_largest_that_every_language_and_kind_can_give() -> None:
     index = corpus({"aa": list(range(30)), "bb": list(range(20, 45)), "cc": list(range(28, 60))})
     for mix, size in ((Mix(monolingual=1), 25), (Mix(cross_lingual=1), 25), (MIXED, 25)):
-        assert max_batch_size([Source("corpus", index)], batching(mix, 2)) == size, mix
+        assert max_batch_size([TrainingSource("corpus", index)], batching(mix, 2)) == size, mix
     disjoint = corpus({"aa": list(range(10)), "bb": list(range(8, 30))})
-    assert max_batch_size([Source("corpus", disjoint)], batching(Mix(multilingual=1), 2)) == 2
+    assert (
+        max_batch_size([TrainingSource("corpus", disjoint)], batching(Mix(multilingual=1), 2)) == 2
+    )
     assert plan_of(disjoint, batching(Mix(multilingual=1), 2), 1).batch(0).kind == "multilingual"
 
 
@@ -297,9 +299,9 @@ def test_the_random_sequence_is_the_one_that_older_runs_had() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(problems(), st.integers(0, 40))
-def test_batches_given_are_those_of_the_steps_before(
+def test_batch_counts_are_those_of_the_first_steps(
     problem: tuple[Index, Batching, int], steps: int
 ) -> None:
     plan = plan_of(*problem)
-    counted = Counter(plan.stream(step)[0] for step in range(steps))
-    assert plan_of(*problem).given(steps) == counted
+    counted = Counter(plan.stream_at(step)[0] for step in range(steps))
+    assert plan_of(*problem).batch_counts(steps) == counted

@@ -11,7 +11,7 @@ import hybrid_dist as hd
 from hybrid_dist.batching import Plan, shard_batch
 from hybrid_dist.batching.sampler import HybridBatchSampler
 from hybrid_dist.config.schema import Batching, Mix
-from hybrid_dist.data.store.reader import CHARACTERS_PER_TOKEN, Source, Store
+from hybrid_dist.data.store.reader import CHARACTERS_PER_TOKEN, Store, TrainingSource
 from hybrid_dist.errors import UserError
 from hybrid_dist.losses import InfoNCE
 from tests.support.pair_rows import store_of
@@ -36,7 +36,7 @@ def a_store(negatives_per_row: int = 0) -> Store:
 def plan_of(store: Store, hard_negatives: int = 0) -> Plan:
     """The plan of a training run on the store, with the default lengths."""
     unit = 1 if store.tokens else CHARACTERS_PER_TOKEN
-    source = Source("any name", store.index, (unit * 64, unit * 256))
+    source = TrainingSource("any name", store.index, (unit * 64, unit * 256))
     batching = Batching(size=SIZE, mix=Mix(**MIX), hard_negatives=hard_negatives)
     return Plan([source], batching, SEED)
 
@@ -88,13 +88,13 @@ def test_epochs_and_resuming_continue_the_plan() -> None:
 
 def test_an_epoch_has_as_many_pairs_as_the_store() -> None:
     store = a_store()
-    assert len(HybridBatchSampler(store, mix=MIX, size=SIZE)) == store.index.rows // SIZE == 12
+    assert len(HybridBatchSampler(store, mix=MIX, size=SIZE)) == store.index.num_rows // SIZE == 12
 
 
 def test_items_are_texts_of_both_rows() -> None:
     store = a_store()
     pairs = store.as_dataset()
-    rows = store.index.rows
+    rows = store.index.num_rows
     assert len(pairs) == rows**2
     query_row, passage_row = 5, 83
     item = pairs[pairs.index_of(query_row, passage_row)]

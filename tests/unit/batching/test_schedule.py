@@ -1,4 +1,4 @@
-"""Kinds of batches come in their shares, and a batch is dealt to ranks row by row, once."""
+"""Kinds of batches come in their shares, and every row of a batch goes to one rank."""
 
 import numpy as np
 import pytest
@@ -56,23 +56,23 @@ LENGTHS = st.lists(st.integers(1, 500), min_size=1, max_size=120)
 
 @settings(deadline=None, max_examples=300)
 @given(LENGTHS, st.integers(1, 70), st.integers(0, 40))
-def test_every_row_is_dealt_once_in_equally_many_chunks(
+def test_every_row_goes_to_one_rank_in_equally_many_chunks(
     lengths: list[int], world: int, chunk_size: int
 ) -> None:
     world, size = min(world, len(lengths)), len(lengths)
     row_lengths = np.array(lengths)
-    shares = [shard_batch(row_lengths, rank, world, chunk_size) for rank in range(world)]
-    order = np.concatenate([share.rows for share in shares])
+    shards = [shard_batch(row_lengths, rank, world, chunk_size) for rank in range(world)]
+    order = np.concatenate([shard.rows for shard in shards])
     assert sorted(order.tolist()) == list(range(size))
-    counts = tuple(len(share.rows) for share in shares)
-    assert {share.counts for share in shares} == {counts}
+    counts = tuple(len(shard.rows) for shard in shards)
+    assert {shard.counts for shard in shards} == {counts}
     assert max(counts) - min(counts) <= 1
-    assert len({len(share.chunks) for share in shares}) == 1
-    for share in shares:
-        assert np.array_equal(share.order, order)
-        assert row_lengths[share.rows].tolist() == sorted(row_lengths[share.rows].tolist())
-        parts = [share.rows[cut] for cut in share.chunks]
-        assert np.array_equal(np.concatenate(parts), share.rows)
+    assert len({len(shard.chunks) for shard in shards}) == 1
+    for shard in shards:
+        assert np.array_equal(shard.order, order)
+        assert row_lengths[shard.rows].tolist() == sorted(row_lengths[shard.rows].tolist())
+        parts = [shard.rows[cut] for cut in shard.chunks]
+        assert np.array_equal(np.concatenate(parts), shard.rows)
         assert all(len(part) for part in parts)
         if chunk_size:
             # chunks of one row: the rank with a row more than others has no chunk more for it

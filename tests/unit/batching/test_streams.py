@@ -8,17 +8,19 @@ import pytest
 from hybrid_dist.batching import Plan
 from hybrid_dist.batching.streams import pair_sizes, pair_uids
 from hybrid_dist.config.schema import Batching, Mix
-from hybrid_dist.data.store.reader import Source
+from hybrid_dist.data.store.reader import TrainingSource
 from hybrid_dist.errors import UserError
 from tests.support.plans import QUANTILE, batching, chi_square, corpus
 
-SMALL = Source("small", corpus({"aa": [*range(40)], "bb": [*range(40)]}))
-LARGE = Source("large", corpus({"bb": [*range(120)], "cc": [*range(120)], "dd": [*range(9)]}))
+SMALL = TrainingSource("small", corpus({"aa": [*range(40)], "bb": [*range(40)]}))
+LARGE = TrainingSource(
+    "large", corpus({"bb": [*range(120)], "cc": [*range(120)], "dd": [*range(9)]})
+)
 UNEQUAL = corpus({"aa": [*range(90)], "bb": [*range(60)], "cc": [*range(30, 60)]})
 
 
 def names(plan: Plan, steps: int) -> list[str]:
-    return [plan.stream(step)[0].name for step in range(steps)]
+    return [plan.stream_at(step)[0].name for step in range(steps)]
 
 
 def test_a_source_is_drawn_by_its_size_then_its_language() -> None:
@@ -28,7 +30,7 @@ def test_a_source_is_drawn_by_its_size_then_its_language() -> None:
     assert set(drawn) == set(streams)
     counts = np.array([drawn.count(name) for name in streams])
     assert chi_square(counts, np.array([40, 40, 120, 120])) < QUANTILE[3]
-    assert [stream.name for stream in plan.left_out] == ["large: dd"]
+    assert [stream.name for stream in plan.small_streams] == ["large: dd"]
 
 
 def test_a_batch_takes_rows_of_one_source() -> None:
@@ -43,7 +45,7 @@ def test_a_batch_takes_rows_of_one_source() -> None:
 
 
 def test_a_source_in_one_language_gives_the_kinds_it_can() -> None:
-    alone = Source("alone", corpus({"zz": [*range(50)]}))
+    alone = TrainingSource("alone", corpus({"zz": [*range(50)]}))
     plan = Plan([alone, SMALL], batching(Mix(monolingual=1, cross_lingual=1), 10), 1)
     assert {batch.stream.source for batch in map(plan.batch, range(60))} == {0, 1}
     crossed = [batch for batch in map(plan.batch, range(60)) if batch.kind == "cross_lingual"]
@@ -53,7 +55,7 @@ def test_a_source_in_one_language_gives_the_kinds_it_can() -> None:
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_pairs_are_drawn_by_the_size_of_their_parallel_set(temperature: float) -> None:
     options = batching(Mix(cross_lingual=1), 8, temperature)
-    plan = Plan([Source("x", UNEQUAL)], replace(options, cross_lingual="pairwise"), 2)
+    plan = Plan([TrainingSource("x", UNEQUAL)], replace(options, cross_lingual="pairwise"), 2)
     sizes = {"aa -> bb": 60, "bb -> aa": 60, "aa -> cc": 30, "cc -> aa": 30}
     sizes |= {"bb -> cc": 30, "cc -> bb": 30}
     drawn = names(plan, 4000)
@@ -65,7 +67,7 @@ def test_pairs_are_drawn_by_the_size_of_their_parallel_set(temperature: float) -
 def test_explicit_weights_draw_languages() -> None:
     weights = {"aa": 3.0, "bb": 0.0}
     options = replace(batching(Mix(monolingual=1), 8), language_weights=weights)
-    drawn = names(Plan([Source("x", UNEQUAL)], options, 2), 4000)
+    drawn = names(Plan([TrainingSource("x", UNEQUAL)], options, 2), 4000)
     counts = np.array([drawn.count(name) for name in ("aa", "cc")])
     assert counts.sum() == 4000
     assert chi_square(counts, np.array([3.0, 1.0])) < QUANTILE[1]
@@ -81,7 +83,7 @@ def test_explicit_weights_draw_languages() -> None:
 def test_wrong_weights_are_refused(weights: dict[str, float], message: str) -> None:
     options = Batching(size=8, mix=Mix(monolingual=1), language_weights=weights)
     with pytest.raises(UserError, match=message):
-        Plan([Source("x", UNEQUAL)], options, 1)
+        Plan([TrainingSource("x", UNEQUAL)], options, 1)
 
 
 def test_parallel_sets_are_those_of_loops() -> None:

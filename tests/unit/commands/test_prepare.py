@@ -140,7 +140,7 @@ def test_a_bad_parquet_row_is_told(command: Command, tmp_path: Path) -> None:
     assert code == 2
     assert f"{file}:4: expected a non-empty text as 'passage', found None" in err
     assert command("pairs", file, "--out", tmp_path / "store", "--skip-bad", 1)[0] == 0
-    assert Store(tmp_path / "store").index.rows == 4
+    assert Store(tmp_path / "store").index.num_rows == 4
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def test_kept_tokens_are_those_that_the_tokenizer_gives(
     tokenizer, store = tokenized
     assert store.tokens is not None
     assert store.tokens.mismatch(tokenizer, "Query: ", "Passage: ", most) == ""
-    rows = np.random.default_rng(0).permutation(store.index.rows)
+    rows = np.random.default_rng(0).permutation(store.index.num_rows)
     numbers = np.arange(len(store.index.passage_cluster))
     for prefix, texts, kept in (
         ("Query: ", store.queries(rows), store.tokens.queries(rows, most)),
@@ -360,7 +360,7 @@ def test_kept_tokens_are_those_that_the_tokenizer_gives(
 
 def test_lengths_of_a_tokenized_store_are_in_tokens(tokenized: tuple[Any, Store]) -> None:
     tokenizer, store = tokenized
-    rows = np.arange(store.index.rows)
+    rows = np.arange(store.index.num_rows)
     for prefix, texts, lengths in (
         ("Query: ", store.queries(rows), store.index.query_length),
         ("Passage: ", store.passages(rows), store.index.text_length[store.index.passage_of]),

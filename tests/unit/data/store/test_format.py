@@ -70,7 +70,7 @@ def test_batches_are_the_same_from_a_store_and_from_its_files(file: Path, tmp_pa
                     store.uids(batch.query_row),
                     store.queries(batch.query_row),
                     store.passages(batch.passage_row),
-                    batch.groups.tolist(),
+                    batch.clusters.tolist(),
                     batch.lengths.tolist(),
                 )
             )
@@ -136,7 +136,7 @@ def test_a_store_gives_back_what_it_was_made_of(
     store = store_of(rows, negatives)
     index = store.index
     order = sorted(range(len(rows)), key=lambda n: (rows[n][0], rows[n][1].encode()))
-    every = np.arange(index.rows)
+    every = np.arange(index.num_rows)
     codes = [index.languages[code] for code in index.row_language]
     given_back = zip(
         codes, store.uids(every), store.queries(every), store.passages(every), strict=True
@@ -164,7 +164,7 @@ def _check_groups(index: Index, texts: Sequence[str]) -> None:
     answers = {texts[n] for n in index.passage_of}
     own = [group for text, group in groups.items() if text not in answers]
     assert len(set(own)) == len(own)
-    assert all(group >= index.uids for group in own)
+    assert all(group >= index.num_uids for group in own)
     assert (
         index.passage_cluster[index.passage_of].tolist()
         == index.uid_passage_cluster[index.row_uid].tolist()

@@ -45,7 +45,7 @@ def components(rows: list[Row], text: int) -> dict[str, str]:
 def test_rows_are_sorted_and_languages_are_slices(rows: list[Row]) -> None:
     index = store_of(rows).index
     assert index.languages == tuple(sorted({row[0] for row in rows}))
-    assert index.rows == len(rows)
+    assert index.num_rows == len(rows)
     keys = list(zip(index.row_language.tolist(), index.row_uid.tolist(), strict=True))
     assert keys == sorted(set(keys))
     for number, language in enumerate(index.languages):
@@ -64,7 +64,7 @@ def test_rows_are_sorted_and_languages_are_slices(rows: list[Row]) -> None:
 def test_a_uid_is_a_slice_of_rows_by_language(rows: list[Row]) -> None:
     index = store_of(rows).index
     names = sorted({row[1] for row in rows})
-    assert index.uids == len(names)
+    assert index.num_uids == len(names)
     for number, name in enumerate(names):
         mine = index.uid_rows[index.uid_starts[number] : index.uid_starts[number + 1]].tolist()
         assert mine == [i for i, row in enumerate(rows) if row[1] == name]
