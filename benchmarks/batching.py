@@ -28,7 +28,7 @@ def sizes() -> np.ndarray:
 def ours(far: int) -> dict[str, float]:
     from hybrid_dist.batching import Plan
     from hybrid_dist.config.schema import Batching, Mix
-    from hybrid_dist.data.store.reader import Index, TrainingSource
+    from hybrid_dist.data.store.index import Index, TrainingSource
 
     counts = sizes()
     starts = np.concatenate([[0], np.cumsum(counts)])
@@ -53,7 +53,7 @@ def ours(far: int) -> dict[str, float]:
         uid_passage_cluster=np.arange(uids, dtype=np.int32),
         uid_query_cluster=np.arange(uids, dtype=np.int32),
         query_length=np.full(starts[-1], 40, np.uint16),
-        text_length=np.full(starts[-1], 400, np.uint16),
+        passage_length=np.full(starts[-1], 400, np.uint16),
         passage_of=np.arange(starts[-1], dtype=np.int32),
         negative_starts=np.zeros(starts[-1] + 1, np.int64),
         negatives=np.zeros(0, np.int32),

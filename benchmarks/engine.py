@@ -27,7 +27,8 @@ from hybrid_dist.batching import Plan
 from hybrid_dist.config.schema import Batching, Config, Loss, Mix, Model, Optim, Train
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
-from hybrid_dist.data.store.reader import Store, TrainingSource
+from hybrid_dist.data.store.index import TrainingSource
+from hybrid_dist.data.store.reader import Store
 from hybrid_dist.losses.batch_layout import BatchLayout
 from hybrid_dist.losses.infonce import info_nce
 from hybrid_dist.losses.reference import reference_info_nce

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hybrid_dist.batching.plan import GlobalBatch
-from hybrid_dist.data.store.reader import TrainingSource
+from hybrid_dist.data.store.index import TrainingSource
 
 
 class LanguagePairs:

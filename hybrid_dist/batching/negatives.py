@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hybrid_dist.batching.randomness import keyed_hash
-from hybrid_dist.data.store.reader import Index
+from hybrid_dist.data.store.index import Index
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from hybrid_dist.batching.streams import (
     sampling_probabilities,
 )
 from hybrid_dist.config.schema import Batching
-from hybrid_dist.data.store.reader import Index, TrainingSource
+from hybrid_dist.data.store.index import Index, TrainingSource
 from hybrid_dist.errors import UserError, nearest
 
 
@@ -195,9 +195,9 @@ def _lengths(
         return np.minimum(lengths.astype(np.int64), limit)
 
     lengths = truncated(index.query_length[query_row], max_query)
-    lengths += truncated(index.text_length[index.passage_of[passage_row]], max_passage)
+    lengths += truncated(index.passage_length[index.passage_of[passage_row]], max_passage)
     if negatives is not None:
-        negatives.add_to(lengths, truncated(index.text_length[negatives.passages], max_passage))
+        negatives.add_to(lengths, truncated(index.passage_length[negatives.passages], max_passage))
     return lengths
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hybrid_dist.config.schema import Batching, Mix
-from hybrid_dist.data.store.reader import Index, TrainingSource
+from hybrid_dist.data.store.index import Index, TrainingSource
 
 MONOLINGUAL, CROSS_LINGUAL, MULTILINGUAL = "monolingual", "cross_lingual", "multilingual"
 KINDS = (MONOLINGUAL, CROSS_LINGUAL, MULTILINGUAL)

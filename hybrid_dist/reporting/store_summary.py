@@ -46,7 +46,7 @@ def describe(store: Store) -> StoreSummary:
             "duplicate_passages": pairs - passages,
             "duplicate_queries": pairs - len(np.unique(queries[rows])),
             "query_length": _percentiles(index.query_length[rows]),
-            "passage_length": _percentiles(index.text_length[index.passage_of[rows]]),
+            "passage_length": _percentiles(index.passage_length[index.passage_of[rows]]),
             "tokens_per_character": fertility.get(name),
             "parallel": {
                 other: int(parallel[number, position])

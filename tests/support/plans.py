@@ -3,7 +3,7 @@
 import numpy as np
 
 from hybrid_dist.config.schema import Batching, Mix
-from hybrid_dist.data.store.reader import Index
+from hybrid_dist.data.store.index import Index
 from tests.support.pair_rows import store_of
 
 

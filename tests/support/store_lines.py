@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from hybrid_dist.data.store import format as store_format
-from hybrid_dist.data.store.reader import Index, Store
+from hybrid_dist.data.store.index import Index
+from hybrid_dist.data.store.reader import Store
 
 ARRAYS = [field.name for field in fields(Index) if field.name != "languages"]
 

@@ -111,7 +111,7 @@ def test_no_module_name_appears_twice() -> None:
 def test_the_plan_reads_the_index_and_no_text() -> None:
     file = PACKAGE / "batching" / "streams.py"
     from_data = {name for name in imported("batching.streams", file) if name.startswith("data")}
-    assert from_data == {"data.store.reader.Index", "data.store.reader.TrainingSource"}
+    assert from_data == {"data.store.index.Index", "data.store.index.TrainingSource"}
 
 
 @pytest.mark.parametrize(

@@ -1,25 +1,30 @@
 """Checks that a store's index fits its texts, so that no lookup is out of bounds."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from hybrid_dist.data.store.reader import Index, Store
-    from hybrid_dist.data.store.tokens import TokenCache
+from hybrid_dist.data.store.columns import TextColumn
+from hybrid_dist.data.store.format import ARRAY_NAMES
+from hybrid_dist.data.store.index import Index
+from hybrid_dist.data.store.tokens import TokenCache
 
 
-def check(store: "Store") -> None:
+def check(
+    index: Index,
+    columns: Mapping[str, TextColumn],
+    tokens: TokenCache | None,
+    manifest: Mapping[str, Any],
+) -> None:
     """Raise a ValueError that says what does not fit, if anything."""
-    index, counts = store.index, store.manifest["languages"]
-    for name, column in store.columns.items():
+    counts, passages = manifest["languages"], len(columns["passages"])
+    for name, column in columns.items():
         try:
             column.check()
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
-    passages = len(store.columns["passages"])
-    _sizes(index, {name: len(column) for name, column in store.columns.items()})
+    _sizes(index, {name: len(column) for name, column in columns.items()})
     _starts("language_starts", index.language_starts, index.num_rows)
     _starts("uid_starts", index.uid_starts, index.num_rows)
     _starts("negative_starts", index.negative_starts, len(index.negatives))
@@ -37,24 +42,24 @@ def check(store: "Store") -> None:
     recorded = sum(counts[language]["passages"] for language in index.languages)
     _hold(index.language_sizes().tolist() == pairs, "its counts of pairs are not its languages'")
     _hold(recorded == passages, "its counts of passages are not its languages'")
-    if store.tokens is not None:
-        _tokens(
-            store.tokens, store.manifest["tokens"], {"query": index.num_rows, "passage": passages}
-        )
+    if tokens is not None:
+        texts = {"query": index.num_rows, "passage": passages}
+        _tokens(tokens, manifest["tokens"], texts)
 
 
-def _sizes(index: "Index", texts: Mapping[str, int]) -> None:
+def _sizes(index: Index, texts: Mapping[str, int]) -> None:
     rows, uids, passages = texts["queries"], texts["uids"], texts["passages"]
     expected = {
         **dict.fromkeys(("row_uid", "uid_rows", "query_length", "passage_of"), rows),
         **dict.fromkeys(("uid_passage_cluster", "uid_query_cluster"), uids),
-        **dict.fromkeys(("text_length", "passage_cluster"), passages),
+        **dict.fromkeys(("passage_length", "passage_cluster"), passages),
         "language_starts": len(index.languages) + 1,
         "uid_starts": uids + 1,
         "negative_starts": rows + 1,
     }
     for name, size in expected.items():
-        _hold(getattr(index, name).shape == (size,), f"{name}: has other than {size:,} numbers")
+        file = ARRAY_NAMES.get(name, name)
+        _hold(getattr(index, name).shape == (size,), f"{file}: has other than {size:,} numbers")
     _hold(index.negatives.ndim == 1, "negatives: is no list of numbers")
 
 
@@ -69,7 +74,7 @@ def _within(name: str, numbers: np.ndarray, end: int) -> None:
         _hold(low >= 0 and high < end, f"{name}: has numbers outside of 0 to {end:,}")
 
 
-def _tokens(tokens: "TokenCache", description: Mapping[str, Any], texts: Mapping[str, int]) -> None:
+def _tokens(tokens: TokenCache, description: Mapping[str, Any], texts: Mapping[str, int]) -> None:
     ids = [
         description["longest"],
         description["passage_prefix_length"],

@@ -315,15 +315,15 @@ def finish_index(folder: Path, counts: Mapping[str, Mapping[str, int]], uids: in
 
 
 def _passage_clusters(
-    hashed: np.ndarray, passage_of: np.ndarray, row_group: np.ndarray, uids: int
+    hashed: np.ndarray, passage_of: np.ndarray, row_cluster: np.ndarray, uids: int
 ) -> np.ndarray:
     """The cluster of each passage: that of its uids, or for mere negatives one per text."""
-    group = np.arange(uids, uids + len(hashed), dtype=np.int32)
+    cluster = np.arange(uids, uids + len(hashed), dtype=np.int32)
     answers = np.zeros(len(hashed), bool)
     answers[passage_of] = True
-    group[passage_of] = row_group
+    cluster[passage_of] = row_cluster
     if not answers.all():  # a negative may be another language's passage
         order, starts = sorted_runs(hashed)
-        least = np.minimum.reduceat(group[order], np.flatnonzero(starts))
-        group[order] = least[np.cumsum(starts) - 1]
-    return group
+        least = np.minimum.reduceat(cluster[order], np.flatnonzero(starts))
+        cluster[order] = least[np.cumsum(starts) - 1]
+    return cluster

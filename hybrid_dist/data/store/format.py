@@ -4,7 +4,7 @@ manifest.json    counts per language, source, options, and every file's size and
 queries.arrow    the query of each row
 passages.arrow   the distinct passages of each language, with their hashes
 uids.arrow       every uid, sorted
-*.npy            the index: see `data.store.reader.Index`
+*.npy            the index: see `data.store.index.Index`
 *_tokens.npy     token ids, if requested: see `data.store.tokens`
 """
 
@@ -36,12 +36,14 @@ VERSION = 4
 READABLE = (2, 3, VERSION)
 """Version 2 has no checksum of the manifest: its fingerprint covers the counts and the files.
 Versions 2 and 3 have other names for some arrays."""
+ARRAY_NAMES = {"passage_length": "text_length"}
+"""Arrays of the index whose files have other names."""
 NAMES_BEFORE_4 = {
     "uid_passage_cluster": "passage_group",
     "uid_query_cluster": "query_group",
     "passage_cluster": "text_group",
 }
-"""Arrays of the index, and what versions 2 and 3 call them."""
+"""More of them in versions 2 and 3."""
 MANIFEST = "manifest.json"
 KIND = "hybrid_dist_store"
 QUERIES, PASSAGES, UIDS = "queries.arrow", "passages.arrow", "uids.arrow"
@@ -169,8 +171,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def array_names(manifest: Manifest) -> Mapping[str, str]:
-    """Names of index arrays in the store's version, for those that have other names now."""
-    return NAMES_BEFORE_4 if manifest[KIND] < 4 else {}
+    """The file names of those index arrays that a store of this version names otherwise."""
+    return ARRAY_NAMES if manifest[KIND] >= 4 else ARRAY_NAMES | NAMES_BEFORE_4
 
 
 def _is_whole(manifest: Mapping[str, Any]) -> bool:

@@ -1,11 +1,10 @@
-"""A store: pairs sorted so that languages and uids are slices, and an index of numbers."""
+"""A store: pairs sorted so that languages and uids are slices, with their texts and index."""
 
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +19,7 @@ from hybrid_dist.data.store import bounds, space, verification
 from hybrid_dist.data.store import format as store_format
 from hybrid_dist.data.store.builder import NoPairsError, build_files
 from hybrid_dist.data.store.columns import TextColumn, load_mapped
+from hybrid_dist.data.store.index import UNCUT, Index, Ints, TrainingSource
 from hybrid_dist.data.store.tokens import TokenCache
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import OTHER_TMPDIR, writing
@@ -27,10 +27,7 @@ from hybrid_dist.runtime.files import OTHER_TMPDIR, writing
 if TYPE_CHECKING:
     from hybrid_dist.data.pair_dataset import PairDataset
 
-Ints = np.ndarray
 Check = Literal["once", "now", "never"]
-UNCUT = (1 << 16, 1 << 16)
-"""Above any length in an index."""
 CHARACTERS_PER_TOKEN = 4
 """A rough figure: which of two long texts is longer when both are cut matters little."""
 OTHER_CACHE = "make room there, or set data.cache_dir to a folder on another disk"
@@ -40,78 +37,6 @@ Pairs = str | Path | Iterable[pa.RecordBatch]
 
 def _no_annotations(folder: Path) -> Mapping[str, Any]:
     return {}
-
-
-@dataclass(frozen=True, eq=False)  # arrays have no equality: an index is itself
-class Index:
-    """What a plan may use of a store. Rows are sorted by (language, uid); uids are numbers."""
-
-    languages: tuple[str, ...]
-    row_uid: Ints
-    """The uid of each row."""
-    language_starts: Ints
-    """Rows of language l are `language_starts[l] : language_starts[l + 1]`."""
-    uid_starts: Ints
-    """Rows of uid u are `uid_rows[uid_starts[u] : uid_starts[u + 1]]`, in order of language."""
-    uid_rows: Ints
-    uid_passage_cluster: Ints
-    """The cluster of each uid: equal for uids that share a passage in any language."""
-    uid_query_cluster: Ints
-    """The cluster of each uid: equal for uids that share a query in any language."""
-    query_length: Ints
-    """The length of each row's query in characters, or in tokens if the store has token ids;
-    65,535 at most."""
-    text_length: Ints
-    """The length of each passage, in the same unit."""
-    passage_of: Ints
-    """The passage of each row. Equal texts of a language are one passage."""
-    negative_starts: Ints
-    """The hard negatives of row r are `negatives[negative_starts[r] : negative_starts[r + 1]]`."""
-    negatives: Ints
-    """Numbers of passages."""
-    passage_cluster: Ints
-    """The `uid_passage_cluster` of each passage's uids; for a passage that is only a negative, a
-    number that no other text has."""
-
-    @property
-    def row_language(self) -> Ints:
-        """The language of each row, as a position in `languages`."""
-        return np.repeat(np.arange(len(self.languages)), self.language_sizes())
-
-    @cached_property
-    def parallel_uids(self) -> Ints:
-        """Uids with rows in two languages or more."""
-        return np.flatnonzero(np.diff(self.uid_starts) >= 2).astype(np.int32)
-
-    def language_of(self, rows: Ints) -> Ints:
-        """The language of each of some rows."""
-        return np.searchsorted(self.language_starts, rows, side="right") - 1
-
-    def row_of(self, uids: Ints, language: int) -> Ints:
-        """The rows of some uids in a language that has them all."""
-        first, last = self.language_starts[language : language + 2]
-        return first + np.searchsorted(self.row_uid[first:last], uids)
-
-    @property
-    def num_rows(self) -> int:
-        return len(self.row_uid)
-
-    @property
-    def num_uids(self) -> int:
-        return len(self.uid_starts) - 1
-
-    def language_sizes(self) -> Ints:
-        return np.diff(self.language_starts)
-
-
-@dataclass(frozen=True)
-class TrainingSource:
-    """A set of pairs as a plan sees it; uids have no meaning across sources."""
-
-    name: str
-    index: Index
-    max_lengths: tuple[int, int] = UNCUT
-    """The maximum lengths of a query and a passage, in the index's unit."""
 
 
 class Store:
@@ -133,14 +58,14 @@ class Store:
             try:
                 self._map()
                 if is_first:
-                    bounds.check(self)
+                    bounds.check(self.index, self.columns, self.tokens, self.manifest)
             except (ValueError, KeyError, TypeError, IndexError, OSError, pa.ArrowException) as bad:
                 raise UserError(f"{folder}: is damaged: {bad}; {store_format.REMEDY}") from None
 
     def _map(self) -> None:
-        old_names = store_format.array_names(self.manifest)
+        names = store_format.array_names(self.manifest)
         arrays = {
-            field.name: load_mapped(self.folder / f"{old_names.get(field.name, field.name)}.npy")
+            field.name: load_mapped(self.folder / f"{names.get(field.name, field.name)}.npy")
             for field in fields(Index)
             if field.name != "languages"
         }

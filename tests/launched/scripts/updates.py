@@ -23,7 +23,8 @@ from torch.nn import functional
 
 from hybrid_dist.batching import Plan
 from hybrid_dist.config.schema import Batching, Config, Loss, Mix, Model, Optim, Train
-from hybrid_dist.data.store.reader import Store, TrainingSource
+from hybrid_dist.data.store.index import TrainingSource
+from hybrid_dist.data.store.reader import Store
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.packing import PackedTexts

@@ -11,7 +11,8 @@ import hybrid_dist as hd
 from hybrid_dist.batching import Plan, shard_batch
 from hybrid_dist.batching.sampler import HybridBatchSampler
 from hybrid_dist.config.schema import Batching, Mix
-from hybrid_dist.data.store.reader import CHARACTERS_PER_TOKEN, Store, TrainingSource
+from hybrid_dist.data.store.index import TrainingSource
+from hybrid_dist.data.store.reader import CHARACTERS_PER_TOKEN, Store
 from hybrid_dist.errors import UserError
 from hybrid_dist.losses import InfoNCE
 from tests.support.pair_rows import store_of

@@ -363,7 +363,7 @@ def test_lengths_of_a_tokenized_store_are_in_tokens(tokenized: tuple[Any, Store]
     rows = np.arange(store.index.num_rows)
     for prefix, texts, lengths in (
         ("Query: ", store.queries(rows), store.index.query_length),
-        ("Passage: ", store.passages(rows), store.index.text_length[store.index.passage_of]),
+        ("Passage: ", store.passages(rows), store.index.passage_length[store.index.passage_of]),
     ):
         whole = tokenizer([prefix + text for text in texts], truncation=True, max_length=514)
         assert lengths.tolist() == [len(ids) for ids in whole["input_ids"]]

@@ -27,7 +27,8 @@ from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store import builder, spill
 from hybrid_dist.data.store import format as store_format
 from hybrid_dist.data.store.columns import ROWS
-from hybrid_dist.data.store.reader import Index, Store, check_sources, open_sources
+from hybrid_dist.data.store.index import Index
+from hybrid_dist.data.store.reader import Store, check_sources, open_sources
 from hybrid_dist.errors import UserError
 from tests.support.pair_rows import Row, store_of
 from tests.support.store_lines import ARRAYS, lines, same, with_names_before_4
@@ -153,18 +154,18 @@ def test_a_store_gives_back_what_it_was_made_of(
     assert index.passage_of.tolist() == [positions[rows[n][0], rows[n][3]] for n in order]
     uids = sorted({uid for _, uid, *_ in rows}, key=str.encode)
     assert [uids[number] for number in index.row_uid] == [rows[n][1] for n in order]
-    _check_groups(index, [text for _, text in met])
+    _check_clusters(index, [text for _, text in met])
 
 
-def _check_groups(index: Index, texts: Sequence[str]) -> None:
-    """Passages of one text have one group: that of uids they answer, else one of their own."""
-    groups: dict[str, int] = {}
-    for text, group in zip(texts, index.passage_cluster.tolist(), strict=True):
-        assert groups.setdefault(text, group) == group
+def _check_clusters(index: Index, texts: Sequence[str]) -> None:
+    """Passages of one text have one cluster: that of uids they answer, else one of their own."""
+    clusters: dict[str, int] = {}
+    for text, cluster in zip(texts, index.passage_cluster.tolist(), strict=True):
+        assert clusters.setdefault(text, cluster) == cluster
     answers = {texts[n] for n in index.passage_of}
-    own = [group for text, group in groups.items() if text not in answers]
+    own = [cluster for text, cluster in clusters.items() if text not in answers]
     assert len(set(own)) == len(own)
-    assert all(group >= index.num_uids for group in own)
+    assert all(cluster >= index.num_uids for cluster in own)
     assert (
         index.passage_cluster[index.passage_of].tolist()
         == index.uid_passage_cluster[index.row_uid].tolist()

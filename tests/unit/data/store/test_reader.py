@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid_dist.data.store.reader import Index, Store
+from hybrid_dist.data.store.index import Index
+from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError
 from tests.support.pair_rows import Row, pair_blocks, store_of
 from tests.support.store_lines import same
@@ -74,15 +75,15 @@ def test_a_uid_is_a_slice_of_rows_by_language(rows: list[Row]) -> None:
 
 @settings(deadline=None, max_examples=150)
 @given(tables())
-def test_groups_are_the_connected_components_of_equal_texts(rows: list[Row]) -> None:
+def test_clusters_are_the_connected_components_of_equal_texts(rows: list[Row]) -> None:
     index = store_of(rows).index
     names = sorted({row[1] for row in rows})
-    for text, groups in ((2, index.uid_query_cluster), (3, index.uid_passage_cluster)):
+    for text, clusters in ((2, index.uid_query_cluster), (3, index.uid_passage_cluster)):
         expected = components(rows, text)
-        assert [names[group] for group in groups] == [expected[name] for name in names]
+        assert [names[cluster] for cluster in clusters] == [expected[name] for name in names]
 
 
-def test_a_long_chain_of_shared_passages_is_one_group() -> None:
+def test_a_long_chain_of_shared_passages_is_one_cluster() -> None:
     """Uid n shares a passage with uid n + 1 alone, in another language; the ends never meet."""
     length = 200
     order = np.random.default_rng(0).permutation(length)
