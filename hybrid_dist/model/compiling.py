@@ -16,7 +16,7 @@ def compile_layers(encoder: Encoder, backend: str = "inductor") -> None:
     All layers share the graph of the first. Activation checkpointing and the hooks of DDP, FSDP and
     ZeRO run between graphs.
     """
-    if encoder.padding_reason is None and encoder.attends is AttentionMode.BY_SIZE:
+    if encoder.padding_reason is None and encoder.attention_mode is AttentionMode.BY_SIZE:
         # the number of attention calls depends on the lengths of the texts: no graph holds that
         encoder.select_attention(torch.device("cpu"), "train.compile needs it on CPUs")
     # it would split graphs at DDP's bucket boundaries; buckets are sent between layers anyway

@@ -50,7 +50,7 @@ class Encoder(nn.Module):
 
     padding_reason: str | None = "packing was not requested"
     """Why texts are padded; None if they are packed."""
-    attends = AttentionMode.BY_SIZE
+    attention_mode = AttentionMode.BY_SIZE
     """How attention is restricted to each text of a packed row."""
     attention_padding_reason: str | None = None
     """Why attention alone is padded; None if it is not."""
@@ -63,15 +63,17 @@ class Encoder(nn.Module):
         self._first_position = first_position(backbone.config)
         self._attention = backbone.config._attn_implementation
 
-    def forward(self, texts: PackedTexts, words: Tensor | None = None) -> Tensor:
-        """Vectors [N, D]. `words` are the tokens' word embeddings [T, D], if known already."""
+    def forward(self, texts: PackedTexts, token_embeddings: Tensor | None = None) -> Tensor:
+        """Vectors [N, D]. `token_embeddings` [T, D] are looked up if None."""
         if self.padding_reason is not None:
             vectors = self._pool(self._hidden_padded(texts), texts)
-        elif self.attends is not AttentionMode.BY_SIZE:
-            vectors = self._pool(self._hidden_packed(texts, words), texts)
+        elif self.attention_mode is not AttentionMode.BY_SIZE:
+            vectors = self._pool(self._hidden_packed(texts, token_embeddings), texts)
         else:  # sorted, since neighbours of the same size share one attention call
             texts, tokens, order = texts.by_size()
-            hidden = self._hidden_packed(texts, None if words is None else words[tokens])
+            if token_embeddings is not None:
+                token_embeddings = token_embeddings[tokens]
+            hidden = self._hidden_packed(texts, token_embeddings)
             vectors = self._pool(hidden, texts)[order.argsort()]
         return functional.normalize(vectors, dim=-1)
 
@@ -81,21 +83,24 @@ class Encoder(nn.Module):
         if self.padding_reason is not None:
             return f"padded: {self.padding_reason}"
         no_dropout = "attention weights have no dropout"
-        if self.attends is AttentionMode.PADDED:
+        if self.attention_mode is AttentionMode.PADDED:
             return f"packed but for attention ({self.attention_padding_reason}); {no_dropout}"
         return f"packed: no padding is computed, and {no_dropout}"
 
-    def embed_words(self, ids: Tensor) -> Tensor:
-        """Word embeddings [T, D] of token ids [T]."""
+    def embed_tokens(self, ids: Tensor) -> Tensor:
+        """Token embeddings [T, D] of token ids [T]."""
         return self.backbone.get_input_embeddings()(ids)
 
-    def _hidden_packed(self, texts: PackedTexts, words: Tensor | None) -> Tensor:
+    def _hidden_packed(self, texts: PackedTexts, token_embeddings: Tensor | None) -> Tensor:
         """The last hidden states [T, D], computed without padding."""
-        row = {"input_ids": texts.ids[None]} if words is None else {"inputs_embeds": words[None]}
+        if token_embeddings is None:
+            row = {"input_ids": texts.ids[None]}
+        else:
+            row = {"inputs_embeds": token_embeddings[None]}
         return self.backbone(
             **row,
             position_ids=texts.positions[None] + self._first_position,
-            **texts.for_attention(self.attends),
+            **texts.for_attention(self.attention_mode),
         ).last_hidden_state[0]
 
     def _hidden_padded(self, texts: PackedTexts) -> Tensor:
@@ -120,10 +125,10 @@ class Encoder(nn.Module):
             raise ValueError(f"unknown pooling {self.pooling!r}")
         return _at_least_fp32(first)
 
-    def pack(self, padding_reason: str | None) -> None:
-        """Pack texts from now on; or pad them, if there is a reason."""
-        self.padding_reason = padding_reason
-        attention = NAME if padding_reason is None else self._attention
+    def set_padding(self, reason: str | None) -> None:
+        """Pad texts from now on, for a reason; or pack them, if it is None."""
+        self.padding_reason = reason
+        attention = NAME if reason is None else self._attention
         if attention != self.backbone.config._attn_implementation:
             register()
             self.backbone.set_attn_implementation(attention)
@@ -140,9 +145,10 @@ class Encoder(nn.Module):
         """Choose the AttentionMode: padded if the kernel is refused, else the device's best."""
         self.attention_padding_reason = kernel_refusal_reason
         if kernel_refusal_reason is not None:
-            self.attends = AttentionMode.PADDED
+            self.attention_mode = AttentionMode.PADDED
         else:
-            self.attends = AttentionMode.KERNEL if device.type == "cuda" else AttentionMode.BY_SIZE
+            on_gpu = device.type == "cuda"
+            self.attention_mode = AttentionMode.KERNEL if on_gpu else AttentionMode.BY_SIZE
 
 
 def _at_least_fp32(values: Tensor) -> Tensor:
@@ -195,31 +201,31 @@ class BiEncoder(nn.Module):
         return queries, _candidates(encoded), queries.new_full((1,), self._fixed_temperature)
 
     def _encode_all(self, chunks: Sequence[Chunk]) -> list[Encoded]:
-        """Encode packed chunks with one lookup of word embeddings for all of them.
+        """Encode packed chunks with one lookup of token embeddings for all of them.
 
         The gradient of the embedding table is as large as the vocabulary; with a lookup per chunk
         it would be allocated for each.
         """
         parts = [part.ids for chunk in chunks for part in (chunk.queries, chunk.candidates)]
         unique_ids, inverse = torch.cat(parts).unique(return_inverse=True)
-        embeddings = self.encoder.embed_words(unique_ids)
+        embeddings = self.encoder.embed_tokens(unique_ids)
         dtype = embeddings.dtype
 
         def encode(chunk: Chunk, table: Tensor, rows: Tensor) -> Encoded:
             return self._encode(chunk, table.index_select(0, rows).to(dtype))
 
-        # gradients of frequent words are summed in the table: in fp32, never in bf16
+        # gradients of frequent tokens are summed in the table: in fp32, never in bf16
         table = _at_least_fp32(embeddings)
         tokens = [len(chunk.queries.ids) + len(chunk.candidates.ids) for chunk in chunks]
         *others, last = zip(chunks, inverse.split(tokens), strict=True)
         encoded = [_checkpointed(encode, chunk, table, rows) for chunk, rows in others]
         return [*encoded, encode(last[0], table, last[1])]
 
-    def _encode(self, chunk: Chunk, words: Tensor | None = None) -> Encoded:
-        """Vectors of a chunk. `words` are the word embeddings of its tokens, if known already."""
+    def _encode(self, chunk: Chunk, token_embeddings: Tensor | None = None) -> Encoded:
+        """Vectors of a chunk. `token_embeddings` are looked up if None."""
         if self.encoder.padding_reason is not None:  # queries are shorter: alone they pad less
             return self.encoder(chunk.queries), self.encoder(chunk.candidates)
-        vectors = self.encoder(chunk.queries.joined(chunk.candidates), words)
+        vectors = self.encoder(chunk.queries.joined(chunk.candidates), token_embeddings)
         queries = len(chunk.queries.sizes)
         return vectors[:queries], vectors[queries:]
 
@@ -259,7 +265,7 @@ def _candidates(encoded: Sequence[Encoded]) -> Tensor:
 
 
 def _layer_classes(backbone: Any) -> list[str]:
-    """Names of the layer classes, without those that hold the word embeddings, which are used
+    """Names of the layer classes, without those that hold the token embeddings, which are used
     outside of them too."""
     table = backbone.get_input_embeddings()
     holders = {type(part).__name__ for part in backbone.modules() if table in part.modules()}

@@ -101,20 +101,22 @@ def _pack(encoder: Encoder, dropout: float | None) -> None:
     """Pack texts if the model's packed vectors are the same as its padded ones, else pad them."""
     kind = encoder.backbone.config.model_type
     if dropout:
-        encoder.pack(f"packed attention has no dropout, and model.attention_dropout is {dropout}")
+        encoder.set_padding(
+            f"packed attention has no dropout, and model.attention_dropout is {dropout}"
+        )
         return
     if not getattr(encoder.backbone, "_supports_attention_backend", False):
-        encoder.pack(f"models of type {kind} take no attention but their own")
+        encoder.set_padding(f"models of type {kind} take no attention but their own")
         return
     texts = PackedTexts.of([[3], [3, 4, 5, 6, 7, 8, 9], [3, 4, 5, 6]])
     training = encoder.training
     encoder.eval()
     with torch.no_grad():
-        encoder.pack("a comparison")
+        encoder.set_padding("a comparison")
         padded = encoder(texts)
-        encoder.pack(None)
+        encoder.set_padding(None)
         try:
-            packed = encoder(texts, encoder.embed_words(texts.ids))
+            packed = encoder(texts, encoder.embed_tokens(texts.ids))
             error = float((packed - padded).abs().max())
             same = error < PACKING_TOLERANCE
             why_not = None if same else f"its packed vectors differ by {error:.0e}"
@@ -122,7 +124,7 @@ def _pack(encoder: Encoder, dropout: float | None) -> None:
             message = str(failure).strip()
             why_not = message.splitlines()[0] if message else type(failure).__name__
     if why_not is not None:
-        encoder.pack(f"models of type {kind} cannot be packed ({why_not})")
+        encoder.set_padding(f"models of type {kind} cannot be packed ({why_not})")
     encoder.train(training)
 
 

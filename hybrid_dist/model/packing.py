@@ -108,14 +108,14 @@ class PackedTexts:
         ids[is_token] = self.ids
         return {"input_ids": ids, "attention_mask": is_token.long()}, is_token
 
-    def for_attention(self, attends: AttentionMode) -> dict[str, Any]:
+    def for_attention(self, mode: AttentionMode) -> dict[str, Any]:
         """Keyword arguments of `attention` that describe the texts.
 
         L is rounded up, so that shapes repeat and compiled graphs are reused.
         """
-        if attends is AttentionMode.BY_SIZE:
+        if mode is AttentionMode.BY_SIZE:
             return {"sizes": self.sizes}
-        if attends is AttentionMode.KERNEL:
+        if mode is AttentionMode.KERNEL:
             return {"offsets": self.offsets, "longest": _round_up(max(self.sizes), 64)}
         longest, sizes, device = _round_up(max(self.sizes), 8), self.offsets.diff(), self.ids.device
         rows = torch.arange(len(sizes), device=device)

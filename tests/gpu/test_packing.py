@@ -58,11 +58,11 @@ def test_any_head_width_and_precision_trains(
     """Without padding where the kernel takes it, else with attention padded: as padded fp32."""
     encoder = on_card(encoder_of("xlm-roberta", tmp_path, {"hidden_size": width}), dtype)
     with_kernel = AMPERE and width == 32 and dtype != torch.float32
-    assert encoder.attends is (AttentionMode.KERNEL if with_kernel else AttentionMode.PADDED), (
-        encoder.encoding_description
-    )
+    assert encoder.attention_mode is (
+        AttentionMode.KERNEL if with_kernel else AttentionMode.PADDED
+    ), encoder.encoding_description
     actual, gradient = vectors_and_gradient(encoder, dtype)
-    encoder.pack("a test")
+    encoder.set_padding("a test")
     wanted, true = vectors_and_gradient(encoder, torch.float32)
     assert apart(actual, wanted) < most
     assert apart(gradient, true) < 3 * most
@@ -75,11 +75,11 @@ def test_the_kernel_and_its_gradients_equal_float64(scaling: float | None) -> No
     heads, width = 16, 64
     torch.manual_seed(0)
     sizes = (1, 2, 3, 127, 128, 129, 255, 256, *torch.randint(1, 257, (40,)).tolist())
-    bounds = torch.tensor([0, *accumulate(sizes)], dtype=torch.int32, device=CUDA)
+    offsets = torch.tensor([0, *accumulate(sizes)], dtype=torch.int32, device=CUDA)
     shape = (1, heads, sum(sizes), width)
     inputs = [torch.randn(shape, device=CUDA).bfloat16().requires_grad_() for _ in range(3)]
     q, k, v = inputs
-    output, _ = attention(None, q, k, v, None, scaling, bounds=bounds, longest=256)
+    output, _ = attention(None, q, k, v, None, scaling, offsets=offsets, longest=256)
     exact = [part.detach().double().requires_grad_() for part in inputs]
     q, k, v = exact
     wanted, _ = attention(None, q, k, v, None, scaling, sizes=sizes)
@@ -107,7 +107,7 @@ def test_compiled_layers_have_one_graph_and_the_same_gradients(how: str, tmp_pat
         sizes = {"max_position_embeddings": 144}
         encoder = encoder_of("xlm-roberta", tmp_path, sizes, dropout=0.0, attention_dropout=0.0)
         if how == "padded":
-            encoder.pack("a test")
+            encoder.set_padding("a test")
         made.append(BiEncoder(on_card(encoder, torch.bfloat16), 0.05, False).train())
     plain, compiled = made
     compile_layers(compiled.encoder)
@@ -173,13 +173,13 @@ def test_padded_attention_is_faster_than_padding_all_in_fp32(tmp_path: Path) -> 
         "max_position_embeddings": 260,
     }
     encoder = on_card(encoder_of("xlm-roberta", tmp_path, sizes, dropout=0.0), torch.float32)
-    assert encoder.attends is AttentionMode.PADDED
+    assert encoder.attention_mode is AttentionMode.PADDED
     drawn = np.random.default_rng(0)
     lengths = np.clip(drawn.lognormal(np.log(100), 0.5, 256), 4, 256).astype(int)
     texts = PackedTexts.of([[5] * length for length in lengths]).to(CUDA)
     seconds: dict[str, float] = {}
     for how in ("packed", "padded"):
-        encoder.pack(None if how == "packed" else "a test")
+        encoder.set_padding(None if how == "packed" else "a test")
         for _ in range(3):  # the last counts
             torch.cuda.synchronize()
             begin = time.perf_counter()

@@ -84,9 +84,9 @@ HOW = ("packed", "padded", "labse", "layers recomputed")
 def assert_bf16_gradients_do_not_depend_on_chunks(how: str, folder: Path, device: str) -> None:
     model = bi_encoder(folder, pooling="labse" if how == "labse" else "mean")
     if how == "padded":
-        model.encoder.pack("a test of padding")
+        model.encoder.set_padding("a test of padding")
     exact = deepcopy(model).double()
-    exact.encoder.pack("the judge pads")
+    exact.encoder.set_padding("the judge pads")
     true = gradient(exact, chunks_of(PAIRS))
     if how == "layers recomputed":
         recompute_layers(model.encoder)

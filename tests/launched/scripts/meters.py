@@ -33,7 +33,7 @@ class SelectionMetric:
     def __init__(self, case: Case) -> None:
         self._case = case
         self._model = case.model().double().eval()
-        self._model.encoder.pack("the judge pads")
+        self._model.encoder.set_padding("the judge pads")
         table = case.store.table().to_pydict()
         self._language = table["lang"]
         self.sums: dict[str, float] = defaultdict(float)

@@ -113,7 +113,7 @@ class Case:
                 if name.endswith("weight") and weights.ndim == 2:
                     torch.nn.init.normal_(weights, std=0.15)
         if self.options.get("padded"):
-            encoder.pack("a test of padding")
+            encoder.set_padding("a test of padding")
         loss = self.config.loss
         return BiEncoder(encoder, loss.temperature, loss.learn_temperature)
 
@@ -145,7 +145,7 @@ class Case:
         """Losses, and weights after every step, of one process."""
         model = self.model().train()
         if not self.dropout:
-            model.double().encoder.pack("the judge pads")
+            model.double().encoder.set_padding("the judge pads")
         optimizer = torch.optim.SGD(model.parameters(), lr=self.config.optim.lr)
         losses, weights = [], []
         for step in range(STEPS):

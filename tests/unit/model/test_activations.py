@@ -33,9 +33,9 @@ def kept(folder: Path, layers: int, **how: Any) -> float:
         "num_hidden_layers": layers,
     }
     encoder = encoder_of("xlm-roberta", folder, sizes, dropout=how.get("dropout", 0.1))
-    encoder.attends = how.get("attends", AttentionMode.KERNEL)
+    encoder.attention_mode = how.get("mode", AttentionMode.KERNEL)
     if how.get("padded"):
-        encoder.pack("a test")
+        encoder.set_padding("a test")
     if how.get("recomputed"):
         recompute_layers(encoder)
     encoder.to(how.get("weights", torch.float32)).train()
@@ -68,7 +68,7 @@ BF16 = {"autocast": True}
 CASES: dict[str, tuple[dict[str, Any], int]] = {
     "bf16 under autocast": (BF16, 42),
     "without dropout": (BF16 | {"dropout": 0.0}, 40),
-    "attention padded": (BF16 | {"attends": AttentionMode.PADDED}, 44),
+    "attention padded": (BF16 | {"mode": AttentionMode.PADDED}, 44),
     "bf16 weights": ({"weights": torch.bfloat16}, 34),
     "fp32": ({}, 66),
     "recomputed": (BF16 | {"recomputed": True}, 4),

@@ -35,7 +35,7 @@ def test_every_chunk_but_the_last_is_encoded_again(how: str, tmp_path: Path) -> 
     """The backward pass begins with the last chunk: to keep its activations costs no memory."""
     model = bi_encoder(tmp_path)
     if how == "padded":
-        model.encoder.pack("a test of padding")
+        model.encoder.set_padding("a test of padding")
     events: list[str] = []
     layer = model.encoder.backbone.encoder.layer[-1]
     layer.register_forward_hook(lambda *_: events.append("forward"))
@@ -122,7 +122,7 @@ def test_recomputed_chunks_draw_the_same_dropout_masks_on_a_device(
 ) -> None:
     model = bi_encoder(tmp_path, dropout=0.1)
     if how == "padded":
-        model.encoder.pack("a test of padding")
+        model.encoder.set_padding("a test of padding")
     start = device.get_rng_state()
     chunked = gradient(model, chunks_of(16))
     assert not torch.equal(device.get_rng_state(), start), "no dropout was drawn on the device"

@@ -38,9 +38,9 @@ def module(folder: Path, how: AttentionMode | str, dropout: float) -> BiEncoder:
     sizes = {"max_position_embeddings": LONGEST + 4, "hidden_size": 16, "num_attention_heads": 2}
     encoder = encoder_of("xlm-roberta", folder, sizes, dropout=dropout, attention_dropout=0.0)
     if isinstance(how, AttentionMode):
-        encoder.attends = how
+        encoder.attention_mode = how
     else:
-        encoder.pack(how)
+        encoder.set_padding(how)
     return BiEncoder(encoder, 0.05, learn_temperature=False)
 
 
@@ -93,5 +93,5 @@ def test_on_cpus_attention_is_padded_where_layers_are_compiled(tmp_path: Path) -
     """A call for each length that occurs would be a graph for each set of lengths."""
     model = module(tmp_path, AttentionMode.BY_SIZE, dropout=0.0)
     compile_layers(model.encoder, "aot_eager")
-    assert model.encoder.attends is AttentionMode.PADDED
+    assert model.encoder.attention_mode is AttentionMode.PADDED
     assert "train.compile" in model.encoder.encoding_description

@@ -37,17 +37,17 @@ def vectors_and_gradients(encoder: Encoder, texts: PackedTexts) -> tuple[Tensor,
     return vectors.detach(), gradients
 
 
-@pytest.mark.parametrize("attends", AttentionMode, ids=lambda attends: attends.name)
+@pytest.mark.parametrize("mode", AttentionMode, ids=lambda mode: mode.name)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_packed_rows_give_what_padded_rows_give(
-    kind: str, pooling: Any, attends: AttentionMode, tmp_path: Path
+    kind: str, pooling: Any, mode: AttentionMode, tmp_path: Path
 ) -> None:
     encoder = encoder_of(kind, tmp_path, pooling=pooling).eval()
     assert encoder.padding_reason is None
-    encoder.attends = attends
+    encoder.attention_mode = mode
     packed, packed_gradients = vectors_and_gradients(encoder, PackedTexts.of(SIZES))
-    encoder.pack("a test")
+    encoder.set_padding("a test")
     padded, padded_gradients = vectors_and_gradients(encoder, PackedTexts.of(SIZES))
     torch.testing.assert_close(packed, padded, rtol=0, atol=1e-5)
     assert packed_gradients.keys() == padded_gradients.keys()
@@ -151,7 +151,7 @@ def test_heads_that_the_kernel_does_not_take_are_named(
     width = heads["hidden_size"] // 4
     assert refusal is not None and refusal.endswith(f"and this model's is {width}")
     encoder.select_attention(CUDA, refusal)
-    assert encoder.attends is AttentionMode.PADDED
+    assert encoder.attention_mode is AttentionMode.PADDED
     assert encoder.encoding_description.startswith(f"packed but for attention ({refusal})")
 
 
@@ -182,8 +182,10 @@ def test_the_kernel_is_used_by_card_and_precision(
     else:
         assert refusal is not None and refused in refusal
     encoder.select_attention(CUDA, refusal)
-    assert encoder.attends is (AttentionMode.KERNEL if refused is None else AttentionMode.PADDED)
-    encoder.pack("a test")
+    assert encoder.attention_mode is (
+        AttentionMode.KERNEL if refused is None else AttentionMode.PADDED
+    )
+    encoder.set_padding("a test")
     assert encoder.kernel_refusal_reason(CUDA, dtype) is None, "it needs no kernel"
 
 
@@ -197,14 +199,14 @@ def test_ranks_with_other_cards_attend_alike(
     card("NVIDIA H100", 9, 0)
     monkeypatch.setattr(Ranks, "gather", lambda ranks, own: [own, refusal])
     choose_attention(encoder, torch.bfloat16, Ranks(0, 2, CUDA))
-    assert encoder.attends is AttentionMode.PADDED
+    assert encoder.attention_mode is AttentionMode.PADDED
     assert "Tesla T4 has 7.5" in encoder.encoding_description
 
 
 def test_on_cpus_texts_of_one_length_attend_together(tmp_path: Path) -> None:
     encoder = encoder_of("bert", tmp_path)
     choose_attention(encoder, torch.bfloat16, Ranks())
-    assert encoder.attends is AttentionMode.BY_SIZE
+    assert encoder.attention_mode is AttentionMode.BY_SIZE
     assert encoder.encoding_description.startswith("packed: no padding")
 
 
@@ -229,6 +231,6 @@ def test_padded_attention_is_one_call_a_layer(
         return attend(query, *more, **options)
 
     monkeypatch.setattr(functional, "scaled_dot_product_attention", counted)
-    encoder.attends = AttentionMode.PADDED
+    encoder.attention_mode = AttentionMode.PADDED
     encoder(PackedTexts.of(SIZES))
     assert [tuple(query.shape[:3]) for query in calls] == [(len(SIZES), 4, 32)] * 2
