@@ -143,10 +143,10 @@ def info_nce(
     """
     _check_layout(queries, candidates, layout)
     inputs = (queries, candidates, temperature)
-    with_gradients = _needs_gradients(*inputs)
     stopwatch = Stopwatch(queries.device)
+    settings = _Settings(layout, symmetric, group, _needs_gradients(*inputs), stopwatch)
     loss, share, num_correct, query_losses, similarity_sums, num_false_negatives = (
-        _StreamedInfoNCE.apply(*inputs, layout, symmetric, group, with_gradients, stopwatch)
+        _StreamedInfoNCE.apply(*inputs, settings)
     )
     with torch.no_grad():
         num_nonfinite = sum((~part.isfinite().all(1)).sum() for part in (queries, candidates))
@@ -162,6 +162,17 @@ def info_nce(
     )
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """What the loss takes beside tensors that may have gradients."""
+
+    layout: BatchLayout
+    symmetric: bool
+    group: dist.ProcessGroup | None
+    with_gradients: bool
+    stopwatch: Stopwatch
+
+
 class _StreamedInfoNCE(torch.autograd.Function):
     """Loss and gradients are computed in the forward pass; the backward pass scales the latter."""
 
@@ -171,18 +182,12 @@ class _StreamedInfoNCE(torch.autograd.Function):
         queries: Tensor,
         candidates: Tensor,
         temperature: Tensor,
-        layout: BatchLayout,
-        symmetric: bool,
-        group: dist.ProcessGroup | None,
-        with_gradients: bool,
-        stopwatch: Stopwatch,
+        settings: _Settings,
     ) -> tuple[Tensor, ...]:
-        inputs = (queries, candidates, temperature)
+        inputs, layout = (queries, candidates, temperature), settings.layout
         with torch.autocast(queries.device.type, enabled=False):
-            result, *gradients = _loss_and_gradients(
-                *inputs, layout, symmetric, group, with_gradients, stopwatch
-            )
-        if with_gradients:
+            result, *gradients = _loss_and_gradients(*inputs, settings)
+        if settings.with_gradients:
             ctx.dtypes = [part.dtype for part in inputs]
             ctx.save_for_backward(*gradients)
         share = result.losses.sum() / layout.global_batch_size
@@ -203,18 +208,11 @@ class _StreamedInfoNCE(torch.autograd.Function):
         # Scale before casting: unscaled, small gradients would underflow in fp16.
         scaled = (part * upstream[0].to(part.dtype) for part in ctx.saved_tensors)
         cast = (part.to(dtype) for part, dtype in zip(scaled, ctx.dtypes, strict=True))
-        return (*cast, None, None, None, None, None)
+        return (*cast, None)
 
 
 def _loss_and_gradients(
-    queries: Tensor,
-    candidates: Tensor,
-    temperature: Tensor,
-    layout: BatchLayout,
-    symmetric: bool,
-    group: dist.ProcessGroup | None,
-    with_gradients: bool,
-    stopwatch: Stopwatch,
+    queries: Tensor, candidates: Tensor, temperature: Tensor, settings: _Settings
 ) -> tuple[CrossEntropy, Tensor, Tensor, Tensor]:
     """The cross-entropy of this rank's queries, and three gradients.
 
@@ -223,15 +221,18 @@ def _loss_and_gradients(
     """
     dtype = _dtype(queries, candidates)
     queries, candidates = queries.to(dtype), candidates.to(dtype)
+    layout, group, stopwatch = settings.layout, settings.group, settings.stopwatch
     world = len(layout.query_counts)
-    directions = 2 if symmetric else 1
-    grad_weight = world / layout.global_batch_size / directions if with_gradients else None
+    directions = 2 if settings.symmetric else 1
+    grad_weight = None
+    if settings.with_gradients:
+        grad_weight = world / layout.global_batch_size / directions
     scale = 1 / temperature.to(dtype)
     with stopwatch("gather"):
         all_candidates = all_gather_rows(candidates, layout.candidate_counts, group)
     with stopwatch("loss"):
         inputs = queries, all_candidates, scale, layout.candidate_columns()
-        if symmetric:
+        if settings.symmetric:
             is_passage = layout.passage_columns().to(queries.device)
             result = symmetric_cross_entropy(*inputs, is_passage, grad_weight, world, group)
             result = result._replace(losses=result.losses / 2)
