@@ -189,10 +189,7 @@ def atomic_folder(
                 restore_folder(folder)
                 draft.mkdir()
                 yield draft
-                if replace:
-                    _set_aside(folder)
-                draft.rename(folder)
-                sync_folder(folder.parent)
+                _swap_in(draft, folder, replace)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
             shutil.rmtree(restore_folder(folder), ignore_errors=True)
@@ -217,19 +214,20 @@ def replace_folder(draft: Path, folder: Path) -> None:
     """Replace a folder by a finished one, with the same guarantees as `atomic_folder`."""
     folder = folder.resolve()
     try:
-        restore_folder(folder)
-        _set_aside(folder)
-        draft.rename(folder)
-        sync_folder(folder.parent)
+        _swap_in(draft, folder)
     finally:
         shutil.rmtree(restore_folder(folder), ignore_errors=True)
 
 
-def _set_aside(folder: Path) -> None:
-    before = restore_folder(folder)
-    shutil.rmtree(before, ignore_errors=True)
-    if folder.exists():
-        folder.rename(before)
+def _swap_in(draft: Path, folder: Path, replace: bool = True) -> None:
+    """Rename a draft to `folder`; with `replace`, an old folder is first renamed out of the way."""
+    if replace:
+        before = restore_folder(folder)
+        shutil.rmtree(before, ignore_errors=True)
+        if folder.exists():
+            folder.rename(before)
+    draft.rename(folder)
+    sync_folder(folder.parent)
 
 
 def restore_folder(folder: Path) -> Path:
