@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_dist.evaluation.metrics import Hits, by_language, mean, recall_at
+from hybrid_dist.evaluation.metrics import Hits, by_language, divide_or_nan, mean, recall_at
 from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.search import TopK
 from hybrid_dist.evaluation.tasks import Task
@@ -83,9 +83,7 @@ def measure(task: Task, ranking: Ranking, top: TopK) -> Bias:
 def _normalised(distance: np.ndarray, relevant: np.ndarray, passages: int) -> np.ndarray:
     least = relevant - 1
     span = (passages + 1) * (relevant - 1) / (relevant + 1) - least
-    normalised = np.full(len(relevant), np.nan)
-    np.divide(distance - least, span, out=normalised, where=span > 0)
-    return normalised
+    return divide_or_nan(distance - least, span)
 
 
 def _own_language_counts(task: Task) -> tuple[np.ndarray, np.ndarray]:
@@ -105,14 +103,12 @@ def _first_hits(task: Task, ranking: Ranking) -> np.ndarray:
 
 
 def _self_preference(task: Task, top: np.ndarray) -> np.ndarray:
-    values = np.full(len(task.query_ids), np.nan)
-    if task.one_pool and len(task.languages) > 1:
-        listed = top >= 0
-        language = np.where(listed, task.passage_language[top], -1)
-        own = (language == task.query_language[:, None]).sum(axis=1)
-        expected = listed.sum(axis=1) * pool_share(task)[task.query_language]
-        np.divide(own, expected, out=values, where=expected > 0)
-    return values
+    if not (task.one_pool and len(task.languages) > 1):
+        return np.full(len(task.query_ids), np.nan)
+    listed = top >= 0
+    language = np.where(listed, task.passage_language[top], -1)
+    own = (language == task.query_language[:, None]).sum(axis=1)
+    return divide_or_nan(own, listed.sum(axis=1) * pool_share(task)[task.query_language])
 
 
 def summary(task: Task, measured: Bias) -> dict[str, Any]:
@@ -176,10 +172,7 @@ def language_share(task: Task, top: np.ndarray) -> np.ndarray:
     query_language = np.broadcast_to(task.query_language[:, None], top.shape)[filled]
     cells = query_language * languages + task.passage_language[top[filled]]
     counts = np.bincount(cells, minlength=languages**2).reshape(languages, languages).astype(float)
-    total = counts.sum(axis=1, keepdims=True)
-    share = np.full_like(counts, np.nan)
-    np.divide(counts, total, out=share, where=total > 0)
-    return share
+    return divide_or_nan(counts, counts.sum(axis=1, keepdims=True))
 
 
 def pool_share(task: Task) -> np.ndarray:
@@ -191,9 +184,7 @@ def pool_share(task: Task) -> np.ndarray:
 
 def lift(share: np.ndarray, pool: np.ndarray) -> np.ndarray:
     """Shares among the top passages over shares of the pool; NaN for a language without any."""
-    values = np.full_like(share, np.nan)
-    np.divide(share, pool, out=values, where=np.broadcast_to(pool > 0, share.shape))
-    return values
+    return divide_or_nan(share, pool)
 
 
 def divergence(share: np.ndarray, pool: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hybrid_dist.evaluation.metrics import divide_or_nan
 from hybrid_dist.evaluation.per_query import PerQuery
 
 RESAMPLES = 1000
@@ -62,10 +63,7 @@ class Draws:
         for low in range(0, len(sums), step):
             weights = self.weights[low : low + step].astype(float)
             sums[low : low + step] = (weights @ table.reshape(ids, -1)).reshape(-1, *sums.shape[1:])
-        means = np.full((len(self.weights), len(values), cells), np.nan)
-        sizes = np.broadcast_to(sums[:, :1], means.shape)
-        np.divide(sums[:, 1:], sizes, out=means, where=sizes > 0)
-        return means.transpose(1, 0, 2)
+        return divide_or_nan(sums[:, 1:], sums[:, :1]).transpose(1, 0, 2)
 
 
 def _on_grid(values: np.ndarray) -> np.ndarray:
@@ -140,9 +138,7 @@ class Resampled:
 def _mean(values: np.ndarray) -> np.ndarray:
     """[B]: the mean over the cells of each draw, without those that the draw leaves empty."""
     known = ~np.isnan(values)
-    means = np.full(len(values), np.nan)
-    np.divide(np.where(known, values, 0.0).sum(1), known.sum(1), out=means, where=known.any(1))
-    return means
+    return divide_or_nan(np.where(known, values, 0.0).sum(1), known.sum(1))
 
 
 def interval(draws: np.ndarray) -> list[float]:

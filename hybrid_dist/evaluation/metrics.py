@@ -61,9 +61,7 @@ def average_precision_at(k: float) -> Metric:
         precision = np.where(rank <= k, retrieved / rank, 0.0)
         sums = np.bincount(group, weights=precision, minlength=hits.groups)
         sizes = np.minimum(np.bincount(group, minlength=hits.groups), k)
-        values = np.full(hits.groups, np.nan)
-        np.divide(sums, sizes, out=values, where=sizes > 0)
-        return values
+        return divide_or_nan(sums, sizes)
 
     return metric
 
@@ -103,9 +101,7 @@ def ndcg_at(k: int) -> Metric:
             np.bincount(group, weights=gains, minlength=hits.groups)
             for group, gains in ((hits.group, gain), (hits.group[order], ideal))
         )
-        values = np.full(hits.groups, np.nan)
-        np.divide(total, best, out=values, where=best > 0)
-        return values
+        return divide_or_nan(total, best)
 
     return metric
 
@@ -191,6 +187,11 @@ def _mean(groups: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
     """[count]: the mean of the values of each group; NaN for an empty one."""
     sizes = np.bincount(groups, minlength=count)
     sums = np.bincount(groups, weights=values, minlength=count)
-    values = np.full(count, np.nan)
-    np.divide(sums, sizes, out=values, where=sizes > 0)
-    return values
+    return divide_or_nan(sums, sizes)
+
+
+def divide_or_nan(dividend: np.ndarray, divisor: np.ndarray) -> np.ndarray:
+    """The quotients, in the shape of the dividend; NaN where the divisor is not positive."""
+    quotient = np.full(dividend.shape, np.nan)
+    defined = np.broadcast_to(divisor > 0, dividend.shape)
+    return np.divide(dividend, divisor, out=quotient, where=defined)
