@@ -1,11 +1,12 @@
 """An evaluation job: a model, precomputed vectors or a TREC run, scored on tasks, with reports."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+import tyro
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.cache import CachedVectors
@@ -33,111 +34,139 @@ from hybrid_dist.training.run_folder import trained_languages
 Log = Callable[[str], None]
 
 
+SUBJECTS = ("model", "embeddings", "run")
+"""The options that name what is scored."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Subject:
-    """What is scored: exactly one of a model, a folder of vectors and a TREC run."""
+class EvaluationOptions:
+    """Score a model, vectors or a run on tasks and write a report for each.
+
+    Give one of --model, --embeddings and --run.
+
+    Example: hybrid-dist evaluate --model runs/demo/hybrid --task toy:runs/demo/toy --out results
+    """
 
     model: str | None = None
+    """A run folder, a checkpoint in one (runs/NAME/checkpoints/step-000500), a saved model, or a
+    name or folder that transformers or sentence-transformers loads."""
     embeddings: Path | None = None
+    """A folder of precomputed vectors: queries.npy, corpus.npy, query_ids.txt, corpus_ids.txt.
+    Scores are inner products."""
     run: Path | None = None
+    """A TREC run; passages that it does not list have no rank."""
+    task: tuple[str, ...]
+    """Tasks, each NAME:PATH, or NAME:PATH?option=value; docs/evaluation.md lists them."""
+    out: Path
+    """Reports go to OUT/NAME/report.json, .md and .html. A report of another model or of other
+    options is not replaced; repeating the same evaluation replaces its own report."""
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Replace reports in OUT even if they belong to other evaluations."""
+    groups: tuple[str, ...] = ()
+    """Groups of query languages to report, each NAME=LANGUAGE,LANGUAGE. For the model of a run
+    folder `seen` and `unseen` are added."""
     cache: Path | None = None
-    """A folder that keeps the vectors of the model."""
+    """Keep the vectors of --model here, so that no text is embedded twice, even after an
+    interruption. On a disk that all nodes see; N texts take 4 x N x dimension bytes."""
+    index: str = EXACT
+    """The index that finds the top passages: a FAISS factory string such as IVF1024,Flat, for large
+    corpora. Ranks, and all figures computed from them, are exact with any index."""
+    shards: Literal["fp32", "fp16"] = "fp32"
+    """Precision of passage vectors: fp16 takes half the memory, and scores are those of the rounded
+    vectors."""
+    ties: Literal["number", "trec_eval"] = "number"
+    """Equal scores: the smaller passage number first, or trec_eval's order, the larger id first."""
     trust_remote_code: bool = False
+    """Run the Python code that comes with --model; without this option a model that needs it is
+    refused. Such code can do anything that you can: read it first."""
+    save_run: Annotated[int, tyro.conf.arg(metavar="K")] = 0
+    """Also write OUT/NAME/run.trec with the top K passages of every query; 0: none."""
 
-    def identity(self, embedder: TextEmbedder | None) -> dict[str, Any]:
-        """Identifies the subject independently of how its path is written."""
-        if embedder is not None and self.model is not None:
-            path = Path(self.model)
-            name = str(path.resolve()) if path.exists() else self.model
-            return {"model": name, "its weights and settings": embedder.fingerprint[:16]}
-        path_given = self.embeddings if self.run is None else self.run
-        return {} if path_given is None else replacing.of_path(path_given)
+    def __post_init__(self) -> None:
+        given = [name for name in SUBJECTS if getattr(self, name) is not None]
+        if len(given) != 1:
+            names = " and ".join(f"--{name}" for name in given) or "none"
+            raise UserError(f"give one of --model, --embeddings and --run; {names} was given")
+        if given != ["model"] and len(self.task) > 1:
+            raise UserError(
+                f"--{given[0]}: belongs to one task, but --task names {len(self.task)}; "
+                "evaluate them in turn"
+            )
+        if self.cache is not None and self.model is None:
+            raise UserError(f"--cache: --{given[0]} has no texts to embed; leave --cache out")
+        if self.trust_remote_code and self.model is None:
+            raise UserError(
+                f"--trust-remote-code: --{given[0]} comes without code; leave this option out"
+            )
+        if self.index != EXACT and self.run is not None:
+            raise UserError("--index: --run is not searched; leave --index out")
+        if self.shards != "fp32" and self.run is not None:
+            raise UserError("--shards: --run has no vectors; leave --shards out")
+        if self.save_run < 0 or (self.save_run and self.run):
+            raise UserError(
+                f"--save-run: {self.save_run} of --run {self.run}; it is a run already"
+                if self.run
+                else f"--save-run: {self.save_run} is not a number of passages; give 1 or more"
+            )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class EvaluationJob:
-    """A subject, the tasks to score it on, and how. `load` makes one; `execute` runs it."""
+    """What to score, the tasks to score it on, and how. `load` makes one; `execute` runs it."""
 
-    subject: Subject
+    options: EvaluationOptions
     tasks: tuple[Task, ...]
     groups: LanguageGroups
-    group_specs: tuple[str, ...]
-    out: Path
-    overwrite: bool
-    index: str
-    shards: str
-    ties: str
-    save_run: int
 
     @classmethod
-    def load(
-        cls,
-        subject: Subject,
-        task_specs: Sequence[str],
-        out: Path,
-        *,
-        groups: Sequence[str] = (),
-        overwrite: bool = False,
-        index: str = EXACT,
-        shards: str = "fp32",
-        ties: str = "number",
-        save_run: int = 0,
-    ) -> "EvaluationJob":
+    def load(cls, options: EvaluationOptions) -> "EvaluationJob":
         """Load the tasks, and refuse what cannot be evaluated before processes start."""
-        tasks = load_tasks(task_specs, ties)
+        tasks = load_tasks(options.task, options.ties)
         trained = None
-        if subject.model is not None:
-            trained = trained_languages(checkpoint_loading.run_of(Path(subject.model)))
-        language_groups = LanguageGroups.of(groups, tasks, trained)
+        if options.model is not None:
+            trained = trained_languages(checkpoint_loading.run_of(Path(options.model)))
+        groups = LanguageGroups.of(options.groups, tasks, trained)
         for task in tasks:
-            check_run_is_possible(task, save_run)
-        return cls(
-            subject=subject,
-            tasks=tasks,
-            groups=language_groups,
-            group_specs=tuple(groups),
-            out=out,
-            overwrite=overwrite,
-            index=index,
-            shards=shards,
-            ties=ties,
-            save_run=save_run,
-        )
+            check_run_is_possible(task, options.save_run)
+        return cls(options, tasks, groups)
 
     def execute(self, ranks: Ranks, log: Log) -> None:
-        """Score the subject on every task and write a report for each to OUT/TASK."""
-        if self.subject.model is not None:
-            self._evaluate_model(self.subject.model, ranks, log)
-        elif self.subject.embeddings is not None:
-            task = self.tasks[0]
-            vectors = PrecomputedVectors(self.subject.embeddings, task)
+        """Score on every task and write a report for each to OUT/TASK."""
+        options = self.options
+        if options.model is not None:
+            self._evaluate_model(options.model, ranks, log)
+            return
+        task = self.tasks[0]
+        out = options.out / task.name
+        if options.embeddings is not None:
+            vectors = PrecomputedVectors(options.embeddings, task)
             (made_from,) = self._check_places(ranks)
-            options = self._report_options(settings=vectors.settings, made_from=made_from)
-            evaluate_vectors(task, vectors, ranks, self.out / task.name, log, options)
-        elif self.subject.run is not None:
-            task = self.tasks[0]
-            run = read_run(self.subject.run, task)
+            contents = self._report_options(vectors.settings, made_from)
+            evaluate_vectors(task, vectors, ranks, out, log, contents)
+        elif options.run is not None:
+            run = read_run(options.run, task)
             (made_from,) = self._check_places(ranks)
-            options = ReportOptions(groups=self.groups, made_from=made_from)
-            evaluate_run(task, run, ranks, self.out / task.name, log, options)
+            contents = ReportOptions(groups=self.groups, made_from=made_from)
+            evaluate_run(task, run, ranks, out, log, contents)
 
     def _evaluate_model(self, name: str, ranks: Ranks, log: Log) -> None:
-        embedder = load_model(name, ranks.device, self.subject.trust_remote_code)
+        embedder = load_model(name, ranks.device, self.options.trust_remote_code)
         all_made_from = self._check_places(ranks, embedder)
         for task, made_from in zip(self.tasks, all_made_from, strict=True):
-            out = self.out / task.name
-            options = self._report_options(settings=embedder.settings, made_from=made_from)
-            if self.subject.cache is None:
-                evaluate_task(task, embedder, ranks, out, log, options)
+            out = self.options.out / task.name
+            contents = self._report_options(embedder.settings, made_from)
+            if self.options.cache is None:
+                evaluate_task(task, embedder, ranks, out, log, contents)
             else:
-                vectors = CachedVectors(task, embedder, self.subject.cache, ranks, log)
-                evaluate_vectors(task, vectors, ranks, out, log, options)
+                vectors = CachedVectors(task, embedder, self.options.cache, ranks, log)
+                evaluate_vectors(task, vectors, ranks, out, log, contents)
 
     def _report_options(
         self, settings: Mapping[str, Any], made_from: Mapping[str, Any]
     ) -> ReportOptions:
-        half = self.shards == "fp16"
-        return ReportOptions(settings, self.groups, self.save_run, self.index, half, made_from)
+        save_run, index = self.options.save_run, self.options.index
+        half = self.options.shards == "fp16"
+        return ReportOptions(settings, self.groups, save_run, index, half, made_from)
 
     def _check_places(
         self, ranks: Ranks, embedder: TextEmbedder | None = None
@@ -148,31 +177,41 @@ class EvaluationJob:
         """
 
         def check() -> list[Mapping[str, Any]]:
-            identity = self.subject.identity(embedder)
-            run = self.subject.run
+            identity = self._identity(embedder)
+            run = self.options.run
             all_made_from: list[Mapping[str, Any]] = []
             for task in self.tasks:
-                out = self.out / task.name
+                out = self.options.out / task.name
                 if run is not None and run.resolve() == (out / RUN).resolve():
                     raise UserError(
                         f"--run: {run} belongs to the report that would be replaced; choose "
                         "another --out"
                     )
                 made_from = {**identity, **replacing.of_task(task), **self._identifying_options()}
-                replacing.check_place(out, None if self.overwrite else made_from)
+                replacing.check_place(out, None if self.options.overwrite else made_from)
                 all_made_from.append(made_from)
             return all_made_from
 
         return ranks.decide_on_first(check)
 
+    def _identity(self, embedder: TextEmbedder | None) -> dict[str, Any]:
+        """Identifies what is scored, independently of how its path is written."""
+        model = self.options.model
+        if embedder is not None and model is not None:
+            path = Path(model)
+            name = str(path.resolve()) if path.exists() else model
+            return {"model": name, "its weights and settings": embedder.fingerprint[:16]}
+        scored = self.options.embeddings if self.options.run is None else self.options.run
+        return {} if scored is None else replacing.of_path(scored)
+
     def _identifying_options(self) -> dict[str, Any]:
         """The options that change the content of a report."""
         return {
-            "groups": list(self.group_specs),
-            "index": self.index,
-            "shards": self.shards,
-            "ties": self.ties,
-            "save-run": self.save_run,
+            "groups": list(self.options.groups),
+            "index": self.options.index,
+            "shards": self.options.shards,
+            "ties": self.options.ties,
+            "save-run": self.options.save_run,
         }
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from hybrid_dist.commands import evaluate
-from hybrid_dist.commands.evaluate import Options
 from hybrid_dist.config.schema import Eval
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.names import passage_names, query_names
 from hybrid_dist.evaluation.task_specs import load_task
+from hybrid_dist.reporting.evaluation_job import EvaluationOptions
 from hybrid_dist.reporting.run_evaluation import Evaluation
 from hybrid_dist.training.run_folder import trained_languages
 from tests.support import stored_reports
@@ -211,7 +211,7 @@ def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
 def test_words_that_make_no_sense(given: dict[str, Any], told: str) -> None:
     options: dict[str, Any] = {"task": ("pairs:x",), "out": Path("out")} | given
     with pytest.raises(UserError, match=told):
-        Options(**options)
+        EvaluationOptions(**options)
 
 
 def test_what_a_run_was_trained_on_makes_seen_and_unseen(pairs: str, tmp_path: Path) -> None:
