@@ -28,7 +28,7 @@ class Options:
 
 def main(args: Sequence[str], program: str = "hybrid-dist export") -> None:
     options = tyro.cli(Options, args=args, prog=program)
-    from hybrid_dist.training.checkpoint.load import export
+    from hybrid_dist.training.checkpoint.trained_model import export
 
     export(options.checkpoint, options.out, options.trust_remote_code)
     print(printable(f"{options.out}: the model of {options.checkpoint}"))

@@ -18,7 +18,7 @@ from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES, source_named
 from hybrid_dist.data.sources.source import COMMON
 from hybrid_dist.data.store.reader import Store
-from hybrid_dist.data.store.tokens import LONGEST, write_tokens
+from hybrid_dist.data.store.token_cache import LONGEST, write_tokens
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.runtime.files import bytes_of, write_atomically
 from hybrid_dist.text import json_text, printable

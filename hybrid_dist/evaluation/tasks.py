@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hybrid_dist.data.reading import Collection, Text
-from hybrid_dist.data.texts import Part, Reversed, Texts
+from hybrid_dist.data.text_sequence import Part, Reversed, Texts
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.qrels import Languages, collection_from_qrels
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from hybrid_dist.config.schema import Model
-from hybrid_dist.data.store.tokens import tokenizer_hash
+from hybrid_dist.data.store.token_cache import tokenizer_hash
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.encoder import Encoder
 from hybrid_dist.model.loading import build, positions, read_config

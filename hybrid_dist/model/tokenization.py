@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hybrid_dist.data.store.tokens import TokenCache
+from hybrid_dist.data.store.token_cache import TokenCache
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.packing import PackedTexts
 from hybrid_dist.model.repository import KEY, loading

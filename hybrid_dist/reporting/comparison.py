@@ -10,10 +10,10 @@ from rich.text import Text
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bootstrap import Difference
-from hybrid_dist.reporting.paired import Paired, pair
+from hybrid_dist.reporting.paired_differences import Paired, pair
 from hybrid_dist.reporting.tables import SETTINGS, languages, show
 from hybrid_dist.text import cell, printable
-from hybrid_dist.tracking.report_file import REPORT, read_report
+from hybrid_dist.tracking.report_json import REPORT, read_report
 
 
 @dataclass(frozen=True)

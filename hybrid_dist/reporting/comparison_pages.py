@@ -16,7 +16,7 @@ from hybrid_dist.reporting.comparison import COLUMNS, SIGNIFICANCE, Comparison
 from hybrid_dist.reporting.tables import SETTINGS
 from hybrid_dist.runtime.files import write_together
 from hybrid_dist.text import csv_text, json_text, latex, markdown, printable
-from hybrid_dist.tracking.report_file import REPORT, is_evaluation_report
+from hybrid_dist.tracking.report_json import REPORT, is_evaluation_report
 
 MEANING = (
     "mAP is mean average precision, at most 1: how high relevant passages are ranked. "

@@ -9,12 +9,12 @@ import torch
 import tyro
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.cache import CachedVectors
 from hybrid_dist.evaluation.evaluator import check_run_is_possible
 from hybrid_dist.evaluation.groups import LanguageGroups
 from hybrid_dist.evaluation.search import EXACT
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.trec import read_run
+from hybrid_dist.evaluation.vector_cache import CachedVectors
 from hybrid_dist.evaluation.vectors import PrecomputedVectors
 from hybrid_dist.model.embedder import TextEmbedder
 from hybrid_dist.model.repository import naming_flag
@@ -25,10 +25,10 @@ from hybrid_dist.reporting.evaluation_report import (
     evaluate_task,
     evaluate_vectors,
 )
-from hybrid_dist.reporting.report_files import RUN
+from hybrid_dist.reporting.report_folder import RUN
 from hybrid_dist.reporting.run_evaluation import load_tasks
 from hybrid_dist.runtime.ranks import Ranks
-from hybrid_dist.training.checkpoint import load as checkpoint_loading
+from hybrid_dist.training.checkpoint import trained_model
 from hybrid_dist.training.run_folder import trained_languages
 
 Log = Callable[[str], None]
@@ -124,7 +124,7 @@ class EvaluationJob:
         tasks = load_tasks(options.task, options.ties)
         trained = None
         if options.model is not None:
-            trained = trained_languages(checkpoint_loading.run_of(Path(options.model)))
+            trained = trained_languages(trained_model.run_of(Path(options.model)))
         groups = LanguageGroups.of(options.groups, tasks, trained)
         for task in tasks:
             check_run_is_possible(task, options.save_run)
@@ -218,6 +218,6 @@ class EvaluationJob:
 def load_model(name: str, device: torch.device, trust_remote_code: bool = False) -> TextEmbedder:
     """Load a model by folder, checkpoint, run folder or hub name."""
     with naming_flag("--model"):
-        if checkpoint_loading.is_checkpoint(Path(name)):
-            return checkpoint_loading.load(Path(name), device, trust_remote_code)
+        if trained_model.is_checkpoint(Path(name)):
+            return trained_model.load(Path(name), device, trust_remote_code)
         return TextEmbedder.load(name, device, trust_remote_code)

@@ -21,7 +21,7 @@ from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.trec import Run, write_run
 from hybrid_dist.reporting.page import write_report
 from hybrid_dist.reporting.report import build_report
-from hybrid_dist.reporting.report_files import RUN
+from hybrid_dist.reporting.report_folder import RUN
 from hybrid_dist.reporting.tables import headline
 from hybrid_dist.runtime.ranks import Ranks
 

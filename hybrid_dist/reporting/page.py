@@ -7,9 +7,9 @@ from typing import Any
 from hybrid_dist.evaluation.per_query import FILE
 from hybrid_dist.reporting import html, tables
 from hybrid_dist.reporting.report import Report
-from hybrid_dist.reporting.report_files import RUN, replace_report, tag_png
+from hybrid_dist.reporting.report_folder import RUN, replace_report, tag_png
 from hybrid_dist.text import json_text
-from hybrid_dist.tracking.report_file import REPORT
+from hybrid_dist.tracking.report_json import REPORT
 
 
 def write_report(

@@ -8,9 +8,9 @@ from typing import Any
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.tasks import Task
-from hybrid_dist.reporting.report_files import report_files_in
+from hybrid_dist.reporting.report_folder import report_files_in
 from hybrid_dist.runtime.files import restore_folder
-from hybrid_dist.tracking.report_file import MADE_FROM, REPORT, read_report
+from hybrid_dist.tracking.report_json import MADE_FROM, REPORT, read_report
 
 OTHERWISE = "choose another --out, or replace it with --overwrite"
 

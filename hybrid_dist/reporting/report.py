@@ -18,7 +18,7 @@ from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.search import TopK
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.reporting import examples
-from hybrid_dist.tracking.report_file import FORMAT, MADE_FROM, VERSION, report_id
+from hybrid_dist.tracking.report_json import FORMAT, MADE_FROM, VERSION, report_id
 
 Plots = dict[str, bytes]
 """PNG images by file name."""

@@ -16,7 +16,7 @@ from hybrid_dist.config.schema import Log
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import write_atomically
 from hybrid_dist.tracking.metrics_log import Record, finite_only
-from hybrid_dist.tracking.report_file import REPORT, read_report
+from hybrid_dist.tracking.report_json import REPORT, read_report
 
 ID_FILE, SENT_FILE = "wandb_id", "wandb_sent"
 SECTIONS = ("train", "eval", "system", "dev", "final")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hybrid_dist.tracking.report_file import report_id
+from hybrid_dist.tracking.report_json import report_id
 
 MAPS = ("monolingual", "cross_lingual", "multilingual")
 

@@ -14,7 +14,7 @@ import pytest
 import hybrid_dist
 from hybrid_dist import Config, TrainingResult, UserError, cli
 from hybrid_dist.runtime.signals import SIGNALS
-from hybrid_dist.training.checkpoint.load import export
+from hybrid_dist.training.checkpoint.trained_model import export
 
 HEAVY = ("torch", "numpy", "pydantic", "transformers", "matplotlib", "wandb", "deepspeed", "tyro")
 

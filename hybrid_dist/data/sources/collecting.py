@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from hybrid_dist.data.reading import PAIRS, Collection, Reading, Text
-from hybrid_dist.data.texts import Texts
+from hybrid_dist.data.text_sequence import Texts
 
 BLOCK = 2048
 Key = tuple[str, str]

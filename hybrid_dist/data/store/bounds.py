@@ -8,7 +8,7 @@ import numpy as np
 from hybrid_dist.data.store.columns import TextColumn
 from hybrid_dist.data.store.format import ARRAY_NAMES
 from hybrid_dist.data.store.index import Index
-from hybrid_dist.data.store.tokens import TokenCache
+from hybrid_dist.data.store.token_cache import TokenCache
 
 
 def check(

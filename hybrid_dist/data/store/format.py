@@ -5,7 +5,7 @@ queries.arrow    the query of each row
 passages.arrow   the distinct passages of each language, with their hashes
 uids.arrow       every uid, sorted
 *.npy            the index: see `data.store.index.Index`
-*_tokens.npy     token ids, if requested: see `data.store.tokens`
+*_tokens.npy     token ids, if requested: see `data.store.token_cache`
 """
 
 import glob

@@ -20,7 +20,7 @@ from hybrid_dist.data.store import format as store_format
 from hybrid_dist.data.store.builder import NoPairsError, build_files
 from hybrid_dist.data.store.columns import TextColumn, load_mapped
 from hybrid_dist.data.store.index import UNCUT, Index, Ints, TrainingSource
-from hybrid_dist.data.store.tokens import TokenCache
+from hybrid_dist.data.store.token_cache import TokenCache
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import OTHER_TMPDIR, writing
 

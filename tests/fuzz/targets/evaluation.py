@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from rich.console import Console
 
-from hybrid_dist.evaluation import cache
+from hybrid_dist.evaluation import vector_cache
 from hybrid_dist.evaluation.names import passage_names, query_names
 from hybrid_dist.evaluation.ranking import exact_ranks
 from hybrid_dist.evaluation.search import top_k
@@ -190,7 +190,7 @@ class Numbered:
 
 def _write_cache(folder: Path) -> None:
     made = folder / "cache"
-    cache.CachedVectors(small_task(), Numbered(), made, Ranks(), lambda told: None)
+    vector_cache.CachedVectors(small_task(), Numbered(), made, Ranks(), lambda told: None)
     for file in [*made.rglob("*.npy")][1:]:  # one of both is whole, as after an interruption
         for mark in (*file.with_suffix(".blocks").glob("1"),):
             mark.unlink()
@@ -203,7 +203,7 @@ class Cache(Target):
     heavy = True
 
     def inputs(self) -> Variants:
-        cache.BLOCK = 3
+        vector_cache.BLOCK = 3
         return {"cache": _write_cache}
 
     def may_leave(self, name: str, refused: bool) -> bool:
@@ -211,7 +211,7 @@ class Cache(Target):
         return name.startswith("case/cache/") and not Path(name).name.startswith(".")
 
     def act(self, variant: str, folder: Path, out: Path) -> Any:
-        made = cache.CachedVectors(
+        made = vector_cache.CachedVectors(
             small_task(), Numbered(), folder / "cache", Ranks(), lambda told: None
         )
         return made.queries(slice(None)).tolist(), made.passages(slice(None)).tolist()

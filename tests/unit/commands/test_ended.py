@@ -78,7 +78,8 @@ def test_an_evaluation_that_is_ended_keeps_whole_blocks_and_no_draft(
 ) -> None:
     """The signal comes again and again, as launchers and shells send it."""
     program = (
-        "import sys, time; from hybrid_dist import cli; from hybrid_dist.evaluation import cache\n"
+        "import sys, time; from hybrid_dist import cli\n"
+        "from hybrid_dist.evaluation import vector_cache as cache\n"
         "cache.BLOCK = 8; write = cache._Part.write\n"
         "def slowly(*words): write(*words); print('block', flush=True); time.sleep(0.05)\n"
         "cache._Part.write = slowly; cli.main()"

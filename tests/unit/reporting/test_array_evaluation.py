@@ -12,7 +12,7 @@ import torch
 
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.reporting.array_evaluation import evaluate
-from hybrid_dist.tracking.report_file import read_report
+from hybrid_dist.tracking.report_json import read_report
 from tests.support.evaluation_problems import unit_vectors
 
 MEASURES = {

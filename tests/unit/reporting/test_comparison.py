@@ -28,7 +28,7 @@ from hybrid_dist.reporting.comparison_pages import write
 from hybrid_dist.reporting.page import write_report
 from hybrid_dist.reporting.report import build_report, figures
 from hybrid_dist.runtime.ranks import Ranks
-from hybrid_dist.tracking.report_file import read_report
+from hybrid_dist.tracking.report_json import read_report
 from tests.support import stored_reports
 from tests.support.evaluation_problems import parallel_task, unit_vectors
 

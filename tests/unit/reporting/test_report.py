@@ -21,9 +21,9 @@ from hybrid_dist.evaluation.per_query import PerQuery
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.reporting.evaluation_report import ReportOptions, evaluate_task
 from hybrid_dist.reporting.report import figures
-from hybrid_dist.reporting.report_files import NAMES
+from hybrid_dist.reporting.report_folder import NAMES
 from hybrid_dist.runtime.ranks import Ranks
-from hybrid_dist.tracking.report_file import read_report
+from hybrid_dist.tracking.report_json import read_report
 from tests.support.evaluation_problems import make_task, parallel_task, unit_vectors
 
 

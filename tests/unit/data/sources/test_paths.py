@@ -9,7 +9,7 @@ import pytest
 
 from hybrid_dist.data.reading import Text
 from hybrid_dist.data.sources import SOURCES
-from hybrid_dist.data.texts import Texts
+from hybrid_dist.data.text_sequence import Texts
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.task_specs import check_task, load_task
 from tests.support.disks import disk
@@ -153,7 +153,7 @@ def test_many_texts_are_mapped_from_a_file_that_is_gone(
     texts = [Text(str(n), "en", f"text {n} é") for n in range(20_000)]
     kept = Texts.of(texts)
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr("hybrid_dist.data.texts.IN_MEMORY", 100_000)
+    monkeypatch.setattr("hybrid_dist.data.text_sequence.IN_MEMORY", 100_000)
     before = pa.total_allocated_bytes()
     mapped = Texts.of(iter(texts))
     assert pa.total_allocated_bytes() - before < 100_000
@@ -173,7 +173,7 @@ def test_many_texts_are_mapped_from_a_file_that_is_gone(
 def test_a_temporary_folder_without_room_for_texts_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("hybrid_dist.data.texts.IN_MEMORY", 100_000)
+    monkeypatch.setattr("hybrid_dist.data.text_sequence.IN_MEMORY", 100_000)
     with disk(tmp_path / "disk", "size=200k") as place:
         monkeypatch.setattr("tempfile.tempdir", str(place))
         with pytest.raises(UserError, match=rf"^{place}: .*No space left.*; .* set TMPDIR"):

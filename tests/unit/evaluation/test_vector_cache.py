@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation import cache
-from hybrid_dist.evaluation.cache import CachedVectors
+from hybrid_dist.evaluation import vector_cache
+from hybrid_dist.evaluation.vector_cache import CachedVectors
 from hybrid_dist.runtime.ranks import Ranks
 from tests.support.disks import disk
 from tests.support.evaluation_problems import parallel_task, unit_vectors
@@ -44,7 +44,7 @@ class Embedder:
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "BLOCK", 8)
+    monkeypatch.setattr(vector_cache, "BLOCK", 8)
 
 
 def cached(folder: Path, embedder: Embedder, said: list[str] | None = None) -> CachedVectors:
@@ -158,6 +158,6 @@ def test_nothing_is_written_through_a_mapping() -> None:
     writes = re.compile(
         r"""mmap_mode=["'](r\+|w\+)|open_memmap|ACCESS_(WRITE|DEFAULT)|PROT_WRITE"""
     )
-    files = [*Path(cache.__file__).parents[1].rglob("*.py")]
+    files = [*Path(vector_cache.__file__).parents[1].rglob("*.py")]
     assert len(files) > 100
     assert [file for file in files if writes.search(file.read_text("utf-8"))] == []

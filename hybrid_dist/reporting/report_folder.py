@@ -11,7 +11,7 @@ from pathlib import Path
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.per_query import FILE as SCORES
 from hybrid_dist.runtime.files import atomic_folder, sync_file
-from hybrid_dist.tracking.report_file import REPORT
+from hybrid_dist.tracking.report_json import REPORT
 
 RUN = "run.trec"
 PLOTS = ("map_by_pair.png", "language_share.png", "rank_distance.png")
