@@ -65,7 +65,7 @@ def main() -> None:
         CARD.record("texts", count=COUNT, tokens=sum(map(len, ids)))
         begin = CARD.now()
         embedder._tokens.passage_ids(texts)
-        CARD.record("tokenisation alone", s=round(CARD.now() - begin, 3))
+        CARD.record("tokenization alone", s=round(CARD.now() - begin, 3))
         vectors["ours"] = timed("ours", embedder.encode_passages, texts)
 
     def peer() -> None:

@@ -285,7 +285,7 @@ def vocabulary(engine: Engine) -> None:
 
 
 class Bf16LayerNorm(nn.Module):
-    """Normalises in fp32 and, under autocast, returns bf16: the residual stream is bf16."""
+    """Normalizes in fp32 and, under autocast, returns bf16: the residual stream is bf16."""
 
     def __init__(self, norm: nn.LayerNorm) -> None:
         super().__init__()

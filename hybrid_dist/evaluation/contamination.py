@@ -1,6 +1,6 @@
 """Train-test contamination: evaluated texts that occur in training data, wholly or mostly.
 
-Texts are compared within a language after normalisation: NFC, case-folded, white space collapsed. A
+Texts are compared within a language after normalization: NFC, case-folded, white space collapsed. A
 text is *contained* in another that has at least `threshold` of its distinct character n-grams. An
 inverted index of the rarest n-grams of the evaluated texts yields candidate pairs for each block of
 training texts; their overlap is then computed exactly, so nothing above the threshold is missed.
@@ -59,7 +59,7 @@ class Hit(NamedTuple):
 
     @property
     def exact(self) -> bool:
-        """Whether the normalised texts are equal."""
+        """Whether the normalized texts are equal."""
         return normalized_text(self.text) == normalized_text(self.evaluated.text)
 
 
@@ -76,7 +76,7 @@ def primary_subtag(lang: str) -> str:
 
 
 def ngrams(text: str, size: int) -> np.ndarray:
-    """The distinct n-grams of a normalised text, as sorted hashes."""
+    """The distinct n-grams of a normalized text, as sorted hashes."""
     return np.unique(_rolling_hashes(_code_points([text]), size))
 
 
@@ -132,7 +132,7 @@ class _Index:
         self.size, min_ngrams = DENSE.get(lang, (NGRAM_SIZE, MIN_NGRAMS))
         self.threshold = threshold
         self.numbers: dict[str, list[int]] = {}
-        """Normalised text -> positions of the evaluated texts that it stands for."""
+        """Normalized text -> positions of the evaluated texts that it stands for."""
         for number in numbers:
             self.numbers.setdefault(normalized_text(texts[number].text), []).append(number)
         grams = {text: ngrams(text, self.size) for text in self.numbers}

@@ -80,7 +80,7 @@ def load_block(queries: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 def new_tiles(count: int, device: torch.device) -> torch.Tensor:
-    """Uninitialised tiles, [count, P, Q]."""
+    """Uninitialized tiles, [count, P, Q]."""
     return torch.empty(count, PASSAGES, QUERIES, device=device)
 
 

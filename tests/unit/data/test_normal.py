@@ -24,7 +24,7 @@ def by_python(texts: list[str]) -> list[str]:
 
 @settings(deadline=None, max_examples=300)
 @given(st.lists(TEXTS, max_size=8))
-def test_columns_are_normalised_as_every_text_by_itself(texts: list[str]) -> None:
+def test_columns_are_normalized_as_every_text_by_itself(texts: list[str]) -> None:
     for piece in (5, 1 << 18):
         with mock.patch.object(normal_module, "PIECE", piece):
             result = normalize_nfc(pa.array(texts, pa.string()))

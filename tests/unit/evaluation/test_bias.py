@@ -13,7 +13,7 @@ from hybrid_dist.runtime.ranks import Ranks
 from tests.support.evaluation_problems import NO_TOP, make_task, parallel_task, rank, unit_vectors
 
 
-def test_random_vectors_have_a_normalised_rank_distance_of_1_within_its_interval() -> None:
+def test_random_vectors_have_a_normalized_rank_distance_of_1_within_its_interval() -> None:
     rng = np.random.default_rng(2)
     task = parallel_task(languages=8, per_language=120)
     ranking = rank(task, unit_vectors(rng, 960), unit_vectors(rng, 960))

@@ -62,7 +62,7 @@ def test_uids_are_shared_by_files_read_together(tmp_path: Path) -> None:
     ]
 
 
-def test_text_is_normalised_so_that_one_letter_has_one_form(tmp_path: Path) -> None:
+def test_text_is_normalized_so_that_one_letter_has_one_form(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", line(uid="e\u0301", query="cafe\u0301?", passage="A\u030a"))
     assert rows(file) == [("é", "en", "café?", "Å")]
     assert rows(file)[0][2] == "caf\u00e9?"

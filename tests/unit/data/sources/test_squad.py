@@ -81,7 +81,7 @@ def test_a_language_pair_keeps_the_queries_with_a_target_there(tmp_path: Path) -
 
 
 def test_offsets_count_in_the_text_as_it_stands(tmp_path: Path) -> None:
-    """Normalising makes a text shorter; the answer's sentence is found before that."""
+    """Normalizing makes a text shorter; the answer's sentence is found before that."""
     decomposed = paragraph("Le cafe\u0301 e\u0301tait ferme\u0301.", "Il pleut.", q="Où?|Il")
     write(tmp_path / "fr.json", squad_json([decomposed]))
     (pair,) = rows("lareqa", tmp_path)
