@@ -76,6 +76,11 @@ def _finite(record: Record) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
+def evaluated_figures(record: Record) -> Record:
+    """The figures of a record that come from an evaluation or from held-out pairs."""
+    return {name: v for name, v in record.items() if name.startswith(("eval/", "dev/"))}
+
+
 def _parsed(line: bytes) -> Record:
     """The record of a line. Raises ValueError for what is none."""
     record = json.loads(line.decode("utf-8"), parse_constant=lambda _: None)

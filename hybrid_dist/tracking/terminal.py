@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hybrid_dist.text import printable
-from hybrid_dist.tracking.metrics_log import Record
+from hybrid_dist.tracking.metrics_log import Record, evaluated_figures
 
 SECONDS_BETWEEN_LINES = 10
 REDRAWN_PER_SECOND = 2
@@ -52,8 +52,7 @@ class Terminal:
 
     def show(self, record: Record) -> None:
         """Show the figures of a logged step or of an evaluation."""
-        evaluated = {k: v for k, v in record.items() if k.startswith(("eval/", "dev/"))}
-        if evaluated:
+        if evaluated := evaluated_figures(record):
             text = "  ".join(
                 f"{name.removeprefix('eval/')} {_figure(v)}" for name, v in evaluated.items()
             )

@@ -9,6 +9,8 @@ from rich.console import Console
 
 from hybrid_dist.commands import watch
 from hybrid_dist.config.resolve import to_yaml
+from hybrid_dist.reporting import run_view
+from hybrid_dist.reporting.run_status import RunStatus
 from tests.fuzz.target import Target, Variants
 from tests.support.watched_run import record, run_config
 
@@ -38,9 +40,9 @@ class Watched(Target):
     def act(self, variant: str, folder: Path, out: Path) -> Any:
         watch.main([str(folder)])
         shown = io.StringIO()
-        standing = watch.RunStatus.read(folder)
-        Console(file=shown, width=120).print(watch._screen(standing))
-        return "\n".join([*watch._lines(standing), shown.getvalue()])
+        status = RunStatus.read(folder)
+        Console(file=shown, width=120).print(run_view.screen(status))
+        return "\n".join([*run_view.lines(status), shown.getvalue()])
 
     def accepted(self, variant: str, folder: Path, value: Any, good: Any) -> str | None:
         if any(ord(letter) < 32 and letter != "\n" for letter in value):

@@ -18,14 +18,15 @@ from hybrid_dist.commands import watch
 from hybrid_dist.config.resolve import to_yaml
 from hybrid_dist.config.schema import Config, Data, Eval, Run, Train
 from hybrid_dist.errors import UserError
-from hybrid_dist.tracking.curves import curve
+from hybrid_dist.reporting import run_view
+from hybrid_dist.reporting.run_status import FRESH, RunStatus
 from hybrid_dist.training.run_folder import RunFolder
 from tests.support.watched_run import record, run_config
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
-    """A run of 100 steps that has come to step 40, a while ago."""
+    """A run of 100 steps that reached step 40 a while ago."""
     made = RunFolder(run_config(str(tmp_path)))
     made.write_description({})
     records = [record(4), record(20, **{"eval/toy/map.multilingual": 0.25}), record(40)]
@@ -35,13 +36,13 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def age(path: Path) -> None:
-    """As if nothing had been written for a while."""
-    old = time.time() - 10 * watch.FRESH
+    """Make all files old."""
+    old = time.time() - 10 * FRESH
     for file in [f for f in path.rglob("*") if f.is_file()]:
         os.utime(file, (old, old))
 
 
-def told(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+def output_of(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
     watch.main([str(path)])
     return capsys.readouterr().out
 
@@ -51,7 +52,7 @@ def test_a_run_that_holds_its_lock_is_running(
 ) -> None:
     folder.hold()
     age(folder.path)
-    assert told(folder.path, capsys).splitlines() == [
+    assert output_of(folder.path, capsys).splitlines() == [
         "a run: running, step 40 of 100, 0:00:30 left",
         "train/loss: 4 1, 20 0.2, 40 0.1",
         "eval/toy/map.multilingual: 20 0.25",
@@ -62,26 +63,26 @@ def test_a_run_that_holds_its_lock_is_running(
     ]
 
 
-def test_a_run_that_spoke_a_moment_ago_is_running(
+def test_a_run_that_wrote_a_moment_ago_is_running(
     folder: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder.metrics.touch()
-    assert "a run: running" in told(folder.path, capsys)
+    assert "a run: running" in output_of(folder.path, capsys)
 
 
 def test_a_run_whose_process_is_gone_has_failed(
     folder: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "a run: failed, step 40 of 100 (its process is gone" in told(folder.path, capsys)
+    assert "a run: failed, step 40 of 100 (its process is gone" in output_of(folder.path, capsys)
     folder.not_finite.write_text("{}")
-    assert "train/loss was not finite (not_finite.json" in told(folder.path, capsys)
+    assert "train/loss was not finite (not_finite.json" in output_of(folder.path, capsys)
 
 
 def test_a_run_that_was_stopped_is_interrupted(
     folder: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder.mark_interrupted("STOP")
-    assert "a run: interrupted, step 40 of 100" in told(folder.path, capsys)
+    assert "a run: interrupted, step 40 of 100" in output_of(folder.path, capsys)
 
 
 def test_a_run_is_finished_when_its_last_report_is_there(
@@ -90,22 +91,22 @@ def test_a_run_is_finished_when_its_last_report_is_there(
     report = folder.evaluation() / "toy" / "report.json"
     report.parent.mkdir(parents=True)
     report.write_text("{}")  # newer than the metrics: a run may end before its last step
-    assert "a run: finished, step 40 of 100" in told(folder.path, capsys)
-    folder.metrics.touch()  # it goes on from there
-    assert "a run: running" in told(folder.path, capsys)
+    assert "a run: finished, step 40 of 100" in output_of(folder.path, capsys)
+    folder.metrics.touch()  # it is resumed
+    assert "a run: running" in output_of(folder.path, capsys)
     with folder.metrics.open("a") as lines:
         lines.write(json.dumps(record(100)) + "\n")
     age(folder.path)
-    assert "a run: finished, step 100 of 100" in told(folder.path, capsys)
+    assert "a run: finished, step 100 of 100" in output_of(folder.path, capsys)
 
 
 @pytest.mark.parametrize("torn", ['{"step": 60, "train/lo', '{"step": 60', "{", "\x00\x00", "7"])
-def test_a_line_that_is_half_written_is_passed_over(
+def test_a_half_written_line_is_ignored(
     torn: str, folder: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with folder.metrics.open("a") as lines:
         lines.write(torn)
-    assert "step 40 of 100" in told(folder.path, capsys)
+    assert "step 40 of 100" in output_of(folder.path, capsys)
 
 
 def rewritten(folder: RunFolder, **changes: Any) -> None:
@@ -116,7 +117,7 @@ def rewritten(folder: RunFolder, **changes: Any) -> None:
     age(folder.path)
 
 
-def test_the_loss_on_held_out_pairs_may_choose_where_there_are_tasks(
+def test_the_loss_on_held_out_pairs_may_select_the_checkpoint_although_there_are_tasks(
     folder: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rewritten(
@@ -124,22 +125,22 @@ def test_the_loss_on_held_out_pairs_may_choose_where_there_are_tasks(
         data=Data(train=("a",), dev=("b",)),
         eval=Eval(tasks=("toy:somewhere",), metric="dev/loss"),
     )
-    told_of = {"eval/toy/map.multilingual": 0.5, "dev/loss": 0.75}
+    figures = {"eval/toy/map.multilingual": 0.5, "dev/loss": 0.75}
     with folder.metrics.open("a") as lines:
-        lines.write(json.dumps(record(60, **told_of)) + "\n")
+        lines.write(json.dumps(record(60, **figures)) + "\n")
     age(folder.path)
-    shown = told(folder.path, capsys)
+    shown = output_of(folder.path, capsys)
     assert "dev/loss: 60 0.75" in shown
     assert "evaluation at step 60: eval/toy/map.multilingual 0.5, dev/loss 0.75" in shown
 
 
-def test_damaged_lines_are_told_and_the_others_shown(
+def test_damaged_lines_are_reported_and_the_others_shown(
     folder: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with folder.metrics.open("a") as lines:
         lines.write("[" * 10_000 + "\n" + '{"step": 1e3}\n' + json.dumps(record(60)) + "\n")
     age(folder.path)
-    shown = told(folder.path, capsys)
+    shown = output_of(folder.path, capsys)
     assert "step 60 of 100" in shown
     assert shown.splitlines()[-1] == (
         "metrics.jsonl: 2 lines cannot be read and are left out (the first: line 4: nested too "
@@ -151,7 +152,7 @@ def test_damaged_lines_are_told_and_the_others_shown(
 def on_screen(path: Path) -> str:
     console = Console(width=120, color_system=None)
     with console.capture() as capture:
-        console.print(watch._screen(watch.RunStatus.read(path)))
+        console.print(run_view.screen(RunStatus.read(path)))
     return capture.get()
 
 
@@ -166,18 +167,18 @@ def test_figures_that_are_null_or_huge_are_shown(
         lines.write(json.dumps(record(80, **dict.fromkeys(names), **missing)) + "\n")
     folder.hold()
     age(folder.path)
-    shown = told(folder.path, capsys)
+    shown = output_of(folder.path, capsys)
     assert "evaluation at step 80: eval/toy/map.multilingual -" in shown
     assert "pairs/s -" in shown and "peak memory -" in shown
     assert "step 80 of 100" in on_screen(folder.path)
 
 
 @pytest.mark.parametrize("step_ms", [1.7e308, -1.7e308, -1])
-def test_a_time_that_makes_no_sense_is_not_told(
+def test_a_remaining_time_that_makes_no_sense_is_not_shown(
     step_ms: float, folder: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder.metrics.write_text(json.dumps(record(60, **{"system/step_ms": step_ms})) + "\n")
-    assert told(folder.path, capsys).startswith("a run: running, step 60 of 100\n")
+    assert output_of(folder.path, capsys).startswith("a run: running, step 60 of 100\n")
 
 
 @pytest.mark.parametrize("name", ["\\[b]", "[bold]x", "\x1b[31mred"])
@@ -204,7 +205,7 @@ def test_a_run_that_has_not_logged_yet_is_shown(
 ) -> None:
     folder.metrics.unlink()
     (folder.path / "environment.json").touch()
-    assert told(folder.path, capsys) == "a run: running, step 0 of 100\n"
+    assert output_of(folder.path, capsys) == "a run: running, step 0 of 100\n"
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
@@ -228,16 +229,3 @@ def test_a_terminal_shows_curves(folder: RunFolder) -> None:
     assert sum(0x2800 < ord(letter) < 0x2900 for letter in text) > 20
     for word in ("batches", "monolingual", "evaluation at step 20", "pairs/s"):
         assert word in text
-
-
-def test_curves_go_from_the_first_step_to_the_last_that_is_known() -> None:
-    assert curve([0, 50], [1.0, 0.0], last=100, width=8, height=2) == [
-        "⠙⢦⡀⠀⠀⠀⠀⠀",
-        "⠀⠀⠉⠳⡄⠀⠀⠀",
-    ]
-    assert curve([100], [5.0], last=100, width=2, height=1) == ["⠀⠈"]
-
-
-def test_steps_that_share_a_column_are_drawn_by_their_mean() -> None:
-    many = curve(range(100), [float(step % 2) for step in range(100)], 100, 5, 1)
-    assert many == ["⠉" * 5]

@@ -1,0 +1,125 @@
+"""The batches of a run before it starts: a record of every step, or tables of many."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from hybrid_dist.batching import KINDS, GlobalBatch, Plan, Stream, check_world, shard_batch
+from hybrid_dist.batching.streams import mix_weights
+from hybrid_dist.config.schema import Config
+from hybrid_dist.data.store.reader import Store
+from hybrid_dist.model.spec import EncoderSpec
+from hybrid_dist.model.tokenization import TextTokens
+from hybrid_dist.text import cell
+
+BAR = 24
+"""Letters of the longest bar."""
+EXAMINED = 200
+"""Batches whose rows are counted."""
+
+
+def step_records(
+    config: Config, plan: Plan, stores: Sequence[Store], steps: int, world: int | None
+) -> Iterator[dict[str, Any]]:
+    """Each step's kind, stream and rows; with `world`, also the rows and tokens of each rank."""
+    tokens = None
+    if world is not None:
+        check_world(plan.size, world)
+        model = config.model
+        tokens = TextTokens.load(model.name_or_path, EncoderSpec.of(model), model.trust_remote_code)
+    for step in range(steps):
+        batch = plan.batch(step)
+        store = stores[batch.stream.source]
+        index, names = store.index, store.index.languages
+        languages = (index.language_of(rows) for rows in (batch.query_row, batch.passage_row))
+        rows = zip(store.uids(batch.query_row), *languages, strict=True)
+        record: dict[str, Any] = {
+            "step": step,
+            "kind": batch.kind,
+            "stream": batch.stream.name,
+            "rows": [
+                {"uid": uid, "query_lang": names[query_lang], "passage_lang": names[passage_lang]}
+                for uid, query_lang, passage_lang in rows
+            ],
+        }
+        if world is not None and tokens is not None:
+            record["ranks"] = _ranks(config, batch, store, world, tokens)
+        yield record
+
+
+def _ranks(
+    config: Config, batch: GlobalBatch, store: Store, world: int, tokens: TextTokens
+) -> list[dict[str, Any]]:
+    lengths = np.array(
+        tokens.lengths(store.queries(batch.query_row), store.passages(batch.passage_row))
+    )
+    if batch.negatives is not None:
+        ids = tokens.passage_ids(store.passage_texts(batch.negatives.passages))
+        batch.negatives.add_to(lengths, np.array([len(one) for one in ids], np.int64))
+    shard = shard_batch(batch.lengths, 0, world, config.train.chunk_size)
+    of_ranks = np.split(shard.order, np.cumsum(shard.counts)[:-1])
+    return [{"rows": rows.tolist(), "tokens": int(lengths[rows].sum())} for rows in of_ranks]
+
+
+def tables(plan: Plan, config: Config, steps: int) -> Iterator[Table | Text | str]:
+    """Shares of kinds, batches of streams, rows of languages, streams left out, false negatives."""
+    streams = plan.batch_counts(steps)
+    yield _kinds(streams, config, steps)
+    yield _streams(streams, plan)
+    for stream in plan.small_streams:
+        yield cell(f"left out: {stream.too_small_message(plan.size)}")
+    batches = [plan.batch(step) for step in range(min(steps, EXAMINED))]
+    yield _languages(batches, plan)
+    masked = [batch.false_negatives() for batch in batches]
+    yield (
+        f"false negatives in the first {len(batches)} batches: {np.mean(masked):.1f} pairs of rows "
+        f"a batch, {max(masked)} at most"
+    )
+
+
+def _kinds(streams: Counter[Stream], config: Config, steps: int) -> Table:
+    table = Table("Kind", "Wanted", "Given", "Batches", title=f"{steps:,} steps")
+    weights = mix_weights(config.batching.mix)
+    for kind, weight in zip(KINDS, weights, strict=True):
+        count = sum(n for stream, n in streams.items() if stream.kind == kind)
+        if weight:
+            wanted = weight / sum(weights)
+            table.add_row(kind, f"{wanted:.2%}", f"{count / steps:.2%}", f"{count:,}")
+    return table
+
+
+def _streams(streams: Counter[Stream], plan: Plan) -> Table:
+    table = Table("Kind", "Stream", "Pairs", "Batches", "Passes", title="What batches draw from")
+    for kind in KINDS:
+        for stream in plan.streams[kind]:
+            passes = streams[stream] / (stream.num_uids // plan.size)
+            count = f"{streams[stream]:,}"
+            table.add_row(kind, cell(stream.name), f"{stream.num_uids:,}", count, f"{passes:.2f}")
+    return table
+
+
+def _languages(batches: Sequence[GlobalBatch], plan: Plan) -> Table:
+    """The number of queries and passages of each language, over all kinds."""
+    query_counts: Counter[str] = Counter()
+    passage_counts: Counter[str] = Counter()
+    for batch in batches:
+        index = plan.sources[batch.stream.source].index
+        for counter, rows in ((query_counts, batch.query_row), (passage_counts, batch.passage_row)):
+            codes, counts = np.unique(index.language_of(rows), return_counts=True)
+            for code, count in zip(codes, counts, strict=True):
+                counter[index.languages[code]] += int(count)
+    table = Table(
+        "Language", "Queries", "Passages", "", title=f"Rows of the first {len(batches)} batches"
+    )
+    total = query_counts + passage_counts
+    languages = {language for source in plan.sources for language in source.index.languages}
+    for language in sorted(languages):
+        bar = "█" * round(BAR * total[language] / max(total.values()))
+        table.add_row(
+            cell(language), f"{query_counts[language]:,}", f"{passage_counts[language]:,}", bar
+        )
+    return table
