@@ -25,7 +25,7 @@ class UserError(Exception):
 
 
 class LaunchError(UserError):
-    """The processes that were started are not the ones that were asked for."""
+    """The processes that were started are not those that the launcher file names."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""What tests share: small toy data, made once."""
+"""Fixtures for all tests: small toy data, made once."""
 
 import atexit
 import os

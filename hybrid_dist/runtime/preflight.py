@@ -18,7 +18,7 @@ from hybrid_dist.runtime.environment import versions
 from hybrid_dist.runtime.files import write_atomically
 
 SECONDS_TO_MEET = 90.0
-"""File servers may tell of another node's file a minute late."""
+"""File servers may show another node's file a minute late."""
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def meet(
     facts: Mapping[str, str],
     seconds: float = SECONDS_TO_MEET,
 ) -> list[dict[str, str]]:
-    """What every node tells of itself, in their order: each writes a file and waits for all."""
+    """The report of every node, in their order: each writes a file and waits for all."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / str(number), json.dumps(facts))

@@ -1,1 +1,1 @@
-"""What a run tells while it runs: metrics.jsonl, W&B, the terminal."""
+"""The progress of a run: metrics.jsonl, W&B, the terminal."""

@@ -1,4 +1,4 @@
-"""One case: inputs, damage, what the product does, and whether that may be."""
+"""One case: inputs, damage, the result, and whether the result is acceptable."""
 
 import gc
 import io
@@ -34,7 +34,7 @@ class Finding:
     seed: int
     case: int
     what: str
-    """One line: equal for what has one cause, as far as that can be told."""
+    """One line: equal for what has one cause, as far as that is known."""
     more: str = ""
     """A traceback, or both values."""
     edits: tuple[Any, ...] = ()

@@ -1,4 +1,4 @@
-"""Findings that are known and not mended yet. The list may only shrink."""
+"""Known findings that are not fixed yet. The list may only shrink."""
 
 import re
 

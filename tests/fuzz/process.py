@@ -1,4 +1,4 @@
-"""A worker as its parent sees it: asked for cases, watched, and replaced when it dies or hangs."""
+"""A worker process: it runs cases, and is replaced when it dies or hangs."""
 
 import json
 import os

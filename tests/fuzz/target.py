@@ -1,4 +1,4 @@
-"""A class of the fuzzer: small inputs, what the product does with them, what may come of it."""
+"""A class of the fuzzer: small inputs, the call that reads them, and the acceptable results."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence

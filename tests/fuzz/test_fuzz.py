@@ -1,4 +1,4 @@
-"""A minute of the fuzzer, all classes in turn, and what it found before."""
+"""A minute of fuzzing over all classes, and the cases that were fixed."""
 
 import os
 import subprocess

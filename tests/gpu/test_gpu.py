@@ -1,4 +1,4 @@
-"""What needs a GPU: the launcher files as they are, on every GPU of the machine, and bf16."""
+"""Tests that need a GPU: the launcher files unchanged, on every GPU of the machine, and bf16."""
 
 import json
 from importlib.util import find_spec

@@ -131,7 +131,7 @@ def test_a_run_with_compiled_layers_trains_alike(toy: Path, tmp_path: Path) -> N
 
 
 def test_the_allocator_has_segments_that_grow() -> None:
-    """Set when the package is imported, before GPU memory is asked for."""
+    """Set when the package is imported, before GPU memory is allocated."""
     assert "expandable_segments:True" in os.environ[hybrid_dist.ALLOCATOR]
     torch.zeros(1, device=CUDA)
     settings = torch.cuda.memory._snapshot()["allocator_settings"]

@@ -1,4 +1,4 @@
-"""Ranks that are about to do different things are told apart before they hang."""
+"""Ranks that are about to do different things end with an error instead of a hang."""
 
 from tests.support.launch import TORCHRUN, run, script
 

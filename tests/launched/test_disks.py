@@ -1,4 +1,4 @@
-"""Disks that are full or cannot be written, files that are harmed: what is good outlasts it."""
+"""Full or unwritable disks and damaged files: complete files survive."""
 
 import os
 from pathlib import Path

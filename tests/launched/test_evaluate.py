@@ -77,8 +77,8 @@ def test_a_checkpoint_is_the_model_that_its_run_saved(
     evaluate.main(["--model", str(trained), *words, str(tmp_path / "model")])
     capsys.readouterr()
     evaluate.main(["--model", str(last), *words, str(tmp_path / "checkpoint")])
-    said = capsys.readouterr().err
-    counts = re.findall(r"([\d,]+) of ([\d,]+) (?:queries|passages) are", said)
+    messages = capsys.readouterr().err
+    counts = re.findall(r"([\d,]+) of ([\d,]+) (?:queries|passages) are", messages)
     assert len(counts) == 2 and all(known == wanted for known, wanted in counts)
     assert report(tmp_path / "checkpoint")["map"] == report(tmp_path / "model")["map"]
     assert "seen" in report(tmp_path / "checkpoint")["groups"]
@@ -114,8 +114,8 @@ def test_two_processes_fill_a_cache_that_one_reads(
     words = ["--model", str(trained), "--task", f"toy:{toy}", "--cache", str(folder / "cache")]
     evaluate.main([*words, "--out", str(tmp_path)])
     assert "toy: 0 of " in output
-    said = capsys.readouterr().err
-    queries, passages = re.findall(r"([\d,]+) of ([\d,]+) (?:queries|passages) are", said)
+    messages = capsys.readouterr().err
+    queries, passages = re.findall(r"([\d,]+) of ([\d,]+) (?:queries|passages) are", messages)
     assert queries[0] == queries[1] and passages[0] == passages[1]
     one, two = report(tmp_path), report(folder / "out")
     del one["timing"], two["timing"]

@@ -1,4 +1,4 @@
-"""Two processes find, byte for byte, what one finds."""
+"""Evaluation in two processes gives the same bytes as in one."""
 
 import json
 from pathlib import Path

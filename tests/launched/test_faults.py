@@ -77,7 +77,7 @@ def assert_same_curve(runs: Path, one: str, other: str, steps: int) -> None:
 @pytest.mark.parametrize(
     "number", [signal.SIGUSR2, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
 )
-def test_a_signal_to_the_launcher_saves_and_leaves_word(
+def test_a_signal_to_the_launcher_saves_and_marks_the_run(
     number: signal.Signals, toy: Path, tmp_path: Path
 ) -> None:
     args = options(toy, tmp_path, "run", **DROPOUT, train__steps="3000")
@@ -93,7 +93,7 @@ def test_a_signal_to_the_launcher_saves_and_leaves_word(
     assert not list((tmp_path / "run/checkpoints").glob("*.tmp"))
 
 
-def test_a_signal_is_heard_while_the_program_is_being_imported(toy: Path, tmp_path: Path) -> None:
+def test_a_signal_is_handled_while_the_program_is_being_imported(toy: Path, tmp_path: Path) -> None:
     args = options(toy, tmp_path, "run", train__steps="3000")
     with running(train_command(args)) as started:
         wait_for(lambda: handles(started.process.pid, signal.SIGUSR2))
@@ -104,7 +104,7 @@ def test_a_signal_is_heard_while_the_program_is_being_imported(toy: Path, tmp_pa
     assert marker(tmp_path, "run") == {"step": 1, "reason": "SIGUSR2"}, done.output
 
 
-def test_one_process_stops_by_signal_and_by_file_and_goes_on_exactly(
+def test_one_process_stops_by_signal_and_by_file_and_resumes_exactly(
     toy: Path, tmp_path: Path
 ) -> None:
     """kill -USR2, then SAVE and STOP, then to the end: the curve is the uninterrupted one."""
@@ -202,7 +202,7 @@ def test_a_long_call_for_which_no_rank_waits_ends_nothing(
     assert lines(tmp_path, "run") == 4
 
 
-def test_updates_that_are_not_finite_on_one_rank_are_left_out_on_all(
+def test_updates_that_are_not_finite_on_one_rank_are_skipped_on_all(
     toy: Path, tmp_path: Path
 ) -> None:
     args = options(toy, tmp_path, "run", train__steps="8", checkpoint__every="4")
@@ -220,9 +220,7 @@ def test_updates_that_are_not_finite_on_one_rank_are_left_out_on_all(
 @pytest.mark.long
 @pytest.mark.parametrize("launcher", ["zero2", "zero3", "zero3-offload"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_deepspeed_leaves_them_out_too(
-    launcher: str, precision: str, toy: Path, tmp_path: Path
-) -> None:
+def test_deepspeed_skips_them_too(launcher: str, precision: str, toy: Path, tmp_path: Path) -> None:
     args = options(toy, tmp_path, "run", train__steps="5", train__precision=precision)
     succeed(run(faulty("nan 1 3", args, launcher)))
     assert [record.get("train/skipped") for record in metrics(tmp_path, "run")] == [0, 0, 1, 1, 1]
@@ -255,7 +253,7 @@ def test_a_run_that_was_never_finite_ends_at_its_last_step_and_keeps_nothing(
     assert not (tmp_path / "run" / "model").exists()
 
 
-def test_out_of_memory_says_a_chunk_size_that_is_worth_a_try(toy: Path, tmp_path: Path) -> None:
+def test_out_of_memory_suggests_a_chunk_size(toy: Path, tmp_path: Path) -> None:
     args = options(toy, tmp_path, "run")
     done = run(faulty("memory 0 3", args, processes=1))
     assert done.code != 0
@@ -273,9 +271,7 @@ def has_more_lines(folder: Path, name: str, than: int) -> bool:
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("launcher", ["cpu", "zero3"])
-def test_a_storm_of_kills_leaves_the_curve_as_it_is(
-    launcher: str, toy: Path, tmp_path: Path
-) -> None:
+def test_many_kills_do_not_change_the_loss_curve(launcher: str, toy: Path, tmp_path: Path) -> None:
     """kill -9 of all processes at 20 random moments: starting, training, saving."""
     changed = DROPOUT | {"checkpoint__every": "3", "optim__schedule": "constant"}
     args = options(toy, tmp_path, "storm", **changed, train__steps="9000")

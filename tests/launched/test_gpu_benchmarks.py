@@ -1,4 +1,4 @@
-"""`make gpu` on a CPU, with tiny sizes: a run on a card should need one command and no thought."""
+"""`make gpu` on a CPU, with tiny sizes: on a machine with a GPU it should just work."""
 
 import json
 import os

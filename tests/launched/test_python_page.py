@@ -1,4 +1,4 @@
-"""docs/python.md runs from top to bottom and prints what it says."""
+"""docs/python.md runs from top to bottom and its outputs are right."""
 
 import doctest
 import re
@@ -40,7 +40,7 @@ def shell(code: str) -> None:
     assert process.returncode == 0, output
 
 
-def test_the_page_prints_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_shows_the_real_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=":")
     differences = run_page(PAGE.read_text("utf-8"))

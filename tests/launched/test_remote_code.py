@@ -98,7 +98,9 @@ def commands(case: Case) -> dict[str, list[str]]:
         *(pytest.param(name, marks=pytest.mark.long) for name in ("prefetch", "plan")),
     ],
 )
-def test_code_that_is_not_allowed_is_not_run_and_nobody_is_asked(evil: Case, command: str) -> None:
+def test_code_that_is_not_allowed_is_not_run_and_there_is_no_prompt(
+    evil: Case, command: str
+) -> None:
     if command in ("prepare", "plan"):  # they load the tokenizer alone, whose class is not known
         tokenizer = {"AutoTokenizer": ["evil.OwnTokenizer", None]}
         evil.change("tokenizer_config.json", tokenizer_class="OwnTokenizer", auto_map=tokenizer)

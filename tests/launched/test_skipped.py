@@ -1,4 +1,4 @@
-"""An update is skipped on the device: it changes nothing, and the host hears of it a step later."""
+"""A skipped update changes nothing on the device; the host learns of it a step later."""
 
 from pathlib import Path
 

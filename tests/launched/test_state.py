@@ -1,4 +1,4 @@
-"""The training state does not know the strategy: what one wrote another goes on from."""
+"""The training state is independent of the strategy: any strategy resumes from any other's."""
 
 import hashlib
 import re
@@ -16,7 +16,7 @@ from tests.support.runs import column, metrics, options, succeed
 SHARDED = script("sharded_state")
 
 
-def test_fsdp2s_state_goes_on_sharded_and_whole(tmp_path: Path) -> None:
+def test_fsdp2s_state_is_restored_sharded_and_whole(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     done = succeed(run([*TORCHRUN, "2", *SHARDED, str(tmp_path / "state")]))
     differences = re.findall(r"RESULT (\w+) (\S+) on rank", done.output)
@@ -109,7 +109,7 @@ CHAINS = [
 
 
 @pytest.mark.parametrize("chain", CHAINS)
-def test_a_run_goes_from_strategy_to_strategy(
+def test_a_run_resumes_under_other_strategies(
     chain: list[tuple[str, int]], toy: Path, tmp_path: Path
 ) -> None:
     """Without dropout the curve is that of a run that stayed with one process."""

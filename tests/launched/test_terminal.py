@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live line, plain lines, warnings by rank, `hybrid-dist watch`."""
+"""The terminal output of a run: a live line, plain lines, warnings by rank, `hybrid-dist watch`."""
 
 import os
 import pty
@@ -68,7 +68,7 @@ def test_plain_lines_go_to_a_file_and_the_run_can_be_watched(toy: Path, tmp_path
     assert rest[-1] == "run: finished, step 120 of 120"
 
 
-def test_a_run_that_is_stopped_or_killed_says_so(toy: Path, tmp_path: Path) -> None:
+def test_a_stopped_or_killed_run_is_reported_as_such(toy: Path, tmp_path: Path) -> None:
     args = options(toy, tmp_path, "run", train__steps="5000")
     folder = tmp_path / "run"
 

@@ -75,7 +75,7 @@ def test_a_compiled_encoder_trains_alike(
         pytest.param("zero3", 2, marks=pytest.mark.long),
     ],
 )
-def test_a_killed_run_goes_on_exactly(
+def test_a_killed_run_resumes_exactly(
     launcher: str, processes: int, toy: Path, tmp_path: Path
 ) -> None:
     """With dropout, so that random states count; kill -9 takes all processes at once."""
@@ -273,7 +273,7 @@ def test_a_launcher_that_starts_too_few_is_refused(toy: Path, tmp_path: Path) ->
 
 
 @pytest.mark.long
-def test_rank_counts_are_checked_against_what_was_asked(toy: Path, tmp_path: Path) -> None:
+def test_the_number_of_ranks_is_checked_against_the_launchers(toy: Path, tmp_path: Path) -> None:
     done = train(options(toy, tmp_path, "run"), HYBRID_DIST_WORLD_SIZE="4")
     assert done.code == 2
     assert "4 processes were requested, but this one knows of 1" in done.output

@@ -1,4 +1,4 @@
-"""What W&B is told of real runs: read back from its own offline files."""
+"""What W&B records of real runs: read back from its own offline files."""
 
 import json
 import re

@@ -156,7 +156,7 @@ class Cluster:
         return done.stdout.strip()
 
     def job(self, number: str) -> dict[str, str]:
-        """What SLURM tells of a job, by SLURM's names."""
+        """What SLURM reports of a job, by SLURM's names."""
         output = self.command("scontrol", "show", "job", number)
         return dict(re.findall(r"(\S+?)=(\S*)", output))
 
@@ -183,7 +183,7 @@ class Cluster:
         wait_for("idle nodes", lambda: self.command(*idle).split() == list(NODES))
 
     def power_off(self, name: str) -> None:
-        """Cut the link, then end all that the node runs at once: nobody is told."""
+        """Cut the link, then end all that the node runs at once, without a notice."""
         self._unlink(name)
         self._end(name)
 

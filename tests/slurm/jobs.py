@@ -1,4 +1,4 @@
-"""What a user does: runs of the demo as jobs, and a look at what came of them."""
+"""Jobs as a user submits them: runs of the demo, and their results."""
 
 import json
 import subprocess

@@ -16,7 +16,7 @@ exec "${@:2}"
 """
 
 
-def test_apptainer_is_asked_for_the_gpus_and_the_submit_folder(site: Site) -> None:
+def test_apptainer_gets_the_gpus_and_the_submit_folder(site: Site) -> None:
     program = site.folder / "bin/apptainer"
     program.parent.mkdir()
     program.write_text(STAND_IN)
@@ -36,7 +36,7 @@ def test_apptainer_is_asked_for_the_gpus_and_the_submit_folder(site: Site) -> No
     )
 
 
-def test_pyxis_is_asked_through_srun(site: Site) -> None:
+def test_pyxis_is_used_through_srun(site: Site) -> None:
     words = ("slurm/command.sbatch", "--version")
     job = site.sbatch(*words, CONTAINER_RUNTIME="pyxis", CONTAINER="/images/a.sqsh")
     assert site.cluster.wait(job)["JobState"] == "FAILED"

@@ -1,4 +1,4 @@
-"""What happens to jobs on clusters: each run goes on exactly, or ends as it should."""
+"""Interrupted jobs: each run resumes exactly, or ends as it should."""
 
 import pytest
 
@@ -65,7 +65,7 @@ def test_the_time_limit_saves_and_puts_the_job_back_into_the_queue(site: Site) -
     assert f"step {saved}" in log.partition("resumed from")[2], log
 
 
-def test_a_preempted_job_goes_on_with_fewer_nodes(site: Site, whole: str) -> None:
+def test_a_preempted_job_continues_with_fewer_nodes(site: Site, whole: str) -> None:
     """A higher partition takes one of two nodes, for longer than the run lasts."""
     job = site.train("preempted", "--nodes=1-2", **STEPS)
     site.wait_for_step("preempted", 5)
@@ -81,8 +81,8 @@ def test_a_preempted_job_goes_on_with_fewer_nodes(site: Site, whole: str) -> Non
     site.assert_same_curve("preempted", whole)
 
 
-def test_a_job_that_loses_a_node_goes_on_from_its_last_checkpoint(site: Site, whole: str) -> None:
-    """Without power a node says nothing: the others wait, and SLURM notices."""
+def test_a_job_that_loses_a_node_continues_from_its_last_checkpoint(site: Site, whole: str) -> None:
+    """A node without power sends nothing: the others wait, and SLURM notices."""
     job = site.train("lost", "--nodes=2", **STEPS)
     site.wait_for_step("lost", 8)
     site.cluster.power_off("node2")

@@ -1,4 +1,4 @@
-"""Jobs that belong together: a sweep over overrides, and the way from pairs to a report."""
+"""Jobs that belong together: a sweep over overrides, and the pipeline from pairs to a report."""
 
 import re
 
@@ -40,7 +40,7 @@ def test_a_sweep_of_four_runs_two_at_a_time(site: Site) -> None:
     assert seeds["grid-3"] == [("1", ""), ("", "0.0")]
 
 
-def test_a_sweep_beyond_its_lines_says_how_many_there_are(site: Site) -> None:
+def test_a_sweep_beyond_its_lines_reports_their_number(site: Site) -> None:
     (site.folder / "grid.txt").write_text(OVERRIDES)
     job = site.sbatch("--array=5", "--nodes=1", "slurm/sweep.sbatch", DEMO, "grid.txt")
     assert site.cluster.wait(job)["JobState"] == "FAILED"

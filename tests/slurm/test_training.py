@@ -23,7 +23,7 @@ def test_two_nodes_train_as_one_process(processes: int, site: Site, whole: str) 
         ({"optim__lr": -1}, "optim.lr"),
         ({"data__train": "nowhere.jsonl"}, "error: nowhere.jsonl: no such file"),
     ],
-    ids=["refused before nodes are asked", "refused by the run"],
+    ids=["refused before nodes are allocated", "refused by the run"],
 )
 def test_a_wrong_config_fails_once(wrong: dict[str, Any], message: str, site: Site) -> None:
     job = site.train("wrong", "--nodes=1", **wrong)
@@ -33,7 +33,7 @@ def test_a_wrong_config_fails_once(wrong: dict[str, Any], message: str, site: Si
     assert not (site.folder / "runs/wrong").exists()
 
 
-def test_a_gpu_that_is_allotted_and_not_there_is_told(site: Site) -> None:
+def test_an_allocated_gpu_that_is_missing_is_reported(site: Site) -> None:
     job = site.train("blind", "--nodes=1", "--gpus-per-node=1")
     assert site.cluster.wait(job)["JobState"] == "FAILED"
     assert "1 GPUs were allotted here and PyTorch sees 0" in site.output(job)
@@ -49,7 +49,7 @@ def test_the_head_has_an_address_that_other_nodes_reach(site: Site) -> None:
     assert "no address that other nodes reach (found '127.0.0.1')" in site.output(job)
 
 
-def test_the_doctor_looks_over_an_allocation(site: Site) -> None:
+def test_the_doctor_examines_an_allocation(site: Site) -> None:
     """What is found is this machine's affair; that it is found on both nodes is ours."""
     job = site.sbatch("--nodes=2", "slurm/doctor.sbatch")
     site.cluster.wait(job)

@@ -1,4 +1,4 @@
-"""Pairs as tests write them down, and the store of them."""
+"""Pairs in a short notation, and the store of them."""
 
 from collections.abc import Sequence
 

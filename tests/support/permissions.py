@@ -1,4 +1,4 @@
-"""To be somebody who may not read: permissions mean nothing to root."""
+"""Run as a user without read permission, since root may read everything."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Reports as they lie on the disk, for the tests of their readers."""
+"""Reports as files, for the tests of their readers."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a run of 100 steps leaves in its folder, for the tests of `watch`."""
+"""The folder of a run of 100 steps, for the tests of `watch`."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the package asks of torch's GPU allocator, before any GPU memory is asked for."""
+"""The package's options of torch's GPU allocator, set before GPU memory is allocated."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The command line: what it says, and the files that it lays out."""
+"""The command line: its output, and the files that `init` copies."""
 
 import os
 import re
@@ -37,8 +37,8 @@ def command(
 def test_usage_names_every_command(command: Callable[..., Ended], words: tuple[str, ...]) -> None:
     code, out, _ = command(*words)
     assert code == 0
-    for name, (_, told) in cli.COMMANDS.items():
-        assert re.search(rf"^  {name} +{re.escape(told)}$", out, re.MULTILINE)
+    for name, (_, printed) in cli.COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(printed)}$", out, re.MULTILINE)
 
 
 def test_the_version_is_the_packages(command: Callable[..., Ended]) -> None:
@@ -72,10 +72,10 @@ def test_a_word_like_no_command_is_refused_with_all_of_them(command: Callable[..
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_help_of_a_command_shows_an_example(command: Callable[..., Ended], name: str) -> None:
     code, out, _ = command(name, "--help")
-    told = " ".join(re.sub("[│|]", " ", out).split())
+    printed = " ".join(re.sub("[│|]", " ", out).split())
     assert code == 0
-    assert f"usage: hybrid-dist {name}" in told
-    assert re.search(rf"Examples?:? .*hybrid-dist {name} ", told)
+    assert f"usage: hybrid-dist {name}" in printed
+    assert re.search(rf"Examples?:? .*hybrid-dist {name} ", printed)
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
@@ -139,15 +139,15 @@ def test_init_lays_the_files_out(command: Callable[..., Ended], tmp_path: Path) 
     assert code == 0
     assert laid == shipped()
     assert {"configs/demo.yaml", "launchers/ddp.yaml", "launchers/zero3.yaml"} <= laid
-    *told, following, _ = out.split("\n")
-    assert sorted(told) == sorted(str(folder / name) for name in laid)
+    *printed, following, _ = out.split("\n")
+    assert sorted(printed) == sorted(str(folder / name) for name in laid)
     assert following.startswith(f"Next: cd {folder} && hybrid-dist toy")
     for name in laid:
         assert (folder / name).read_bytes() == (ROOT / name).read_bytes()
         assert os.access(folder / name, os.X_OK) == os.access(ROOT / name, os.X_OK)
 
 
-def test_init_leaves_what_is_there_alone(command: Callable[..., Ended], tmp_path: Path) -> None:
+def test_init_does_not_change_existing_files(command: Callable[..., Ended], tmp_path: Path) -> None:
     command("init", str(tmp_path))
     changed, gone = tmp_path / "configs/demo.yaml", tmp_path / "launchers/ddp.yaml"
     changed.write_text("seed: 7\n")
@@ -172,7 +172,7 @@ def test_init_into_a_file_is_refused(command: Callable[..., Ended], tmp_path: Pa
 def test_toy_makes_the_data(command: Callable[..., Ended], tmp_path: Path) -> None:
     out = tmp_path / "toy data"
     sizes = ("--languages", "2", "--train_uids", "20", "--dev_uids=4", "--test_uids=4")
-    code, told, _ = command("toy", "--out", str(out), *sizes, "--hidden", "8", "--heads", "2")
+    code, printed, _ = command("toy", "--out", str(out), *sizes, "--hidden", "8", "--heads", "2")
     assert code == 0
-    assert "40 training pairs in 2 languages" in told
+    assert "40 training pairs in 2 languages" in printed
     assert len((out / "train.jsonl").read_text("utf-8").splitlines()) == 40

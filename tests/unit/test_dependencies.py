@@ -1,4 +1,4 @@
-"""What pyproject.toml admits is what `make test-oldest` installs."""
+"""The oldest versions that pyproject.toml allows are those that `make test-oldest` installs."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""Text that is shown, and not obeyed."""
+"""Texts are made safe to show."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A run's YAML file: refused by key or line, or exactly the values that it says."""
+"""A run's YAML file: rejected with the key or line, or read as the values that it has."""
 
 import dataclasses
 import math

@@ -65,12 +65,12 @@ class Embeddings(Target):
         if whole(folder):
             report_options = ReportOptions(vectors.settings, save_run=2)
             evaluate_vectors(task, vectors, ranks, out / "report", report_options=report_options)
-        asked, told = vectors.queries(slice(None)), vectors.passages(slice(None))
-        check_vectors(asked, query_names(task), "query", ranks)
-        check_vectors(told, passage_names(task), "passage", ranks)
-        shards = [Shard.of(0, told, ranks.device)]
-        ranking = exact_ranks(task, asked, shards, ranks)
-        top = top_k(asked, shards, 3, ranks)
+        queries, passages = vectors.queries(slice(None)), vectors.passages(slice(None))
+        check_vectors(queries, query_names(task), "query", ranks)
+        check_vectors(passages, passage_names(task), "passage", ranks)
+        shards = [Shard.of(0, passages, ranks.device)]
+        ranking = exact_ranks(task, queries, shards, ranks)
+        top = top_k(queries, shards, 3, ranks)
         return ranking.in_language.tolist(), ranking.pooled.tolist(), top.numbers.tolist()
 
 
@@ -93,12 +93,12 @@ class Runs(Target):
 
 def _write_run(folder: Path) -> None:
     task = small_task()
-    asked, told = query_names(task), passage_names(task)
-    scores = np.random.default_rng(1).standard_normal((len(asked), len(told)))
+    queries, passages = query_names(task), passage_names(task)
+    scores = np.random.default_rng(1).standard_normal((len(queries), len(passages)))
     lines = [
         f"{query} Q0 {passage} {place} {scores[row, number]:.5f} fuzz\n"
-        for row, query in enumerate(asked)
-        for place, (number, passage) in enumerate(enumerate(told[:3]), 1)
+        for row, query in enumerate(queries)
+        for place, (number, passage) in enumerate(enumerate(passages[:3]), 1)
     ]
     (folder / "run.trec").write_text("".join(lines), "utf-8")
 
@@ -135,9 +135,9 @@ class Reports(Target):
         return shown.getvalue(), bool(refused)
 
     def accepted(self, variant: str, folder: Path, value: Any, good: Any) -> str | None:
-        told, refused = value
-        if any(ord(letter) < 32 and letter != "\n" for letter in told):
-            return f"letters that steer a terminal in the tables\n{told!r}"
+        printed, refused = value
+        if any(ord(letter) < 32 and letter != "\n" for letter in printed):
+            return f"letters that steer a terminal in the tables\n{printed!r}"
         if refused or not self.originals:
             return None
         now = read_tree(folder)
@@ -190,7 +190,7 @@ class Numbered:
 
 def _write_cache(folder: Path) -> None:
     made = folder / "cache"
-    vector_cache.CachedVectors(small_task(), Numbered(), made, Ranks(), lambda told: None)
+    vector_cache.CachedVectors(small_task(), Numbered(), made, Ranks(), lambda message: None)
     for file in [*made.rglob("*.npy")][1:]:  # one of both is whole, as after an interruption
         for mark in (*file.with_suffix(".blocks").glob("1"),):
             mark.unlink()
@@ -212,7 +212,7 @@ class Cache(Target):
 
     def act(self, variant: str, folder: Path, out: Path) -> Any:
         made = vector_cache.CachedVectors(
-            small_task(), Numbered(), folder / "cache", Ranks(), lambda told: None
+            small_task(), Numbered(), folder / "cache", Ranks(), lambda message: None
         )
         return made.queries(slice(None)).tolist(), made.passages(slice(None)).tolist()
 

@@ -44,9 +44,9 @@ def squad(folder: Path) -> None:
 
 def mlqa(folder: Path) -> None:
     text = "Ada wrote a program. A mill grinds."
-    for asks in ("en", "de"):
-        told = squad_json([paragraph(text, q1=f"{asks} who?|Ada", q2=f"{asks} what?|mill")])
-        write(folder / f"test-context-en-question-{asks}.json.gz", told)
+    for lang in ("en", "de"):
+        content = squad_json([paragraph(text, q1=f"{lang} who?|Ada", q2=f"{lang} what?|mill")])
+        write(folder / f"test-context-en-question-{lang}.json.gz", content)
 
 
 def lareqa(folder: Path) -> None:
@@ -78,8 +78,8 @@ def beir(folder: Path) -> None:
             {"_id": "d2", "title": "", "text": f"Ada wrote ({lang})."},
             {"_id": "d3", "title": "Rye", "text": f"Rye grows ({lang})."},
         )
-        asked = [{"_id": str(n), "text": f"Query {n} ({lang})?"} for n in (1, 2, 3)]
-        json_lines(folder / lang / "queries.jsonl", *asked)
+        queries = [{"_id": str(n), "text": f"Query {n} ({lang})?"} for n in (1, 2, 3)]
+        json_lines(folder / lang / "queries.jsonl", *queries)
         judged = [("1", "d1", 2), ("1", "d3", 1), ("2", "d2", 1), ("2", "d1", 0), ("3", "d3", 1)]
         tsv(folder / lang / "qrels" / "test.tsv", HEADER, *judged)
 
@@ -113,10 +113,10 @@ def mmarco(folder: Path) -> None:
     for name in ("german", "french"):
         texts = [(n, f"{name} passage {n}") for n in range(4)]
         tsv(inside / "collections" / f"{name}_collection.tsv", *texts)
-        asked = inside / "queries"
+        queries = inside / "queries"
         train = ((20, "b?"), (10, f"{name}?"))
-        tsv(asked / "train" / f"{name}_queries.train.tsv", *train)
-        tsv(asked / "dev" / f"{name}_queries.dev.small.tsv", (30, f"{name} dev?"))
+        tsv(queries / "train" / f"{name}_queries.train.tsv", *train)
+        tsv(queries / "dev" / f"{name}_queries.dev.small.tsv", (30, f"{name} dev?"))
     tsv(folder / "triples.train.ids.small.tsv", (10, 2, 0), (10, 2, 3), (20, 1, 3))
     tsv(folder / "qrels.train.tsv", (10, 0, 2, 1), (20, 0, 1, 1))
     tsv(folder / "qrels.dev.small.tsv", (30, 0, 3, 1))
@@ -208,13 +208,13 @@ class Layouts(Target):
 
 
 def answers(task: Task) -> dict[str, Any]:
-    """All that a task gives: texts, and of every query its right passages and grades."""
-    asked = zip(task.query_ids, task.query_texts, task.query_language, strict=True)
-    told = zip(task.passage_ids, task.passage_texts, task.passage_language, strict=True)
-    passages = [(task.languages[code], name, text) for name, text, code in told]
+    """The content of a task: texts, and the relevant passages of every query with their grades."""
+    queries = zip(task.query_ids, task.query_texts, task.query_language, strict=True)
+    numbered = zip(task.passage_ids, task.passage_texts, task.passage_language, strict=True)
+    passages = [(task.languages[code], name, text) for name, text, code in numbered]
     right = {}
     starts = task.relevant_starts.tolist()
-    for (name, text, code), (low, high) in zip(asked, pairwise(starts), strict=True):
+    for (name, text, code), (low, high) in zip(queries, pairwise(starts), strict=True):
         grades = zip(task.relevant[low:high].tolist(), task.grades[low:high].tolist(), strict=True)
         found = {passages[number][:2]: grade for number, grade in grades}
         right[task.languages[code], name] = text, found
@@ -235,8 +235,8 @@ class Qrels(Target):
         assert source.collection is not None
         options = {"parallel": "no"} if variant == "beir" else {}
         read = source.collection([str(folder)], Reading(options=options))
-        told = answers(from_collection(variant, str(folder), read))["queries"]
-        return {query: right for query, (_, right) in told.items()}
+        queries = answers(from_collection(variant, str(folder), read))["queries"]
+        return {query: right for query, (_, right) in queries.items()}
 
     def accepted(self, variant: str, folder: Path, value: Any, good: Any) -> str | None:
         return held_to(lambda: self._expected(variant, folder), value)

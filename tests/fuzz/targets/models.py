@@ -166,10 +166,10 @@ class Checkpointed(Target):
             checkpoints.save(Progress(step=step, best=0.5, best_step=4, no_better=1))
 
     def _checkpoints(
-        self, folder: Path, trained: nn.Module, optimizer: Any, said: list[str]
+        self, folder: Path, trained: nn.Module, optimizer: Any, messages: list[str]
     ) -> Checkpoints:
         state = TrainingState(self.accelerator, Ranks(), trained, optimizer, "single")
-        return Checkpoints(folder / "checkpoints", state, Ranks(), 3, "stop", said.append)
+        return Checkpoints(folder / "checkpoints", state, Ranks(), 3, "stop", messages.append)
 
     def among(self, variant: str, tree: Tree) -> Sequence[str]:
         names = [name for name in tree if name.startswith("checkpoints/")]
@@ -185,23 +185,23 @@ class Checkpointed(Target):
         return self._resumed(folder, "auto")
 
     def _resumed(self, folder: Path, resume: str) -> Any:
-        """Where a run stands that goes on from a checkpoint, and what was said about it."""
-        said: list[str] = []
+        """The state of a run resumed from a checkpoint, and its messages."""
+        messages: list[str] = []
         model = replace(_scratch(folder / "model"), name_or_path=str(folder / "model"))
         trained = _Trained(self._fresh(model))
         optimizer = torch.optim.AdamW(trained.parameters(), lr=0.01)
-        checkpoints = self._checkpoints(folder, trained, optimizer, said)
+        checkpoints = self._checkpoints(folder, trained, optimizer, messages)
         found = checkpoints.find(resume)
         if found is None:
-            return "none", said
+            return "none", messages
         progress = checkpoints.load(found)
         digest = hashlib.sha256()
         for parameter in trained.parameters():
             for tensor in (parameter, *(v for _, v in sorted(optimizer.state[parameter].items()))):
-                told = f"{tuple(tensor.shape)} {tensor.dtype}"
-                digest.update(told.encode() + tensor.detach().numpy().tobytes())
+                description = f"{tuple(tensor.shape)} {tensor.dtype}"
+                digest.update(description.encode() + tensor.detach().numpy().tobytes())
         drawn = [random.random(), float(torch.rand(())), float(np.random.rand())]
-        return progress, digest.hexdigest(), drawn, said
+        return progress, digest.hexdigest(), drawn, messages
 
     def _fresh(self, model: Model) -> Encoder:
         """The run's encoder with weights that are no checkpoint's."""
@@ -218,9 +218,9 @@ class Checkpointed(Target):
         if self._before is None:  # the first call is with the files as they were written
             earlier = str(folder / "checkpoints" / "step-000004")
             *self._before, _ = self._resumed(folder, earlier)
-        *state, said = value
+        *state, messages = value
         if state == ["none"]:
-            return None if said else "checkpoints were passed over without a word"
+            return None if messages else "checkpoints were skipped without a message"
         if state == list(good[:-1]):
             return None
         if state != self._before:

@@ -1,4 +1,4 @@
-"""Pair files, as JSON lines and as Parquet: refused by name and line, or read as the rules say."""
+"""Pair files, as JSON lines and as Parquet: rejected with file and line, or read correctly."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""A prepared store: what has checksums gives what was stored, or is refused."""
+"""A prepared store: it returns what was stored, or is rejected by its checksums."""
 
 from pathlib import Path
 from typing import Any, ClassVar

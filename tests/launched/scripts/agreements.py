@@ -1,4 +1,4 @@
-"""Every rank says what it is about to do; one of them, if asked to, something else."""
+"""Every rank states what it is about to do; one of them may state something else."""
 
 import os
 import sys

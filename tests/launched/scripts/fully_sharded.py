@@ -1,6 +1,7 @@
 """FSDP2 on CPUs, through Accelerate's own code.
 
-Accelerate picks FSDP2 for GPUs only; told that it has, it shards a model on gloo just as well.
+Accelerate picks FSDP2 for GPUs only; made to believe that there is one, it shards a model on gloo
+as well.
 """
 
 import os

@@ -1,6 +1,6 @@
 """What low precision costs under a strategy: one process in float64 is the judge.
 
-A step of SGD on the fp32 weights tells the gradient. Prints one line of JSON for each number of
+A step of SGD on the fp32 weights gives the gradient. Prints one line of JSON for each number of
 chunks, from the first rank. Under accelerate the strategy is the launcher file's, under torchrun it
 is FSDP2.
 

@@ -23,7 +23,7 @@ from tests.launched.scripts.updates import SIZE, Case, Sgd, pairs_with_shared_pa
 
 STEPS, SECONDS, PEAK = 6, 2.0, 1e9
 LEFT_OUT = {"plain": 2}
-"""A step whose update is told to be left out: it took its time, and its loss is no number."""
+"""A step whose update is skipped: it takes time, but its loss is not a number."""
 OPTIONS = ("plain", "symmetric", "no masks", "hard negatives", "all")
 
 

@@ -292,7 +292,7 @@ def apart(
 
 
 class Sgd(torch.optim.SGD):
-    """Plain SGD that skips the updates which the updater tells it to, as fused AdamW does."""
+    """Plain SGD that skips the updates that the updater marks, as fused AdamW does."""
 
     found_inf: Tensor | None = None
 

@@ -1,4 +1,4 @@
-"""Every rank warns, in the ways that Python and libraries do; the second rank tells one more."""
+"""Every rank warns, in the ways that Python and libraries do; the second rank warns once more."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Lengths by which a batch is dealt to ranks: those of all that a row has encoded, as it is cut."""
+"""The lengths by which a batch is sharded: those of all texts of a row, after truncation."""
 
 import json
 from pathlib import Path

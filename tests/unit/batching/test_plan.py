@@ -1,4 +1,4 @@
-"""The plan: what every step's global batch is, over random corpora and all mixes."""
+"""The plan: every step's global batch, over random corpora and all mixes."""
 
 from collections import Counter
 from dataclasses import replace
@@ -91,7 +91,7 @@ def test_a_batch_depends_on_its_step_alone(
         assert same(resumed.batch(step), expected[step])
 
 
-def test_a_far_step_asked_at_once_is_the_one_walked_to() -> None:
+def test_a_late_step_is_the_same_computed_first_or_after_all_others() -> None:
     options = batching(MIXED, 16)
     walked = plan_of(FULL, options, 1)
     expected = [walked.batch(step) for step in range(0, 40_001, 1000)][-1]

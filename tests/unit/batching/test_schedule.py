@@ -1,4 +1,4 @@
-"""Kinds of batches come in their shares, and every row of a batch goes to one rank."""
+"""Batch kinds have their shares, and every row of a batch goes to one rank."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_no_prefix_misses_a_kinds_share_by_a_batch(weights: list[float]) -> None
 
 
 @given(st.floats(1e-3, 1e3), st.integers(0, 2))
-def test_a_kind_without_weight_never_comes(weight: float, missing: int) -> None:
+def test_a_kind_without_weight_is_never_drawn(weight: float, missing: int) -> None:
     weights = [weight, 1.0, 2.0]
     weights[missing] = 0.0
     assert missing not in KindSequence(weights).take(500)

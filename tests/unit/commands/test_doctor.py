@@ -1,4 +1,4 @@
-"""What the doctor says of one machine; tests/launched has several processes."""
+"""The doctor on one machine; tests/launched has several processes."""
 
 import io
 import socket
@@ -45,7 +45,7 @@ def test_a_run_folder_that_cannot_be_written_is_wrong(
     assert "wrong" in capsys.readouterr().out
 
 
-def test_missing_compilers_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_compilers_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     findings = states(tmp_path)["DeepSpeed"]
     assert findings.state == "wrong" and "g++ and ninja are missing" in findings.message
@@ -70,7 +70,7 @@ def test_other_versions_on_another_machine_are_named(monkeypatch: pytest.MonkeyP
     assert findings.message == f"one: torch {torch}; two: torch 1.0"
 
 
-def test_what_was_found_is_no_markup() -> None:
+def test_findings_are_not_read_as_markup() -> None:
     shown = io.StringIO()
     findings = [checks.Finding("run folder", "wrong", r"\[/b]: full", "[/] make room \x1b[1m")]
     Console(file=shown, width=100).print(doctor.table(findings))

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end a command at once, and what it had half made goes."""
+"""SIGTERM and SIGHUP end a command at once, and incomplete output is removed."""
 
 import signal
 import subprocess

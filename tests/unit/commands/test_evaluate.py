@@ -1,4 +1,4 @@
-"""`hybrid-dist evaluate` on vectors and runs made elsewhere, and its words that make no sense."""
+"""`hybrid-dist evaluate` on vectors and runs made elsewhere, and invalid options."""
 
 import json
 import re
@@ -87,7 +87,7 @@ def test_the_same_evaluation_replaces_its_own_report(words: list[str], tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (["--ties", "trec_eval"], "ties was 'number', is 'trec_eval'"),
         (["--shards", "fp16"], "shards was 'fp32', is 'fp16'"),
@@ -96,7 +96,11 @@ def test_the_same_evaluation_replaces_its_own_report(words: list[str], tmp_path:
     ],
 )
 def test_other_options_do_not_replace_a_report(
-    words: list[str], more: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    more: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     evaluate.main(words)
     before = files(tmp_path / "out" / "pairs")
@@ -104,7 +108,7 @@ def test_other_options_do_not_replace_a_report(
     with pytest.raises(SystemExit):
         evaluate.main([*words, *more])
     error = capsys.readouterr().err
-    assert re.search(rf"out/pairs: holds the report of another evaluation \(.*{told}", error)
+    assert re.search(rf"out/pairs: holds the report of another evaluation \(.*{message}", error)
     assert "choose another --out, or replace it with --overwrite" in error
     assert "vectors of" not in error, "it was refused before the work"
     assert files(tmp_path / "out" / "pairs") == before
@@ -137,12 +141,12 @@ def test_a_report_of_unknown_origin_is_not_replaced(
         "report.md": ("x", "holds report.md, but no report.json that identifies"),
         "report.json": ("{", "holds a damaged report"),
     }
-    for name, (content, told) in cases.items():
+    for name, (content, message) in cases.items():
         folder.mkdir(parents=True)
         (folder / name).write_text(content)
         with pytest.raises(SystemExit):
             evaluate.main(words)
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
         shutil.rmtree(folder)
     stored_reports.write(folder / "report.json", stored_reports.report())  # as training writes it
     with pytest.raises(SystemExit):
@@ -199,7 +203,7 @@ def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({}, "give one of --model, --embeddings and --run; none was given"),
         ({"model": "m", "run": Path("r")}, "--model and --run was given"),
@@ -208,9 +212,9 @@ def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
         ({"model": "m", "save_run": -1}, "-1 is not a number of passages"),
     ],
 )
-def test_words_that_make_no_sense(given: dict[str, Any], told: str) -> None:
+def test_words_that_make_no_sense(given: dict[str, Any], message: str) -> None:
     options: dict[str, Any] = {"task": ("pairs:x",), "out": Path("out")} | given
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         EvaluationOptions(**options)
 
 

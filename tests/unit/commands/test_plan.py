@@ -1,4 +1,4 @@
-"""`hybrid-dist plan`: what it prints is what a run would take."""
+"""`hybrid-dist plan`: it prints the batches that a run would train on."""
 
 import json
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_ranks_share_the_rows_and_their_tokens(
         assert sum(rank["tokens"] for rank in ranks) == len(queries.ids) + len(passages.ids)
 
 
-def test_without_json_it_shows_shares_streams_languages_and_what_is_left_out(
+def test_without_json_it_shows_shares_streams_languages_and_small_streams(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = tmp_path / "pairs.jsonl"

@@ -1,4 +1,4 @@
-"""Fetching ahead, for nodes without a network: the real client of the hub, offline."""
+"""Prefetching for nodes without a network: the real client of the hub, offline."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ def test_what_is_in_the_cache_is_found_without_a_network(toy: Path, tmp_path: Pa
     assert f"someone/retriever: sizes and tokenizer in {tmp_path}\n" in done.stdout
 
 
-def test_what_is_not_there_is_told_with_what_to_do(toy: Path, tmp_path: Path) -> None:
+def test_missing_data_is_reported_with_what_to_do(toy: Path, tmp_path: Path) -> None:
     done = prefetch(toy, tmp_path, "--model.name_or_path", "someone/retriever")
     assert (done.returncode, done.stdout) == (2, f"toy:{toy}: here\n")
     assert (

@@ -1,4 +1,4 @@
-"""`hybrid-dist prepare`: what it says, what it refuses, what it describes, and token ids."""
+"""`hybrid-dist prepare`: its messages, what it rejects and describes, and token ids."""
 
 import gzip
 import json
@@ -48,7 +48,7 @@ def nothing_beside(*files: str) -> None:
     assert sorted(folder.iterdir()) == sorted(map(Path, files))
 
 
-def test_it_says_what_it_made_and_training_opens_it(command: Command, tmp_path: Path) -> None:
+def test_it_prints_a_summary_and_training_opens_the_store(command: Command, tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", line(), line(lang="de"), line(uid="u2"))
     code, out, err = command("pairs", file, "--out", tmp_path / "store")
     assert (code, err.strip()) == (0, "")
@@ -58,7 +58,7 @@ def test_it_says_what_it_made_and_training_opens_it(command: Command, tmp_path: 
 
 @pytest.mark.parametrize("compressed", [False, True], ids=["plain", "gz"])
 @pytest.mark.parametrize(("bad", "message"), BAD_LINES.values(), ids=BAD_LINES)
-def test_a_bad_line_is_told_and_nothing_is_written(
+def test_a_bad_line_is_reported_and_nothing_is_written(
     command: Command, tmp_path: Path, bad: str | bytes, message: str, compressed: bool
 ) -> None:
     name = "pairs.jsonl.gz" if compressed else "pairs.jsonl"
@@ -80,14 +80,14 @@ BAD_NEGATIVES = {
 
 
 @pytest.mark.parametrize("bad", BAD_NEGATIVES.values(), ids=BAD_NEGATIVES)
-def test_bad_negatives_are_told(command: Command, tmp_path: Path, bad: Any) -> None:
+def test_bad_negatives_are_reported(command: Command, tmp_path: Path, bad: Any) -> None:
     file = write(tmp_path / "a.jsonl", line(), line(uid="u2", negatives=bad))
     code, _, err = command("pairs", file, "--out", tmp_path / "store")
     assert code == 2
     assert f"{file}:2: expected a list of non-empty texts as 'negatives'" in err
 
 
-def test_half_a_letter_is_told(command: Command, tmp_path: Path) -> None:
+def test_half_a_letter_is_reported(command: Command, tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", line(), line(uid="u2").replace("who", r"who \ud83d"))
     code, _, err = command("pairs", file, "--out", tmp_path / "store")
     assert code == 2
@@ -99,7 +99,9 @@ def long_file(file: Path) -> str:
 
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
-def test_a_compressed_file_cut_short_is_told(command: Command, tmp_path: Path, suffix: str) -> None:
+def test_a_truncated_compressed_file_is_reported(
+    command: Command, tmp_path: Path, suffix: str
+) -> None:
     file = tmp_path / f"a.jsonl.{suffix}"
     plain = Path(long_file(tmp_path / "plain.jsonl")).read_bytes()
     (tmp_path / "plain.jsonl").unlink()
@@ -131,7 +133,7 @@ def test_bad_lines_may_be_passed_over(command: Command, tmp_path: Path) -> None:
     assert [bad.split(": ")[0] for bad in manifest["bad"]] == [f"{file}:{n}" for n in range(2, 6)]
 
 
-def test_a_bad_parquet_row_is_told(command: Command, tmp_path: Path) -> None:
+def test_a_bad_parquet_row_is_reported(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "a.parquet"
     rows = [json.loads(line(uid=f"u{n}")) for n in range(5)]
     rows[3]["passage"] = None
@@ -167,7 +169,7 @@ def test_parquet_columns_are_checked(
     assert f"{file}: {message}" in err
 
 
-def test_a_broken_parquet_file_is_told(command: Command, tmp_path: Path) -> None:
+def test_a_broken_parquet_file_is_reported(command: Command, tmp_path: Path) -> None:
     file = tmp_path / "a.parquet"
     pq.write_table(pa.table({"uid": ["a"]}), file)
     file.write_bytes(file.read_bytes()[:-20])
@@ -214,7 +216,7 @@ def test_wrong_commands_are_refused_with_the_cure(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_source_without_pairs_is_told(tmp_path: Path) -> None:
+def test_a_source_without_pairs_is_reported(tmp_path: Path) -> None:
     source = replace(SOURCES["pairs"], name="quiz", pairs=None)
     with pytest.raises(UserError, match=r"quiz: has no training pairs; evaluate on it"):
         preparation.prepare(source, ["x"], tmp_path / "store", Reading())

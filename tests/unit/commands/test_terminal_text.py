@@ -62,8 +62,8 @@ def pairs(folder: Path, text: str) -> Path:
 
 
 def shown(capsys: pytest.CaptureFixture[str]) -> str:
-    told = capsys.readouterr()
-    return told.out + told.err
+    output = capsys.readouterr()
+    return output.out + output.err
 
 
 @pytest.mark.parametrize("text", EVIL.values(), ids=EVIL)
@@ -74,20 +74,20 @@ def test_overlap_plan_and_prepare_show_nothing_that_acts(
     file = pairs(tmp_path, text)
     with pytest.raises(SystemExit):
         overlap.main([str(file), "--task", f"pairs:{file}", *more])
-    told = shown(capsys)
-    assert not ACTS.search(told)
-    assert (printable(text) in told) or more
+    output = shown(capsys)
+    assert not ACTS.search(output)
+    assert (printable(text) in output) or more
     words = ["--data.train", str(file), "--batching.size", "2", "--steps", "3"]
     plan.main([*words, *more])
-    told = shown(capsys)
-    assert not ACTS.search(told)
+    output = shown(capsys)
+    assert not ACTS.search(output)
     store = tmp_path / "store"
     bad = {"uid": f"{text}0", "lang": "en", "query": "other?", "passage": "other"}
     with file.open("a") as out:
         out.write(json.dumps(bad) + "\n")
     prepare.main(["pairs", str(file), "--out", str(store), "--skip-bad", "1"])
-    assert not ACTS.search(told := shown(capsys))
-    assert printable(f"{text}0") in told or repr(f"{text}0") in told
+    assert not ACTS.search(output := shown(capsys))
+    assert printable(f"{text}0") in output or repr(f"{text}0") in output
     prepare.main(["--describe", str(store), *more])
     assert not ACTS.search(shown(capsys))
 
@@ -100,12 +100,12 @@ def test_what_looks_like_markup_is_shown_as_it_is(
     files = [pairs(tmp_path / name, "x") for name in "ab"]
     words = ["--data.train", *map(str, files), "--batching.size", "3", "--steps", "3"]
     plan.main(words)
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for file in files:
-        assert str(file) in told
+        assert str(file) in output
 
 
-def test_a_name_that_is_not_utf_8_can_be_told(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf_8_can_be_printed(tmp_path: Path) -> None:
     """As a whole process: stderr of a UTF-8 terminal takes no half of a letter."""
     name = bytes(tmp_path / "a").decode() + "\udcff.jsonl"
     Path(name).write_text("{}\n")

@@ -1,4 +1,4 @@
-"""`hybrid-dist watch`: what a run's folder says, also while it is being written."""
+"""`hybrid-dist watch`: the status of a run's folder, also while it is being written."""
 
 import json
 import os

@@ -75,7 +75,7 @@ def test_both_spellings_of_a_flag_mean_the_same(flags: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["--config {}", "--config={}"])
-def test_both_spellings_name_the_file_wherever_it_stands(file: Path, spelling: str) -> None:
+def test_both_spellings_of_the_config_flag_work_in_any_position(file: Path, spelling: str) -> None:
     named = spelling.split(" ")
     file.write_text(DATA + "seed: 5\n")
     named = [word.format(file) for word in named]
@@ -121,7 +121,7 @@ def test_booleans_are_spelled_alike_in_files_and_flags(file: Path, word: str, va
     assert config.train.compile is value
 
 
-def test_kinds_that_a_files_mix_leaves_out_weigh_nothing(file: Path) -> None:
+def test_kinds_missing_from_a_files_mix_have_weight_0(file: Path) -> None:
     text = DATA + "batching:\n  mix:\n    multilingual: 2\n"
     only = {"monolingual": 0.0, "cross_lingual": 0.0, "multilingual": 2.0}
     assert dataclasses.asdict(loaded(file, text).batching.mix) == only

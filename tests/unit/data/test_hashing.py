@@ -1,4 +1,4 @@
-"""Hashes of columns: of equal texts equal, of others different, whatever stands beside them."""
+"""Hashes of columns: equal for equal texts, different for others, whatever is beside them."""
 
 from random import Random
 

@@ -53,7 +53,7 @@ def test_varieties_keep_apart() -> None:
         ("zh-cnn", "is no language code"),
     ],
 )
-def test_a_wrong_code_is_told(code: str, message: str) -> None:
+def test_a_wrong_code_is_reported(code: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         canonical(code)
 

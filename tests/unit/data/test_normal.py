@@ -1,4 +1,4 @@
-"""The normal form of columns, against Python's of every text."""
+"""NFC normalization of columns, against Python's of every text."""
 
 import sys
 import unicodedata

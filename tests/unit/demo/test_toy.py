@@ -1,4 +1,4 @@
-"""The invented world is the same for all who make it, and honest ground for a comparison."""
+"""The toy languages are the same on every machine, and a fair basis for a comparison."""
 
 import json
 import os
@@ -209,7 +209,7 @@ def test_other_folders_are_refused_and_left_alone(world: Path, tmp_path: Path) -
     assert contents(tmp_path) == {"thesis.txt": b"mine"}
 
 
-def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> int:
         raise RuntimeError("disk full")
 

@@ -78,7 +78,7 @@ def test_a_draw_is_the_figure_of_the_queries_drawn() -> None:
             assert figures[f"map.{setting}"][draw] == expected
 
 
-def test_an_interval_is_as_wide_as_the_formula_says() -> None:
+def test_an_interval_has_the_width_of_the_formula() -> None:
     rng = np.random.default_rng(3)
     values = rng.random(2000)
     alone = of_one_language(values, [str(number) for number in range(2000)])

@@ -258,11 +258,11 @@ def test_a_large_run_reports_that_it_was_not_checked(
     assert MAX_CHECKED_AT_START >= 100_000
     monkeypatch.setattr("hybrid_dist.evaluation.contamination.MAX_CHECKED_AT_START", 2)
     train, task = files
-    said = check_overlap_at_start(
+    message = check_overlap_at_start(
         [Store.open(str(train))], [load_task(f"pairs:{task}")], [str(train)]
     )
-    assert "not checked" in said
-    assert f"hybrid-dist overlap {train} --task pairs:{task}" in said
+    assert "not checked" in message
+    assert f"hybrid-dist overlap {train} --task pairs:{task}" in message
 
 
 def test_evaluated_texts_are_queries_and_relevant_passages(tmp_path: Path) -> None:

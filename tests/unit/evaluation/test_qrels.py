@@ -1,4 +1,4 @@
-"""Tasks from mappings: what they hold, and which input is refused."""
+"""Tasks from mappings: their content, and which input is rejected."""
 
 import re
 from typing import Any
@@ -41,7 +41,7 @@ def test_rows_follow_the_mappings() -> None:
     assert backwards.passage_rows.rows.tolist() == [0, 2, 1]
 
 
-def test_queries_without_a_relevant_passage_are_left_out_and_noted() -> None:
+def test_queries_without_a_relevant_passage_are_skipped_and_noted() -> None:
     assert build().notes == ("1 queries without a relevant passage",)
     assert build(queries={"q1": "who?", "q2": "wer?"}).notes == ()
 

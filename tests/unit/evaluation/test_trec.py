@@ -117,14 +117,14 @@ def test_a_truncated_run_has_no_rank_distance(tmp_path: Path) -> None:
         task, vectors, Ranks(), tmp_path / "a", report_options=ReportOptions(save_run=5)
     )
     run = read_run(tmp_path / "a" / "run.trec", task)
-    said: list[str] = []
-    report = evaluate_run(task, run, Ranks(), tmp_path / "b", said.append)
+    messages: list[str] = []
+    report = evaluate_run(task, run, Ranks(), tmp_path / "b", messages.append)
     assert "relevant passages are not in the run" in report["left_out"]["rank_distance"]
     assert report["bias"]["rank_distance"]["mean"] is None
     assert report["map_at_20"]["multilingual"] < 1
     ranks = [place["rank"] for e in report["examples"]["worst"] for place in e["ranks"]]
     assert None in ranks
-    assert "rank distance -" in said[-2]
+    assert "rank distance -" in messages[-2]
 
 
 def test_infinite_scores_are_ranked_and_written_as_null(tmp_path: Path) -> None:
@@ -209,10 +209,10 @@ def test_queries_without_a_line_are_noted_and_score_0(tmp_path: Path) -> None:
     task = task_of()
     kept = ["u0_de Q0 de_1_0 1 0.5 tag", "u0_en Q0 de_1_0 1 0.5 tag", "u1_en Q0 en_2_0 1 2 tag"]
     (tmp_path / "a.run").write_text("\n".join(kept) + "\n")
-    said: list[str] = []
+    messages: list[str] = []
     run = read_run(tmp_path / "a.run", task)
-    report = evaluate_run(task, run, Ranks(), tmp_path / "out", said.append)
-    assert "5 queries without a line in a.run score 0 (first: u1_de, u2_de" in said[0]
+    report = evaluate_run(task, run, Ranks(), tmp_path / "out", messages.append)
+    assert "5 queries without a line in a.run score 0 (first: u1_de, u2_de" in messages[0]
     assert report["accuracy"]["monolingual"] == pytest.approx((1 / 4 + 1 / 4) / 2)
 
 

@@ -47,8 +47,10 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vector_cache, "BLOCK", 8)
 
 
-def cached(folder: Path, embedder: Embedder, said: list[str] | None = None) -> CachedVectors:
-    return CachedVectors(TASK, embedder, folder, Ranks(), (said if said is not None else []).append)
+def cached(folder: Path, embedder: Embedder, messages: list[str] | None = None) -> CachedVectors:
+    return CachedVectors(
+        TASK, embedder, folder, Ranks(), (messages if messages is not None else []).append
+    )
 
 
 def right(vectors: CachedVectors, embedder: Embedder) -> None:
@@ -58,12 +60,12 @@ def right(vectors: CachedVectors, embedder: Embedder) -> None:
 
 
 def test_cached_texts_are_not_embedded_again(tmp_path: Path) -> None:
-    first, second, said = Embedder(), Embedder(), list[str]()
+    first, second, messages = Embedder(), Embedder(), list[str]()
     right(cached(tmp_path, first), first)
     assert first.embedded == 140
-    right(cached(tmp_path, second, said), second)
+    right(cached(tmp_path, second, messages), second)
     assert second.embedded == 0
-    assert said[0].startswith("toy: 70 of 70 queries are in ")
+    assert messages[0].startswith("toy: 70 of 70 queries are in ")
 
 
 def test_an_interrupted_evaluation_continues_where_it_stopped(tmp_path: Path) -> None:

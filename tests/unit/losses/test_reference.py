@@ -1,4 +1,4 @@
-"""The reference loss itself, against numbers and masks worked out element by element."""
+"""The reference loss itself, against numbers and masks computed element by element."""
 
 import math
 
@@ -30,7 +30,7 @@ def test_the_symmetric_loss_averages_in_the_queries_of_each_passage() -> None:
     assert other_way == pytest.approx([first, second], rel=1e-5)
 
 
-def test_a_masked_candidate_is_left_out_of_the_softmax() -> None:
+def test_a_masked_candidate_is_not_in_the_softmax() -> None:
     queries, passages, _ = vectors(3)
     ids = torch.tensor([[0], [1], [0]])
     losses = reference_info_nce(queries, passages, 0.1, ids)

@@ -228,7 +228,7 @@ def test_a_tokenizer_larger_than_the_models_vocabulary_is_refused(folder: Path) 
 
 
 @pytest.mark.parametrize("start", [-9.0, 0.5])  # exp of them is below and above the bounds
-def test_a_learned_temperature_comes_back_from_its_bounds(folder: Path, start: float) -> None:
+def test_a_learned_temperature_can_return_from_its_bounds(folder: Path, start: float) -> None:
     module = BiEncoder(built(model(folder)), 0.05, learn_temperature=True)
     learned = module.temperature
     assert learned is not None

@@ -70,7 +70,7 @@ def test_models_that_cannot_be_packed_say_why_and_are_padded(kind: str, tmp_path
         torch.testing.assert_close(vector, alone, rtol=0, atol=1e-5)
 
 
-def test_dropout_of_attention_that_was_asked_for_is_kept_by_padding(tmp_path: Path) -> None:
+def test_a_model_with_configured_attention_dropout_pads_to_keep_it(tmp_path: Path) -> None:
     with_dropout = encoder_of("bert", tmp_path, attention_dropout=0.1)
     assert with_dropout.encoding_description.startswith("padded: packed attention has no dropout")
     unset = encoder_of("bert", tmp_path)

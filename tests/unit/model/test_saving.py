@@ -148,7 +148,7 @@ def test_saving_again_takes_the_place_of_what_was_there(
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_a_full_disk_is_told_with_room_and_leaves_nothing(
+def test_a_full_disk_is_reported_with_its_free_space_and_no_file_remains(
     config_folder: Path, tmp_path: Path
 ) -> None:
     with disk(tmp_path / "disk", "size=100k") as folder:
@@ -168,7 +168,7 @@ def test_every_file_of_a_saved_model_has_the_mode_of_any_new_file(
     assert modes == {(tmp_path / "new").stat().st_mode}
 
 
-def test_vectors_come_in_the_order_of_texts_however_they_are_batched(
+def test_vectors_are_in_the_order_of_texts_however_they_are_batched(
     config_folder: Path, tmp_path: Path
 ) -> None:
     saved(config_folder, tmp_path / "model", "mean")
@@ -229,7 +229,7 @@ def test_vectors_without_a_length_of_1_are_refused(
         embedder.encode_passages(["bo", "ka ti"])
 
 
-def test_lengths_are_brought_within_the_models_positions() -> None:
+def test_lengths_are_limited_to_the_models_positions() -> None:
     settings = EncoderSpec("mean", "", "", 512, 64)
     assert settings.within(128) == replace(settings, max_query_tokens=128)
 

@@ -1,4 +1,4 @@
-"""The table over runs."""
+"""Comparisons of runs."""
 
 import csv
 import errno

@@ -1,4 +1,4 @@
-"""From a task to its report's files."""
+"""Reports: from a task to the files."""
 
 import base64
 import errno
@@ -50,11 +50,11 @@ def given_embedder(task: Task, seed: int = 1) -> Given:
 
 def test_the_report_and_its_files(tmp_path: Path) -> None:
     task = parallel_task(languages=3, per_language=30)
-    said: list[str] = []
+    messages: list[str] = []
     out = tmp_path / "eval" / "toy"
     embedder = given_embedder(task)
     report = evaluate_task(
-        task, embedder, Ranks(), out, said.append, ReportOptions({"model.pooling": "mean"})
+        task, embedder, Ranks(), out, messages.append, ReportOptions({"model.pooling": "mean"})
     )
     assert json.loads((out / "report.json").read_text("utf-8")) == report
     assert sorted(file.name for file in out.iterdir()) == [
@@ -75,8 +75,8 @@ def test_the_report_and_its_files(tmp_path: Path) -> None:
     assert report["settings"]["model.pooling"] == "mean"
     diagonal = np.mean([report["map_by_pair"][name][name] for name in task.languages])
     assert report["map"]["monolingual"] == pytest.approx(diagonal)
-    assert len(said) == 5
-    assert said[3].startswith("toy: mAP monolingual 0.")
+    assert len(messages) == 5
+    assert messages[3].startswith("toy: mAP monolingual 0.")
 
 
 def test_the_report_shows_intervals(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files and folders are replaced whole or not at all, and JSON is refused with its place."""
+"""Files and folders are replaced completely or not at all, and JSON errors name their position."""
 
 import errno
 import os
@@ -147,7 +147,7 @@ def safetensors_saves(folder: Path) -> None:
     [numpy_saves, arrow_writes, tokenizers_saves, safetensors_saves],
     ids=lambda w: w.__name__,
 )
-def test_full_disks_are_told_alike_whatever_library_writes(
+def test_full_disks_are_reported_alike_whatever_library_writes(
     write: Callable[[Path], None], tmp_path: Path
 ) -> None:
     with disk(tmp_path / "disk", "size=64k") as place:
@@ -202,7 +202,7 @@ def test_what_is_not_written_is_not_blamed(tmp_path: Path) -> None:
         raise ConnectionError(errno.ECONNREFUSED, "refused")
 
 
-def test_bytes_needed_are_told_as_more_than_were_written(tmp_path: Path) -> None:
+def test_bytes_needed_are_reported_as_more_than_were_written(tmp_path: Path) -> None:
     with disk(tmp_path / "disk", "size=64k") as place:
         with (
             pytest.raises(DiskError, match=r"more than 65\.6 kB needed, 65\.6 kB free"),
@@ -214,9 +214,9 @@ def test_bytes_needed_are_told_as_more_than_were_written(tmp_path: Path) -> None
         check_room(place / "new", 65_536)
 
 
-def test_a_used_up_quota_is_told(tmp_path: Path) -> None:
-    told = r"\(about 9 bytes needed; your quota there is used up\)"
-    with pytest.raises(DiskError, match=told), writing(tmp_path, needed=9):
+def test_a_used_up_quota_is_reported(tmp_path: Path) -> None:
+    message = r"\(about 9 bytes needed; your quota there is used up\)"
+    with pytest.raises(DiskError, match=message), writing(tmp_path, needed=9):
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
 

@@ -1,4 +1,4 @@
-"""Every command on a disk that is full or cannot be written: one message, and nothing is left."""
+"""Every command on a full or unwritable disk: one message, and no file remains."""
 
 import io
 import os
@@ -37,14 +37,14 @@ def refused(done: Done, place: Path, problem: str = "No space left on device") -
     """One message with the place; where there is no room, with what is needed and what is free."""
     assert done.code == 2, done.output
     assert "Traceback" not in done.output
-    (told,) = [line for line in done.output.splitlines() if ": error: " in line]
-    assert done.output.endswith(f"{told}\n"), "nothing comes after the message"
-    assert f": error: {place}: cannot be written: {problem}" in told, told
+    (message,) = [line for line in done.output.splitlines() if ": error: " in line]
+    assert done.output.endswith(f"{message}\n"), "nothing comes after the message"
+    assert f": error: {place}: cannot be written: {problem}" in message, message
     if problem == "No space left on device":
         size = r"([\d.,]+) (bytes|kB|MB|GB)"
-        assert re.search(rf"\((about|more than) {size} needed, {size} free\); make room", told), (
-            told
-        )
+        assert re.search(
+            rf"\((about|more than) {size} needed, {size} free\); make room", message
+        ), message
 
 
 def words_of(what: str, toy: Path, out: Path) -> list[object]:
@@ -159,8 +159,8 @@ def test_standard_output_may_be_full_or_closed(buffered: str, model: Path, tmp_p
         done = subprocess.run(
             words, stdout=full, stderr=subprocess.PIPE, text=True, env=environment
         )
-    told = "hybrid-dist prepare: error: standard output: No space left on device\n"
-    assert (done.returncode, done.stderr) == (2, told)
+    message = "hybrid-dist prepare: error: standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, message)
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment)

@@ -1,4 +1,4 @@
-"""How processes come together: what FSDP2 is told, whatever the launcher file says."""
+"""How processes form a group, and the settings of FSDP2 whatever the launcher file has."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def test_fsdp2_sums_gradients_in_fp32_and_leaves_outputs_alone(
 
 def test_start_hands_the_plugin_to_accelerate(environment: pytest.MonkeyPatch) -> None:
     class Given(Exception):
-        """What Accelerate was asked for."""
+        """Carries the arguments of Accelerator."""
 
     def accelerator(**given: Any) -> None:
         raise Given(given)

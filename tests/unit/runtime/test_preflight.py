@@ -1,4 +1,4 @@
-"""What nodes find out about each other before a job starts, and what scripts ask of a config."""
+"""Checks of nodes before a job starts, and config values for scripts."""
 
 import os
 import socket
@@ -29,18 +29,20 @@ def test_nodes_that_share_a_folder_learn_of_all(tmp_path: Path) -> None:
     assert found == {number: [{"node": f"n{n}"} for n in range(3)] for number in range(3)}
 
 
-def test_a_folder_that_is_not_shared_is_told_with_who_is_missing(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_shared_is_reported_with_the_nodes_that_lack_it(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(UserError, match="node 0, 2 of 0 to 2 wrote nothing there"):
         preflight.meet(tmp_path / "meeting", 1, 3, {"node": "b"}, seconds=0.3)
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot be written here .*; give a run\.dir"):
         preflight.meet(tmp_path / "file" / "meeting", 0, 1, {}, seconds=0.3)
 
 
-def test_versions_that_differ_are_told_with_both() -> None:
+def test_versions_that_differ_are_both_reported() -> None:
     first = {"node": "a", "python": "3.11.2", "torch": "2.13.0"}
     same, other = first | {"node": "b"}, first | {"node": "c", "torch": "2.12.1"}
     preflight.check_versions([first, same])
@@ -48,9 +50,9 @@ def test_versions_that_differ_are_told_with_both() -> None:
         preflight.check_versions([first, same, other])
 
 
-def test_what_is_installed_is_told_without_torch() -> None:
-    told = "print(preflight.installed()['torch'], 'torch' in sys.modules)"
-    code = f"import sys; from hybrid_dist.runtime import preflight; {told}"
+def test_installed_versions_are_found_without_importing_torch() -> None:
+    statement = "print(preflight.installed()['torch'], 'torch' in sys.modules)"
+    code = f"import sys; from hybrid_dist.runtime import preflight; {statement}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     version, imported = done.stdout.split()
     assert version[0].isdigit() and imported == "False"
@@ -83,7 +85,7 @@ def test_gloo_is_given_the_interface_that_reaches_the_head(monkeypatch: pytest.M
     assert interface in {name for _, name in socket.if_nameindex()}
 
 
-def test_scripts_are_told_values_of_a_config(
+def test_scripts_can_read_values_of_a_config(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "run.yaml").write_text("data: {train: [a.jsonl, 'b c.jsonl']}\nrun: {name: big}\n")

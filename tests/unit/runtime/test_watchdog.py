@@ -1,4 +1,4 @@
-"""Which rank a waiting one ends the run for, and when it waits on."""
+"""For which rank a waiting one ends the run, and when it keeps waiting."""
 
 import os
 import sys
@@ -59,7 +59,7 @@ def test_a_rank_waits_on_while_the_other_is_at_work(other: RankStatus, named: li
     assert ranks_at_fault({0: WAITING, 1: other}, 0, SECONDS)[0] == named
 
 
-def test_of_many_ranks_the_one_that_stands_still_is_named() -> None:
+def test_of_many_ranks_the_one_without_progress_is_named() -> None:
     found = {0: WAITING, 1: standing(70, waits=False), 2: WAITING, 3: WAITING}
     assert ranks_at_fault(found, 2, SECONDS) == ([1], "stands still")
 

@@ -1,4 +1,4 @@
-"""metrics.jsonl is the truth about a run; W&B is told the same, and never stops it."""
+"""metrics.jsonl is the truth about a run; W&B gets the same and never stops it."""
 
 import io
 import json
@@ -64,9 +64,9 @@ def test_what_is_no_finite_number_is_null_for_every_reader(tmp_path: Path) -> No
     log = MetricsLog(file)
     log.write(record(10, **{"train/grad_norm": NAN, "dev/loss": INFINITE}))
     (line,) = file.read_text().splitlines()
-    told = json.loads(line, parse_constant=refused)
-    assert told == record(10) | {"train/grad_norm": None, "dev/loss": None}
-    assert log.read() == [told]
+    parsed = json.loads(line, parse_constant=refused)
+    assert parsed == record(10) | {"train/grad_norm": None, "dev/loss": None}
+    assert log.read() == [parsed]
     file.write_text('{"step": 1, "train/loss": NaN, "dev/loss": -Infinity, "x": 1e999}\n')
     log.truncate_after(1)  # written by an earlier version
     (line,) = file.read_text().splitlines()
@@ -95,8 +95,8 @@ DAMAGED = {
 }
 
 
-@pytest.mark.parametrize(("line", "told"), DAMAGED.items())
-def test_a_damaged_line_is_named_and_not_lost(tmp_path: Path, line: str, told: str) -> None:
+@pytest.mark.parametrize(("line", "problem"), DAMAGED.items())
+def test_a_damaged_line_is_named_and_not_lost(tmp_path: Path, line: str, problem: str) -> None:
     file = tmp_path / "metrics.jsonl"
     first, last = (json.dumps(record(step)) for step in (5, 10))
     content = f"{first}\n{line}\n{last}\n".encode("latin-1")
@@ -104,7 +104,7 @@ def test_a_damaged_line_is_named_and_not_lost(tmp_path: Path, line: str, told: s
     log = MetricsLog(file)
     records, problems = log.scan()
     assert records == [record(5), record(10)]
-    assert len(problems) == 1 and re.search(f"^line 2: .*({told})", problems[0])
+    assert len(problems) == 1 and re.search(f"^line 2: .*({problem})", problems[0])
     assert log.truncate_after(5) == problems
     assert log.read() == [record(5)]
     assert log.damaged.read_bytes() == content
@@ -119,39 +119,39 @@ def test_a_last_line_that_is_torn_is_no_damage(tmp_path: Path, line: str) -> Non
     assert MetricsLog(file).scan() == ([record(5)], [])
 
 
-def test_cutting_back_what_is_not_there_leaves_an_empty_log(tmp_path: Path) -> None:
+def test_truncating_a_missing_log_gives_an_empty_one(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "metrics.jsonl")
     log.truncate_after(0)
     assert log.read() == []
 
 
-def wandb_run(folder: Path, said: list[str], speaks: bool = True, **log: Any) -> WandbRun:
+def wandb_run(folder: Path, messages: list[str], speaks: bool = True, **log: Any) -> WandbRun:
     options = Log(wandb=log.pop("mode", "offline"), project="a project", **log)
-    return WandbRun(options, folder, CONFIG, said.append, speaks)
+    return WandbRun(options, folder, CONFIG, messages.append, speaks)
 
 
 def test_a_step_number_that_was_lost_does_not_end_wandb(tmp_path: Path) -> None:
     (tmp_path / "wandb_sent").write_text("")  # as a loss of power may leave it
-    said = list[str]()
-    with wandb_run(tmp_path, said) as run:
+    messages = list[str]()
+    with wandb_run(tmp_path, messages) as run:
         run.write(record(10))
-    (told,) = offline_runs(tmp_path)
-    assert [row["train/step"] for row in told.history] == [10]
-    assert not any("W&B is off" in line for line in said)
+    (offline,) = offline_runs(tmp_path)
+    assert [row["train/step"] for row in offline.history] == [10]
+    assert not any("W&B is off" in line for line in messages)
     assert (tmp_path / "wandb_sent").read_text() == "10\n"
 
 
-def test_an_offline_run_has_config_metrics_and_steps_and_a_resumed_one_goes_on(
+def test_an_offline_run_has_config_metrics_and_steps_and_a_resumed_one_continues(
     tmp_path: Path,
 ) -> None:
-    folder, said = tmp_path / "my run", list[str]()
+    folder, messages = tmp_path / "my run", list[str]()
     folder.mkdir()
-    run = wandb_run(folder, said, group="a group", tags=("x", "y"), job_type="a job")
+    run = wandb_run(folder, messages, group="a group", tags=("x", "y"), job_type="a job")
     for step in (10, 20, 30):
         run.write(record(step, language=None, kind="monolingual"))
     run.finish()
     # the run died at step 30 and is resumed from the checkpoint of step 10
-    with wandb_run(folder, said) as run:
+    with wandb_run(folder, messages) as run:
         for step in (20, 30, 40):
             run.write(record(step))
         run.summarize({"final/toy/map.multilingual": 0.75})
@@ -160,18 +160,20 @@ def test_an_offline_run_has_config_metrics_and_steps_and_a_resumed_one_goes_on(
     assert first.id == second.id == (folder / "wandb_id").read_text().strip()
     assert (first.project, first.name, first.group) == ("a project", "my run", "a group")
     assert (first.tags, first.job_type) == (["x", "y"], "a job")
-    for told in (first, second):
-        assert {key: told.config[key] for key in CONFIG} == CONFIG
-        sections = {name: step for name, step in told.metrics.items() if name != "train/step"}
+    for offline in (first, second):
+        assert {key: offline.config[key] for key in CONFIG} == CONFIG
+        sections = {name: step for name, step in offline.metrics.items() if name != "train/step"}
         assert sections.keys() >= {"train/*", "eval/*", "system/*"}
         assert set(sections.values()) == {"train/step"}
-    steps = [[(r["train/step"], r["_step"]) for r in told.history] for told in (first, second)]
+    steps = [
+        [(r["train/step"], r["_step"]) for r in offline.history] for offline in (first, second)
+    ]
     assert steps == [[(10, 10), (20, 20), (30, 30)], [(40, 40)]]
     assert [r["train/loss"] for r in first.history] == [1.0, 2.0, 3.0]
     assert "language" not in first.history[0]
     assert second.summary["final/toy/map.multilingual"] == 0.75
     folders = sorted((folder / "wandb").glob("offline-run-*"))
-    named = [Path(line.partition("wandb sync ")[2]) for line in said]
+    named = [Path(line.partition("wandb sync ")[2]) for line in messages]
     assert len(named) == 2, "each part of the run ends with the line that sends them all"
     for glob in named:
         assert sorted(glob.parent.glob(glob.name)) == folders
@@ -189,8 +191,8 @@ def test_heatmaps_and_tables_come_with_the_record_of_their_step(tmp_path: Path) 
         run.write(record(20))
         run.table("plan/mix", ("kind", "batches"), [("monolingual", 7)])
 
-    (told,) = offline_runs(tmp_path)
-    before, step, end = told.history
+    (offline,) = offline_runs(tmp_path)
+    before, step, end = offline.history
     assert "eval/toy/map_by_pair/path" not in before
     assert step["train/step"] == 20
     (files,) = (tmp_path / "wandb").glob("offline-run-*/files")
@@ -212,25 +214,25 @@ def test_a_report_that_cannot_be_read_costs_its_heatmap_alone(tmp_path: Path, ha
         file.write_text("{")
     if harm == "a broken image":
         file.with_name("map_by_pair.png").write_bytes(b"\x89PNG")
-    said = list[str]()
-    with wandb_run(tmp_path, said) as run:
+    messages = list[str]()
+    with wandb_run(tmp_path, messages) as run:
         run.reports(tmp_path / "eval", "final")
         run.write(record(10))
-    (told,) = offline_runs(tmp_path)
-    assert [row["train/step"] for row in told.history] == [10]
-    assert len(said) == 2 and said[0].startswith("W&B: cannot send heatmaps: ")
-    assert str(file if "image" not in harm else file.parent) in said[0]
+    (offline,) = offline_runs(tmp_path)
+    assert [row["train/step"] for row in offline.history] == [10]
+    assert len(messages) == 2 and messages[0].startswith("W&B: cannot send heatmaps: ")
+    assert str(file if "image" not in harm else file.parent) in messages[0]
 
 
 def test_wandb_is_sent_no_point_where_metrics_jsonl_has_null(tmp_path: Path) -> None:
     with wandb_run(tmp_path, []) as run:
         run.write(record(10, **{"dev/loss": NAN, "train/grad_norm": INFINITE, "eval/best": None}))
         run.summarize({"final/x": NAN, "final/y": 1.0})
-    (told,) = offline_runs(tmp_path)
-    (row,) = told.history
+    (offline,) = offline_runs(tmp_path)
+    (row,) = offline.history
     assert row["train/loss"] == 1.0
     assert not row.keys() & {"dev/loss", "train/grad_norm", "eval/best"}
-    assert "final/x" not in told.summary and told.summary["final/y"] == 1.0
+    assert "final/x" not in offline.summary and offline.summary["final/y"] == 1.0
 
 
 def terminal_lines(name: str, *records: dict[str, Any]) -> list[str]:
@@ -243,8 +245,8 @@ def terminal_lines(name: str, *records: dict[str, Any]) -> list[str]:
 
 
 def test_the_terminal_shows_a_dash_where_an_evaluation_gave_no_number() -> None:
-    told = {"step": 20, "dev/loss": NAN, "eval/best": None, "eval/best_step": 0}
-    lines = terminal_lines("run", told)
+    figures = {"step": 20, "dev/loss": NAN, "eval/best": None, "eval/best_step": 0}
+    lines = terminal_lines("run", figures)
     assert lines[0] == "run: step 20/100  dev/loss -  best -  best_step 0"
 
 
@@ -276,15 +278,15 @@ def test_without_a_server_or_a_key_the_run_is_recorded_offline(
     monkeypatch.setenv("WANDB_BASE_URL", url)
     monkeypatch.setenv("WANDB_API_KEY", key)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    said: list[str] = []
-    run = wandb_run(tmp_path, said, mode="online")
+    messages: list[str] = []
+    run = wandb_run(tmp_path, messages, mode="online")
     run.write(record(1))
-    assert said == [], "the one who writes does not wait"
+    assert messages == [], "the one who writes does not wait"
     run.finish()
-    assert why in said[0] and said[0].endswith("this run is recorded offline")
-    assert "wandb sync" in said[1]
-    (told,) = offline_runs(tmp_path)
-    assert [r["train/step"] for r in told.history] == [1]
+    assert why in messages[0] and messages[0].endswith("this run is recorded offline")
+    assert "wandb sync" in messages[1]
+    (offline,) = offline_runs(tmp_path)
+    assert [r["train/step"] for r in offline.history] == [1]
 
 
 @pytest.fixture
@@ -297,8 +299,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def test_an_online_run_sends_its_records(server: Server, tmp_path: Path) -> None:
-    said: list[str] = []
-    with wandb_run(tmp_path, said, mode="online") as run:
+    messages: list[str] = []
+    with wandb_run(tmp_path, messages, mode="online") as run:
         for step in (10, 20, 30):
             run.write(record(step))
     assert [(row["train/step"], row["_step"]) for row in server.rows] == [
@@ -306,23 +308,23 @@ def test_an_online_run_sends_its_records(server: Server, tmp_path: Path) -> None
         (20, 20),
         (30, 30),
     ]
-    assert said == []
+    assert messages == []
 
 
-def test_a_server_that_goes_away_is_waited_for_at_the_end_and_not_for_long(
+def test_the_end_waits_for_a_lost_server_but_not_for_long(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wandb_run_module, "SECONDS_TO_FINISH", 3)
-    said: list[str] = []
-    run = wandb_run(tmp_path, said, mode="online")
+    messages: list[str] = []
+    run = wandb_run(tmp_path, messages, mode="online")
     run.write(record(10))
     wait_for(lambda: server.rows)
     server.close()
     for step in (20, 30):
         run.write(record(step))
     run.finish()
-    assert len(said) == 1
-    why, _, glob = said[0].partition("; send this run with: wandb sync ")
+    assert len(messages) == 1
+    why, _, glob = messages[0].partition("; send this run with: wandb sync ")
     assert why == "W&B did not take all in time"
     (folder,) = Path(glob).parent.glob(Path(glob).name)
     (file,) = folder.glob("*.wandb")
@@ -340,42 +342,42 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
 def test_nothing_is_written_when_disabled_or_on_other_ranks(
     tmp_path: Path, mode: str, speaks: bool
 ) -> None:
-    said: list[str] = []
-    run = wandb_run(tmp_path, said, speaks=speaks, mode=mode)
+    messages: list[str] = []
+    run = wandb_run(tmp_path, messages, speaks=speaks, mode=mode)
     run.write(record(1))
     run.summarize({"final/x": 1.0})
     run.finish()
     assert list(tmp_path.iterdir()) == []
-    assert said == []
+    assert messages == []
 
 
-def test_a_failure_to_start_is_told_once_and_does_not_stop_the_run(tmp_path: Path) -> None:
+def test_a_failure_to_start_is_reported_once_and_does_not_stop_the_run(tmp_path: Path) -> None:
     (tmp_path / "wandb_id").mkdir()  # so that the id cannot be read
-    said: list[str] = []
-    run = wandb_run(tmp_path, said)
+    messages: list[str] = []
+    run = wandb_run(tmp_path, messages)
     run.write(record(1))
     run.summarize({"final/x": 1.0})
     run.finish()
-    assert len(said) == 1
-    assert said[0].startswith("W&B is off for the rest of this run: ")
+    assert len(messages) == 1
+    assert messages[0].startswith("W&B is off for the rest of this run: ")
 
 
-def test_a_failure_on_the_way_is_told_once_and_does_not_stop_the_run(tmp_path: Path) -> None:
-    said: list[str] = []
-    run = wandb_run(tmp_path, said)
+def test_a_later_failure_is_reported_once_and_does_not_stop_the_run(tmp_path: Path) -> None:
+    messages: list[str] = []
+    run = wandb_run(tmp_path, messages)
     run.write(record(1))
     run.write({"step": 2, "train/loss": object()})  # what W&B cannot put into JSON
     run.write(record(3))
     run.summarize({"final/x": 1.0})
     run.finish()
-    assert len(said) == 1
-    assert said[0].startswith("W&B is off for the rest of this run: ")
+    assert len(messages) == 1
+    assert messages[0].startswith("W&B is off for the rest of this run: ")
 
 
-def test_a_run_without_a_folder_to_write_to_is_told_and_goes_on(tmp_path: Path) -> None:
-    said: list[str] = []
-    run = wandb_run(tmp_path / "gone", said)
+def test_a_folder_that_cannot_be_written_is_reported_and_the_run_continues(tmp_path: Path) -> None:
+    messages: list[str] = []
+    run = wandb_run(tmp_path / "gone", messages)
     run.write(record(1))
     run.finish()
-    assert len(said) == 1
-    assert "metrics.jsonl has everything" in said[0]
+    assert len(messages) == 1
+    assert "metrics.jsonl has everything" in messages[0]

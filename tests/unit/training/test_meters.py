@@ -1,4 +1,4 @@
-"""What meters know of cards and models, and how parts of a step are timed."""
+"""Meters: figures of cards and models, and the timing of the parts of a step."""
 
 import time
 from typing import Any

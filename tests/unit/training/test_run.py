@@ -1,4 +1,4 @@
-"""What surrounds the loop: the run folder, checkpoints, the optimizer, the launch."""
+"""What surrounds the training loop: run folder, checkpoints, optimizer, launch."""
 
 import json
 import math
@@ -176,7 +176,7 @@ def test_a_run_folder_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
         RunFolder(config(tmp_path)).check()
 
 
-def test_an_interrupted_run_says_so_until_it_goes_on(tmp_path: Path) -> None:
+def test_an_interrupted_run_is_marked_until_it_is_resumed(tmp_path: Path) -> None:
     folder = RunFolder(begun(tmp_path))
     folder.checkpoints.mkdir()
     (folder.checkpoints / "latest").write_text("step-000007\n")

@@ -108,21 +108,21 @@ class Vectors:
         return self.passage_vectors[some]
 
 
-def test_what_is_allowed_to_lack_stands_in_the_report(tmp_path: Path) -> None:
+def test_allowed_gaps_are_listed_in_the_report(tmp_path: Path) -> None:
     keep(beir(tmp_path / "b") / "queries.jsonl", 2)
     keep(tmp_path / "b" / "corpus.jsonl", 4)
     task = load_task(f"beir:{tmp_path / 'b'}?incomplete=allow")
     assert (list(task.query_ids), len(task.passage_ids)) == (["q1", "q2"], 4)
-    said: list[str] = []
-    report = evaluate_vectors(task, Vectors(2, 4), Ranks(), tmp_path / "out", said.append)  # type: ignore[arg-type]
-    for words in (report["settings"]["incomplete"], "\n".join(said)):
+    messages: list[str] = []
+    report = evaluate_vectors(task, Vectors(2, 4), Ranks(), tmp_path / "out", messages.append)  # type: ignore[arg-type]
+    for words in (report["settings"]["incomplete"], "\n".join(messages)):
         assert "3 of 5 judged queries in en are not in the queries (first: q3, q4, q5)" in words
         assert "2 of 6 judged passages in en are not in the corpus (first: d6, d5)" in words
     whole = load_task(f"beir:{beir(tmp_path / 'whole')}?incomplete=allow")
     assert whole.missing == whole.notes == ()
 
 
-def test_a_query_whose_answers_all_lack_is_left_out(tmp_path: Path) -> None:
+def test_a_query_whose_answers_are_all_missing_is_skipped(tmp_path: Path) -> None:
     keep(beir(tmp_path) / "corpus.jsonl", 3)
     result = relevance(collection("beir", tmp_path, incomplete="allow"))
     assert set(result) == {("en", "q1"), ("en", "q2"), ("en", "q3")}

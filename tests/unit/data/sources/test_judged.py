@@ -287,7 +287,9 @@ def test_folders_that_are_named_by_no_language_are_refused(tmp_path: Path) -> No
         collection("beir", tmp_path / "beir")
 
 
-def test_miracl_s_passages_may_lie_elsewhere_and_are_asked_for(tmp_path: Path) -> None:
+def test_miracl_passages_may_be_in_another_folder_and_errors_name_missing_ones(
+    tmp_path: Path,
+) -> None:
     miracl(tmp_path, "sw")
     (tmp_path / "miracl-corpus-v1.0-sw").rename(tmp_path / "elsewhere-sw")
     topics = tmp_path / "miracl-v1.0-sw"

@@ -1,4 +1,4 @@
-"""Pair files: what is read, in what order, and how each kind of bad line is named."""
+"""Pair files: what is read, in which order, and how each kind of bad line is reported."""
 
 import gzip
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Where files come from: folders, compressed or not, and the hub's cache."""
+"""Paths of files: folders, compressed or not, and the hub's cache."""
 
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def test_a_link_to_nothing_is_refused(tmp_path: Path) -> None:
     assert len(rows("units", tmp_path)) == 2
 
 
-def test_what_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_path_is_reported(tmp_path: Path) -> None:
     for path in (tmp_path / "no", ""):
         with pytest.raises(UserError, match="no such file or folder"):
             rows("units", path)
@@ -141,7 +141,7 @@ def test_a_data_set_of_the_hub_reads_as_its_files_do(hub: Path, path: str) -> No
         ("hf://mills", "expected hf://OWNER/NAME"),
     ],
 )
-def test_what_the_hub_does_not_have_is_told(hub: Path, path: str, message: str) -> None:
+def test_data_missing_on_the_hub_is_reported(hub: Path, path: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         rows("units", path)
 

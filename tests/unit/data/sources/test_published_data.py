@@ -148,7 +148,7 @@ def test_tatoeba_is_a_pool_for_every_language() -> None:
     assert len(result.queries) == sum(pools.values()) == 31_692
 
 
-def test_miracl_s_missing_passages_are_asked_for_language_by_language() -> None:
+def test_errors_name_missing_miracl_passages_of_each_language() -> None:
     with pytest.raises(UserError) as refusal:
         collection("miracl", data("miracl"))
     for counts in (

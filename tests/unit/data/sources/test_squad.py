@@ -123,11 +123,11 @@ def test_mlqa_asks_in_one_language_about_paragraphs_in_another(tmp_path: Path) -
     assert queries == {"What was ground?", "Who wrote?", "What was written?"}
     write(tmp_path / "test-context-de-question-de.json", squad_json(GERMAN))
     both = collection("squad", tmp_path)
-    assert len(both.queries) == 6, "a query that stands in two files is asked once"
+    assert len(both.queries) == 6, "a query in two files counts once"
     assert relevance(both)["de", "q3"] == {("de", "q2"): 1, ("en", "q2"): 1}
 
 
-def test_names_of_files_tell_languages(tmp_path: Path) -> None:
+def test_file_names_give_the_languages(tmp_path: Path) -> None:
     write(tmp_path / "xquad.zh.json", squad_json(ENGLISH))
     write(tmp_path / "squad.translate.train.en-hi.json", squad_json(ENGLISH[:1]))
     assert {row["lang"] for row in rows("squad", tmp_path)} == {"zh", "hi"}
@@ -162,7 +162,7 @@ def test_the_hub_s_parquet_reads_as_the_json_does(tmp_path: Path) -> None:
     )
 
 
-def test_queries_without_an_answer_are_left_out_and_that_is_told(tmp_path: Path) -> None:
+def test_queries_without_an_answer_are_skipped_and_noted(tmp_path: Path) -> None:
     part = paragraph("Ada wrote.", q1="Who?|Ada", q2="When?|wrote")
     part["qas"][1] |= {"answers": [], "is_impossible": True}
     write(tmp_path / "en.json", squad_json([part]))
@@ -213,9 +213,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("change", "at", "message"), BAD.values(), ids=BAD)
-def test_what_is_wrong_is_told_with_its_line(
-    tmp_path: Path, change: object, at: str, message: str
-) -> None:
+def test_errors_name_the_line(tmp_path: Path, change: object, at: str, message: str) -> None:
     content = broken(change)
     file = write(tmp_path / "en.json", content)
     with pytest.raises(UserError) as refusal:

@@ -28,7 +28,7 @@ def tatoeba(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_language_looks_among_its_own_english(tatoeba: Path) -> None:
+def test_every_language_has_its_own_english_pool(tatoeba: Path) -> None:
     result = collection("tatoeba", tatoeba)
     assert not result.one_pool
     assert {p.lang for p in result.passages} == {"en-x-af", "en-x-zh"}

@@ -165,7 +165,7 @@ def test_a_table_that_contradicts_itself_is_refused(units: Path) -> None:
         rows("units", units)
 
 
-def test_a_table_that_is_not_there_is_asked_for(units: Path) -> None:
+def test_a_missing_table_is_named_in_the_error(units: Path) -> None:
     (units / "passages.jsonl.gz").unlink()
     with pytest.raises(UserError, match=r"expected one table of them, passages.jsonl \(or .gz\)"):
         rows("units", units)

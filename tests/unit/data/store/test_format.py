@@ -1,4 +1,4 @@
-"""Stores on disk: the same as the files they are made of, whole or not there at all."""
+"""Stores on disk: equal to the files they are built from, complete or absent."""
 
 import gzip
 import hashlib
@@ -198,7 +198,7 @@ def test_arrays_are_mapped_and_not_read(file: Path, tmp_path: Path) -> None:
         assert isinstance(getattr(index, name), np.memmap), name
 
 
-def test_files_are_arrow_and_numpy_files_with_what_the_manifest_tells(
+def test_files_are_the_arrow_and_numpy_files_that_the_manifest_lists(
     file: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "store"
@@ -404,7 +404,7 @@ def test_what_a_killed_preparation_left_does_not_get_into_the_store(
     assert not left.exists()
 
 
-def test_a_store_that_was_being_replaced_comes_back(file: Path, tmp_path: Path) -> None:
+def test_a_store_whose_replacement_was_killed_is_restored(file: Path, tmp_path: Path) -> None:
     """As a kill between the two renames of a replacement leaves it."""
     store = prepared(tmp_path / "store", file)
     (tmp_path / "store").rename(tmp_path / ".store.before")

@@ -95,7 +95,7 @@ def test_a_long_chain_of_shared_passages_is_one_cluster() -> None:
     assert sorted(index.uid_query_cluster.tolist()) == list(range(length))
 
 
-def test_a_store_gives_the_texts_of_rows_in_the_order_asked(tmp_path: Path) -> None:
+def test_a_store_returns_texts_in_the_order_of_the_rows_given(tmp_path: Path) -> None:
     file = tmp_path / "pairs.jsonl"
     made = [("de", "a", "was?", "ein Webstuhl"), ("en", "a", "what?", "a loom")]
     file.write_text(
@@ -131,7 +131,7 @@ def test_build_replaces_a_store_only_if_it_may(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
-def test_build_without_pairs_leaves_nothing(tmp_path: Path) -> None:
+def test_build_without_pairs_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="mine: no pair in these files"):
         Store.build([], tmp_path / "store", name="mine")
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""What is put aside comes back key by key, and its disk space is given back as keys are done."""
+"""Spilled batches are read key by key, and their disk space is freed as keys are done."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def filled(
     return aside
 
 
-def test_batches_come_back_by_key_in_the_order_they_came(filled: Spill) -> None:
+def test_batches_are_read_by_key_in_the_order_of_writing(filled: Spill) -> None:
     for key in range(KEYS):
         wanted = [batch(key, turn) for turn in range(5)]
         assert list(filled.read(key)) == wanted
@@ -52,7 +52,7 @@ def test_space_is_given_back_when_the_keys_of_a_file_are_done(
     assert held == [batch(KEYS - 1, turn) for turn in range(5)]
 
 
-def test_the_folder_goes_with_the_object(filled: Spill, tmp_path: Path) -> None:
+def test_the_folder_is_removed_with_the_object(filled: Spill, tmp_path: Path) -> None:
     assert (tmp_path / "aside").exists()
     filled.remove()
     assert not (tmp_path / "aside").exists()

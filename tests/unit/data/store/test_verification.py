@@ -1,4 +1,4 @@
-"""Stores that were damaged: noticed when they are first opened on a machine, and never used."""
+"""Damaged stores: detected when first opened on a machine, and never used."""
 
 import hashlib
 import json
@@ -120,7 +120,9 @@ def test_a_flipped_bit_of_the_manifest_is_noticed(store: Path) -> None:
     assert unnoticed < len(content) / 100
 
 
-def test_a_store_without_its_manifest_or_with_half_of_it_is_told_as_damaged(store: Path) -> None:
+def test_a_store_without_its_manifest_or_with_half_of_it_is_reported_as_damaged(
+    store: Path,
+) -> None:
     file = store / "manifest.json"
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
@@ -227,9 +229,9 @@ def test_the_temporary_folder_remembers_where_the_home_cannot(
 def test_one_process_of_a_machine_reads_and_the_others_wait(store: Path, tmp_path: Path) -> None:
     program = (
         "import sys, time, pathlib; from hybrid_dist.data.store import format, verification\n"
-        "folder = pathlib.Path(sys.argv[1]); told = format.read_manifest(folder)\n"
+        "folder = pathlib.Path(sys.argv[1]); manifest = format.read_manifest(folder)\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
-        "with verification.verify_once(folder, told) as is_first: time.sleep(0.2 * is_first)\n"
+        "with verification.verify_once(folder, manifest) as is_first: time.sleep(0.2 * is_first)\n"
         "print(is_first)"
     )
     ranks = [

@@ -81,27 +81,27 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize(("harm", "told"), DAMAGE.values(), ids=DAMAGE)
+@pytest.mark.parametrize(("harm", "message"), DAMAGE.values(), ids=DAMAGE)
 def test_damage_is_noticed_and_the_checkpoint_before_is_taken(
-    tmp_path: Path, harm: Any, told: str
+    tmp_path: Path, harm: Any, message: str
 ) -> None:
-    said = list[str]()
-    kept = checkpoints(tmp_path, say=said.append)
+    messages = list[str]()
+    kept = checkpoints(tmp_path, say=messages.append)
     for step in (1, 2):
         kept.save(Progress(step=step))
     one, two = (tmp_path / "checkpoints" / f"step-00000{step}" for step in (1, 2))
     assert damage(two) is None
     harm(two)
-    assert told in str(damage(two))
+    assert message in str(damage(two))
     assert kept.find("auto") == one
-    assert len(said) == 1
-    assert told in said[0]
-    with pytest.raises(UserError, match=f"checkpoint.resume: .*step-000002 {told}"):
+    assert len(messages) == 1
+    assert message in messages[0]
+    with pytest.raises(UserError, match=f"checkpoint.resume: .*step-000002 {message}"):
         kept.find(str(two))
     assert kept.find(str(one)) == one
 
 
-def test_a_run_sent_back_to_an_older_checkpoint_goes_on_from_there(tmp_path: Path) -> None:
+def test_a_run_reset_to_an_older_checkpoint_resumes_from_it(tmp_path: Path) -> None:
     """Later checkpoints are of the path that was given up: they neither outlast nor outrank it."""
     kept = checkpoints(tmp_path, keep=3)
     for step in (10, 20, 30):
@@ -190,22 +190,22 @@ def test_a_full_disk_leaves_the_last_good_checkpoint_and_stops(tmp_path: Path) -
     checkpoints(tmp_path).save(Progress(step=1))
     with pytest.raises(UserError) as refusal:
         checkpoints(tmp_path, state=FullDisk()).save(Progress(step=2))
-    for told in ("No space left on device", "last good one is", "checkpoints/step-000001"):
-        assert told in str(refusal.value)
+    for message in ("No space left on device", "last good one is", "checkpoints/step-000001"):
+        assert message in str(refusal.value)
     assert names(tmp_path) == ["latest", "step-000001"]
     assert checkpoints(tmp_path).find("auto") == tmp_path / "checkpoints/step-000001"
 
 
-def test_a_full_disk_is_told_and_the_run_goes_on_if_it_may(tmp_path: Path) -> None:
-    said = list[str]()
-    full = checkpoints(tmp_path, state=FullDisk(), on_failure="go_on", say=said.append)
+def test_a_full_disk_is_reported_and_the_run_continues_if_allowed(tmp_path: Path) -> None:
+    messages = list[str]()
+    full = checkpoints(tmp_path, state=FullDisk(), on_failure="go_on", say=messages.append)
     full.save(Progress(step=2))
-    assert len(said) == 1
-    assert "No space left on device" in said[0] and "there is none before it" in said[0]
+    assert len(messages) == 1
+    assert "No space left on device" in messages[0] and "there is none before it" in messages[0]
     assert names(tmp_path) == []
 
 
-def test_the_loss_scale_goes_on_where_it_was() -> None:
+def test_the_loss_scale_is_restored() -> None:
     """PyTorch's and DeepSpeed's, through JSON; fp16 itself needs a GPU."""
     from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler
 

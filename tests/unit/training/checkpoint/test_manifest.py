@@ -1,4 +1,4 @@
-"""What vouches for a checkpoint: no flipped bit, crafted value or wrong path is gone on from."""
+"""Checks of a checkpoint: no flipped bit, crafted value or wrong path is resumed from."""
 
 import json
 import os
@@ -35,12 +35,12 @@ def flipped(content: bytes, at: int) -> bytes:
     return bytes(changed)
 
 
-def test_no_flipped_bit_of_a_manifest_changes_where_a_run_stands(tmp_path: Path) -> None:
-    said = list[str]()
+def test_no_flipped_bit_of_a_manifest_changes_the_step_of_a_run(tmp_path: Path) -> None:
+    messages = list[str]()
     one, two = saved(tmp_path, 10, 20)
     whole = manifest.read(two)
     content = (two / "manifest.json").read_bytes()
-    kept = checkpoints(tmp_path, say=said.append)
+    kept = checkpoints(tmp_path, say=messages.append)
     noticed = 0
     for at in random.Random(7).sample(range(8 * len(content)), FLIPS):
         (two / "manifest.json").write_bytes(flipped(content, at))
@@ -52,7 +52,7 @@ def test_no_flipped_bit_of_a_manifest_changes_where_a_run_stands(tmp_path: Path)
         assert found in (one, two)
         noticed += found == one
         assert found == one or manifest.read(two) == whole, content[at // 8 - 9 : at // 8 + 9]
-    assert noticed == len(said) > 0.8 * FLIPS, "the rest only changed white space"
+    assert noticed == len(messages) > 0.8 * FLIPS, "the rest only changed white space"
 
 
 def test_no_flipped_bit_of_latest_sends_a_run_back(tmp_path: Path) -> None:
@@ -63,9 +63,9 @@ def test_no_flipped_bit_of_latest_sends_a_run_back(tmp_path: Path) -> None:
     for at in range(8 * len(content)):
         (folder / "latest").write_bytes(flipped(content, at))
         assert latest_step(folder) in (None, 20)
-        said = list[str]()
-        assert checkpoints(tmp_path, say=said.append).find("auto") == folder / "step-000020"
-        assert bool(said) == (latest_step(folder) is None)
+        messages = list[str]()
+        assert checkpoints(tmp_path, say=messages.append).find("auto") == folder / "step-000020"
+        assert bool(messages) == (latest_step(folder) is None)
 
 
 def test_a_latest_of_layout_2_is_a_name_alone(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def of_layout_2(folder: Path, **changed: Any) -> None:
     (folder / "manifest.json").write_text(json.dumps(old, indent=2) + "\n")
 
 
-def test_a_checkpoint_of_layout_2_is_gone_on_from(tmp_path: Path) -> None:
+def test_a_checkpoint_of_layout_2_can_be_resumed(tmp_path: Path) -> None:
     [folder] = saved(tmp_path, 20)
     of_layout_2(folder)
     assert damage(folder) is None

@@ -1,4 +1,4 @@
-"""A checkpoint's tensors and states: all is looked at before anything is changed."""
+"""A checkpoint's tensors and states: all are checked before anything is changed."""
 
 import json
 from collections.abc import Callable
