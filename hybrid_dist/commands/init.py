@@ -80,8 +80,6 @@ class Options:
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist init") -> None:
-    from hybrid_dist.commands.init import copy_templates
-
     options = tyro.cli(Options, args=args, prog=program)
     for line in copy_templates(options.dir):
         print(printable(line))

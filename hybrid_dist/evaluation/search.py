@@ -140,7 +140,8 @@ def _merge_ranks(
     results: Sequence[tuple[np.ndarray, np.ndarray]], queries: int, k: int, ranks: Ranks
 ) -> tuple[np.ndarray, np.ndarray]:
     """Merge the results of all ranks' shards: numbers and scores [Q, k], on every rank."""
-    results = [*results, _no_passages(queries, k)]
+    no_scores = np.full((queries, k), -np.inf, dtype=np.float32)
+    results = [*results, (np.full((queries, k), NO_PASSAGE), no_scores)]
     numbers, scores = _merge(results, k)
     by_rank = list(
         zip(
@@ -162,10 +163,6 @@ def _method(with_faiss: bool, device: torch.device) -> str:
 
         return f"faiss {faiss.__version__}, exact"
     return f"torch {torch.__version__} on {device.type}"
-
-
-def _no_passages(queries: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.full((queries, k), NO_PASSAGE), np.full((queries, k), -np.inf, dtype=np.float32)
 
 
 def _merge(

@@ -72,17 +72,13 @@ class BatchLayout:
 
     def candidate_columns(self) -> "ColumnLayout":
         """The columns of this rank's query-to-passage logits."""
-        return ColumnLayout.of(
-            self.rank, self.candidate_counts, self._local_ids(), self.candidate_ids()
-        )
+        row_ids = None if self.ids is None else self.ids[self.local_slice]
+        return ColumnLayout.of(self.rank, self.candidate_counts, row_ids, self.candidate_ids())
 
     def passage_columns(self) -> Tensor:
         """Which columns of the logits [N] are positive passages."""
         position = torch.arange(max(self.candidate_counts))
         return (position < torch.tensor(self.query_counts)[:, None]).flatten()
-
-    def _local_ids(self) -> Tensor | None:
-        return None if self.ids is None else self.ids[self.local_slice]
 
 
 @dataclass(frozen=True)

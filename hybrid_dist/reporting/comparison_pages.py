@@ -186,12 +186,9 @@ def _page(comparison: Comparison, images: dict[str, bytes]) -> str:
     for file, title, alt in PICTURES:
         if file in images:
             blocks += [html.heading(title), html.picture(images[file], alt)]
-    blocks += [html.heading("Runs"), html.definitions(_models(comparison))]
+    models = {run: r["model"] for run, r in zip(comparison.runs, comparison.reports, strict=True)}
+    blocks += [html.heading("Runs"), html.definitions(models)]
     return html.page(f"Runs on {comparison.task}", comparison.size(), blocks)
-
-
-def _models(comparison: Comparison) -> dict[str, object]:
-    return {run: r["model"] for run, r in zip(comparison.runs, comparison.reports, strict=True)}
 
 
 def _nan(value: float | None) -> float:

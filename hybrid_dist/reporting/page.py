@@ -34,7 +34,7 @@ def write_report(
 
 def report_page(content: Mapping[str, Any], plots: Mapping[str, bytes]) -> str:
     """report.html: headline figures, languages, language pairs, bias, examples and settings."""
-    counts = content["counts"]
+    counts, intervals = content["counts"], content["settings"]["intervals"]
     lead = (
         f"{content['model']} on {counts['queries']:,} queries and {counts['passages']:,} "
         f"passages in {tables.languages(content)} languages"
@@ -43,7 +43,7 @@ def report_page(content: Mapping[str, Any], plots: Mapping[str, bytes]) -> str:
     blocks = [
         html.cards(_headline(content)),
         html.table([(name, "") for name in ("", *names)], tables.metric_rows(content)),
-        f'<p class="note">{html.escape(_intervals_note(content))}</p>',
+        f'<p class="note">Small figures are intervals: {html.escape(intervals)}.</p>',
         *_left_out(content),
         *_groups(content),
         html.heading("By query language", tables.LEGEND),
@@ -93,10 +93,6 @@ def _headline(content: Mapping[str, Any]) -> list[html.Card]:
         )
         cards.append(html.Card(label, figure, interval, note))
     return cards
-
-
-def _intervals_note(content: Mapping[str, Any]) -> str:
-    return f"Small figures are intervals: {content['settings']['intervals']}."
 
 
 def _groups(content: Mapping[str, Any]) -> list[str]:

@@ -154,7 +154,7 @@ def build_report(
         "model": model,
         "counts": _counts(task, metrics.by_pair(task, precision)),
         **{name: metrics.settings(task, metric) for name, metric in scores.items()},
-        "intervals": _intervals(resampled),
+        "intervals": {name: interval(draws) for name, draws in resampled.figures().items()},
         "left_out": _left_out(task, ranking),
         "groups": groups.summary(resampled, grouped),
         "spread": groups.spread(resampled),
@@ -170,11 +170,6 @@ def build_report(
     content = {"id": report_id(content)} | content
     values = replace(values, report=content["id"])
     return Report(content, values, lambda: _plots(task, precision, measured, top))
-
-
-def _intervals(resampled: Resampled) -> dict[str, list[float]]:
-    """Dotted name of a figure -> its interval."""
-    return {name: interval(draws) for name, draws in resampled.figures().items()}
 
 
 def _left_out(task: Task, ranking: Ranking) -> dict[str, str]:

@@ -51,7 +51,7 @@ def _parts(paths: Sequence[str], reading: Reading, usual: str) -> tuple[list[Par
     for file, match in _files(root, CORPUS):
         folder = match["folder"] or ""
         lang = _language(reading, root, folder, match["lang"])
-        corpora.setdefault(folder, []).append(Corpus(lang, _reader(file, titled("_id"))))
+        corpora.setdefault(folder, []).append(Corpus(lang, _reader([file], titled("_id"))))
     queries = _files(root, QUERIES)
     qrels = _files(root, QRELS)
     if not corpora or not queries or not qrels:
@@ -77,7 +77,7 @@ def _parts(paths: Sequence[str], reading: Reading, usual: str) -> tuple[list[Par
         if not query_files or not held:
             what = "queries.jsonl" if not query_files else "corpus.jsonl"
             raise UserError(f"{file}: {what} is missing beside it; expected {EXPECTED}")
-        parts.append(Part(lang, _all_of(query_files, _query), file, tuple(held)))
+        parts.append(Part(lang, _reader(query_files, _query), file, tuple(held)))
     check_languages(reading, judged, paths[0])
     note_unjudged(
         reading, _query_languages(reading, root, queries, split), judged, f"qrels of {split}"
@@ -130,12 +130,8 @@ def _parallel(reading: Reading, parts: Sequence[Part]) -> bool:
     return True
 
 
-def _reader(file: Path, parse: Callable[[Record], tuple[str, str]]) -> Named:
-    return lambda reading: records(reading, file, parse)
-
-
-def _all_of(files: Sequence[Path], parse: Callable[[Record], tuple[str, str]]) -> Named:
-    """As `_reader`, for a table in several Parquet files."""
+def _reader(files: Sequence[Path], parse: Callable[[Record], tuple[str, str]]) -> Named:
+    """Reads a table, which may be in several Parquet files."""
     return lambda reading: chain.from_iterable(records(reading, file, parse) for file in files)
 
 

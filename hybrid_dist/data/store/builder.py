@@ -210,12 +210,8 @@ def _picked(
         chosen = part_of_row == part
         if chosen.any():
             read = partial(_filtered, partial(spill.read, key), chosen)
-            spent = partial(spill.drop, key) if part == last else _nothing
+            spent = partial(spill.drop, key) if part == last else lambda: None
             yield Part(language, read, row_uid[chosen], spent)
-
-
-def _nothing() -> None:
-    pass
 
 
 def _ranges(row_uid: np.ndarray, count: int) -> np.ndarray:
