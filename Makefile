@@ -56,13 +56,13 @@ test-unit: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=20 tests/unit
 
 test-launched: $(READY)
-	@$(BIN)/pytest --durations=20 tests/launched tests/gpu tests/fuzz
+	@$(BIN)/pytest -n 2 --dist loadfile --durations=20 tests/launched tests/gpu tests/fuzz
 
 # Not part of CI, since it runs all tests once more and slower. COVERAGE_FLOOR is in percent.
 COVERAGE_FLOOR ?= 90
 coverage: $(READY)
 	@$(BIN)/coverage erase
-	@OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest tests/unit tests/launched
+	@OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n 2 --dist loadfile tests/unit tests/launched
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=$(COVERAGE_FLOOR)
 

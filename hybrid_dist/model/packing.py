@@ -209,7 +209,6 @@ def _padded(
     return output.transpose(1, 2).flatten(0, 1).index_select(0, padded_indices)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _by_size(
     query: Tensor, key: Tensor, value: Tensor, sizes: tuple[int, ...], scaling: float | None
 ) -> Tensor:

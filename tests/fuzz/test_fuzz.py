@@ -12,7 +12,7 @@ from tests.fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
-SETUP = 200
+SETUP = 600
 """Seconds more that a busy machine may take to import and to make the inputs."""
 
 

@@ -11,7 +11,7 @@ SCRIPT = script("evaluate_given_vectors")
 
 
 def launch(processes: int, out: Path, *words: str) -> None:
-    succeed(run([*TORCHRUN, str(processes), *SCRIPT, str(out), *words], timeout=240))
+    succeed(run([*TORCHRUN, str(processes), *SCRIPT, str(out), *words]))
 
 
 def figures(out: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hybrid_dist.commands import evaluate, prefetch
+from tests.support.launch import PATIENCE
 
 CODE = """
 from pathlib import Path
@@ -52,7 +53,7 @@ class Case:
             text=True,
             env=os.environ | cache,
             cwd=self.root,
-            timeout=180,
+            timeout=PATIENCE,
         )
 
     def of_run(self, *more: str) -> list[str]:

@@ -8,7 +8,17 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from tests.support.launch import ROOT, TORCHRUN, kill, run, script, start, train_command, wait_for
+from tests.support.launch import (
+    PATIENCE,
+    ROOT,
+    TORCHRUN,
+    kill,
+    run,
+    script,
+    start,
+    train_command,
+    wait_for,
+)
 from tests.support.runs import options
 
 SCRIPT = script("warned")
@@ -25,7 +35,7 @@ def on_a_terminal(command: list[str]) -> str:
     with suppress(OSError):  # when the command has closed its side
         while part := os.read(terminal, 1 << 16):
             shown += part
-    assert process.wait(timeout=60) == 0, shown.decode()
+    assert process.wait(timeout=PATIENCE) == 0, shown.decode()
     return shown.decode()
 
 

@@ -50,16 +50,13 @@ def test_training_is_the_same_as_in_one_process(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("launcher", "processes"), [("", 1), ("cpu", 2), ("zero3", 2)])
 def test_a_compiled_encoder_trains_alike(
     launcher: str, processes: int, toy: Path, one_process: Path
 ) -> None:
     name = f"compiled-{launcher}"
     changed = {"train__compile": "true", "train__chunk_size": "4"}
-    succeed(
-        run(train_command(options(toy, one_process, name, **changed), launcher, processes), 800)
-    )
+    succeed(train(options(toy, one_process, name, **changed), launcher, processes))
     for key in ("train/loss", "train/grad_norm"):
         mine, wanted = column(one_process, name, key), column(one_process, "one", key)
         assert np.max(np.abs(mine / wanted - 1)) < 1e-4

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 600
+"""Seconds after which a command is taken to hang, on the slowest of machines."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,14 @@ def train(args: Sequence[str], launcher: str = "", processes: int = 1, **environ
     return run_in(environment, train_command(args, launcher, processes))
 
 
-def run(command: Sequence[str], timeout: float = 180, **environment: str) -> Done:
-    return run_in(environment, command, timeout)
+def run(command: Sequence[str], **environment: str) -> Done:
+    return run_in(environment, command)
 
 
 def run_in(
     environment: Mapping[str, str],
     command: Sequence[str],
-    timeout: float = 180,
+    timeout: float = PATIENCE,
     folder: Path = ROOT,
 ) -> Done:
     """Run to the end in a process group of its own; at the time limit the whole group is killed."""
@@ -140,10 +142,10 @@ class Running:
                 ranked[ranks[0]] = min(pid, ranked.get(ranks[0], pid))
         return [ranked[rank] for rank in sorted(ranked)]
 
-    def end(self, timeout: float = 60) -> Done:
+    def end(self, timeout: float = PATIENCE) -> Done:
         self.workers()
         output, _ = self.process.communicate(timeout=timeout)
-        wait_for(lambda: not self.left(), 15)
+        wait_for(lambda: not self.left())
         return Done(self.process.returncode, output)
 
     def left(self) -> list[int]:
@@ -171,7 +173,7 @@ def running(command: list[str], **environment: str) -> Iterator[Running]:
         started.process.communicate()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
