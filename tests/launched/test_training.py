@@ -6,7 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.launch import ACCELERATE, kill, run, start, train, train_command, wait_for
+from tests.support.launch import (
+    ACCELERATE,
+    kill,
+    run,
+    run_cold,
+    start,
+    train,
+    train_command,
+    wait_for,
+)
 from tests.support.runs import column, metrics, options, succeed
 
 Options = dict[str, str]
@@ -36,7 +45,7 @@ def test_training_is_the_same_as_in_one_process(
     launcher: str, processes: int, toy: Path, one_process: Path
 ) -> None:
     name = f"{launcher}-{processes}"
-    succeed(train(options(toy, one_process, name), launcher, processes))
+    succeed(run_cold(train_command(options(toy, one_process, name), launcher, processes)))
     described = json.loads((one_process / name / "environment.json").read_text())
     assert described["processes"] == processes
     assert described["strategy"] == ("ddp" if launcher == "cpu" else launcher.partition("-")[0])

@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+
+from tests.support.warm_python import start_server
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 600
@@ -49,31 +52,37 @@ def train_command(args: Sequence[str], launcher: str = "", processes: int = 1) -
 
 
 def launch(launcher: str, processes: int | None, module: Sequence[str], **environment: str) -> Done:
-    return run_in(environment, launch_command(launcher, processes, module))
+    return run(launch_command(launcher, processes, module), **environment)
 
 
 def train(args: Sequence[str], launcher: str = "", processes: int = 1, **environment: str) -> Done:
-    return run_in(environment, train_command(args, launcher, processes))
+    return run(train_command(args, launcher, processes), **environment)
 
 
 def run(command: Sequence[str], **environment: str) -> Done:
+    """Run to the end, in Pythons that are forked from one whose imports are done."""
+    python = str(_warm_python())
+    command = [python if word == sys.executable else word for word in command]
+    return run_in({"PYTHON_EXEC": python, **environment}, command)
+
+
+def run_cold(command: Sequence[str], **environment: str) -> Done:
+    """Run to the end, in Pythons as a user starts them."""
     return run_in(environment, command)
 
 
-def run_in(
-    environment: Mapping[str, str],
-    command: Sequence[str],
-    timeout: float = PATIENCE,
-    folder: Path = ROOT,
-) -> Done:
+_warm_python = cache(start_server)
+
+
+def run_in(environment: Mapping[str, str], command: Sequence[str], folder: Path = ROOT) -> Done:
     """Run to the end in a process group of its own; at the time limit the whole group is killed."""
     process = start_in(environment, command, folder)
     try:
-        output, _ = process.communicate(timeout=timeout)
+        output, _ = process.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         kill(process)
         output, _ = process.communicate()
-        raise AssertionError(f"still running after {timeout} s: {command}\n{output}") from None
+        raise AssertionError(f"still running after {PATIENCE} s: {command}\n{output}") from None
     return Done(process.returncode, output)
 
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -239,9 +239,10 @@ def counted(calls: Counter[str]) -> Iterator[None]:
     """Count the collectives that this process takes part in."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         yield
-    for event in profile.key_averages():
-        if event.key.startswith("c10d::"):
-            calls[event.key.removeprefix("c10d::").strip("_")] += event.count
+    # the raw events, since key_averages() takes seconds for those of a step
+    for event in profile.profiler.kineto_results.events():
+        if event.name().startswith("c10d::"):
+            calls[event.name().removeprefix("c10d::").strip("_")] += 1
 
 
 def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None:
@@ -252,7 +253,8 @@ def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None
     losses, weights, masked, calls = [], [], 0, Counter[str]()
     for step, work in enumerate(case.feed(ranks).steps(0, STEPS)):
         torch.manual_seed(seed_of(ranks.rank, step))
-        with counted(calls if step == STEPS - 1 else Counter()):  # buckets have settled by then
+        last = step == STEPS - 1  # DDP has settled its buckets by then
+        with counted(calls) if last else nullcontext():
             value = updater.update(work).loss.share
         losses.append(float(ranks.sum(value.double().reshape(1).cpu().numpy())[0]))
         masked += work.batch.false_negatives()
