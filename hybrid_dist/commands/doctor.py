@@ -1,4 +1,4 @@
-"""Look over a machine or an allocation: `hybrid-dist doctor`, or under `accelerate launch`."""
+"""Check a machine or an allocation: `hybrid-dist doctor`, or under `accelerate launch`."""
 
 import sys
 from collections.abc import Sequence
@@ -7,20 +7,17 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from hybrid_dist.errors import report_errors
-from hybrid_dist.runtime.doctor import Finding, examine
+from hybrid_dist.reporting.doctor_table import findings_table
+from hybrid_dist.runtime.doctor import examine
 from hybrid_dist.runtime.launch import start
 from hybrid_dist.runtime.ranks import exit_process
-from hybrid_dist.text import cell
-
-STYLES = {"ok": "green", "slow": "yellow", "wrong": "bold red"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Try what training needs, and say of each whether it is ok, slow or wrong, and what to do.
+    """Check what training needs: each is ok, slow or wrong, with what to do about it.
 
     Example: hybrid-dist doctor --folder runs
     Several processes: accelerate launch --config_file launchers/ddp.yaml -m hybrid_dist.doctor
@@ -36,18 +33,10 @@ def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.doctor")
         _, ranks = start()
         findings = examine(ranks, options.folder)
         if ranks.is_first:
-            Console().print(table(findings))
+            Console().print(findings_table(findings))
     if any(finding.state == "wrong" for finding in findings):
         sys.exit(1)
     exit_process()
-
-
-def table(findings: Sequence[Finding]) -> Table:
-    lines = Table("", "", "found", "what to do")
-    for finding in findings:
-        state = cell(finding.state, STYLES[finding.state])
-        lines.add_row(cell(finding.what), state, cell(finding.message), cell(finding.remedy))
-    return lines
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hybrid_dist.commands.init import copy_templates
+from hybrid_dist.runtime.templates import copy_templates
 from tests.slurm.cluster import Cluster, unavailable
 from tests.slurm.jobs import STEPS, TASKS, Site
 

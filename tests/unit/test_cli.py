@@ -157,9 +157,9 @@ def test_init_does_not_change_existing_files(command: Callable[..., Ended], tmp_
     assert changed.read_text() == "seed: 7\n"
     assert gone.is_file()
     lines = out.split("\n")
-    assert f"{changed}: left alone, though it differs" in lines
+    assert f"{changed}: kept, though it differs" in lines
     assert str(gone) in lines
-    assert f"{tmp_path / 'launchers/cpu.yaml'}: there already" in lines
+    assert f"{tmp_path / 'launchers/cpu.yaml'}: already there" in lines
 
 
 def test_init_into_a_file_is_refused(command: Callable[..., Ended], tmp_path: Path) -> None:

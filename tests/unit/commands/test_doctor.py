@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from hybrid_dist.commands import doctor
+from hybrid_dist.reporting.doctor_table import findings_table
 from hybrid_dist.runtime import doctor as checks
 from hybrid_dist.runtime import environment
 from hybrid_dist.runtime.ranks import Ranks
@@ -73,5 +74,5 @@ def test_other_versions_on_another_machine_are_named(monkeypatch: pytest.MonkeyP
 def test_findings_are_not_read_as_markup() -> None:
     shown = io.StringIO()
     findings = [checks.Finding("run folder", "wrong", r"\[/b]: full", "[/] make room \x1b[1m")]
-    Console(file=shown, width=100).print(doctor.table(findings))
+    Console(file=shown, width=100).print(findings_table(findings))
     assert r"\[/b]: full" in shown.getvalue() and r"[/] make room \x1b[1m" in shown.getvalue()
