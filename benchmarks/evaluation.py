@@ -32,7 +32,7 @@ from measuring import Missing, compare, data, forget_peak, minilm, needs, peak_g
 from hybrid_dist.evaluation.search import top_k
 from hybrid_dist.evaluation.task_specs import load_task
 from hybrid_dist.evaluation.tasks import Task
-from hybrid_dist.evaluation.tiles import Shard, shard_bounds
+from hybrid_dist.evaluation.tiles import Grid, Shard
 from hybrid_dist.model.embedder import TextEmbedder
 from hybrid_dist.reporting.evaluation_report import evaluate_vectors
 from hybrid_dist.runtime.ranks import Ranks, exit_process
@@ -199,7 +199,7 @@ def large_inside(_: Path) -> None:
 
     dist.init_process_group("gloo")
     ranks = Ranks(dist.get_rank(), dist.get_world_size())
-    held = shard_bounds(PASSAGES, ranks.world)[ranks.rank]
+    held = Grid().shards(PASSAGES, ranks.world)[ranks.rank]
     queries = random_vectors(QUERIES, SIZE, 1)
     forget_peak()
     before = peak_gib()

@@ -18,7 +18,7 @@ from torch.nn import functional
 from hybrid_dist.evaluation.ranking import exact_ranks
 from hybrid_dist.evaluation.search import top_k
 from hybrid_dist.evaluation.tasks import Task
-from hybrid_dist.evaluation.tiles import Shard, shard_bounds
+from hybrid_dist.evaluation.tiles import Grid, Shard
 from hybrid_dist.runtime.ranks import Ranks
 
 CARD = Card("search", __doc__)
@@ -85,11 +85,13 @@ def main() -> None:
     ranks = Ranks(device=CARD.device)
 
     def shards() -> None:
-        few, some = task(FEW, relevant), passages[:FEW]
+        few, some, grid = task(FEW, relevant), passages[:FEW], Grid.of(CARD.device, QUERIES, FEW)
         results = []
         for count in (1, 2, 3, 8):
-            held = shard_bounds(FEW, count)
-            parts = [Shard(rows.start, some[rows.start : rows.stop]) for rows in held]
+            parts = [
+                Shard(rows.start, some[rows.start : rows.stop], grid)
+                for rows in grid.shards(FEW, count)
+            ]
             ranking, top = (
                 exact_ranks(few, queries, parts, ranks),
                 top_k(queries, parts, 100, ranks),
@@ -101,18 +103,25 @@ def main() -> None:
         CARD.record("against plain counting", equal=f"{np.mean(off == 0):.2%}", worst=off.max())
 
     def speed() -> None:
-        shard, whole = [Shard(0, passages)], task(PASSAGES, relevant)
+        whole = task(PASSAGES, relevant)
         work = 2 * PASSAGES * WIDTH * QUERIES / 1e12
         what = f"{QUERIES} queries, {PASSAGES:,} passages of {WIDTH}"
-        begin = CARD.now()
-        exact_ranks(whole, queries, shard, ranks)
-        seconds = CARD.now() - begin
-        CARD.record(f"exact ranks, {what}", s=round(seconds, 3), tflops=round(work / seconds, 2))
-        begin = CARD.now()
-        method = top_k(queries, shard, 100, ranks).method
-        seconds = CARD.now() - begin
-        tflops = round(work / seconds, 2)
-        CARD.record(f"first 100, {what}", s=round(seconds, 3), tflops=tflops, by=method)
+        small = Grid()  # the tiles of a CPU, on the same device
+        for grid in (small, Grid.of(CARD.device, QUERIES, PASSAGES)):
+            shard, tile = [Shard(0, passages, grid)], f"{grid.rows} x {grid.columns}"
+            exact_ranks(task(FEW, relevant), queries, [Shard(0, passages[:FEW], grid)], ranks)
+            begin = CARD.now()
+            exact_ranks(whole, queries, shard, ranks)
+            seconds = CARD.now() - begin
+            tflops = round(2 * work / seconds, 2)  # two scans
+            CARD.record(f"exact ranks, {what}", tile=tile, s=round(seconds, 3), tflops=tflops)
+            begin = CARD.now()
+            method = top_k(queries, shard, 100, ranks).method
+            seconds = CARD.now() - begin
+            tflops = round(work / seconds, 2)
+            CARD.record(
+                f"first 100, {what}", tile=tile, s=round(seconds, 3), tflops=tflops, by=method
+            )
 
     def ceiling() -> None:
         """The products, one comparison and a top-k, without any bookkeeping."""

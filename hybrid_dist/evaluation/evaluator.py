@@ -15,7 +15,7 @@ from hybrid_dist.evaluation.bias import TOP
 from hybrid_dist.evaluation.ranking import Ranking, exact_ranks
 from hybrid_dist.evaluation.search import EXACT, TopK, check_index, top_k
 from hybrid_dist.evaluation.tasks import TIES, Task
-from hybrid_dist.evaluation.tiles import PASSAGES, QUERIES, Shard, check_vectors, shard_bounds
+from hybrid_dist.evaluation.tiles import Grid, Shard, check_vectors
 from hybrid_dist.evaluation.trec import Run, check_names
 from hybrid_dist.runtime.ranks import Ranks
 
@@ -113,7 +113,7 @@ def score_vectors(
     log(f"{task.name}: searching the top {depth} passages of every query")
     top = top_k(queries, [shard], depth, ranks, index)
     clock.lap("search_s")
-    scoring = _scoring(queries.shape[1], half, top.method)
+    scoring = _scoring(queries.shape[1], half, top.method, shard.grid)
     timing = {**clock.laps, "processes": ranks.world, "threads": torch.get_num_threads()}
     return Scored(task, vectors.name, ranking, top, _settings(task, scoring), timing)
 
@@ -162,12 +162,13 @@ def _all_queries(task: Task, vectors: Vectors, ranks: Ranks) -> np.ndarray:
 
 def _own_shard(task: Task, vectors: Vectors, ranks: Ranks, half: bool) -> Shard:
     """The vectors of this rank's passages."""
-    numbers = shard_bounds(len(task.passage_ids), ranks.world)[ranks.rank]
+    grid = Grid.of(ranks.device, len(task.query_ids), len(task.passage_ids))
+    numbers = grid.shards(len(task.passage_ids), ranks.world)[ranks.rank]
     own = slice(numbers.start, numbers.stop)
     passages = _in_fp16(vectors, numbers) if half else vectors.passages(own)
     names = _names(task, task.passage_ids[own], task.passage_language[own])
     check_vectors(passages, names, "passage", ranks)
-    return Shard.of(numbers.start, passages, ranks.device)
+    return Shard.of(numbers.start, passages, ranks.device, grid)
 
 
 def _in_fp16(vectors: Vectors, numbers: range) -> np.ndarray:
@@ -198,12 +199,12 @@ def _settings(task: Task, scoring: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "ties": TIES[task.ties], **scoring, **_versions()}
 
 
-def _scoring(dimension: int, half: bool, search: str) -> dict[str, Any]:
+def _scoring(dimension: int, half: bool, search: str, grid: Grid) -> dict[str, Any]:
     return {
         "dimension": dimension,
         "average precision": "full depth, exact ranks by counting",
         "score": f"float32 inner product{', passages rounded to float16' if half else ''}",
-        "tile": f"{QUERIES} queries x {PASSAGES} passages",
+        "tile": f"{grid.columns} queries x {grid.rows} passages",
         "search": search,
     }
 

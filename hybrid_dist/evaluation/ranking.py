@@ -5,19 +5,23 @@ same score and a smaller passage number. Counts are kept per language of the pas
 that one scan yields the rank in the pool of each language and in the pool of all. Counts add over
 shards.
 
-Shapes: P = PASSAGES rows and Q = QUERIES columns of a tile (tiles.py); L languages; a *target* is a
-(query, relevant passage) pair; T targets in a block of up to Q queries; S slots, the largest number
-of targets of one query in the block.
+Nothing is read from the device but once for a block of queries: targets are sorted by passage, so
+the host knows which of them lie in a tile.
+
+Shapes: P rows and Q columns of a tile (tiles.py); L languages; a *target* is a (query, relevant
+passage) pair; T targets in a block of up to Q queries; S slots, the largest number of targets of
+one query in the block.
 
     block [D, Q]             vectors of the block's queries
     tile [P, Q]              scores of P consecutive passages for the block
     numbers, scores [S, Q]   the targets as a table: column q holds those of the block's query q,
                              padded with number -1 and score +inf
-    ahead [S', P, Q]         whether passage p is ahead of target (s, q), for S' <= SLOTS slots
+    ahead [S', P, Q]         whether passage p is ahead of target (s, q), for S' <= grid.slots slots
     counts [S, L, Q]         passages ahead of each target, by language
 """
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -25,22 +29,11 @@ import numpy as np
 import torch
 
 from hybrid_dist.evaluation.tasks import Task
-from hybrid_dist.evaluation.tiles import (
-    PASSAGES,
-    QUERIES,
-    Shard,
-    load_block,
-    new_tiles,
-    query_blocks,
-)
+from hybrid_dist.evaluation.tiles import BYTE_MAX, Shard
 from hybrid_dist.runtime.ranks import Ranks
 
-KEPT_TILES = 32
-"""Tiles of a shard (2 MiB each) kept after the first scan: the second need not compute them."""
-SLOTS = 16
-"""Slots that are compared with a tile at once (half a MiB each)."""
-BYTE_MAX = 255
-"""Rows that a byte can count: booleans are added eight at a time, as 64-bit words of bytes."""
+TIED = 1024
+"""Targets of one tile whose ties are counted at once."""
 
 
 @dataclass(frozen=True)
@@ -58,55 +51,64 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Targets:
-    """The relevant passages of one block of queries, as a list of T and as a table [S, Q]."""
+    """The relevant passages of one block of queries, as a list of T by passage number, and as a
+    table [S, Q]."""
 
-    slot: np.ndarray
-    """[T]: the row of each target in the table."""
-    column: np.ndarray
-    """[T]: the column of its query."""
+    order: np.ndarray
+    """[T]: the place of each target in `task.relevant`, from the first of the block."""
     passage: np.ndarray
-    """[T]: its passage number."""
+    """[T]: its passage number, ascending."""
+    cells: torch.Tensor
+    """[3, T] on the device: the row and the column of each target in the table, and its passage
+    number."""
     numbers: torch.Tensor
-    """[S, Q]: passage numbers, padded with -1."""
+    """[S, Q] on the device: passage numbers, padded with -1."""
 
     @classmethod
-    def of(cls, task: Task, block: range, device: torch.device) -> "Targets":
+    def of(cls, task: Task, block: range, columns: int, device: torch.device) -> "Targets":
         starts = task.relevant_starts[block.start : block.stop + 1]
         sizes = np.diff(starts)
         column = np.repeat(np.arange(len(block)), sizes)
         slot = np.arange(len(column)) - np.repeat(starts[:-1] - starts[0], sizes)
         passage = task.relevant[starts[0] : starts[-1]]
-        numbers = np.full((int(sizes.max()), QUERIES), -1, dtype=np.int64)
-        numbers[slot, column] = passage
-        return cls(slot, column, passage, torch.from_numpy(numbers).to(device))
+        order = np.argsort(passage, kind="stable")
+        cells = torch.from_numpy(np.stack([slot, column, passage])[:, order]).to(device)
+        numbers = torch.full((int(sizes.max()), columns), -1, device=device)
+        numbers[cells[0], cells[1]] = cells[2]
+        return cls(order, passage[order], cells, numbers)
+
+    def within(self, first: int, rows: int) -> slice:
+        """The targets among `rows` consecutive passages, as a slice of the list."""
+        low, high = np.searchsorted(self.passage, [first, first + rows]).tolist()
+        return slice(low, high)
 
     def table(self, scores: np.ndarray) -> torch.Tensor:
         """Scores [T] as a table [S, Q], padded with +inf: no passage is ahead of padding."""
-        table = np.full(self.numbers.shape, np.inf, dtype=np.float32)
-        table[self.slot, self.column] = scores
-        return torch.from_numpy(table).to(self.numbers.device)
+        table = torch.full(self.numbers.shape, torch.inf, device=self.numbers.device)
+        table[self.cells[0], self.cells[1]] = torch.from_numpy(scores).to(table.device)
+        return table
 
 
 def exact_ranks(task: Task, queries: np.ndarray, shards: Sequence[Shard], ranks: Ranks) -> Ranking:
     """Rank all relevant passages.
 
-    Every process passes all query vectors [queries, D] and its own shards; every process gets the
-    complete ranking.
+    Every process passes all query vectors [queries, D] and its own shards, all of one grid; every
+    process gets the complete ranking.
     """
     scans = [_Scan(shard, task) for shard in shards]
+    grid = shards[0].grid
     in_language, pooled = [], []
-    for block in query_blocks(len(queries)):
-        targets = Targets.of(task, block, ranks.device)
-        vectors = load_block(queries[block.start : block.stop], ranks.device)
-        target_scores = np.zeros(len(targets.passage), dtype=np.float32)
-        for scan in scans:
-            scan.score_targets(vectors, targets, target_scores)
-        scores = targets.table(ranks.sum(target_scores))
-        ahead = np.zeros((len(targets.passage), len(task.languages)), dtype=np.int64)
-        for scan in scans:
-            ahead += scan.count_ahead(vectors, targets, scores)
-        ahead = ranks.sum(ahead)
-        own = task.passage_language[targets.passage]
+    for block in grid.blocks(len(queries)):
+        targets = Targets.of(task, block, grid.columns, ranks.device)
+        vectors = grid.load(queries[block.start : block.stop], ranks.device)
+        target_scores = _sum_of(scan.score_targets(vectors, targets) for scan in scans)
+        scores = targets.table(ranks.sum(target_scores.cpu().numpy()))
+        counts = _sum_of(scan.count_ahead(vectors, targets, scores) for scan in scans)
+        ahead = np.empty((len(targets.order), len(task.languages)), dtype=np.int64)
+        ahead[targets.order] = ranks.sum(counts.cpu().numpy())
+        own = task.passage_language[
+            task.relevant[task.relevant_starts[block.start] :][: len(ahead)]
+        ]
         in_language.append(1 + ahead[np.arange(len(own)), own])
         pooled.append(1 + ahead.sum(axis=1))
     return Ranking(np.concatenate(in_language), np.concatenate(pooled))
@@ -116,71 +118,80 @@ class _Scan:
     """One shard, scanned twice per block of queries: for the targets' scores, then for counts."""
 
     def __init__(self, shard: Shard, task: Task) -> None:
-        device = shard.vectors.device
-        self.shard = shard
+        self.shard, self.grid, device = shard, shard.grid, shard.vectors.device
+        rows, columns = self.grid.rows, self.grid.columns
         self.languages = len(task.languages)
         self.kept: dict[int, torch.Tensor] = {}
-        self.buffers = new_tiles(min(KEPT_TILES, len(shard.tile_starts)), device)
-        self.spare = new_tiles(1, device)[0]
-        self.ahead = torch.empty(SLOTS, PASSAGES, QUERIES, dtype=torch.bool, device=device)
-        self.row = torch.arange(PASSAGES, device=device)[:, None]
+        most = self.grid.kept_bytes // (4 * rows * columns)
+        self.buffers = self.grid.new_tiles(min(most, len(shard.tile_starts)), device)
+        self.spare = self.grid.new_tiles(1, device)[0]
+        self.ahead = torch.empty(self.grid.slots, rows, columns, dtype=torch.bool, device=device)
+        self.row = torch.arange(rows, device=device)[:, None]
         own = task.passage_language[shard.start : shard.start + shard.num_rows]
         self.runs = {
-            start: list(_language_runs(own[start : start + PASSAGES]))
+            start: list(_language_runs(own[start : start + rows], self.grid.run))
             for start in shard.tile_starts
         }
 
-    def score_targets(self, block: torch.Tensor, targets: Targets, out: np.ndarray) -> None:
-        """Write the scores of the targets whose passage is in this shard into `out` [T]."""
+    def score_targets(self, block: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """The scores of the targets [T] whose passage is in this shard, and 0 for others."""
         self.kept.clear()
+        scores = torch.zeros(len(targets.order), device=block.device)
         for start in self.shard.tile_starts:
-            offset = targets.passage - (self.shard.start + start)
-            here = np.flatnonzero(
-                (offset >= 0) & (offset < min(PASSAGES, self.shard.num_rows - start))
-            )
-            if len(here):
+            first = self.shard.start + start
+            here = targets.within(first, min(self.grid.rows, self.shard.num_rows - start))
+            if here.start < here.stop:
                 tile = self._score(start, block)
-                rows = torch.from_numpy(offset[here]).to(tile.device)
-                columns = torch.from_numpy(targets.column[here]).to(tile.device)
-                out[here] = tile[rows, columns].cpu().numpy()
+                _, column, passage = targets.cells[:, here]
+                scores[here] = tile[passage - first, column]
+        return scores
 
     def count_ahead(
         self, block: torch.Tensor, targets: Targets, scores: torch.Tensor
-    ) -> np.ndarray:
+    ) -> torch.Tensor:
         """[T, L]: how many passages of this shard are ahead of each target."""
         slots = len(scores)
-        counts = scores.new_zeros(slots, self.languages, QUERIES, dtype=torch.int64)
+        counts = scores.new_zeros(slots, self.languages, scores.shape[1], dtype=torch.int64)
+        ties = counts.new_zeros(len(targets.order), self.languages)
+        below = torch.nextafter(scores, scores.new_tensor(-torch.inf))
         for start in self.shard.tile_starts:
             tile = self.kept[start] if start in self.kept else self._score(start, block)
-            for low in range(0, slots, SLOTS):
-                part = slice(low, low + SLOTS)
-                words = self._ahead(start, tile, targets.numbers[part], scores[part])
+            # All ties in tiles before the target's own are ahead of it; in those after it, none.
+            behind = targets.numbers >= self.shard.start + start + self.grid.rows
+            limit = torch.where(behind, below, scores)
+            for low in range(0, slots, self.grid.slots):
+                part = slice(low, low + self.grid.slots)
+                ahead = torch.gt(tile, limit[part, None], out=self.ahead[: len(limit[part])])
                 for first, last, language in self.runs[start]:
-                    sums = words[:, first:last].sum(1)
-                    counts[part, language] += sums.view(torch.uint8)
-        return counts.cpu().numpy()[targets.slot, :, targets.column]
+                    counts[part, language] += self._sum(ahead[:, first:last])
+            self._add_ties(start, tile, targets, scores, ties)
+        slot, column, _ = targets.cells
+        return counts[slot, :, column] + ties
 
-    def _ahead(
-        self, start: int, tile: torch.Tensor, numbers: torch.Tensor, scores: torch.Tensor
-    ) -> torch.Tensor:
-        """Which passages of the tile are ahead of each target: booleans [S', P, Q] as int64 words.
+    def _add_ties(
+        self,
+        start: int,
+        tile: torch.Tensor,
+        targets: Targets,
+        scores: torch.Tensor,
+        ties: torch.Tensor,
+    ) -> None:
+        """Add to `ties` [T, L] those ahead of the targets whose passage is in this tile: those in
+        smaller rows."""
+        here = targets.within(self.shard.start + start, self.grid.rows)
+        for low in range(here.start, here.stop, TIED):
+            part = slice(low, min(low + TIED, here.stop))
+            slot, column, passage = targets.cells[:, part]
+            equal = tile.index_select(1, column) == scores[slot, column]
+            equal &= self.row < passage - (self.shard.start + start)
+            for first, last, language in self.runs[start]:
+                ties[part, language] += equal[first:last].sum(0)
 
-        A passage with the target's score is ahead if its number is smaller. In tiles before the
-        target's own all ties are: `score >= target` is `score > nextafter(target, -inf)`. In tiles
-        after it no tie is. Within its own tile the row decides.
-        """
-        offset = numbers - (self.shard.start + start)
-        below = torch.nextafter(scores, scores.new_tensor(-torch.inf))
-        limit = torch.where(offset >= PASSAGES, below, scores)
-        ahead = torch.gt(tile, limit[:, None], out=self.ahead[: len(scores)])
-        within = (offset >= 0) & (offset < PASSAGES)
-        for slot, targets_here in enumerate(within.sum(1).tolist()):
-            if targets_here:
-                equal = tile == scores[slot]
-                if int(equal.count_nonzero()) > targets_here:
-                    before = torch.where(within[slot], offset[slot], 0)
-                    ahead[slot] |= equal & (self.row < before)
-        return ahead.view(torch.int64)
+    def _sum(self, ahead: torch.Tensor) -> torch.Tensor:
+        """[S', Q]: the counts of some rows of booleans [S', rows, Q]."""
+        if self.grid.run <= BYTE_MAX:
+            return ahead.view(torch.int64).sum(1).view(torch.uint8)
+        return ahead.sum(1)
 
     def _score(self, start: int, block: torch.Tensor) -> torch.Tensor:
         """The scores of a tile [P, Q], kept for the second scan while there are buffers."""
@@ -191,11 +202,15 @@ class _Scan:
         return out
 
 
-def _language_runs(languages: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Runs of rows in one language, (start, stop, language), of at most BYTE_MAX rows."""
+def _sum_of(parts: Iterable[torch.Tensor]) -> torch.Tensor:
+    return functools.reduce(torch.add, parts)
+
+
+def _language_runs(languages: np.ndarray, most: int) -> Iterator[tuple[int, int, int]]:
+    """Runs of rows in one language, (start, stop, language), of at most `most` rows."""
     edges = [0, *(np.flatnonzero(np.diff(languages)) + 1).tolist(), len(languages)]
     for low, high in pairwise(edges):
-        parts = -(-(high - low) // BYTE_MAX)
+        parts = -(-(high - low) // most)
         cuts = [low + (high - low) * part // parts for part in range(parts + 1)]
         for start, stop in pairwise(cuts):
             yield start, stop, int(languages[low])

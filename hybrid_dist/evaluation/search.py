@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.tiles import PASSAGES, Shard, load_block, new_tiles, query_blocks
+from hybrid_dist.evaluation.tiles import PASSAGES, Shard
 from hybrid_dist.runtime.ranks import Ranks
 
 EXACT = "Flat"
@@ -221,11 +221,11 @@ def _propose_by_tiles(queries: np.ndarray, shard: Shard, candidates: int) -> np.
 
     Score and row form one integer key, so that keys are distinct and torch.topk is deterministic.
     """
-    device = shard.vectors.device
-    tile = new_tiles(1, device)[0]
+    device, grid = shard.vectors.device, shard.grid
     proposals = [np.empty((0, candidates), dtype=np.int64)]
-    for block in query_blocks(len(queries)):
-        vectors = load_block(queries[block.start : block.stop], device)
+    tile = grid.new_tiles(1, device)[0]
+    for block in grid.blocks(len(queries)):
+        vectors = grid.load(queries[block.start : block.stop], device)
         best = torch.empty(0, vectors.shape[1], dtype=torch.int64, device=device)
         for start in shard.tile_starts:
             real = shard.score(start, vectors, tile)

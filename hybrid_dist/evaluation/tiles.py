@@ -1,18 +1,18 @@
 """The grid of tiles on which every score is computed.
 
-Tiles have one shape and fixed positions: a shard is a run of whole tiles, and the last tile is
-padded with zeros. So every score has the same bits on any number of shards, and equal vectors get
-equal scores.
+The shape and the positions of tiles depend on the device, the number of passages and the number of
+queries only: a shard is a run of whole tiles, and the last tile is padded with zeros. So every
+score has the same bits on any number of shards, and equal vectors get equal scores.
 
-Shapes: P = PASSAGES rows and Q = QUERIES columns of a tile, D the dimension of the vectors.
+Shapes: P rows and Q columns of a tile (Grid), D the dimension of the vectors.
 
-    queries [queries, D] --query_blocks, load_block--> block [D, Q], zeros beyond the last query
+    queries [queries, D] --Grid.blocks, Grid.load--> block [D, Q], zeros beyond the last query
     shard.vectors [rows, D], rows start .. start + rows of the corpus
     tile [P, Q] = shard.vectors[tile_start : tile_start + P] @ block, zeros beyond the last passage
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -22,16 +22,63 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.ranks import Ranks
 
 QUERIES = 512
-"""Columns of a tile."""
+"""Columns of a tile on a CPU; on a GPU, columns are a multiple of it."""
 PASSAGES = 1024
-"""Rows of a tile."""
+"""Rows of a tile on a CPU, and the fewest on a GPU."""
+GPU_QUERIES, GPU_PASSAGES = 2048, 16384
+"""The most columns and rows of a tile on a GPU, where small tiles leave most of the card idle."""
+SHARED_TILES = 64
+"""A corpus has at least as many tiles where PASSAGES allow, so that shards are about equal."""
+BYTE_MAX = 255
+"""Rows that a byte can count."""
 
 
-def shard_bounds(passages: int, shards: int) -> list[range]:
-    """The passage numbers of each shard: consecutive runs of whole tiles."""
-    tiles = -(-passages // PASSAGES)
-    edges = [min(passages, tiles * shard // shards * PASSAGES) for shard in range(shards + 1)]
-    return [range(low, high) for low, high in pairwise(edges)]
+@dataclass(frozen=True)
+class Grid:
+    """The shape of tiles, and how they are counted on the device that it is made for."""
+
+    rows: int = PASSAGES
+    """P"""
+    columns: int = QUERIES
+    """Q"""
+    kept_bytes: int = 64 << 20
+    """Memory for tiles that are kept after the first scan, which the second need not compute."""
+    slots: int = 16
+    """Targets of one query that are compared with a tile at once."""
+    run: int = BYTE_MAX
+    """Rows whose booleans are added at once. Up to BYTE_MAX, eight are added as one 64-bit word of
+    bytes, which is what a CPU does best; a GPU adds whole columns in one call."""
+
+    @classmethod
+    def of(cls, device: torch.device, queries: int, passages: int) -> "Grid":
+        """The grid of so many queries and passages; the same on all ranks."""
+        if device.type == "cpu":
+            return cls()
+        rows = PASSAGES
+        while rows < GPU_PASSAGES and passages >= 2 * rows * SHARED_TILES:
+            rows *= 2
+        columns = min(GPU_QUERIES, -(-queries // QUERIES) * QUERIES)
+        return cls(rows, columns, kept_bytes=256 << 20, slots=4, run=GPU_PASSAGES)
+
+    def shards(self, passages: int, shards: int) -> list[range]:
+        """The passage numbers of each shard: consecutive runs of whole tiles."""
+        tiles = -(-passages // self.rows)
+        edges = [min(passages, tiles * shard // shards * self.rows) for shard in range(shards + 1)]
+        return [range(low, high) for low, high in pairwise(edges)]
+
+    def blocks(self, queries: int) -> list[range]:
+        """The query numbers of each column of tiles."""
+        return [range(q, min(q + self.columns, queries)) for q in range(0, queries, self.columns)]
+
+    def load(self, queries: np.ndarray, device: torch.device) -> torch.Tensor:
+        """Up to Q query vectors [queries, D] as a block [D, Q], padded with zeros."""
+        block = torch.zeros(self.columns, queries.shape[1], device=device)
+        block[: len(queries)] = torch.from_numpy(np.ascontiguousarray(queries))
+        return block.T
+
+    def new_tiles(self, count: int, device: torch.device) -> torch.Tensor:
+        """Uninitialised tiles, [count, P, Q]."""
+        return torch.empty(count, self.rows, self.columns, device=device)
 
 
 @dataclass(frozen=True)
@@ -42,10 +89,14 @@ class Shard:
     """Passage number of the first row."""
     vectors: torch.Tensor
     """[rows, D], fp32 or fp16; scores are fp32 either way."""
+    grid: Grid = field(default_factory=Grid)
 
     @classmethod
-    def of(cls, start: int, vectors: np.ndarray, device: torch.device) -> "Shard":
-        return cls(start, torch.from_numpy(np.ascontiguousarray(vectors)).to(device))
+    def of(
+        cls, start: int, vectors: np.ndarray, device: torch.device, grid: Grid | None = None
+    ) -> "Shard":
+        on_device = torch.from_numpy(np.ascontiguousarray(vectors)).to(device)
+        return cls(start, on_device, grid or Grid())
 
     @property
     def num_rows(self) -> int:
@@ -54,34 +105,17 @@ class Shard:
     @property
     def tile_starts(self) -> range:
         """The first row of each of this shard's tiles."""
-        return range(0, self.num_rows, PASSAGES)
+        return range(0, self.num_rows, self.grid.rows)
 
     def score(self, tile_start: int, block: torch.Tensor, out: torch.Tensor) -> int:
         """Write the tile's scores into `out` [P, Q]; returns how many rows are not padding."""
-        passages = self.vectors[tile_start : tile_start + PASSAGES].float()
+        passages = self.vectors[tile_start : tile_start + self.grid.rows].float()
         rows = len(passages)
-        if rows < PASSAGES:
-            padding = passages.new_zeros(PASSAGES - rows, passages.shape[1])
+        if rows < self.grid.rows:
+            padding = passages.new_zeros(self.grid.rows - rows, passages.shape[1])
             passages = torch.cat([passages, padding])
         torch.mm(passages, block, out=out)
         return rows
-
-
-def query_blocks(queries: int) -> list[range]:
-    """The query numbers of each column of tiles."""
-    return [range(q, min(q + QUERIES, queries)) for q in range(0, queries, QUERIES)]
-
-
-def load_block(queries: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Up to Q query vectors [queries, D] as a block [D, Q], padded with zeros."""
-    block = torch.zeros(QUERIES, queries.shape[1], device=device)
-    block[: len(queries)] = torch.from_numpy(np.ascontiguousarray(queries))
-    return block.T
-
-
-def new_tiles(count: int, device: torch.device) -> torch.Tensor:
-    """Uninitialized tiles, [count, P, Q]."""
-    return torch.empty(count, PASSAGES, QUERIES, device=device)
 
 
 def check_vectors(vectors: np.ndarray, ids: Sequence[str], kind: str, ranks: Ranks) -> None:

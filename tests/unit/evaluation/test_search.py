@@ -10,16 +10,20 @@ from hypothesis import strategies as st
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.search import TopK, _keys, check_index, top_k
-from hybrid_dist.evaluation.tiles import PASSAGES, Shard, shard_bounds
+from hybrid_dist.evaluation.tiles import PASSAGES, SHARED_TILES, Grid, Shard
 from hybrid_dist.runtime.ranks import Ranks
 from tests.support.evaluation_problems import exact_vectors, order, unit_vectors
+from tests.support.host_reads import counted_reads
 
 ALONE = Ranks()
 
 
-def search(queries: np.ndarray, passages: np.ndarray, k: int, shards: int = 1) -> TopK:
-    held = shard_bounds(len(passages), shards)
-    parts = [Shard.of(h.start, passages[h.start : h.stop], ALONE.device) for h in held]
+def search(
+    queries: np.ndarray, passages: np.ndarray, k: int, shards: int = 1, grid: Grid | None = None
+) -> TopK:
+    grid = grid or Grid()
+    held = grid.shards(len(passages), shards)
+    parts = [Shard.of(h.start, passages[h.start : h.stop], ALONE.device, grid) for h in held]
     return top_k(queries, parts, k, ALONE)
 
 
@@ -58,9 +62,14 @@ def test_any_sharding_and_backend_gives_the_same_bits(monkeypatch: pytest.Monkey
         assert top.numbers.tobytes() == alone.numbers.tobytes()
         assert top.scores.tobytes() == alone.scores.tobytes()
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    top = search(queries, passages, 10, 2)
-    assert top.numbers.tobytes() == alone.numbers.tobytes()
-    assert top.scores.tobytes() == alone.scores.tobytes()
+    gpu = Grid.of(torch.device("cuda"), 300, 2048 * SHARED_TILES)
+    for grid, shards in ((Grid(), 2), (gpu, 1), (gpu, 2), (gpu, 3), (gpu, 8)):
+        with counted_reads() as reads:
+            top = search(queries, passages, 10, shards, grid)
+        assert top.numbers.tobytes() == alone.numbers.tobytes()
+        assert top.scores.tobytes() == alone.scores.tobytes()
+        searched = min(shards, -(-len(passages) // grid.rows))
+        assert reads == ["cpu"] * searched * (1 + -(-300 // 64)), "proposals and vectors, per shard"
 
 
 def test_fp16_passages_are_searched_by_their_rounded_values(
