@@ -120,6 +120,7 @@ class Bench:
     """Both sides on the same pairs, in the same batches."""
 
     def __init__(self, size: int, passage_cap: int, chunk_size: int = 0) -> None:
+        self.chunk_size = chunk_size
         self.config = Config(
             model=Model(
                 name_or_path=minilm(),
@@ -146,7 +147,7 @@ class Bench:
         tokens = TextTokens.load(config.model.name_or_path, EncoderSpec.of(config.model))
         model = BiEncoder(build(config.model, read_config(config.model)), 0.05, False)
         updater = Updater(config, accelerator, ranks, model, adamw(model, config.optim))
-        feed = Feed(self.plan, [self.store], tokens, ranks, config.train.chunk_size, mask=False)
+        feed = Feed(self.plan, [self.store], tokens, ranks, self.chunk_size, mask=False)
 
         def turn(first: int, last: int) -> None:
             for work in feed.steps(first, last):
@@ -157,7 +158,7 @@ class Bench:
     def theirs(self) -> Step:
         from sentence_transformers import SentenceTransformer, losses
 
-        config, chunk = self.config, self.config.train.chunk_size
+        config, chunk = self.config, self.chunk_size
         model = SentenceTransformer(minilm(), device="cpu").train()
         model.max_seq_length = config.model.max_passage_tokens
         for part in model.modules():

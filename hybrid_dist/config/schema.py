@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+)
 
 from hybrid_dist.errors import UserError
 
@@ -35,6 +42,16 @@ def _text(value: str) -> str:
     return value
 
 
+def _chunk_size(value: Any) -> Any:
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    is_count = isinstance(number, int) and not isinstance(number, bool) and number >= 0
+    if not is_count and number != "auto":
+        raise ValueError("expected a number of pairs (0: all of them), or auto")
+    if is_count and number > MOST:
+        raise ValueError(f"input should be less than or equal to {MOST}")
+    return number
+
+
 MOST = 10**9
 """The largest count of steps, pairs or tokens; sums of two still fit 32 bits."""
 NUMBER = BeforeValidator(_number)
@@ -50,6 +67,7 @@ Seed = Annotated[int, NUMBER, Field(ge=0, lt=2**32)]
 Temperature = Annotated[float, NUMBER, Field(ge=1e-4, le=100, allow_inf_nan=False)]
 PositiveReal = Annotated[float, NUMBER, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Rate = Annotated[float, NUMBER, Field(ge=0, lt=1)]
+ChunkSize = Annotated[int | Literal["auto"], PlainValidator(_chunk_size)]
 T = TypeVar("T")
 LEARNED_TEMPERATURE = (0.001, 1.0)
 """Bounds of a learned temperature."""
@@ -221,8 +239,9 @@ class Optim:
 class Train:
     steps: Positive = 1000
     """Optimizer steps in all."""
-    chunk_size: Count = 0
-    """Pairs encoded at once on a rank, for large batches in little memory; 0: all of them."""
+    chunk_size: ChunkSize = 0
+    """Pairs encoded at once on a rank, for large batches in little memory; 0: all of them; auto:
+    the most that fit in the memory of every rank, measured when the run starts."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     """Arithmetic of the encoder; the loss is always computed in fp32."""
     gradient_checkpointing: Switch = False

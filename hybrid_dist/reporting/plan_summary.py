@@ -60,7 +60,7 @@ def _ranks(
     if batch.negatives is not None:
         ids = tokens.passage_ids(store.passage_texts(batch.negatives.passages))
         batch.negatives.add_to(lengths, np.array([len(one) for one in ids], np.int64))
-    shard = shard_batch(batch.lengths, 0, world, config.train.chunk_size)
+    shard = shard_batch(batch.lengths, 0, world, chunk_size=0)
     of_ranks = np.split(shard.order, np.cumsum(shard.counts)[:-1])
     return [{"rows": rows.tolist(), "tokens": int(lengths[rows].sum())} for rows in of_ranks]
 

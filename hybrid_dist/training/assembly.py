@@ -23,6 +23,12 @@ from hybrid_dist.training.checkpoint.export import Exporter
 from hybrid_dist.training.checkpoint.manager import Checkpoints
 from hybrid_dist.training.checkpoint.progress import Progress
 from hybrid_dist.training.checkpoint.state import TrainingState
+from hybrid_dist.training.chunk_size import (
+    Trial,
+    check_strategy,
+    largest_chunk_size,
+    reserved_bytes,
+)
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.flops import Flops
 from hybrid_dist.training.health import Health
@@ -67,21 +73,22 @@ def assemble(context: RunContext, model: BiEncoder) -> TrainingParts:
     config, inputs, ranks = context.config, context.inputs, context.ranks
     flops = Flops.of(model.encoder.backbone)  # before weights are sharded
     updater = Updater(config, context.accelerator, ranks, model, adamw(model, config.optim))
+    feed = partial(
+        Feed,
+        tokens=inputs.tokens,
+        ranks=ranks,
+        mask=config.batching.false_negatives == "mask",
+    )
+    chunk_size = _chunk_size(context, model, updater, partial(feed, inputs.plan, inputs.stores))
+    feed = partial(feed, chunk_size=chunk_size)
     torch.manual_seed(config.seed + 1000 * (ranks.rank + 1))  # dropout differs between ranks
     exporter = _exporter(context, updater, model)
     checkpoints = _checkpoints(context, updater)
     metric = selection_metric(inputs.evaluation)
     progress = _resume(context, checkpoints, metric)
-    _agree_on_first_step(context, progress)
+    _agree_on_first_step(context, progress, chunk_size)
     meters = Meters(ranks, inputs.plan, flops, progress.step)
     log = _step_log(context, meters, progress)
-    feed = partial(
-        Feed,
-        tokens=inputs.tokens,
-        ranks=ranks,
-        chunk_size=config.train.chunk_size,
-        mask=config.batching.false_negatives == "mask",
-    )
     selection = Selection(
         updater,
         exporter,
@@ -103,6 +110,33 @@ def assemble(context: RunContext, model: BiEncoder) -> TrainingParts:
         exporter,
         Health(inputs.folder.not_finite, inputs.stores, ranks, config.train.steps),
     )
+
+
+def _chunk_size(
+    context: RunContext, model: BiEncoder, updater: Updater, feed: Callable[..., Feed]
+) -> int:
+    """Pairs in a chunk: those of the config; for `auto` those that the run folder has recorded for
+    as many processes on the same device, or else measured and recorded."""
+    config, inputs, ranks = context.config, context.inputs, context.ranks
+    size = config.train.chunk_size
+    if size != "auto":
+        return size
+    check_strategy(strategy(context.accelerator))
+    device = torch.cuda.get_device_name(ranks.device) if ranks.device.type == "cuda" else "cpu"
+    measured_on = {"processes": ranks.world, "device": device}
+    recorded = ranks.decide_on_first(lambda: inputs.folder.recorded_chunk_size(measured_on))
+    if recorded is not None:
+        context.terminal.say(f"train.chunk_size: auto is {recorded} pairs, as measured before")
+        return recorded
+    pairs = config.batching.size
+    candidates = pairs * (1 + config.batching.hard_negatives)
+    reserve = reserved_bytes(model, updater.optimizer, pairs, candidates)
+    steps = config.train.steps
+    trial = Trial(model, lambda size: feed(chunk_size=size), inputs.plan, ranks, steps, reserve)
+    size = largest_chunk_size(trial, context.terminal.say)
+    if ranks.is_first:
+        inputs.folder.record_chunk_size(size, measured_on)
+    return size
 
 
 def selection_metric(evaluation: RunEvaluation) -> SelectionMetric:
@@ -162,11 +196,11 @@ def _resume(context: RunContext, checkpoints: Checkpoints, metric: SelectionMetr
     return progress
 
 
-def _agree_on_first_step(context: RunContext, progress: Progress) -> None:
+def _agree_on_first_step(context: RunContext, progress: Progress, chunk_size: int) -> None:
     """Check that all ranks start at the same step, with equally many chunks."""
     ranks = context.ranks
     lengths = context.inputs.plan.batch(progress.step).lengths
-    shard = shard_batch(lengths, ranks.rank, ranks.world, context.config.train.chunk_size)
+    shard = shard_batch(lengths, ranks.rank, ranks.world, chunk_size)
     ranks.agree({"the first step": progress.step, "its number of chunks": len(shard.chunks)})
 
 

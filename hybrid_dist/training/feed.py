@@ -83,6 +83,10 @@ class Feed:
             finally:
                 pool.shutdown(cancel_futures=True)
 
+    def inputs(self, step: int) -> StepInputs:
+        """The inputs of one step, prepared now."""
+        return self._on_device(self._prepare(step))
+
     def _prepare(self, step: int) -> StepInputs:
         batch = self._plan.batch(step)
         shard = shard_batch(batch.lengths, self._ranks.rank, self._ranks.world, self._chunk_size)

@@ -21,7 +21,7 @@ from hybrid_dist.training.checkpoint.manifest import latest_step
 
 SECONDS_FOR_LOST_NODES = 150
 DRAFT = re.compile(
-    r"\.(config\.yaml|environment\.json|interrupted|metrics\.jsonl|model|model\.candidate)"
+    r"\.(chunk_size\.json|config\.yaml|environment\.json|interrupted|metrics\.jsonl|model|model\.candidate)"
     r"\.\w{8}\.part"
 )
 """Temporary files and folders that a process leaves behind if it is killed while writing."""
@@ -58,6 +58,11 @@ class RunFolder:
     def not_finite(self) -> Path:
         """The batch that ended a run whose gradients were not finite."""
         return self.path / "not_finite.json"
+
+    @property
+    def chunk_size(self) -> Path:
+        """What `train.chunk_size: auto` has measured, and on what."""
+        return self.path / "chunk_size.json"
 
     def evaluation(self, step: int | None = None) -> Path:
         """The folder for the reports of a step, or of the final model if no step is given."""
@@ -146,6 +151,23 @@ class RunFolder:
 
     def _steps_trained(self) -> int:
         return latest_step(self.checkpoints) or 0
+
+    def recorded_chunk_size(self, measured_on: dict[str, Any]) -> int | None:
+        """The chunk size that was measured on as many processes of the same device, if any was."""
+        if not self.chunk_size.is_file():
+            return None
+        recorded = read_json(self.chunk_size, "a measured chunk size")
+        pairs = recorded.get("pairs") if isinstance(recorded, dict) else None
+        if type(pairs) is not int or pairs < 1:
+            raise UserError(
+                f"{self.chunk_size}: is not a measured chunk size; remove it to measure again"
+            )
+        return pairs if recorded == {"pairs": pairs, **measured_on} else None
+
+    def record_chunk_size(self, pairs: int, measured_on: dict[str, Any]) -> None:
+        """Keep a measured chunk size, so that a resumed run is exactly the same."""
+        text = json.dumps({"pairs": pairs, **measured_on}, ensure_ascii=False) + "\n"
+        write_atomically(self.chunk_size, text)
 
     @contextmanager
     def written_to(self) -> Iterator[None]:

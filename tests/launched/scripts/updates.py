@@ -102,6 +102,7 @@ class Case:
 
     def feed(self, ranks: Ranks) -> Feed:
         chunk_size = self.config.train.chunk_size
+        assert chunk_size != "auto"
         return Feed(self.plan, [self.store], self.tokens, ranks, chunk_size, self.mask)
 
     def model(self) -> BiEncoder:

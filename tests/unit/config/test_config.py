@@ -252,6 +252,19 @@ def test_a_resolved_file_gives_the_same_run_again(file: Path) -> None:
     assert load(["--config", str(file)], "program") == config
 
 
+def test_a_chunk_size_is_a_number_or_auto(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    for text, value in (("auto", "auto"), ("64", 64), ("'64'", 64), ("0", 0)):
+        file.write_text(f"data: {{train: [a]}}\ntrain: {{chunk_size: {text}}}\n")
+        assert Config.load(file).train.chunk_size == value
+        given = load(["--data.train", "a", "--train.chunk_size", text.strip("'")], "program")
+        assert given.train.chunk_size == value
+    for wrong in ("-1", "1.5", "true", "all"):
+        file.write_text(f"data: {{train: [a]}}\ntrain: {{chunk_size: {wrong}}}\n")
+        with pytest.raises(UserError, match=r"train.chunk_size: expected a number of pairs .*auto"):
+            Config.load(file)
+
+
 def test_the_given_values_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().optim.lr = 1.0  # type: ignore[misc]
