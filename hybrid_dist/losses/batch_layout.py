@@ -10,8 +10,11 @@ Shapes:
     K  columns of ids
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,6 +41,8 @@ class BatchLayout:
     negative_ids: Tensor | None = None
     """Ids of all hard negatives [H, K], or NO_ID. A hard negative is not a negative of a query
     with which it shares an id. None: no hard negative is masked."""
+    columns: "ColumnLayout | None" = None
+    """The columns of this rank's logits, if they are known already."""
 
     @property
     def global_batch_size(self) -> int:
@@ -71,9 +76,29 @@ class BatchLayout:
         return torch.cat([part for parts in by_rank for part in parts])
 
     def candidate_columns(self) -> "ColumnLayout":
-        """The columns of this rank's query-to-passage logits."""
+        """The columns of this rank's query-to-passage logits.
+
+        With ids on a GPU the host waits for them, unless `with_columns` was called before.
+        """
+        if self.columns is not None:
+            return self.columns
         row_ids = None if self.ids is None else self.ids[self.local_slice]
-        return ColumnLayout.of(self.rank, self.candidate_counts, row_ids, self.candidate_ids())
+        columns = ColumnLayout.of(self.rank, self.candidate_counts, row_ids, self.candidate_ids())
+        return replace(columns, is_passage=self.passage_columns())
+
+    def with_columns(self) -> "BatchLayout":
+        """The same layout with its columns worked out now, and without ids: for ids on the host,
+        before anything is copied to a GPU."""
+        columns = self.candidate_columns()
+        return replace(self, ids=None, negative_ids=None, columns=columns)
+
+    def pinned(self) -> "BatchLayout":
+        """The same with its columns in pinned memory."""
+        return self if self.columns is None else replace(self, columns=self.columns.pinned())
+
+    def to(self, device: torch.device) -> "BatchLayout":
+        """The same with its columns on a device. The host does not wait for pinned ones."""
+        return self if self.columns is None else replace(self, columns=self.columns.to(device))
 
     def passage_columns(self) -> Tensor:
         """Which columns of the logits [N] are positive passages."""
@@ -93,8 +118,12 @@ class ColumnLayout:
     """Ids of the columns [N, K]. None: no row of this rank has a false negative."""
     row_ids: Tensor | None = None
     """Ids of this rank's rows [B, K]."""
-    has_false_negatives: Tensor | None = None
-    """Rows that share an id with a column other than their target [B]."""
+    affected: Tensor | None = None
+    """Rows of this rank that share an id with a column other than their target [A], ascending."""
+    affected_on_host: np.ndarray | None = None
+    """The same on the host."""
+    is_passage: Tensor | None = None
+    """Columns that are positive passages [N]."""
 
     @classmethod
     def of(
@@ -112,16 +141,40 @@ class ColumnLayout:
             padded = ids.new_full((len(is_padding), ids.shape[1]), PADDING_ID)
             padded[~is_padding] = ids
             ids = padded
-        shared = _share_an_id(row_ids, ids)
-        if not shared.any():
+        affected = _share_an_id(row_ids, ids).nonzero().flatten()
+        if not len(affected):
             return cls(first_target, is_padding)
-        return cls(first_target, is_padding, ids, row_ids, shared)
+        return cls(first_target, is_padding, ids, row_ids, affected, affected.cpu().numpy())
+
+    def affected_in(self, block: slice) -> Tensor | None:
+        """Rows of a block with false negatives, counted from its first; None if there are none."""
+        if self.affected is None or self.affected_on_host is None:
+            return None
+        low, high = np.searchsorted(self.affected_on_host, [block.start, block.stop]).tolist()
+        return self.affected[low:high] - block.start if high > low else None
+
+    def pinned(self) -> "ColumnLayout":
+        """The same in pinned memory."""
+        return self._mapped(lambda part: part.pin_memory())
+
+    def to(self, device: torch.device) -> "ColumnLayout":
+        """The same on a device. The host does not wait for what is pinned."""
+        return self._mapped(lambda part: part.to(device, non_blocking=True))
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> "ColumnLayout":
+        names = ("is_padding", "ids", "row_ids", "affected", "is_passage")
+        tensors = {name: getattr(self, name) for name in names}
+        changed: dict[str, Any] = {
+            name: change(part) for name, part in tensors.items() if part is not None
+        }
+        return replace(self, **changed)
 
 
 def _share_an_id(row_ids: Tensor, ids: Tensor) -> Tensor:
     """Which rows [B] find one of their ids more than once, so not only in their target."""
     shared = torch.zeros(len(row_ids), dtype=torch.bool, device=row_ids.device)
     for of_rows, of_columns in zip(row_ids.T, ids.T, strict=True):
-        values, occurrences = of_columns.unique(return_counts=True)
-        shared |= occurrences[torch.searchsorted(values, of_rows.contiguous())] > 1
+        values, wanted = of_columns.sort().values, of_rows.contiguous()
+        after_first = torch.searchsorted(values, wanted) + 1
+        shared |= torch.searchsorted(values, wanted, right=True) > after_first
     return shared

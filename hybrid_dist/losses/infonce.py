@@ -231,10 +231,9 @@ def _loss_and_gradients(
     with stopwatch("gather"):
         all_candidates = all_gather_rows(candidates, layout.candidate_counts, group)
     with stopwatch("loss"):
-        inputs = queries, all_candidates, scale, layout.candidate_columns()
+        inputs = queries, all_candidates, scale, layout.candidate_columns().to(queries.device)
         if settings.symmetric:
-            is_passage = layout.passage_columns().to(queries.device)
-            result = symmetric_cross_entropy(*inputs, is_passage, grad_weight, world, group)
+            result = symmetric_cross_entropy(*inputs, grad_weight, world, group)
             result = result._replace(losses=result.losses / 2)
         else:
             result = streamed_cross_entropy(*inputs, grad_weight)

@@ -150,14 +150,13 @@ def symmetric_cross_entropy(
     all_columns: Tensor,
     scale: Tensor,
     layout: ColumnLayout,
-    is_passage: Tensor,
     grad_weight: float | None,
     world: int,
     group: dist.ProcessGroup | None = None,
 ) -> CrossEntropy:
     """The sum of the cross-entropies over the rows and over the columns of the same logits.
 
-    As `streamed_cross_entropy`, and the columns in `is_passage` [N] are also scored against the
+    As `streamed_cross_entropy`, and those that are positive passages are also scored against the
     rows of all ranks. The loss of a row is its own plus that of its target's column. Two passes:
     the first finds the log-sum-exp of rows and columns, the second computes the gradients. Ranks
     reduce two numbers for each column.
@@ -192,7 +191,8 @@ def symmetric_cross_entropy(
         column_max = maximum
         row_lse[where] = logits.sub_(highest[:, None]).exp_().sum(1).log_() + highest
     column_lse = _column_log_sum_exp(column_max, column_sum, world, group)
-    column_lse[~is_passage] = torch.inf
+    if layout.is_passage is not None:
+        column_lse.masked_fill_(~layout.is_passage, torch.inf)
     own = slice(layout.first_target, layout.first_target + len(rows))
     losses = row_lse + column_lse[own] - 2 * positives
     positive_sum = positives.sum()
@@ -238,11 +238,11 @@ def mask_padding_and_false_negatives(
     """
     zero = logits.new_zeros(())
     if layout.is_padding is not None:
-        logits.masked_fill_(layout.is_padding.to(logits.device), float("-inf"))
-    if layout.ids is None or layout.row_ids is None or layout.has_false_negatives is None:
-        return zero.long(), zero
+        logits.masked_fill_(layout.is_padding, float("-inf"))
     block = slice(start, start + len(logits))
-    affected = layout.has_false_negatives[block].nonzero().flatten()
+    affected = layout.affected_in(block)
+    if affected is None or layout.ids is None or layout.row_ids is None:
+        return zero.long(), zero
     row_ids = layout.row_ids[block][affected]
     masked = row_ids[:, :1] == layout.ids[:, 0]
     for column in range(1, row_ids.shape[1]):

@@ -109,7 +109,9 @@ class TextEmbedder:
         for start in range(0, len(texts), TOKENIZED_AT_ONCE):
             ids = tokenize(texts[start : start + TOKENIZED_AT_ONCE])
             for batch in _batches([len(text) for text in ids], MAX_BATCH_TOKENS[self._device.type]):
-                packed = PackedTexts.of([ids[i] for i in batch]).to(self._device)
+                packed = PackedTexts.of([ids[i] for i in batch])
+                packed = packed.pinned() if self._device.type == "cuda" else packed
+                packed = packed.to(self._device)
                 with torch.inference_mode(), self._autocast():
                     vectors[start + np.array(batch)] = self._encoder(packed).float().cpu().numpy()
         self._check_norms(texts, vectors)

@@ -37,6 +37,10 @@ class Chunk:
     candidates: PackedTexts
     """The passages of the queries, in their order, then the hard negatives."""
 
+    def pinned(self) -> "Chunk":
+        """The same in pinned memory."""
+        return Chunk(self.queries.pinned(), self.candidates.pinned())
+
     def to(self, device: torch.device) -> "Chunk":
         return Chunk(self.queries.to(device), self.candidates.to(device))
 
@@ -105,8 +109,9 @@ class Encoder(nn.Module):
 
     def _hidden_padded(self, texts: PackedTexts) -> Tensor:
         """The last hidden states [T, D], computed in a padded batch."""
-        batch, is_token = texts.padded(self.backbone.config.pad_token_id or 0)
-        return self.backbone(**batch).last_hidden_state[is_token]
+        batch, _ = texts.padded(self.backbone.config.pad_token_id or 0)
+        hidden = self.backbone(**batch).last_hidden_state
+        return hidden.flatten(0, 1).index_select(0, texts.padded_indices(hidden.shape[1]))
 
     def _pool(self, hidden: Tensor, texts: PackedTexts) -> Tensor:
         """One vector per text [N, D] from the hidden states [T, D].

@@ -90,13 +90,17 @@ class PackedTexts:
         )
         return by_size, tokens, texts
 
-    def to(self, device: torch.device) -> "PackedTexts":
-        """A copy on a device. The host does not wait for it."""
-        if device.type == "cpu":
-            return self
+    def pinned(self) -> "PackedTexts":
+        """The same texts in pinned memory."""
         ids, positions, offsets = (
-            part.pin_memory().to(device, non_blocking=True)
-            for part in (self.ids, self.positions, self.offsets)
+            part.pin_memory() for part in (self.ids, self.positions, self.offsets)
+        )
+        return PackedTexts(ids, positions, offsets, self.sizes)
+
+    def to(self, device: torch.device) -> "PackedTexts":
+        """The same texts on a device. The host does not wait if they are pinned."""
+        ids, positions, offsets = (
+            part.to(device, non_blocking=True) for part in (self.ids, self.positions, self.offsets)
         )
         return PackedTexts(ids, positions, offsets, self.sizes)
 
@@ -104,9 +108,16 @@ class PackedTexts:
         """A padded batch for models that cannot be packed; and which entries are tokens [N, L]."""
         longest = max(self.sizes)
         is_token = torch.arange(longest, device=self.ids.device) < self.offsets.diff()[:, None]
-        ids = self.ids.new_full((len(self.sizes), longest), pad_token_id)
-        ids[is_token] = self.ids
+        ids = self.ids.new_full((len(self.sizes) * longest,), pad_token_id)
+        ids = ids.index_copy(0, self.padded_indices(longest), self.ids).view(-1, longest)
         return {"input_ids": ids, "attention_mask": is_token.long()}, is_token
+
+    def padded_indices(self, longest: int) -> Tensor:
+        """The place of each token [T] in a padded batch of [N * longest]."""
+        rows = torch.arange(len(self.sizes), device=self.ids.device)
+        # with the size given, the host does not wait for the device to find it
+        rows = rows.repeat_interleave(self.offsets.diff(), output_size=len(self.ids))
+        return rows * longest + self.positions
 
     def for_attention(self, mode: AttentionMode) -> dict[str, Any]:
         """Keyword arguments of `attention` that describe the texts.
@@ -118,10 +129,8 @@ class PackedTexts:
         if mode is AttentionMode.KERNEL:
             return {"offsets": self.offsets, "longest": _round_up(max(self.sizes), 64)}
         longest, sizes, device = _round_up(max(self.sizes), 8), self.offsets.diff(), self.ids.device
-        rows = torch.arange(len(sizes), device=device)
-        rows = rows.repeat_interleave(sizes, output_size=len(self.ids))  # so the host does not wait
         is_token = torch.arange(longest, device=device) < sizes[:, None]
-        return {"padded_indices": rows * longest + self.positions, "is_token": is_token}
+        return {"padded_indices": self.padded_indices(longest), "is_token": is_token}
 
 
 def _round_up(number: int, multiple: int) -> int:

@@ -32,6 +32,18 @@ class StepInputs:
     pairs: torch.Tensor
     """[B] index of the language pair of each of this rank's rows."""
 
+    def pinned(self) -> "StepInputs":
+        """The same in pinned memory, from which a GPU copies while the host goes on."""
+        chunks = [chunk.pinned() for chunk in self.chunks]
+        pairs = self.pairs.pin_memory()
+        return replace(self, chunks=chunks, layout=self.layout.pinned(), pairs=pairs)
+
+    def to(self, device: torch.device) -> "StepInputs":
+        """The same on a device. The host does not wait for pinned inputs."""
+        chunks = [chunk.to(device) for chunk in self.chunks]
+        pairs = self.pairs.to(device, non_blocking=True)
+        return replace(self, chunks=chunks, layout=self.layout.to(device), pairs=pairs)
+
 
 class StoreTokens:
     """Token ids of a store's texts: the stored ones if they fit the model, else tokenized anew."""
@@ -90,13 +102,14 @@ class Feed:
     def _prepare(self, step: int) -> StepInputs:
         batch = self._plan.batch(step)
         shard = shard_batch(batch.lengths, self._ranks.rank, self._ranks.world, self._chunk_size)
-        return StepInputs(
+        work = StepInputs(
             batch,
             shard,
             [self._chunk(batch, shard, cut) for cut in shard.chunks],
-            self._layout(batch, shard),
+            self._layout(batch, shard).with_columns(),
             torch.from_numpy(self._pairs.of(batch, shard.rows)),
         )
+        return work if self._ranks.device.type == "cpu" else work.pinned()
 
     def _chunk(self, batch: GlobalBatch, shard: RankShard, cut: slice) -> Chunk:
         rows, tokens = shard.rows[cut], self._tokens[batch.stream.source]
@@ -131,13 +144,4 @@ class Feed:
 
     def _on_device(self, work: StepInputs) -> StepInputs:
         device = self._ranks.device
-        if device.type == "cpu":
-            return work
-        chunks = [chunk.to(device) for chunk in work.chunks]
-        ids, negative_ids = (
-            None if part is None else part.pin_memory().to(device, non_blocking=True)
-            for part in (work.layout.ids, work.layout.negative_ids)
-        )
-        layout = replace(work.layout, ids=ids, negative_ids=negative_ids)
-        pairs = work.pairs.pin_memory().to(device, non_blocking=True)
-        return replace(work, chunks=chunks, layout=layout, pairs=pairs)
+        return work if device.type == "cpu" else work.to(device)

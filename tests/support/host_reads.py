@@ -1,5 +1,6 @@
 """Counts how often the host would wait for a device, on a CPU."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +21,7 @@ READS = (
 @contextmanager
 def counted_reads() -> Iterator[list[str]]:
     """Lists each place in which the host reads a tensor inside: the operations of READS, and
-    `cpu()`, `numpy()`, `tolist()` of any tensor, which on a GPU would copy it."""
+    `cpu()` and `tolist()` of any tensor by the main thread, which on a GPU would copy it."""
     places: list[str] = []
 
     class Reads(TorchDispatchMode):
@@ -35,7 +36,8 @@ def counted_reads() -> Iterator[list[str]]:
 
     def noted(name: str) -> Any:
         def method(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            places.append(name)
+            if threading.current_thread() is threading.main_thread():
+                places.append(name)
             return originals[name](self, *args, **kwargs)
 
         return method
