@@ -86,3 +86,15 @@ def test_fsdp2_updates_equal_one_process(names: tuple[str, ...], toy: Path) -> N
     measured = results(run([*TORCHRUN, "2", *SCRIPT, str(toy), *names]))
     assert_equal_updates(measured, names)
     assert_collectives(measured, gathers_temperature=1, scatters_temperature=1)
+
+
+@pytest.mark.long
+def test_compiled_layers_under_fsdp2_update_alike(toy: Path) -> None:
+    """Three chunks a step, of other sizes every time: one graph, and FSDP2 gathers around it."""
+    names = ("plain", "compiled")
+    measured = results(run([*TORCHRUN, "2", *SCRIPT, str(toy), *names]))
+    assert_equal_updates(measured, names)
+    plain, compiled = measured["plain"], measured["compiled"]
+    assert plain["graphs"] == 0
+    assert 1 <= compiled["graphs"] <= 2, "texts of any number and length share it"
+    assert compiled["collectives"] == plain["collectives"]

@@ -25,6 +25,7 @@ from hybrid_dist.batching import Plan
 from hybrid_dist.config.schema import Batching, Config, Loss, Mix, Model, Optim, Train
 from hybrid_dist.data.store.index import TrainingSource
 from hybrid_dist.data.store.reader import Store
+from hybrid_dist.model.compiling import compile_layers
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.packing import PackedTexts
@@ -49,6 +50,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "padded": {"chunks": 3, "padded": True},
     "labse": {"chunks": 3, "pooling": "labse"},
     "all": {"chunks": 3, "symmetric": True, "learn_temperature": True, "negatives": 1},
+    "compiled": {"chunks": 3, "negatives": 1, "compile": True},
     "dropout": {"chunks": 3, "dropout": 0.1, "learn_temperature": True, "negatives": 1},
 }
 
@@ -249,6 +251,8 @@ def counted(calls: Counter[str]) -> Iterator[None]:
 def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None:
     model = case.model()
     choose_attention(model.encoder, torch.float32, ranks)
+    if case.options.get("compile"):  # this backend traces as the real one, and writes no kernels
+        compile_layers(model.encoder, backend="aot_eager")
     initial = {key: value.clone() for key, value in model.state_dict().items()}
     updater = Updater(case.config, accelerator, ranks, model, Sgd(model.parameters(), 0.1))
     losses, weights, masked, calls = [], [], 0, Counter[str]()
@@ -274,6 +278,7 @@ def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None
         "masked": masked,
         "chunks": len(work.chunks),
         "collectives": dict(calls),
+        "graphs": torch._dynamo.utils.counters["stats"]["unique_graphs"],
     }
     if case.config.loss.learn_temperature:
         one, other = (
