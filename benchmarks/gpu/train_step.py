@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hybrid_dist.config.schema import Model, Optim
+from hybrid_dist.losses import streamed
 from hybrid_dist.losses.batch_layout import BatchLayout
 from hybrid_dist.losses.infonce import info_nce
 from hybrid_dist.model.compiling import compile_layers
 from hybrid_dist.model.encoder import BiEncoder, Chunk
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.packing import PackedTexts
+from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.training.chunk_size import Trial, largest_chunk_size, reserved_bytes
 from hybrid_dist.training.flops import Flops, peak
 from hybrid_dist.training.optimizer import adamw
 
@@ -244,7 +248,7 @@ def loss_alone(rows: int, symmetric: bool) -> None:
     q, p = (functional.normalize(v, dim=-1).requires_grad_() for v in vectors)
     temperature = torch.tensor([0.05], device=CARD.device)
 
-    def streamed() -> None:
+    def ours() -> None:
         info_nce(q, p, temperature, BatchLayout(0, (rows,), None), symmetric).loss.backward()
 
     def dense() -> None:
@@ -255,7 +259,7 @@ def loss_alone(rows: int, symmetric: bool) -> None:
         loss.backward()
 
     figures: dict[str, Any] = {}
-    sides: dict[str, Callable[[], None]] = {"streamed": streamed, "dense": dense}
+    sides: dict[str, Callable[[], None]] = {"streamed": ours, "dense": dense}
     if rows > 20_000:
         del sides["dense"]
     for name, run in sides.items():
@@ -263,6 +267,81 @@ def loss_alone(rows: int, symmetric: bool) -> None:
         figures[f"{name}_ms"] = round(CARD.seconds(run, 3) * 1000, 2)
         figures[f"{name}_gib"] = CARD.peak_gib()
     CARD.record(f"loss{', symmetric' if symmetric else ''}, {rows:,} pairs", **figures)
+
+
+def strips(rows: int, symmetric: bool) -> None:
+    """The streamed loss with strips of other heights than that chosen for CPUs."""
+    chosen = streamed.BLOCK_ROWS
+    vectors = [torch.randn(rows, 64 if CARD.dry else 1024, device=CARD.device) for _ in range(2)]
+    q, p = (functional.normalize(v, dim=-1).requires_grad_() for v in vectors)
+    temperature = torch.tensor([0.05], device=CARD.device)
+    layout = BatchLayout(0, (rows,), None)
+
+    def loss() -> None:
+        info_nce(q, p, temperature, layout, symmetric).loss.backward()
+
+    figures: dict[str, Any] = {}
+    for height in (256, 512, 1024, 2048, 4096):
+        streamed.BLOCK_ROWS = height
+        CARD.reset_memory()
+        figures[f"{height}_ms"] = round(CARD.seconds(loss, 3) * 1000, 2)
+        figures[f"{height}_gib"] = CARD.peak_gib()
+    streamed.BLOCK_ROWS = chosen
+    CARD.record(f"strips{', symmetric' if symmetric else ''}, {rows:,} pairs", **figures)
+
+
+class Autocast(nn.Module):
+    """A model whose forward pass runs in bf16, as Accelerate prepares it."""
+
+    def __init__(self, model: BiEncoder) -> None:
+        super().__init__()
+        self.model, self.encoder = model, model.encoder
+
+    def forward(self, chunks: list[Chunk]) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.autocast(CARD.device.type, torch.bfloat16):
+            encoded: tuple[Tensor, Tensor, Tensor] = self.model(chunks)
+        return encoded
+
+
+def auto_chunk(engine: Engine, what: str) -> None:
+    """What `train.chunk_size: auto` chooses for a batch of LARGE pairs, how long it takes, and
+    whether a step of other texts in such chunks fits."""
+    queries, passages = batch(LARGE)
+
+    def feed(size: int) -> Any:
+        chunks = engine.chunks(queries, passages, size)
+        return SimpleNamespace(
+            inputs=lambda step: SimpleNamespace(chunks=chunks, batch=SimpleNamespace(step=step))
+        )
+
+    model: Any = Autocast(engine.model)
+    plan: Any = SimpleNamespace(
+        size=LARGE, batch=lambda step: SimpleNamespace(lengths=np.ones(LARGE, np.int64))
+    )
+    reserve = reserved_bytes(engine.model, engine.optimizer, LARGE, LARGE)
+    trial = Trial(model, feed, plan, Ranks(device=CARD.device), steps=1, reserve=reserve)
+    begin = CARD.now()
+    size = largest_chunk_size(trial, print)
+    CARD.record(f"chunk_size auto, {what}", pairs=size, s=round(CARD.now() - begin, 1))
+    engine.measure(f"{what}, auto", LARGE, size, 3)
+
+
+def liger() -> None:
+    """Liger's layer norm in place of PyTorch's, the alternative to compiled layers."""
+    if CARD.dry or find_spec("liger_kernel") is None:
+        CARD.record("liger", skipped="needs a GPU and the package liger_kernel")
+        return
+    from liger_kernel.transformers import LigerLayerNorm  # type: ignore[import-not-found]
+
+    engine = Engine()
+    for module in list(engine.model.encoder.backbone.modules()):
+        for name, part in list(module.named_children()):
+            if isinstance(part, nn.LayerNorm):
+                norm = LigerLayerNorm(part.normalized_shape[0], eps=part.eps).to(CARD.device)
+                norm.load_state_dict(part.state_dict())
+                setattr(module, name, norm)
+    engine.optimizer = adamw(engine.model, Optim(lr=1e-6))
+    engine.measure("Liger layer norms", SMALL, SMALL)
 
 
 def vocabulary(engine: Engine) -> None:
@@ -403,6 +482,7 @@ def main() -> None:
     measure_product()
     CARD.part("peer", 20, lambda: peer(SMALL // 2, SMALL // 2))
     CARD.part("peer-chunks", 60, lambda: peer(LARGE, SMALL // 2, 2))
+    CARD.part("liger", 30, liger)
     CARD.part("residual", 70, bf16_residual)
 
 
@@ -413,17 +493,22 @@ def measure_product() -> None:
     part("profile", 10, lambda: profile(engine, "ours"))
     part("chunks", 15, lambda: engine.measure("ours", LARGE, SMALL, 3))
     part("recompute-all", 15, lambda: recompute_all(engine))
+    part("equal-chunks", 15, lambda: engine.measure("ours", LARGE, SMALL // 2, 2))
+    part("auto", 30, lambda: auto_chunk(engine, "ours"))
     part("small-chunks", 15, lambda: engine.measure("ours", LARGE, SMALL // 4, 2))
     part("gradient", 5, lambda: gradient_error(engine))
     part("vocabulary", 5, lambda: vocabulary(engine))
     for rows in (64, 128) if CARD.dry else (8192, 65536):
         for symmetric in (False, True):
             part("loss", 5, partial(loss_alone, rows, symmetric))
+            part("strips", 10, partial(strips, rows, symmetric))
     part("compile", 60, lambda: compiled(engine))
     part("compiled", 10, lambda: engine.measure("compiled", SMALL, SMALL))
     part("compiled-equal-chunk", 10, lambda: engine.measure("compiled", SMALL // 2, SMALL // 2))
     part("compiled-profile", 10, lambda: profile(engine, "compiled"))
     part("compiled-chunks", 15, lambda: engine.measure("compiled", LARGE, SMALL, 3))
+    part("compiled-equal-chunks", 15, lambda: engine.measure("compiled", LARGE, SMALL // 2, 2))
+    part("compiled-auto", 30, lambda: auto_chunk(engine, "compiled"))
     if not CARD.dry:
         part("large-batch", 25, lambda: engine.measure("compiled", HUGE, SMALL, 1, 0))
 

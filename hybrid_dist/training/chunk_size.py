@@ -135,10 +135,12 @@ def largest_chunk_size(trial: Trial, say: Callable[[str], None]) -> int:
             "lower model.max_passage_tokens, set train.gradient_checkpointing to true, or use "
             "launchers/zero3.yaml or fsdp2.yaml with a number"
         )
-    differing = f" (the ranks could take {', '.join(map(str, of_ranks))})"
+    could = ", ".join(map(str, of_ranks))
+    differing = f" (the ranks could take {could})" if len(set(of_ranks)) > 1 else ""
+    chunks = -(-rows // size)
     say(
-        f"train.chunk_size: auto is {size} pairs"
-        f"{differing if len(set(of_ranks)) > 1 else ''}, in {-(-rows // size)} chunks; "
+        f"train.chunk_size: auto is {size} pairs{differing}, so {chunks} "
+        f"{'chunk' if chunks == 1 else 'chunks'} a step; "
         f"measured in {time.perf_counter() - begin:.1f} s"
     )
     return size

@@ -67,7 +67,9 @@ def test_on_a_cpu_the_saved_tensors_have_to_fit_in_half_of_the_free_memory(
         memory = 2 * (10**6 + 1.2 * needed[size])
         monkeypatch.setattr(chunk_size, "free_memory", lambda memory=memory: int(memory))
         assert largest_chunk_size(trial, said.append) == size
-    assert said[1].startswith("train.chunk_size: auto is 12 pairs, in 2 chunks; measured in ")
+    assert said[1].startswith(
+        "train.chunk_size: auto is 12 pairs, so 2 chunks a step; measured in "
+    )
     monkeypatch.setattr(chunk_size, "free_memory", lambda: 2 * 10**6)
     with pytest.raises(UserError, match="auto: not even one pair fits in the memory of rank 0"):
         largest_chunk_size(trial, said.append)
