@@ -246,6 +246,9 @@ class Train:
     """Arithmetic of the encoder; the loss is always computed in fp32."""
     gradient_checkpointing: Switch = False
     """Recompute each layer in the backward pass to save memory."""
+    sparse_vocabulary: Literal["auto", "always", "never"] = "auto"
+    """Under DDP, exchange the gradient of those rows of the word embeddings only that a step uses;
+    auto: if the run has several machines, between which it saves most of the traffic."""
     compile: Switch = False
     """Compile the encoder with torch.compile."""
     hang_minutes: PositiveReal = 20

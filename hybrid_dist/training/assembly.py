@@ -82,6 +82,8 @@ def assemble(context: RunContext, model: BiEncoder) -> TrainingParts:
     chunk_size = _chunk_size(context, model, updater, partial(feed, inputs.plan, inputs.stores))
     feed = partial(feed, chunk_size=chunk_size)
     torch.manual_seed(config.seed + 1000 * (ranks.rank + 1))  # dropout differs between ranks
+    if updater.vocabulary is not None:
+        context.terminal.say("of the word embeddings' gradient, ranks exchange the used rows")
     exporter = _exporter(context, updater, model)
     checkpoints = _checkpoints(context, updater)
     metric = selection_metric(inputs.evaluation)

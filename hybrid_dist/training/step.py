@@ -12,9 +12,11 @@ from torch.distributed.tensor import DTensor
 from hybrid_dist.config.schema import Config
 from hybrid_dist.losses.infonce import LossOutput, info_nce
 from hybrid_dist.model.encoder import BiEncoder
+from hybrid_dist.runtime.launch import strategy
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.feed import Feed, StepInputs
 from hybrid_dist.training.optimizer import learning_rate
+from hybrid_dist.training.vocabulary import VocabularyExchange, is_sparse
 
 
 def keep_temperature_fp32(model: BiEncoder, optimizer: torch.optim.Optimizer) -> None:
@@ -75,6 +77,9 @@ class Updater:
         if accelerator.is_fsdp2:
             keep_temperature_fp32(model, optimizer)
         self._config, self._accelerator, self._ranks = config, accelerator, ranks
+        self.vocabulary: VocabularyExchange | None = None
+        if is_sparse(config.train.sparse_vocabulary, strategy(accelerator)):
+            self.vocabulary = VocabularyExchange(model, ranks.world)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self._sharded = keep_parameters_gathered(self.model)
         self._sums_in_fp32 = False
@@ -93,6 +98,8 @@ class Updater:
             self._sums_in_fp32 = True
         self._accelerator.backward(output.loss)  # DeepSpeed clips and updates, or skips, here too
         self._reshard()
+        if self.vocabulary is not None:
+            self.vocabulary.average()
         norm = self._accelerator.clip_grad_norm_(
             self.model.parameters(), optim.max_grad_norm or math.inf
         )

@@ -1,5 +1,6 @@
 """Updates on several ranks equal those of one process with the whole batch, in float64."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,21 @@ def test_ddp_updates_equal_one_process(processes: int, names: tuple[str, ...], t
     assert_collectives(measured)
     loss = measured["plain"]["collectives"]
     assert (loss["allgather_base"], loss["reduce_scatter_base"]) == (1, 1)
+
+
+USED_ROWS = ("used rows", "used rows, padded")
+
+
+def test_ranks_exchange_the_rows_of_the_vocabulary_that_they_used(toy: Path) -> None:
+    """On three ranks; a step uses some words of the tokenizer and not all."""
+    measured = results(launch("cpu", 3, [*SCRIPT, str(toy), "plain", *USED_ROWS]))
+    assert_equal_updates(measured, ("plain", *USED_ROWS))
+    words = len(json.loads((toy / "model" / "tokenizer.json").read_text())["model"]["vocab"])
+    for name in USED_ROWS:
+        assert 0 < measured[name]["used_rows"] < words
+        reductions = measured[name]["collectives"]["allreduce"]
+        assert reductions == measured["plain"]["collectives"]["allreduce"] + 2
+    assert measured["plain"]["used_rows"] is None, "one machine"
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "padded": {"chunks": 3, "padded": True},
     "labse": {"chunks": 3, "pooling": "labse"},
     "all": {"chunks": 3, "symmetric": True, "learn_temperature": True, "negatives": 1},
+    "used rows": {"chunks": 3, "negatives": 1, "sparse_vocabulary": "always"},
+    "used rows, padded": {"chunks": 3, "padded": True, "sparse_vocabulary": "always"},
     "compiled": {"chunks": 3, "negatives": 1, "compile": True},
     "dropout": {"chunks": 3, "dropout": 0.1, "learn_temperature": True, "negatives": 1},
 }
@@ -223,7 +225,12 @@ def config_of(toy: Path, options: dict[str, Any], world: int) -> Config:
             learn_temperature=options.get("learn_temperature", False),
         ),
         optim=Optim(lr=0.1, schedule="constant", max_grad_norm=0.0),
-        train=Train(steps=STEPS, precision="fp32", chunk_size=chunk_size),
+        train=Train(
+            steps=STEPS,
+            precision="fp32",
+            chunk_size=chunk_size,
+            sparse_vocabulary=options.get("sparse_vocabulary", "auto"),
+        ),
     )
 
 
@@ -278,6 +285,7 @@ def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None
         "masked": masked,
         "chunks": len(work.chunks),
         "collectives": dict(calls),
+        "used_rows": updater.vocabulary.rows if updater.vocabulary is not None else None,
         "graphs": torch._dynamo.utils.counters["stats"]["unique_graphs"],
     }
     if case.config.loss.learn_temperature:
