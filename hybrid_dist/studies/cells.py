@@ -1,0 +1,368 @@
+"""The grid of a study: its cells, the runs of each, and what is checked before any of them starts.
+
+A *cell* is one setting of what the study varies; each of its *runs* has another seed and is an
+ordinary run folder, OUT/runs/CELL/seed-N.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from hybrid_dist.config.schema import Config, flatten
+from hybrid_dist.errors import UserError, nearest, short
+from hybrid_dist.studies.recipes import HELD_OUT, Recipe, recipe_of
+from hybrid_dist.studies.study_file import PLACEHOLDER, Plot, StudyFile, Trend, Values
+
+RECIPE = "recipe."
+OURS = ("seed", "run.", "log.group", "log.tags", "eval.tasks")
+"""Keys that the study itself sets."""
+UNTRAINED = "untrained"
+NOT_IN_IDENTITY = ("run.", "log.", "eval.tasks", "checkpoint.", "train.hang_minutes", "data.train")
+"""Keys that do not change what a run gives; data.train is compared as the file gives it."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting of what a study varies."""
+
+    name: str
+    config: Config
+    """Of all its runs, without their seeds and folders."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """The values that make the cell, by key."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """The cell's value on each axis; empty for cells that stand beside the grid."""
+    recipe: Recipe | None = None
+    is_untrained: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """What makes it this cell: two cells with the same are one."""
+        values = {
+            key: value
+            for key, value in flatten(self.config).items()
+            if key != "seed" and not key.startswith(NOT_IN_IDENTITY)
+        }
+        recipe = None if self.recipe is None else self.recipe.model_dump(mode="json")
+        return {
+            **values,
+            "data.train": list(self.config.data.train),
+            "recipe": recipe,
+            "untrained": self.is_untrained,
+        }
+
+    def value(self, key: str) -> Any:
+        """The value of a key, of its config or its recipe."""
+        if key.startswith(RECIPE):
+            return getattr(self.recipe, key.removeprefix(RECIPE), None)
+        return attrgetter(key)(self.config)
+
+
+@dataclass(frozen=True)
+class CellRun:
+    """A run of a cell: one seed."""
+
+    cell: Cell
+    seed: int | None
+    """None for an untrained model, which is evaluated once."""
+    config: Config
+    tasks: Mapping[str, str]
+    """What it is evaluated on: label -> NAME:PATH."""
+
+    @property
+    def name(self) -> str:
+        return self.config.run.name
+
+    @property
+    def folder(self) -> Path:
+        return self.config.run.folder
+
+    def reports(self, label: str) -> Path:
+        """The folder of its report on a task."""
+        name = self.tasks[label].partition(":")[0]
+        return self.folder / ("eval" if label == name else f"eval-{label}") / name
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A study, its cells and their runs."""
+
+    study: StudyFile
+    file: Path
+    out: Path
+    base: Config
+    cells: tuple[Cell, ...]
+
+    def cell(self, name: str) -> Cell:
+        return next(cell for cell in self.cells if cell.name == name)
+
+    @property
+    def baseline(self) -> Cell:
+        return self.cell(self.study.baseline)
+
+    def recipe_folder(self, cell: Cell) -> Path:
+        """Where the pair files of a cell's recipe are."""
+        return self.out / "recipes" / (cell.recipe or Recipe()).fingerprint
+
+    def recipe_sources(self, cell: Cell) -> tuple[str, ...]:
+        """What a cell's recipe reads."""
+        return (cell.recipe.sources if cell.recipe else ()) or cell.config.data.train
+
+    def runs(self, cell: Cell) -> list[CellRun]:
+        """The runs of a cell, one for each seed."""
+        seeds: Sequence[int | None] = [None] if cell.is_untrained else self.study.seeds
+        return [self._run(cell, seed) for seed in seeds]
+
+    def all_runs(self) -> list[CellRun]:
+        """All runs, the first seed of every cell first."""
+        by_cell = [self.runs(cell) for cell in self.cells]
+        rounds = itertools.zip_longest(*by_cell)
+        return [run for some in rounds for run in some if run is not None]
+
+    def _run(self, cell: Cell, seed: int | None) -> CellRun:
+        tasks = {}
+        for label, entry in self.study.tasks.items():
+            if seed is None or entry.seeds is None or seed in entry.seeds:
+                folder = self.recipe_folder(cell)
+                if PLACEHOLDER in entry.task and cell.recipe is None:
+                    folder = self.recipe_folder(self._with_held_out())
+                tasks[label] = entry.task.replace(PLACEHOLDER, str(folder))
+        config = cell.config
+        name = cell.name if seed is None else f"{cell.name}/seed-{seed}"
+        run = CellRun(cell, seed, config, tasks)
+        own = [
+            spec
+            for label, spec in tasks.items()
+            if label == spec.partition(":")[0] and PLACEHOLDER not in self.study.tasks[label].task
+        ]
+        data = config.data
+        if cell.recipe is not None:
+            data = replace(data, train=(str(self.recipe_folder(cell) / "train-*.jsonl"),))
+        return replace(
+            run,
+            config=replace(
+                config,
+                seed=config.seed if seed is None else seed,
+                run=replace(config.run, dir=str(self.out / "runs"), name=name),
+                data=data,
+                eval=replace(config.eval, tasks=tuple(own)),
+                log=replace(
+                    config.log,
+                    group=self.study.name,
+                    tags=(*config.log.tags, cell.name),
+                ),
+            ),
+        )
+
+    def _with_held_out(self) -> Cell:
+        """The first cell whose recipe sets pairs aside."""
+        return next(
+            cell for cell in self.cells if cell.recipe is not None and cell.recipe.held_out_uids
+        )
+
+
+def grid(study: StudyFile, file: Path, out: Path | None = None) -> Grid:
+    """The grid of a study; a UserError says what is wrong with its axes, cells or baseline."""
+    path = Path(study.base)
+    base_file = path if path.is_absolute() else file.parent / path
+    _check_keys(study, file)
+    settings = list(_settings(study))
+    cells = [_cell(study, file, base_file, name, values, of) for name, of, values in settings]
+    if not cells:
+        raise UserError(f"{file}: no cell: give axes, or cells")
+    if study.untrained:
+        cells += _untrained(cells)
+    _check_distinct(cells, file)
+    if study.baseline not in (names := [cell.name for cell in cells]):
+        raise UserError(
+            f"{file}: baseline: {study.baseline!r} is no cell{nearest(study.baseline, names)} "
+            f"(cells: {short_list(names)})"
+        )
+    folder = Path("runs/studies") / study.name if out is None else out
+    made = Grid(study, file, folder, cells[0].config, tuple(cells))
+    _check_tasks(made)
+    for view in views(study):
+        _check_view(view, made)
+    return made
+
+
+def views(study: StudyFile) -> list[Plot | Trend]:
+    """All that the report shows over a key."""
+    return [*study.plots, *study.trends]
+
+
+def short_list(names: Sequence[str]) -> str:
+    """The first names, and how many there are."""
+    shown = ", ".join(names[:6])
+    return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more"
+
+
+def _settings(study: StudyFile) -> Iterator[tuple[str, dict[str, str], Values]]:
+    """Name, labels and values of every cell of the file."""
+    if study.axes:
+        axes = [
+            [(axis, label, values) for label, values in _axis(axis, given)]
+            for axis, given in study.axes.items()
+        ]
+        for combination in itertools.product(*axes):
+            labels = {axis: label for axis, label, _ in combination}
+            values = {key: value for _, _, some in combination for key, value in some.items()}
+            yield ",".join(labels.values()), labels, values
+    for name, values in study.cells.items():
+        yield name, {}, values
+
+
+def _axis(name: str, given: list[Any] | dict[str, Values]) -> list[tuple[str, Values]]:
+    """The values of an axis, each with its label."""
+    if isinstance(given, dict):
+        return list(given.items())
+    last = name.rpartition(".")[2]
+    return [(f"{last}={_label(value)}", {name: value}) for value in given]
+
+
+def _label(value: Any) -> str:
+    if isinstance(value, list):
+        return "+".join(map(_label, value))
+    if isinstance(value, dict):
+        return "+".join(f"{key}={_label(inner)}" for key, inner in value.items())
+    return re.sub(r"[^\w.=+-]", "_", str(value).rstrip("/").rpartition("/")[2])
+
+
+def _check_keys(study: StudyFile, file: Path) -> None:
+    """Refuse keys that neither a config nor a recipe has, wherever the file names one."""
+    for name, axis in study.axes.items():
+        if isinstance(axis, list):
+            _check_key(name, f"{file}: axes", "is no config key")
+            continue
+        for label, values in axis.items():
+            if not re.fullmatch(r"[\w.=+-]+", label):
+                raise UserError(
+                    f"{file}: axes.{name}: {short(label)} is no name: use letters, digits and . _ "
+                    "- = +"
+                )
+            for key in values:
+                _check_key(key, f"{file}: axes.{name}.{label}", "is no config key")
+    for where, values in {"overrides": study.overrides, **study.cells}.items():
+        for key in values:
+            _check_key(key, f"{file}: {where}", "is no config key")
+    for view in views(study):
+        for key in (view.x, *view.only):
+            if key:
+                _check_key(key, f"{file}: plots and trends", "is no config key")
+        if view.by and view.by not in study.axes:
+            raise UserError(f"{file}: {view.by!r} is no axis{nearest(view.by, study.axes)}")
+
+
+def _check_key(key: str, where: str, problem: str) -> None:
+    flat = flatten(Config())
+    known = {*flat, *(RECIPE + name for name in Recipe.model_fields)}
+    known |= {name.rpartition(".")[0] for name in flat} - {""}
+    weighted = key.startswith("batching.language_weights.")
+    if key not in known and not weighted:
+        raise UserError(f"{where}: {key} {problem}{nearest(key, sorted(known))}")
+    if key.startswith(OURS):
+        raise UserError(f"{where}: {key} is set by the study itself; use `seeds` and `tasks`")
+
+
+def _cell(
+    study: StudyFile,
+    file: Path,
+    base: Path,
+    name: str,
+    values: Values,
+    labels: Mapping[str, str],
+) -> Cell:
+    """A cell with its validated config and recipe."""
+    where = f"{file}: cell {name}"
+    merged = study.overrides | values
+    of_config = {key: value for key, value in merged.items() if not key.startswith(RECIPE)}
+    of_recipe = {
+        key.removeprefix(RECIPE): value
+        for key, value in merged.items()
+        if key.startswith(RECIPE) and value is not None
+    }
+    recipe = recipe_of(of_recipe, where)
+    if recipe is not None and recipe.sources:
+        of_config["data.train"] = list(recipe.sources)
+    try:
+        config = Config.load(base, **of_config)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    return Cell(name, config, dict(values), labels, recipe)
+
+
+def _untrained(cells: Sequence[Cell]) -> list[Cell]:
+    """A cell for every model that the study starts from, as it is before training."""
+    models: dict[str, Cell] = {}
+    for cell in cells:
+        model = replace(cell.config.model, dropout=None, attention_dropout=None)
+        models.setdefault(str(asdict(model)), cell)
+    if len(models) == 1:
+        return [_before_training(next(iter(models.values())), UNTRAINED)]
+    return [
+        _before_training(cell, f"{UNTRAINED}-{_label(cell.config.model.name_or_path)}")
+        for cell in models.values()
+    ]
+
+
+def _before_training(cell: Cell, name: str) -> Cell:
+    return Cell(name, cell.config, recipe=None, is_untrained=True)
+
+
+def _check_distinct(cells: Sequence[Cell], file: Path) -> None:
+    by_name: dict[str, Cell] = {}
+    by_identity: dict[str, str] = {}
+    for cell in cells:
+        if cell.name in by_name:
+            raise UserError(f"{file}: two cells have the name {cell.name}")
+        by_name[cell.name] = cell
+        same = by_identity.setdefault(repr(cell.identity()), cell.name)
+        if same != cell.name:
+            raise UserError(
+                f"{file}: the cells {same} and {cell.name} have the same config; remove one"
+            )
+
+
+def _check_tasks(made: Grid) -> None:
+    held_out = [
+        cell.name
+        for cell in made.cells
+        if not cell.is_untrained and (cell.recipe is None or not cell.recipe.held_out_uids)
+    ]
+    for label, entry in made.study.tasks.items():
+        if PLACEHOLDER in entry.task and HELD_OUT in entry.task and held_out:
+            raise UserError(
+                f"{made.file}: tasks.{label}: {entry.task} needs recipe.held_out_uids in all "
+                f"cells, and {short_list(held_out)} set no pairs aside"
+            )
+        for seed in entry.seeds or ():
+            if seed not in made.study.seeds:
+                raise UserError(f"{made.file}: tasks.{label}: seed {seed} is not among the seeds")
+
+
+def _check_view(view: Plot | Trend, made: Grid) -> None:
+    """Refuse a plot or a trend without cells, or over values that are no numbers."""
+    shown = [cell for cell in made.cells if matches(cell, view.only)]
+    if not shown:
+        raise UserError(f"{made.file}: no cell has the values {short(view.only)}")
+    if isinstance(view, Plot) and view.task and view.task not in made.study.tasks:
+        raise UserError(
+            f"{made.file}: plots: {view.task!r} is no task{nearest(view.task, made.study.tasks)}"
+        )
+    if isinstance(view, Plot) and view.kind != "line":
+        return
+    if not view.x:
+        raise UserError(f"{made.file}: a line plot needs x, the key on its horizontal axis")
+    for cell in shown:
+        if not cell.is_untrained and not isinstance(cell.value(view.x), int | float):
+            raise UserError(
+                f"{made.file}: {view.x} is {short(cell.value(view.x))} in {cell.name}, no number"
+            )
+
+
+def matches(cell: Cell, only: Mapping[str, Any]) -> bool:
+    """Whether a trained cell has these values."""
+    return not cell.is_untrained and all(cell.value(key) == value for key, value in only.items())
