@@ -149,7 +149,7 @@ def _show(made: Grid, options: Options) -> None:
             counts[state.state] += 1
         each = seconds_of(own, one) or seconds_of(states)
         memory = max(state.record.memory for state in own)
-        values = "\n".join(f"{key} {value}" for key, value in one.values.items())
+        values = ", ".join(f"{key} {value}" for key, value in one.values.items())
         table.add_row(
             cell(one.name),
             cell(values),

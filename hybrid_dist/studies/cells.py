@@ -14,7 +14,7 @@ from typing import Any
 
 from hybrid_dist.config.schema import Config, flatten
 from hybrid_dist.errors import UserError, nearest, short
-from hybrid_dist.studies.recipes import HELD_OUT, Recipe, recipe_of
+from hybrid_dist.studies.recipes import Recipe, recipe_of, train_files
 from hybrid_dist.studies.study_file import PLACEHOLDER, Plot, StudyFile, Trend, Values
 
 RECIPE = "recipe."
@@ -53,6 +53,12 @@ class Cell:
             "recipe": recipe,
             "untrained": self.is_untrained,
         }
+
+    def label(self, axes: Sequence[str]) -> str:
+        """The cell's values on some axes; its name if it stands beside the grid."""
+        if not self.labels:
+            return self.name
+        return ",".join(self.labels[axis] for axis in axes)
 
     def value(self, key: str) -> Any:
         """The value of a key, of its config or its recipe."""
@@ -99,9 +105,21 @@ class Grid:
     def cell(self, name: str) -> Cell:
         return next(cell for cell in self.cells if cell.name == name)
 
+    def baseline_of(self, cell: Cell) -> Cell | None:
+        """What a cell is compared with; None for a baseline, and for cells that have none."""
+        chosen = self.study.baseline
+        if isinstance(chosen, str):
+            return None if cell.name == chosen else self.cell(chosen)
+        if not cell.labels or chosen.items() <= cell.labels.items():
+            return None
+        wanted = {**cell.labels, **chosen}
+        return next(other for other in self.cells if other.labels == wanted)
+
     @property
-    def baseline(self) -> Cell:
-        return self.cell(self.study.baseline)
+    def baseline_name(self) -> str:
+        """The baseline in words."""
+        chosen = self.study.baseline
+        return chosen if isinstance(chosen, str) else ", ".join(chosen.values())
 
     def recipe_folder(self, cell: Cell) -> Path:
         """Where the pair files of a cell's recipe are."""
@@ -140,7 +158,8 @@ class Grid:
         ]
         data = config.data
         if cell.recipe is not None:
-            data = replace(data, train=(str(self.recipe_folder(cell) / "train-*.jsonl"),))
+            files = train_files(self.recipe_folder(cell), len(self.recipe_sources(cell)))
+            data = replace(data, train=tuple(map(str, files)))
         return replace(
             run,
             config=replace(
@@ -176,11 +195,7 @@ def grid(study: StudyFile, file: Path, out: Path | None = None) -> Grid:
     if study.untrained:
         cells += _untrained(cells)
     _check_distinct(cells, file)
-    if study.baseline not in (names := [cell.name for cell in cells]):
-        raise UserError(
-            f"{file}: baseline: {study.baseline!r} is no cell{nearest(study.baseline, names)} "
-            f"(cells: {short_list(names)})"
-        )
+    _check_baseline(study, cells, file)
     folder = Path("runs/studies") / study.name if out is None else out
     made = Grid(study, file, folder, cells[0].config, tuple(cells))
     _check_tasks(made)
@@ -252,8 +267,9 @@ def _check_keys(study: StudyFile, file: Path) -> None:
         for key in (view.x, *view.only):
             if key:
                 _check_key(key, f"{file}: plots and trends", "is no config key")
-        if view.by and view.by not in study.axes:
-            raise UserError(f"{file}: {view.by!r} is no axis{nearest(view.by, study.axes)}")
+        for name in view.by:
+            if name not in study.axes:
+                raise UserError(f"{file}: {name!r} is no axis{nearest(name, study.axes)}")
 
 
 def _check_key(key: str, where: str, problem: str) -> None:
@@ -326,6 +342,26 @@ def _check_distinct(cells: Sequence[Cell], file: Path) -> None:
             )
 
 
+def _check_baseline(study: StudyFile, cells: Sequence[Cell], file: Path) -> None:
+    names = [cell.name for cell in cells]
+    if isinstance(study.baseline, str):
+        if study.baseline not in names:
+            raise UserError(
+                f"{file}: baseline: {study.baseline!r} is no cell{nearest(study.baseline, names)} "
+                f"(cells: {short_list(names)})"
+            )
+        return
+    for axis, label in study.baseline.items():
+        if axis not in study.axes:
+            raise UserError(f"{file}: baseline: {axis!r} is no axis{nearest(axis, study.axes)}")
+        labels = [name for name, _ in _axis(axis, study.axes[axis])]
+        if label not in labels:
+            raise UserError(
+                f"{file}: baseline: {axis} has no {label!r}{nearest(label, labels)} "
+                f"(its values: {', '.join(labels)})"
+            )
+
+
 def _check_tasks(made: Grid) -> None:
     held_out = [
         cell.name
@@ -333,7 +369,7 @@ def _check_tasks(made: Grid) -> None:
         if not cell.is_untrained and (cell.recipe is None or not cell.recipe.held_out_uids)
     ]
     for label, entry in made.study.tasks.items():
-        if PLACEHOLDER in entry.task and HELD_OUT in entry.task and held_out:
+        if PLACEHOLDER in entry.task and held_out:
             raise UserError(
                 f"{made.file}: tasks.{label}: {entry.task} needs recipe.held_out_uids in all "
                 f"cells, and {short_list(held_out)} set no pairs aside"

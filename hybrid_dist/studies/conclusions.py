@@ -44,13 +44,13 @@ def _of_seeds(grid: Grid, effects: dict[tuple[str, str], Effect], family: int) -
     better = {key: e for key, e in found.items() if _is_better(key[1], e)}
     worse = {key: e for key, e in found.items() if key not in better}
     sentences = [
-        f"{len(found)} of {len(effects)} differences from {grid.study.baseline} hold at 5% after "
+        f"{len(found)} of {len(effects)} differences from {grid.baseline_name} hold at 5% after "
         f"correction for {family} tests, over seeds and queries."
     ]
     if better:
-        sentences.append(f"Supported, better than {grid.study.baseline}: {_list(better)}.")
+        sentences.append(f"Supported, better than {grid.baseline_name}: {_list(better)}.")
     if worse:
-        sentences.append(f"Supported, worse than {grid.study.baseline}: {_list(worse)}.")
+        sentences.append(f"Supported, worse than {grid.baseline_name}: {_list(worse)}.")
     if rest := {key: e for key, e in effects.items() if key not in found}:
         sentences.append(
             f"Not supported in either direction: {_list(rest)}. That is no evidence that these "
@@ -72,9 +72,9 @@ def _of_queries(grid: Grid, effects: dict[tuple[str, str], Effect]) -> list[str]
     ]
     where = "the seed" if fewest == 1 else "every seed"
     if better:
-        sentences.append(f"Better than {grid.study.baseline} in {where}: {_list(better)}.")
+        sentences.append(f"Better than {grid.baseline_name} in {where}: {_list(better)}.")
     if worse:
-        sentences.append(f"Worse than {grid.study.baseline} in {where}: {_list(worse)}.")
+        sentences.append(f"Worse than {grid.baseline_name} in {where}: {_list(worse)}.")
     if rest := {key: e for key, e in effects.items() if key not in agree}:
         sentences.append(f"Seeds disagree on the sign: {_list(rest)}.")
     return sentences

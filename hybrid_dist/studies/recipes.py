@@ -22,10 +22,10 @@ from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store import format as store_format
 from hybrid_dist.data.store.reader import Store, check_sources
 from hybrid_dist.errors import UserError, nearest, validation_problem
-from hybrid_dist.runtime.files import atomic_folder, read_json
+from hybrid_dist.runtime.files import atomic_folder
 from hybrid_dist.text import json_text
 
-HELD_OUT, DESCRIPTION = "held_out.jsonl", "recipe.json"
+DESCRIPTION = "recipe.json"
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -39,7 +39,8 @@ class Recipe(BaseModel):
     languages: tuple[str, ...] = ()
     """Read these languages only; empty: all."""
     held_out_uids: Rate = 0.0
-    """Share of the uids that are set aside in held_out.jsonl, in all languages."""
+    """Share of the uids that are set aside, in all languages: held_out-N.jsonl has those of the
+    N-th source. Uids that share a passage are set aside together."""
     without: tuple[str, ...] = ()
     """Languages that are left out of the training pairs."""
     keep: dict[str, Share] = Field(default_factory=dict)
@@ -117,45 +118,48 @@ def check_recipe_sources(sources: Sequence[str]) -> None:
             SOURCES[name].locate(path)
 
 
+def train_files(folder: Path, sources: int) -> list[Path]:
+    """The pair files to train on, one for each source of a recipe."""
+    return [folder / f"train-{number}.jsonl" for number in range(1, sources + 1)]
+
+
 def build_recipe(recipe: Recipe, sources: Sequence[str], folder: Path) -> list[Path]:
     """Write the pair files of a recipe, unless they are there; returns those to train on.
 
-    The folder also has `held_out.jsonl` and a description with the number of pairs by language.
+    The folder also has the held-out pairs and a description with the number of pairs by language.
     """
     described = folder / DESCRIPTION
+    files = train_files(folder, len(sources))
     if described.is_file():
-        return [folder / name for name in read_json(described)["train"]]
+        return files
     pairs = [pair for at, spec in enumerate(sources) for pair in _read(at, spec, recipe.languages)]
     cut = cut_pairs(pairs, recipe)
-    if not cut.train:
-        raise UserError(f"recipe: no training pair is left of {', '.join(sources)}")
-    names = []
+    left = {pair.source for pair in cut.train}
+    for at, spec in enumerate(sources):
+        if at not in left:
+            raise UserError(f"recipe: no training pair is left of {spec}")
     with atomic_folder(folder) as draft:
-        for at in sorted({pair.source for pair in cut.train}):
-            names.append(f"train-{at + 1}.jsonl")
-            _write(draft / names[-1], (pair for pair in cut.train if pair.source == at))
-        if cut.held_out:
-            _write(draft / HELD_OUT, cut.held_out)
+        _write(draft, "train", cut.train)
+        _write(draft, "held_out", cut.held_out)
         content = {
             "recipe": recipe.model_dump(mode="json"),
             "sources": list(sources),
-            "train": names,
             "pairs": cut.counts(),
             "held_out": len(cut.held_out),
         }
         (draft / DESCRIPTION).write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
-    return [folder / name for name in names]
+    return files
 
 
 def cut_pairs(pairs: Iterable[TrainingPair], recipe: Recipe) -> Cut:
     """Apply a recipe to pairs; the order of the pairs is kept."""
     train, held_out = [], []
-    seen: set[str] = set()
+    pairs = [p for p in pairs if not recipe.languages or p.lang in recipe.languages]
+    seen = {pair.lang for pair in pairs}
+    leaders = _leaders(pairs) if recipe.held_out_uids else {}
     for pair in pairs:
-        if recipe.languages and pair.lang not in recipe.languages:
-            continue
-        seen.add(pair.lang)
-        if _chance(recipe.seed, "held out", pair.uid) < recipe.held_out_uids:
+        leader = leaders.get((pair.source, pair.uid), pair.uid)
+        if _chance(recipe.seed, "held out", leader) < recipe.held_out_uids:
             held_out.append(pair)
         elif pair.lang not in recipe.without and (
             _chance(recipe.seed, "kept", pair.uid) < recipe.keep.get(pair.lang, 1.0)
@@ -169,6 +173,24 @@ def cut_pairs(pairs: Iterable[TrainingPair], recipe: Recipe) -> Cut:
     if recipe.zipf is not None:
         train = _skewed(train, recipe)
     return Cut(train, held_out)
+
+
+def _leaders(pairs: Sequence[TrainingPair]) -> dict[tuple[int, str], str]:
+    """(Source, uid) -> one uid of all those that it shares a passage with, directly or not."""
+    parent: dict[tuple[int, str], tuple[int, str]] = {}
+    first_with: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def root(node: tuple[int, str]) -> tuple[int, str]:
+        while parent.setdefault(node, node) != node:
+            parent[node] = node = parent[parent[node]]
+        return node
+
+    for pair in pairs:
+        one = root((pair.source, pair.uid))
+        other = root(first_with.setdefault((pair.source, pair.passage), one))
+        low, high = sorted((one, other))
+        parent[high] = low
+    return {node: root(node)[1] for node in parent}
 
 
 def _skewed(pairs: Sequence[TrainingPair], recipe: Recipe) -> list[TrainingPair]:
@@ -238,11 +260,14 @@ def _split(spec: str) -> tuple[str | None, str, dict[str, str]]:
     return name, path, {option: value for option, _, value in words}
 
 
-def _write(file: Path, pairs: Iterable[TrainingPair]) -> None:
-    with file.open("w", encoding="utf-8") as out:
-        for pair in pairs:
-            row: dict[str, Any] = pair._asdict()
-            del row["source"]
-            if not row["negatives"]:
-                del row["negatives"]
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+def _write(folder: Path, name: str, pairs: Sequence[TrainingPair]) -> None:
+    """Write NAME-N.jsonl for each source N."""
+    for at in sorted({pair.source for pair in pairs}):
+        with (folder / f"{name}-{at + 1}.jsonl").open("w", encoding="utf-8") as out:
+            for pair in pairs:
+                if pair.source == at:
+                    row: dict[str, Any] = pair._asdict()
+                    del row["source"]
+                    if not row["negatives"]:
+                        del row["negatives"]
+                    out.write(json.dumps(row, ensure_ascii=False) + "\n")

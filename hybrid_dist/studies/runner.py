@@ -253,7 +253,7 @@ class StudyRunner:
             fraction += min(1.0, step / steps)
         text += f"; {', '.join(running)}" if running else ""
         if self._signal:
-            return f"{text}; stopping: the same command goes on from here"
+            return f"{text.partition(';')[0]}, stopping: the same command goes on from here"
         if (each := seconds_of(states)) is not None:
             rest = each * (left + len(running) - fraction) / len(self._shares)
             text += f"; {timedelta(seconds=round(rest))} left"

@@ -78,7 +78,7 @@ def check_everything(grid: Grid) -> None:
 
 def check_models(grid: Grid) -> None:
     """Refuse models that cannot be found, or that cannot do what the cells ask of them."""
-    from hybrid_dist.model.loading import read_config
+    from hybrid_dist.model.loading import check_lengths, read_config
     from hybrid_dist.model.spec import EncoderSpec
     from hybrid_dist.model.tokenization import TextTokens
 
@@ -90,6 +90,7 @@ def check_models(grid: Grid) -> None:
         seen.add(model)
         try:
             config = read_config(model)
+            check_lengths(config, model)
             spec = EncoderSpec.of(model)
             TextTokens.load(model.name_or_path, spec, model.trust_remote_code).check(config)
         except UserError as error:

@@ -27,6 +27,10 @@ SAFE_NAME = re.compile(r"[\w][\w.,=+-]*")
 FIGURES = ("map.monolingual", "map.cross_lingual", "map.multilingual", "bias.rank_distance.mean")
 PLACEHOLDER = "{recipe}"
 """In a task: the folder of the cell's training pairs and held-out pairs."""
+Names = Annotated[
+    tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+]
+"""A list of names, or a single one."""
 Values = dict[str, Any]
 """Keys of a config, or `recipe.` and a key of a recipe, and their values."""
 
@@ -50,8 +54,8 @@ class Plot(_Part):
     kind: Literal["line", "bars", "ternary"]
     x: str = ""
     """line: the config key on the horizontal axis."""
-    by: str = ""
-    """line: the axis that has a line for each of its values; empty: one line."""
+    by: Names = ()
+    """line: the axes that have a line for each of their values; empty: one line."""
     only: Values = Field(default_factory=dict)
     """Only the cells whose config has these values."""
     task: str = ""
@@ -63,8 +67,8 @@ class Trend(_Part):
     """What the report works out over a numeric key: the optimum and the slope of each figure."""
 
     x: str
-    by: str = ""
-    """The axis whose values are looked at one by one; empty: all cells together."""
+    by: Names = ()
+    """The axes whose values are looked at one by one; empty: all cells together."""
     only: Values = Field(default_factory=dict)
 
 
@@ -115,8 +119,9 @@ class StudyFile(_Part):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     tasks: Annotated[dict[str, TaskEntry], BeforeValidator(_as_entries), Field(min_length=1)]
     """What the trained models are evaluated on, by label."""
-    baseline: str
-    """The cell that the others are compared with."""
+    baseline: str | dict[str, str]
+    """The cell that the others are compared with; or an axis and its label, as in
+    {batches: monolingual}: each cell is then compared with the one that differs in this alone."""
     figures: Annotated[tuple[str, ...], Field(min_length=1)] = FIGURES
     """Figures of the reports; `FIGURE@GROUP` is that of a group of query languages, and
     `FIGURE@worst` that of the worst language."""

@@ -98,7 +98,7 @@ def _line(
         if cell.is_untrained:
             axes.axhline(found[cell.name].mean, color=FAINT, linestyle=":", label=cell.name)
         else:
-            label = cell.labels.get(plot.by, cell.name) if plot.by else "runs"
+            label = cell.label(plot.by) if plot.by else "runs"
             lines.setdefault(label, []).append((float(cell.value(plot.x)), found[cell.name]))
     for number, (label, points) in enumerate(lines.items()):
         points.sort(key=lambda point: point[0])

@@ -15,7 +15,7 @@ from hybrid_dist.studies.recipes import DESCRIPTION
 from hybrid_dist.studies.run_states import RunState
 from hybrid_dist.studies.study_plots import as_files, draw
 from hybrid_dist.studies.study_results import TaskResults
-from hybrid_dist.studies.study_statistics import Effect
+from hybrid_dist.studies.study_statistics import Effect, Summary
 from hybrid_dist.studies.study_tables import (
     ReportTable,
     effects_table,
@@ -39,6 +39,8 @@ class TaskReport:
     """What the report says about one task."""
 
     results: TaskResults
+    summaries: dict[str, dict[str, Summary]]
+    """Figure -> cell -> its summary."""
     effects: dict[tuple[str, str], Effect]
     tables: list[ReportTable]
     sentences: list[str]
@@ -69,7 +71,7 @@ def write_study_report(
 
 
 def _task_report(grid: Grid, results: TaskResults, states: Sequence[RunState]) -> TaskReport:
-    effects = results.effects(grid.study.baseline)
+    effects = results.effects(grid)
     tables = [
         figures_table(grid, results, states),
         effects_table(grid, results, effects),
@@ -85,6 +87,7 @@ def _task_report(grid: Grid, results: TaskResults, states: Sequence[RunState]) -
             plots[f"{results.label}-{number}-{plot.kind}"] = (title, *as_files(drawing))
     return TaskReport(
         results,
+        {figure: results.summaries(figure) for figure in results.values},
         effects,
         [table for table in tables if table is not None],
         conclusions(grid, results, effects),
@@ -173,7 +176,7 @@ def _csv(grid: Grid, parts: Sequence[TaskReport], states: Sequence[RunState]) ->
             label, name = csv_text(part.results.label), csv_text(cell.name)
             figures = [f for f, by_cell in part.results.values.items() if cell.name in by_cell]
             for figure in figures:
-                s = part.results.summaries(figure)[cell.name]
+                s = part.summaries[figure][cell.name]
                 line: list[Any] = [label, name, figure, s.seeds, s.mean, s.deviation, s.lowest]
                 line += [s.highest, *s.query_interval, *s.two_level_interval]
                 e = part.effects.get((cell.name, figure))
@@ -204,7 +207,7 @@ def _record(grid: Grid, parts: Sequence[TaskReport], states: Sequence[RunState])
                 "conclusions": part.sentences,
                 "cells": {
                     cell.name: {
-                        figure: asdict(part.results.summaries(figure)[cell.name])
+                        figure: asdict(part.summaries[figure][cell.name])
                         | {"by_seed": _by_seed(part.results, figure, cell.name)}
                         for figure, by_cell in part.results.values.items()
                         if cell.name in by_cell

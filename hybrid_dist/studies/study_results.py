@@ -42,15 +42,16 @@ class TaskResults:
         """The summary of every cell that has the figure."""
         return {cell: Summary.of(values) for cell, values in self.values[figure].items()}
 
-    def effects(self, baseline: str) -> dict[tuple[str, str], Effect]:
-        """(Cell, figure) -> its difference from the baseline, corrected for all of them."""
+    def effects(self, grid: Grid) -> dict[tuple[str, str], Effect]:
+        """(Cell, figure) -> its difference from its baseline, corrected for all of them."""
         effects = {}
         for figure, by_cell in self.values.items():
-            if baseline not in by_cell:
-                continue
-            for cell in by_cell:
-                if cell != baseline and (pair := self._paired(by_cell, cell, baseline)):
-                    effects[cell, figure] = Effect.of(*pair, self.ids)
+            for cell in grid.cells:
+                other = grid.baseline_of(cell)
+                if other is None or not {cell.name, other.name} <= by_cell.keys():
+                    continue
+                if pair := self._paired(by_cell, cell.name, other.name):
+                    effects[cell.name, figure] = Effect.of(*pair, self.ids)
         return with_holm(effects)
 
     def _paired(

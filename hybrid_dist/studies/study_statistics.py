@@ -86,7 +86,7 @@ class Effect:
     """Standard deviation of the differences over seeds."""
     size: float | None
     """Hedges' g of the differences: their mean over their standard deviation, corrected for few
-    seeds; None for one seed."""
+    seeds; None for fewer than three."""
     p: float
     level: str
     """SEEDS or QUERIES."""
@@ -109,7 +109,7 @@ class Effect:
         else:
             p, level = Difference.of(ours.mean(0), theirs.mean(0)).p, QUERIES
         size = None
-        if deviation:
+        if deviation and len(seeds) > 2:
             size = float(seeds.mean()) / deviation * (1 - 3 / (4 * len(seeds) - 5))
         return cls(
             value=float(seeds.mean()),

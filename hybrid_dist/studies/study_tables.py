@@ -162,7 +162,7 @@ def effects_table(
         marks.append(marked)
     levels = sorted({effect.level for effect in effects.values()})
     note = (
-        f"Each cell minus {grid.study.baseline}, seed by seed. In small print: the 95% interval of "
+        f"Each cell minus {grid.baseline_name}, seed by seed. In small print: the 95% interval of "
         "the two-level bootstrap (seeds, then query ids); p of a paired test on "
         f"{' or '.join(levels)}, after Holm's correction for the {len(effects)} differences of "
         "this table; Hedges' g over seeds. Highlighted: p below 0.05 after correction."
@@ -173,7 +173,7 @@ def effects_table(
             "only, and says nothing about other seeds."
         )
     return ReportTable(
-        f"{results.label}: differences from {grid.study.baseline}",
+        f"{results.label}: differences from {grid.baseline_name}",
         ["Cell", *map(_head, results.values)],
         rows,
         marks,
@@ -200,9 +200,7 @@ def trend_cells(
     lines: dict[str, list[Cell]] = {}
     for cell in grid.cells:
         if matches(cell, trend.only) and cell.name in results.values[figure]:
-            lines.setdefault(cell.labels.get(trend.by, "all") if trend.by else "all", []).append(
-                cell
-            )
+            lines.setdefault(cell.label(trend.by) if trend.by else "all", []).append(cell)
     for cells in lines.values():
         cells.sort(key=lambda cell: float(cell.value(trend.x)))
     return {label: cells for label, cells in lines.items() if len(cells) > 1}
@@ -238,7 +236,7 @@ def _trend_table(trend: Trend, grid: Grid, results: TaskResults) -> ReportTable 
     )
     return ReportTable(
         f"{results.label}: over {trend.x}",
-        ["Figure", trend.by or "Cells", "Best", "Not distinguishable", "Slope"],
+        ["Figure", ", ".join(trend.by) or "Cells", "Best", "Not distinguishable", "Slope"],
         rows,
         [[False] * 5 for _ in rows],
         note,
