@@ -12,7 +12,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from hybrid_dist.config.schema import Config, flatten
+from hybrid_dist.config.schema import Config, Eval, flatten
 from hybrid_dist.errors import UserError, nearest, short
 from hybrid_dist.studies.recipes import Recipe, recipe_of, train_files
 from hybrid_dist.studies.study_file import PLACEHOLDER, Plot, StudyFile, Trend, Values
@@ -21,6 +21,9 @@ RECIPE = "recipe."
 OURS = ("seed", "run.", "log.group", "log.tags", "eval.tasks")
 """Keys that the study itself sets."""
 UNTRAINED = "untrained"
+SEPARATE_POOLS = "tatoeba:"
+"""The task whose language pairs have pools of their own: it has no multilingual figure, which
+training names as the one that chooses the best model even if it never chooses."""
 NOT_IN_IDENTITY = ("run.", "log.", "eval.tasks", "checkpoint.", "train.hang_minutes", "data.train")
 """Keys that do not change what a run gives; data.train is compared as the file gives it."""
 
@@ -141,40 +144,53 @@ class Grid:
         return [run for some in rounds for run in some if run is not None]
 
     def _run(self, cell: Cell, seed: int | None) -> CellRun:
-        tasks = {}
-        for label, entry in self.study.tasks.items():
-            if seed is None or entry.seeds is None or seed in entry.seeds:
-                folder = self.recipe_folder(cell)
-                if PLACEHOLDER in entry.task and cell.recipe is None:
-                    folder = self.recipe_folder(self._with_held_out())
-                tasks[label] = entry.task.replace(PLACEHOLDER, str(folder))
-        config = cell.config
-        name = cell.name if seed is None else f"{cell.name}/seed-{seed}"
-        run = CellRun(cell, seed, config, tasks)
-        own = [
-            spec
-            for label, spec in tasks.items()
-            if label == spec.partition(":")[0] and PLACEHOLDER not in self.study.tasks[label].task
-        ]
-        data = config.data
+        """A run of a cell, with the config that training gets."""
+        config, data = cell.config, cell.config.data
         if cell.recipe is not None:
             files = train_files(self.recipe_folder(cell), len(self.recipe_sources(cell)))
             data = replace(data, train=tuple(map(str, files)))
-        return replace(
-            run,
-            config=replace(
-                config,
-                seed=config.seed if seed is None else seed,
-                run=replace(config.run, dir=str(self.out / "runs"), name=name),
-                data=data,
-                eval=replace(config.eval, tasks=tuple(own)),
-                log=replace(
-                    config.log,
-                    group=self.study.name,
-                    tags=(*config.log.tags, cell.name),
-                ),
-            ),
+        name = cell.name if seed is None else f"{cell.name}/seed-{seed}"
+        config = replace(
+            config,
+            seed=config.seed if seed is None else seed,
+            run=replace(config.run, dir=str(self.out / "runs"), name=name),
+            data=data,
+            eval=self._evaluated_by_training(config.eval, seed),
+            log=replace(config.log, group=self.study.name, tags=(*config.log.tags, cell.name)),
         )
+        return CellRun(cell, seed, config, self._tasks(cell, seed))
+
+    def _tasks(self, cell: Cell, seed: int | None) -> dict[str, str]:
+        """What a run is evaluated on; a cell without a recipe takes another's held-out pairs."""
+        tasks = {}
+        for label, entry in self.study.tasks.items():
+            if seed is None or entry.seeds is None or seed in entry.seeds:
+                spec = entry.task
+                if PLACEHOLDER in spec:
+                    owner = cell if cell.recipe is not None else self._with_held_out()
+                    spec = spec.replace(PLACEHOLDER, str(self.recipe_folder(owner)))
+                tasks[label] = spec
+        return tasks
+
+    def _evaluated_by_training(self, given: Eval, seed: int | None) -> Eval:
+        """The tasks that training evaluates at its end: those under their own names.
+
+        If the config evaluates on the way, its own tasks stay, so that no model is chosen by the
+        tasks of the study.
+        """
+        if given.every:
+            return given
+        own = [
+            entry.task
+            for label, entry in self.study.tasks.items()
+            if label == entry.task.partition(":")[0] and PLACEHOLDER not in entry.task
+            if seed is None or entry.seeds is None or seed in entry.seeds
+        ]
+        own.sort(key=lambda spec: spec.startswith(SEPARATE_POOLS))
+        metric = given.metric
+        if own and own[0].startswith(SEPARATE_POOLS):
+            metric = "map.cross_lingual"
+        return replace(given, tasks=tuple(own), metric=metric)
 
     def _with_held_out(self) -> Cell:
         """The first cell whose recipe sets pairs aside."""

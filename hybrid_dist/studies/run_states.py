@@ -61,7 +61,9 @@ def read_record(grid: Grid, run: CellRun) -> RunRecord:
 
 
 def write_record(grid: Grid, run: CellRun, record: RunRecord) -> None:
-    write_atomically(log_file(grid, run, "json"), json_text(asdict(record)) + "\n", durable=False)
+    file = log_file(grid, run, "json")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, json_text(asdict(record)) + "\n", durable=False)
 
 
 def write_config(grid: Grid, run: CellRun) -> Path:

@@ -110,6 +110,7 @@ class StudyRunner:
 
     def _one(self, run: CellRun, share: MachineShare) -> None:
         """Train and evaluate one run, and note how it ended."""
+        self._note(run, reason="")
         record = read_record(self._grid, run)
         if not is_trained(run, record):
             if run.cell.is_untrained:

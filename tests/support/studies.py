@@ -65,7 +65,6 @@ def finish(made: Grid, run: CellRun, noise: float, queries: int = 30) -> None:
     """Leave what a run leaves that was trained and evaluated: `noise` makes its figures worse."""
     (run.folder / "model").mkdir(parents=True)
     (run.folder / "model" / "config.json").write_text("{}")
-    (made.out / "logs").mkdir(parents=True, exist_ok=True)
     write_record(made, run, RunRecord(trained=True, train_seconds=60.0, memory=10**9))
     task = parallel_task(languages=3, per_language=queries)
     meant = np.tile(unit_vectors(np.random.default_rng(1), queries), (3, 1))

@@ -73,6 +73,16 @@ def test_tasks_have_labels_and_may_be_for_some_seeds(toy: Path, tmp_path: Path) 
     assert first.config.eval.tasks == (f"toy:{toy}",)
 
 
+def test_no_model_is_chosen_by_the_tasks_of_the_study(toy: Path, tmp_path: Path) -> None:
+    made = make_grid(tmp_path, toy, overrides={"eval.every": 1, "data.dev": ["dev.jsonl"]})
+    run = made.all_runs()[0]
+    assert run.config.eval.tasks == () and run.tasks == {"toy": f"toy:{toy}"}
+    made = make_grid(tmp_path, toy, tasks=["tatoeba:a", f"toy:{toy}"])
+    assert made.all_runs()[0].config.eval.tasks == (f"toy:{toy}", "tatoeba:a")
+    made = make_grid(tmp_path, toy, tasks=["tatoeba:a"])
+    assert made.all_runs()[0].config.eval.metric == "map.cross_lingual"
+
+
 def test_cells_are_compared_with_a_cell_or_along_an_axis(toy: Path, tmp_path: Path) -> None:
     axes = {
         "batches": {"monolingual": MONOLINGUAL, "hybrid": HYBRID},

@@ -53,7 +53,6 @@ def five(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Grid:
         if run.cell.name in noise:
             finish(made, run, noise[run.cell.name] + (run.cell.name == "same") * 1e-3)
         else:
-            (made.out / "logs").mkdir(parents=True, exist_ok=True)
             write_record(made, run, RunRecord(reason="batching.size: 4000 is more | than any"))
     report(made)
     return made
