@@ -18,6 +18,8 @@ from hybrid_dist.studies.recipes import Recipe, recipe_of, train_files
 from hybrid_dist.studies.study_file import PLACEHOLDER, Plot, StudyFile, Trend, Values
 
 RECIPE = "recipe."
+RECIPES = "recipes"
+"""The folder of the pair files. It may be there before a study has passed all its checks."""
 OURS = ("seed", "run.", "log.group", "log.tags", "eval.tasks")
 """Keys that the study itself sets."""
 UNTRAINED = "untrained"
@@ -126,7 +128,7 @@ class Grid:
 
     def recipe_folder(self, cell: Cell) -> Path:
         """Where the pair files of a cell's recipe are."""
-        return self.out / "recipes" / (cell.recipe or Recipe()).fingerprint
+        return self.out / RECIPES / (cell.recipe or Recipe()).fingerprint
 
     def recipe_sources(self, cell: Cell) -> tuple[str, ...]:
         """What a cell's recipe reads."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from hybrid_dist.config.resolve import from_yaml, to_yaml
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import read_json, write_atomically
-from hybrid_dist.studies.cells import Cell, CellRun, Grid
+from hybrid_dist.studies.cells import RECIPES, Cell, CellRun, Grid
 from hybrid_dist.text import json_text
 from hybrid_dist.tracking.metrics_log import MetricsLog
 from hybrid_dist.tracking.report_file import MADE_FROM, REPORT, read_report
@@ -141,7 +141,7 @@ def check_folder(grid: Grid) -> dict[str, Any]:
     """
     file = grid.out / STUDY_FILE
     if not file.is_file():
-        if grid.out.is_dir() and any(grid.out.iterdir()):
+        if grid.out.is_dir() and any(path.name != RECIPES for path in grid.out.iterdir()):
             raise UserError(f"{grid.out}: holds files but no study; choose another --out")
         return {}
     note = read_json(file, "the note of a study")

@@ -205,6 +205,8 @@ def test_a_folder_belongs_to_one_study(toy: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"in its cell large, batching\.size is 32"):
         claim_folder(make_grid(tmp_path, toy, cells={"large": {"batching.size": 8}}))
     (tmp_path / "out" / "study.json").unlink()
+    (tmp_path / "out" / "recipes").mkdir()
+    check_folder(make_grid(tmp_path, toy))
     (tmp_path / "out" / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="holds files but no study"):
         check_folder(make_grid(tmp_path, toy))
