@@ -14,7 +14,8 @@ from rich.table import Table
 
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.runtime.files import bytes_of
-from hybrid_dist.studies.cells import Grid, grid
+from hybrid_dist.studies.cells import Grid
+from hybrid_dist.studies.grids import grid
 from hybrid_dist.studies.run_states import (
     RunState,
     check_folder,

@@ -12,7 +12,8 @@ from hybrid_dist.evaluation.search import top_k
 from hybrid_dist.evaluation.tiles import Shard
 from hybrid_dist.reporting.report import build_report
 from hybrid_dist.runtime.ranks import Ranks
-from hybrid_dist.studies.cells import CellRun, Grid, grid
+from hybrid_dist.studies.cells import CellRun, Grid
+from hybrid_dist.studies.grids import grid
 from hybrid_dist.studies.run_states import RunRecord, write_record
 from hybrid_dist.studies.study_file import read_study
 from hybrid_dist.text import json_text

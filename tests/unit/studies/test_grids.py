@@ -8,7 +8,7 @@ import pytest
 from hybrid_dist.config.flags import load
 from hybrid_dist.config.resolve import to_yaml
 from hybrid_dist.errors import UserError
-from hybrid_dist.studies.cells import grid
+from hybrid_dist.studies.grids import grid
 from hybrid_dist.studies.run_states import check_folder, claim_folder
 from hybrid_dist.studies.study_checks import check_everything, check_figures, problems_of_files
 from hybrid_dist.studies.study_file import read_study
