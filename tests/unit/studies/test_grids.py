@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from hybrid_dist.commands.study import main
 from hybrid_dist.config.flags import load
 from hybrid_dist.config.resolve import to_yaml
 from hybrid_dist.errors import UserError
@@ -230,8 +231,14 @@ def test_flags_give_the_config_of_a_run(toy: Path, tmp_path: Path) -> None:
         assert load(["--config", str(file), *flags_of(base, run.config)], "test") == run.config
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs/studies").glob("*.yaml")), ids=str)
-def test_a_shipped_study_is_well_formed(file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "configs/studies").glob("*.yaml")), ids=lambda file: file.stem
+)
+def test_a_shipped_study_is_well_formed(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([str(file), "--out", str(tmp_path), "--dry-run", "--slurm"])
+    assert "slurm/sweep.sbatch" in capsys.readouterr().out
     made = grid(read_study(file), file, tmp_path)
     check_figures(made)
     assert made.study.name == file.stem

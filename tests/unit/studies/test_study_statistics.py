@@ -133,6 +133,21 @@ def test_with_five_seeds_the_p_value_is_that_of_the_seeds_and_queries() -> None:
     assert effect.low < effect.value < effect.high
 
 
+def test_variances_under_draws_of_query_ids_are_those_of_the_formula() -> None:
+    """The test takes them from draws, since figures are no plain means over queries."""
+    draw = np.random.default_rng(5)
+    ids = 200
+    queries = draw.normal(0, 1, ids) + draw.normal(0, 2, (MIN_SEEDS, ids))
+    runs = queries + draw.normal(0.3, 0.2, (MIN_SEEDS, 1))
+    weights = draw.multinomial(ids, np.full(ids, 1 / ids), 4000) / ids
+    values = np.concatenate([runs.mean(1)[:, None], runs @ weights.T], axis=1)
+    effect = Effect.of(values, np.zeros_like(values), ids)
+    of_mean = runs.mean(0).var(ddof=1) / ids
+    of_one = runs.var(1, ddof=1).mean() / ids
+    wanted = seed_test(runs.mean(1), of_mean, of_one, ids)
+    assert effect.p == pytest.approx(float(wanted), rel=0.1)
+
+
 def test_an_optimum_has_an_interval_and_a_plateau() -> None:
     x = [0.0, 0.25, 0.5, 0.75, 1.0]
     noise = np.random.default_rng(4)
