@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("commands.evaluate", "score a model on tasks and write reports"),
     "overlap": ("commands.overlap", "check the training data for evaluation texts"),
     "compare": ("commands.compare", "put evaluated runs side by side"),
+    "study": ("commands.study", "train and evaluate a grid of runs, and report what they show"),
     "prefetch": (
         "commands.prefetch",
         "fetch the model and data of a run, for nodes without a network",

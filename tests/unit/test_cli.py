@@ -88,6 +88,7 @@ def test_an_unknown_option_is_refused(
         "toy": ("--out", str(tmp_path)),
         "overlap": ("pairs.jsonl", "--task", "toy:toy"),
         "export": ("checkpoint", "--out", str(tmp_path)),
+        "study": ("study.yaml",),
     }.get(name, ())
     code, out, err = command(name, *needed, "--no-such-option", "1")
     assert code == 2

@@ -14,13 +14,14 @@ PACKAGE = Path(hybrid_dist.__file__).resolve().parent
 NAME = PACKAGE.name
 
 LAYERS = {
-    "cli": 8,
-    "__main__": 8,
-    "train": 8,
-    "evaluate": 8,
-    "doctor": 8,
-    "commands": 7,
-    "api": 7,
+    "cli": 9,
+    "__main__": 9,
+    "train": 9,
+    "evaluate": 9,
+    "doctor": 9,
+    "commands": 8,
+    "api": 8,
+    "studies": 7,
     "demo": 6,
     "reporting": 6,
     "training": 5,

@@ -13,7 +13,7 @@ import pyarrow as pa
 from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
 from hybrid_dist.data.sources.lines import BadRecord, nfc
-from hybrid_dist.data.sources.source import Source
+from hybrid_dist.data.sources.source import Source, check_languages, wanted_languages
 from hybrid_dist.data.sources.squad import Paragraph, Query, answered, paragraphs
 from hybrid_dist.errors import UserError, nearest
 
@@ -55,6 +55,7 @@ def _paragraphs(paths: Sequence[str], reading: Reading) -> Iterator[tuple[Paragr
             f"lareqa: unknown variant {variant!r}{nearest(variant, VARIANTS)} "
             f"(known: {', '.join(VARIANTS)})"
         )
+    only = wanted_languages(reading)
     files: dict[str, Any] = {}
     numbers: Counter[str] = Counter()
     for paragraph in paragraphs(paths, reading):
@@ -64,6 +65,8 @@ def _paragraphs(paths: Sequence[str], reading: Reading) -> Iterator[tuple[Paragr
                 f"{paragraph.file}: {files[paragraph.lang]} is in {paragraph.lang} too; name a "
                 "folder of one data set"
             )
+        if only is not None and paragraph.lang not in only:
+            continue
         try:
             sentences = [nfc(paragraph.context[a:b]) for a, b in _breaks(paragraph)]
             if not all(map(str.strip, sentences)):
@@ -80,6 +83,7 @@ def _paragraphs(paths: Sequence[str], reading: Reading) -> Iterator[tuple[Paragr
                 for number, sentence in enumerate(sentences)
             ],
         )
+    check_languages(reading, files, ", ".join(paths))
 
 
 def _right(paragraph: Paragraph, reading: Reading) -> Iterator[tuple[Query, list[int]]]:
@@ -121,5 +125,8 @@ SOURCE = Source(
     "LAReQA's JSON by language: XQuAD-R, MLQA-R; sentences are retrieved",
     pairs,
     collection,
-    {"variant": f"what a candidate is: {' (the default) or '.join(VARIANTS)}"},
+    {
+        "variant": f"what a candidate is: {' (the default) or '.join(VARIANTS)}",
+        "languages": "read these only, as in languages=ar,de",
+    },
 )

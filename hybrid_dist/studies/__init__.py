@@ -1,0 +1,1 @@
+"""Studies: grids of runs that answer a question, and their reports (docs/studies.md)."""

@@ -1,0 +1,133 @@
+"""What the runner decides without starting processes: shares of a machine, states, reasons."""
+
+import json
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hybrid_dist.config.flags import load
+from hybrid_dist.errors import UserError
+from hybrid_dist.studies.machine_shares import share_machine
+from hybrid_dist.studies.run_states import (
+    RunRecord,
+    missing_tasks,
+    seconds_of,
+    state_of,
+    write_record,
+)
+from hybrid_dist.studies.runner import reason_in, write_untrained
+from hybrid_dist.studies.submission import sbatch_lines, submit, write_sweep
+from tests.support.studies import finish, make_grid
+
+
+def test_jobs_share_processors_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4, 5, 6, 7})
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    one, two = share_machine(2)
+    assert (one.processors, one.gpus) == ((0, 1, 2, 3), ("0", "1"))
+    assert two.environment(2) == {"OMP_NUM_THREADS": "2", "CUDA_VISIBLE_DEVICES": "2,3"}
+    assert [share.gpus for share in share_machine(6)] == [
+        ("0",),
+        ("1",),
+        ("2",),
+        ("3",),
+        ("0",),
+        ("1",),
+    ]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (alone,) = share_machine(1)
+    assert alone.environment(1) == {"OMP_NUM_THREADS": "8"}
+
+
+@pytest.mark.parametrize(
+    ("output", "code", "reason"),
+    [
+        ("hybrid_dist.train: error: data.train: no file\n", 2, "data.train: no file"),
+        ("Traceback\n  File\nRuntimeError: out of memory\n\n", 1, "RuntimeError: out of memory"),
+        ("torch.OutOfMemoryError: CUDA\nlauncher: bye\n", 1, "torch.OutOfMemoryError: CUDA"),
+        ("step 3\n", -9, "ended by SIGKILL"),
+        ("step 3\nsomething odd\n", 7, "exit code 7: something odd"),
+        ("", 1, "exit code 1: no output"),
+    ],
+)
+def test_the_reason_is_the_last_error(output: str, code: int, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(output)
+    assert reason_in(tmp_path / "log", code) == reason
+
+
+def test_states_are_read_from_the_folders(toy: Path, tmp_path: Path) -> None:
+    made = make_grid(tmp_path, toy, seeds=[1, 2, 3])
+    first, second, third = made.runs(made.cells[0])
+    finish(made, first, 1.0)
+    assert state_of(made, first).state == "finished"
+    assert seconds_of([state_of(made, first)]) == 60
+    (first.reports("toy") / "report.json").unlink()
+    assert state_of(made, first).state == "to evaluate"
+    assert state_of(made, second).state == "to run"
+    second.folder.mkdir(parents=True)
+    (second.folder / "interrupted").write_text('{"step": 1, "reason": "SIGTERM"}')
+    assert state_of(made, second).state == "interrupted"
+    write_record(made, third, RunRecord(reason="broken"))
+    assert (state_of(made, third).state, state_of(made, third).reason) == ("failed", "broken")
+
+
+def test_a_report_on_other_data_is_not_the_tasks(toy: Path, tmp_path: Path) -> None:
+    made = make_grid(tmp_path, toy)
+    run = made.all_runs()[0]
+    finish(made, run, 1.0)
+    assert missing_tasks(run) == []
+    other = make_grid(tmp_path, toy, tasks=[f"toy:{toy}/test.jsonl"]).all_runs()[0]
+    assert missing_tasks(other) == ["toy"]
+
+
+def test_the_model_before_training_is_a_model_folder(toy: Path, tmp_path: Path) -> None:
+    made = make_grid(tmp_path, toy, untrained=True)
+    (run,) = made.runs(made.cell("untrained"))
+    write_untrained(run)
+    spec = json.loads((run.folder / "model/hybrid_dist.json").read_text())
+    assert spec["query_prefix"] == "Query: " and spec["max_passage_tokens"] == 128
+
+
+def test_an_array_has_a_line_for_each_run(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an sbatch that prints its arguments into a file."""
+    made = make_grid(tmp_path, toy, slurm=["--gpus-per-node=8"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"no file slurm/sweep\.sbatch here"):
+        submit(made, made.all_runs(), 2)
+    (tmp_path / "slurm").mkdir()
+    for name in ("sweep", "command"):
+        (tmp_path / f"slurm/{name}.sbatch").touch()
+    fake = tmp_path / "sbatch"
+    fake.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\necho "41;cluster"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    lines = submit(made, made.all_runs()[1:], 2)
+    array, report = (tmp_path / "calls").read_text().splitlines()
+    assert array.startswith("--parsable --array=1-3%2 --gpus-per-node=8 slurm/sweep.sbatch")
+    assert report.startswith("--parsable --dependency=afterany:41 slurm/command.sbatch study")
+    assert report.endswith(f"--report-only --out {made.out}")
+    assert [line.split(":")[0] for line in lines] == ["job 41", "job 41"]
+    overrides = (made.out / "slurm/runs.txt").read_text().splitlines()
+    assert len(overrides) == 3
+    base = ["--config", str(made.out / "slurm/base.yaml")]
+    configs = [load([*base, *shlex.split(line)], "test") for line in overrides]
+    assert configs == [run.config for run in made.all_runs()[1:]]
+    fake.write_text("#!/bin/sh\necho no partition >&2\nexit 1\n")
+    with pytest.raises(UserError, match="no partition"):
+        submit(made, made.all_runs(), None)
+    assert "%" not in sbatch_lines(made, made.all_runs(), None)[0][2]
+
+
+def test_a_sweep_is_a_grid_over_the_config_files(toy: Path, tmp_path: Path) -> None:
+    made = make_grid(tmp_path, toy, untrained=True)
+    write_sweep(made, made.all_runs(), tmp_path / "sweep.yaml")
+    sweep = yaml.safe_load((tmp_path / "sweep.yaml").read_text())
+    assert sweep["method"] == "grid"
+    files = sweep["parameters"]["config"]["values"]
+    trained = [run for run in made.all_runs() if not run.cell.is_untrained]
+    assert [load([f"--config={file}"], "test") for file in files] == [r.config for r in trained]
