@@ -105,9 +105,8 @@ def report_errors(
 ) -> Iterator[None]:
     """Turn what the user can mend into a message on stderr and exit code 2.
 
-    That is a UserError, and an error of the system about a file. Most mistakes are found by every
-    rank: the first one speaks, and its end takes the others down. A rank that outlives it found
-    something of its own, and says so.
+    These are a UserError, and an OSError about a file. Most mistakes are noticed by every rank: the
+    first rank reports it, and its exit ends the others. A rank that outlives it reports its own.
 
     `signals`: those that end the program as an exception does, so that half-made files are removed;
     the exit code is the shell's, 128 + the signal's number.

@@ -40,18 +40,18 @@ def conclusions(
 
 def _of_seeds(grid: Grid, effects: dict[tuple[str, str], Effect], family: int) -> list[str]:
     """What is significant with enough seeds, and what is not."""
-    found = {key: e for key, e in effects.items() if e.p_holm < SIGNIFICANCE}
-    better = {key: e for key, e in found.items() if _is_better(key[1], e)}
-    worse = {key: e for key, e in found.items() if key not in better}
+    significant = {key: e for key, e in effects.items() if e.p_holm < SIGNIFICANCE}
+    better = {key: e for key, e in significant.items() if _is_better(key[1], e)}
+    worse = {key: e for key, e in significant.items() if key not in better}
     sentences = [
-        f"{len(found)} of {len(effects)} differences from {grid.baseline_name} hold at 5% after "
-        f"correction for {family} tests, over seeds and queries."
+        f"{len(significant)} of {len(effects)} differences from {grid.baseline_name} hold at 5% "
+        f"after correction for {family} tests, over seeds and queries."
     ]
     if better:
         sentences.append(f"Supported, better than {grid.baseline_name}: {_list(better)}.")
     if worse:
         sentences.append(f"Supported, worse than {grid.baseline_name}: {_list(worse)}.")
-    if rest := {key: e for key, e in effects.items() if key not in found}:
+    if rest := {key: e for key, e in effects.items() if key not in significant}:
         sentences.append(
             f"Not supported in either direction: {_list(rest)}. That is no evidence that these "
             "are equal: their intervals say how large a difference may be."
@@ -89,11 +89,11 @@ def _of_trends(grid: Grid, results: TaskResults) -> list[str]:
                 x = [float(cell.value(trend.x)) for cell in cells]
                 if len(set(x)) < 3:
                     continue
-                found = optimum(x, [by_cell[cell.name] for cell in cells], lower_is_better(figure))
+                best = optimum(x, [by_cell[cell.name] for cell in cells], lower_is_better(figure))
                 line = f"{figure_name(figure)}{'' if label == 'all' else f' ({label})'}"
                 sentences.append(
-                    f"Over {trend.x}, {line} is best at {found.best:g}; not distinguishable from "
-                    f"it: {', '.join(f'{place:g}' for place in found.plateau)}."
+                    f"Over {trend.x}, {line} is best at {best.best:g}; not distinguishable from "
+                    f"it: {', '.join(f'{place:g}' for place in best.plateau)}."
                 )
     return sentences
 

@@ -269,8 +269,8 @@ def reason_in(log: Path, code: int) -> str:
         lines = []
     for pattern in (OWN_ERROR, PYTHON_ERROR):
         for line in reversed(lines):
-            if found := pattern.match(line):
-                return found[found.lastindex or 0].strip()
+            if match := pattern.match(line):
+                return match[match.lastindex or 0].strip()
     if code < 0:
         return f"ended by {signal.Signals(-code).name}"
     last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")

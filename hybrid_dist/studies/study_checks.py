@@ -47,7 +47,7 @@ def problems_of_files(grid: Grid) -> Iterator[str]:
         yield f"processes: {world} processes need a launcher, such as launchers/ddp.yaml"
     seen: set[str] = set()
     for cell in grid.cells:
-        found = []
+        problems = []
         try:
             if world and not cell.is_untrained:
                 check_world(cell.config.batching.size, world)
@@ -56,9 +56,9 @@ def problems_of_files(grid: Grid) -> Iterator[str]:
             elif not cell.is_untrained:
                 check_sources(cell.config.data.train)
         except UserError as error:
-            found.append(f"cell {cell.name}: {error}")
-        yield from (line for line in found if line.partition(": ")[2] not in seen)
-        seen |= {line.partition(": ")[2] for line in found}
+            problems.append(f"cell {cell.name}: {error}")
+        yield from (line for line in problems if line.partition(": ")[2] not in seen)
+        seen |= {line.partition(": ")[2] for line in problems}
     for label, entry in grid.study.tasks.items():
         if PLACEHOLDER not in entry.task:
             try:

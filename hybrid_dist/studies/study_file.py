@@ -179,7 +179,7 @@ def read_study(file: Path) -> StudyFile:
         raise UserError(f"{file}: no such study file")
     tree = read_yaml(file)
     if not isinstance(tree, dict):
-        raise UserError(f"{file}: expected a study (name, base, axes, ...), found {short(tree)}")
+        raise UserError(f"{file}: expected a study (name, base, axes, ...), match {short(tree)}")
     tree = _substituted(tree, file)
     try:
         study = StudyFile.model_validate(tree)
@@ -205,7 +205,7 @@ def _problem(error: Any) -> str:
 def _substituted(tree: Any, file: Path) -> Any:
     """The tree with variables of the environment in its texts replaced by their values."""
     if isinstance(tree, str):
-        return VARIABLE.sub(lambda found: _value_of(found, file), tree)
+        return VARIABLE.sub(lambda match: _value_of(match, file), tree)
     if isinstance(tree, Mapping):
         return {key: _substituted(value, file) for key, value in tree.items()}
     if isinstance(tree, list):
@@ -213,9 +213,9 @@ def _substituted(tree: Any, file: Path) -> Any:
     return tree
 
 
-def _value_of(found: re.Match[str], file: Path) -> str:
-    name, default = found.groups()
+def _value_of(match: re.Match[str], file: Path) -> str:
+    name, default = match.groups()
     value = os.environ.get(name) or default
     if value is None:
-        raise UserError(f"{file}: {found[0]}: the environment has no {name}; set it")
+        raise UserError(f"{file}: {match[0]}: the environment has no {name}; set it")
     return value

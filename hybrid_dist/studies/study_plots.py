@@ -38,9 +38,9 @@ def draw(plot: Plot, grid: Grid, results: TaskResults) -> Figure | None:
     if plot.kind == "ternary":
         cells = [cell for cell in cells if not cell.is_untrained]
         panels = {
-            figure: found
-            for figure, found in panels.items()
-            if sum(cell.name in found for cell in cells) >= 3
+            figure: values
+            for figure, values in panels.items()
+            if sum(cell.name in values for cell in cells) >= 3
         }
     if not panels:
         return None
@@ -52,11 +52,11 @@ def draw(plot: Plot, grid: Grid, results: TaskResults) -> Figure | None:
         width = max(width, 4.2)
     drawing = Figure(figsize=(columns * width, rows * height), layout="constrained")
     axes = drawing.subplots(rows, columns, squeeze=False).flatten()
-    for place, (figure, found) in zip(axes, panels.items(), strict=False):
-        shown = [cell for cell in cells if cell.name in found]
+    for place, (figure, values) in zip(axes, panels.items(), strict=False):
+        shown = [cell for cell in cells if cell.name in values]
         _style(place)
         place.set_title(figure_name(figure), fontsize=9, color=INK)
-        PAINTERS[plot.kind](place, plot, shown, found, figure)
+        PAINTERS[plot.kind](place, plot, shown, values, figure)
     for place in axes[len(panels) :]:
         place.set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()
@@ -90,26 +90,26 @@ def figure_name(figure: str) -> str:
 
 
 def _line(
-    axes: Axes, plot: Plot, cells: Sequence[Cell], found: Mapping[str, Summary], figure: str
+    axes: Axes, plot: Plot, cells: Sequence[Cell], summaries: Mapping[str, Summary], figure: str
 ) -> None:
     """A curve for each value of `by`, with the two-level interval as a band, seeds as whiskers."""
     lines: dict[str, list[tuple[float, Summary]]] = {}
     for cell in cells:
         if cell.is_untrained:
-            axes.axhline(found[cell.name].mean, color=FAINT, linestyle=":", label=cell.name)
+            axes.axhline(summaries[cell.name].mean, color=FAINT, linestyle=":", label=cell.name)
         else:
             label = cell.label(plot.by) if plot.by else "runs"
-            lines.setdefault(label, []).append((float(cell.value(plot.x)), found[cell.name]))
+            lines.setdefault(label, []).append((float(cell.value(plot.x)), summaries[cell.name]))
     for number, (label, points) in enumerate(lines.items()):
         points.sort(key=lambda point: point[0])
         x = [place for place, _ in points]
-        summaries = [summary for _, summary in points]
+        on_line = [summary for _, summary in points]
         colour = COLOURS[number % len(COLOURS)]
-        low = [summary.two_level_interval[0] for summary in summaries]
-        high = [summary.two_level_interval[1] for summary in summaries]
-        mean = [summary.mean for summary in summaries]
+        low = [summary.two_level_interval[0] for summary in on_line]
+        high = [summary.two_level_interval[1] for summary in on_line]
+        mean = [summary.mean for summary in on_line]
         axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
-        spread = [summary.deviation or 0.0 for summary in summaries]
+        spread = [summary.deviation or 0.0 for summary in on_line]
         axes.errorbar(
             x,
             mean,
@@ -125,11 +125,11 @@ def _line(
 
 
 def _bars(
-    axes: Axes, plot: Plot, cells: Sequence[Cell], found: Mapping[str, Summary], figure: str
+    axes: Axes, plot: Plot, cells: Sequence[Cell], summaries: Mapping[str, Summary], figure: str
 ) -> None:
     """A bar for each cell with the query-level interval; dots at the lowest and highest seed."""
     for number, cell in enumerate(cells):
-        summary = found[cell.name]
+        summary = summaries[cell.name]
         low, high = summary.query_interval
         error = np.array([[max(0, summary.mean - low)], [max(0, high - summary.mean)]])
         colour = FAINT if cell.is_untrained else COLOURS[number % len(COLOURS)]
@@ -143,14 +143,14 @@ def _bars(
 
 
 def _ternary(
-    axes: Axes, plot: Plot, cells: Sequence[Cell], found: Mapping[str, Summary], figure: str
+    axes: Axes, plot: Plot, cells: Sequence[Cell], summaries: Mapping[str, Summary], figure: str
 ) -> None:
     """The mixes as points of a triangle, coloured by the figure."""
     weights = np.array(
         [[float(cell.value(f"batching.mix.{kind}")) for kind in KINDS] for cell in cells]
     )
     places = weights / weights.sum(axis=1, keepdims=True) @ CORNERS
-    values = np.array([found[cell.name].mean for cell in cells])
+    values = np.array([summaries[cell.name].mean for cell in cells])
     norm = Normalize(values.min(), values.max() + 1e-12)
     colours = colormaps["cividis_r" if lower_is_better(figure) else "cividis"]
     if np.linalg.matrix_rank(places - places[0]) == 2:

@@ -72,8 +72,8 @@ class TaskResults:
 
 def read_results(grid: Grid) -> list[TaskResults]:
     """The results on every task that any run has a report on."""
-    found = (_read_task(grid, label) for label in grid.study.tasks)
-    return [results for results in found if results is not None]
+    read = (_read_task(grid, label) for label in grid.study.tasks)
+    return [results for results in read if results is not None]
 
 
 def _read_task(grid: Grid, label: str) -> TaskResults | None:

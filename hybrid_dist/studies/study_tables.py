@@ -214,14 +214,14 @@ def _trend_table(trend: Trend, grid: Grid, results: TaskResults) -> ReportTable 
             if len(set(x)) < 2:
                 continue
             curves = [by_cell[cell.name] for cell in cells]
-            found = optimum(x, curves, lower_is_better(figure))
+            best = optimum(x, curves, lower_is_better(figure))
             steep = slope(x, curves)
             rows.append(
                 [
                     figure_name(figure),
                     label,
-                    f"{found.best:g}\n{found.low:g} to {found.high:g}",
-                    ", ".join(f"{place:g}" for place in found.plateau),
+                    f"{best.best:g}\n{best.low:g} to {best.high:g}",
+                    ", ".join(f"{place:g}" for place in best.plateau),
                     f"{shown(figure, steep.value, signed=True)}\n"
                     f"{interval_text(figure, steep.low, steep.high)}",
                 ]

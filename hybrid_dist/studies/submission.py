@@ -79,17 +79,17 @@ def submit(grid: Grid, runs: Sequence[CellRun], at_once: int | None) -> list[str
                 f"--slurm: no file {script} here; start from the folder that "
                 "`hybrid-dist init` has filled"
             )
-    told = []
+    lines = []
     job = ""
     if runs:
         write_array(grid, runs)
         array, _ = sbatch_lines(grid, runs, at_once)
         job = _sbatch(array)
-        told.append(f"job {job}: {shlex.join(array)}")
+        lines.append(f"job {job}: {shlex.join(array)}")
     _, report = sbatch_lines(grid, runs, at_once, job)
     report = [word for word in report if job or not word.startswith("--dependency")]
-    told.append(f"job {_sbatch(report)}: {shlex.join(report)}")
-    return told
+    lines.append(f"job {_sbatch(report)}: {shlex.join(report)}")
+    return lines
 
 
 def _sbatch(command: Sequence[str]) -> str:

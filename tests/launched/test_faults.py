@@ -236,7 +236,7 @@ def test_many_such_updates_end_the_run_with_the_uids(toy: Path, tmp_path: Path) 
     assert "20 updates in a row were skipped" in done.output
     report = json.loads((tmp_path / "run/not_finite.json").read_text())
     assert report["step"] == 27
-    assert len(set(report["uids"])) == 33
+    assert len(set(report["uids"])) == 17
     assert latest(tmp_path, "run") == 5
     assert not (tmp_path / "run/model").exists()
 
@@ -257,9 +257,9 @@ def test_out_of_memory_suggests_a_chunk_size(toy: Path, tmp_path: Path) -> None:
     args = options(toy, tmp_path, "run")
     done = run(faulty("memory 0 3", args, processes=1))
     assert done.code != 0
-    assert "out of memory on rank 0 (cpu) at step 3, with 33 pairs in a chunk" in done.output
+    assert "out of memory on rank 0 (cpu) at step 3, with 17 pairs in a chunk" in done.output
     assert (
-        "set train.chunk_size to 16" in done.output
+        "set train.chunk_size to 8" in done.output
         and "Traceback" not in done.output.split("hybrid_dist.train: error")[0]
     )
 

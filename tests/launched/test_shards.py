@@ -15,7 +15,7 @@ LANGUAGES, UIDS, DIMENSION = ("de", "en", "fr"), 3000, 24
 
 
 @pytest.fixture(scope="module")
-def batch_counts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A task of pairs, and vectors of which many are equal across shards and languages."""
     folder = tmp_path_factory.mktemp("given")
     rng = np.random.default_rng(5)

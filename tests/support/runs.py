@@ -20,7 +20,7 @@ def options(toy: Path, runs: Path, name: str, **changed: str) -> list[str]:
         "model__dropout": "0",
         "model__attention_dropout": "0",
         "data__train": str(toy / "train.jsonl"),
-        "batching__size": "33",
+        "batching__size": "17",
         "optim__lr": "1e-3",
         "optim__max_grad_norm": "15",  # clips some steps and not others
         "train__precision": "fp32",
