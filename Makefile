@@ -50,7 +50,9 @@ lint: $(READY)
 	@if command -v shellcheck >/dev/null; then shellcheck -x slurm/*.sh slurm/*.sbatch; \
 	  else echo "shellcheck is not here: the batch files are not checked"; fi
 
-test: test-unit test-launched
+test: $(READY)
+	@$(MAKE) --no-print-directory test-unit
+	@$(MAKE) --no-print-directory test-launched
 
 test-unit: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=20 tests/unit
