@@ -13,9 +13,9 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bootstrap import INTERVAL_METHOD
 from hybrid_dist.reporting import html, plots
 from hybrid_dist.reporting.comparison import COLUMNS, SIGNIFICANCE, Comparison
-from hybrid_dist.reporting.tables import SETTINGS
+from hybrid_dist.reporting.tables import SETTINGS, booktabs
 from hybrid_dist.runtime.files import write_together
-from hybrid_dist.text import csv_text, json_text, latex, markdown, printable
+from hybrid_dist.text import csv_text, json_text, markdown, printable
 from hybrid_dist.tracking.report_json import REPORT, is_evaluation_report
 
 MEANING = (
@@ -108,24 +108,9 @@ def _markdown_table(rows: Sequence[Sequence[str]], marks: Sequence[Sequence[bool
 
 def _latex(comparison: Comparison) -> str:
     """A booktabs table for a paper, with intervals below the figures."""
-    head = " & ".join(["Run", *(column.name for column in COLUMNS)])
-    lines = [
-        f"% {printable(comparison.task)}: {comparison.size()}; intervals: {INTERVAL_METHOD}",
-        rf"\begin{{tabular}}{{l{'r' * len(COLUMNS)}}}",
-        r"\toprule",
-        rf"{head} \\",
-        r"\midrule",
-    ]
-    for row, marked in zip(comparison.rows(), comparison.best(), strict=True):
-        firsts, seconds = [], []
-        for cell, mark in zip(row, marked, strict=True):
-            first, second = map(latex, cell.partition("\n")[::2])
-            firsts.append(rf"\textbf{{{first}}}" if mark else first)
-            seconds.append(rf"{{\scriptsize {second.replace(' to ', '--')}}}" if second else "")
-        lines.append(rf"{' & '.join(firsts)} \\")
-        if any(seconds):
-            lines.append(rf"{' & '.join(seconds)} \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    comment = f"{printable(comparison.task)}: {comparison.size()}; intervals: {INTERVAL_METHOD}"
+    head = ["Run", *(column.name for column in COLUMNS)]
+    return booktabs(comment, head, comparison.rows(), comparison.best())
 
 
 def _csv(comparison: Comparison) -> str:

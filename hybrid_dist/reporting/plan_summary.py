@@ -47,12 +47,12 @@ def step_records(
             ],
         }
         if world is not None and tokens is not None:
-            record["ranks"] = _ranks(config, batch, store, world, tokens)
+            record["ranks"] = _ranks(batch, store, world, tokens)
         yield record
 
 
 def _ranks(
-    config: Config, batch: GlobalBatch, store: Store, world: int, tokens: TextTokens
+    batch: GlobalBatch, store: Store, world: int, tokens: TextTokens
 ) -> list[dict[str, Any]]:
     lengths = np.array(
         tokens.lengths(store.queries(batch.query_row), store.passages(batch.passage_row))

@@ -5,8 +5,8 @@ from typing import Any
 
 from hybrid_dist.evaluation.bias import COMPLETE_AT
 from hybrid_dist.evaluation.metrics import METRICS
+from hybrid_dist.text import latex, printable
 from hybrid_dist.text import markdown as escaped
-from hybrid_dist.text import printable
 
 SETTINGS = {
     "monolingual": "Monolingual",
@@ -243,3 +243,29 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
         cells = (map(escaped, cell.partition("\n")[::2]) for cell in row)
         lines.append([f"{first} ({second})" if second else first for first, second in cells])
     return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def booktabs(
+    comment: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    marks: Sequence[Sequence[bool]],
+) -> str:
+    """A LaTeX table; marked cells are bold, and second lines stand small below the first."""
+    lines = [
+        f"% {comment}",
+        rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+        r"\toprule",
+        rf"{' & '.join(map(latex, head))} \\",
+        r"\midrule",
+    ]
+    for row, marked in zip(rows, marks, strict=True):
+        firsts, seconds = [], []
+        for cell, mark in zip(row, marked, strict=True):
+            first, second = map(latex, cell.partition("\n")[::2])
+            firsts.append(rf"\textbf{{{first}}}" if mark else first)
+            seconds.append(rf"{{\scriptsize {second.replace(' to ', '--')}}}" if second else "")
+        lines.append(rf"{' & '.join(firsts)} \\")
+        if any(seconds):
+            lines.append(rf"{' & '.join(seconds)} \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])

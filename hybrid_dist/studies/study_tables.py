@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hybrid_dist.reporting import html
-from hybrid_dist.reporting.tables import show
+from hybrid_dist.reporting.tables import booktabs, show
 from hybrid_dist.studies.cells import Cell, Grid, matches
 from hybrid_dist.studies.run_states import RunState
 from hybrid_dist.studies.study_file import Trend
@@ -44,24 +44,7 @@ class ReportTable:
         return html.heading(self.title, self.note) + html.table(head, self.rows, self.marks)
 
     def latex(self) -> str:
-        """A booktabs table, with the second lines below the first."""
-        lines = [
-            f"% {latex(self.title)}",
-            rf"\begin{{tabular}}{{l{'r' * (len(self.head) - 1)}}}",
-            r"\toprule",
-            rf"{' & '.join(map(latex, self.head))} \\",
-            r"\midrule",
-        ]
-        for row, marked in zip(self.rows, self.marks, strict=True):
-            firsts, seconds = [], []
-            for text, mark in zip(row, marked, strict=True):
-                first, second = map(latex, text.partition("\n")[::2])
-                firsts.append(rf"\textbf{{{first}}}" if mark else first)
-                seconds.append(rf"{{\scriptsize {second.replace(' to ', '--')}}}" if second else "")
-            lines.append(rf"{' & '.join(firsts)} \\")
-            if any(seconds):
-                lines.append(rf"{' & '.join(seconds)} \\")
-        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+        return booktabs(latex(self.title), self.head, self.rows, self.marks)
 
 
 def digits_of(figure: str) -> int:
