@@ -187,14 +187,24 @@ class Cluster:
         self._unlink(name)
         self._end(name)
 
-    def power_on(self, name: str) -> None:
-        """Start the node, and wait until jobs may come."""
+    def power_on(self, name: str, attempts: int = 3) -> None:
+        """Start the node, and wait until jobs may come; on a busy machine it may need a restart."""
+        try:
+            self._boot(name)
+        except TimeoutError as late:
+            print(f"{late}\n{self.command('scontrol', 'show', 'node', name)}\n{self.logs()}")
+            self.power_off(name)
+            if attempts == 1:
+                raise
+            self.power_on(name, attempts - 1)
+
+    def _boot(self, name: str) -> None:
         number = NODES.index(name) + 1
         boot = BOOT.format(name=name, dir=self.folder, address=self.address(name))
         apart = ["--uts", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
         node = self._start(name, "unshare", *apart, "bash", "-ec", boot)
         own, network = _namespace(Path("/proc/self/ns/net")), Path(f"/proc/{node.pid}/ns/net")
-        wait_for("a network", lambda: _namespace(network) != own)
+        wait_for("a network", lambda: _namespace(network) not in ("", own))
         link = ["ip", "link", "add", f"{self._bridge}v{number}", "type", "veth"]
         self._run(*link, "peer", "name", "eth0", "netns", str(node.pid))
         self._run("ip", "link", "set", f"{self._bridge}v{number}", "master", self._bridge, "up")
