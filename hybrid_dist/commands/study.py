@@ -16,6 +16,7 @@ from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.runtime.files import bytes_of
 from hybrid_dist.studies.cells import Grid
 from hybrid_dist.studies.grids import grid
+from hybrid_dist.studies.reuse import reuse_runs
 from hybrid_dist.studies.run_states import (
     RunState,
     check_folder,
@@ -56,6 +57,9 @@ class Options:
     """Train nothing: evaluate what is trained and not evaluated yet, and write the report."""
     slurm: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Submit the runs as a job array, and a job that writes the report after it."""
+    reuse: tuple[Path, ...] = ()
+    """Folders of other studies: runs that they have finished are copied where their config, recipe
+    and seed are those of a run of this study."""
     wandb_sweep: Path | None = None
     """Write the runs as a W&B sweep into this file; start nothing."""
 
@@ -78,6 +82,8 @@ def main(args: Sequence[str], program: str = "hybrid-dist study") -> None:
             return
         check_everything(made)
         claim_folder(made)
+        for line in reuse_runs(made, options.reuse):
+            print(printable(line))
         runs = made.all_runs()
         if options.wandb_sweep is not None:
             write_sweep(made, runs, options.wandb_sweep)

@@ -244,6 +244,9 @@ class Train:
     the most that fit in the memory of every rank, measured when the run starts."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     """Arithmetic of the encoder; the loss is always computed in fp32."""
+    frozen_layers: Count = 0
+    """Freeze the embeddings and this many of the first layers, which takes less time and memory;
+    0: train the whole model."""
     gradient_checkpointing: Switch = False
     """Recompute each layer in the backward pass to save memory."""
     sparse_vocabulary: Literal["auto", "always", "never"] = "auto"

@@ -1,12 +1,10 @@
 """torch.compile for the encoder's layers: one graph for any number and length of texts."""
 
-from typing import Any
-
 import torch
-from torch import nn
 from torch.fx.experimental import _config as fx_config
 
 from hybrid_dist.model.encoder import Encoder
+from hybrid_dist.model.layers import transformer_layers
 from hybrid_dist.model.packing import AttentionMode
 
 
@@ -23,12 +21,5 @@ def compile_layers(encoder: Encoder, backend: str = "inductor") -> None:
     torch._dynamo.config.optimize_ddp = False
     # without this, sizes that are equal in the first step by chance are assumed equal in every step
     fx_config.use_duck_shape = False
-    for layer in layers(encoder.backbone):
+    for layer in transformer_layers(encoder.backbone) or [encoder.backbone]:
         layer.compile(dynamic=True, backend=backend)
-
-
-def layers(backbone: Any) -> list[nn.Module]:
-    """The Transformer layers, or the whole backbone if it has no list of them."""
-    count = getattr(backbone.config, "num_hidden_layers", 0)
-    stacks = [m for m in backbone.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    return [layer for stack in stacks for layer in stack] or [backbone]

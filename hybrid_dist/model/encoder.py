@@ -275,13 +275,3 @@ def _layer_classes(backbone: Any) -> list[str]:
     table = backbone.get_input_embeddings()
     holders = {type(part).__name__ for part in backbone.modules() if table in part.modules()}
     return [name for name in backbone._no_split_modules or [] if name not in holders]
-
-
-def recompute_layers(encoder: Encoder) -> None:
-    """Checkpoint each layer: keep its inputs only, and recompute the rest in the backward pass."""
-    backbone: Any = encoder.backbone
-    backbone.config.use_cache = False
-    old_name = "gradient_checkpointing_enable"  # transformers before 5.23 has only this one
-    name = "activation_checkpointing_enable"
-    enable = getattr(backbone, name if hasattr(backbone, name) else old_name)
-    enable({"use_reentrant": False})

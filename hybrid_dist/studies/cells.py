@@ -149,7 +149,7 @@ class Grid:
         if cell.recipe is not None:
             files = train_files(self.recipe_folder(cell), len(self.recipe_sources(cell)))
             data = replace(data, train=tuple(map(str, files)))
-        name = cell.name if seed is None else f"{cell.name}/seed-{seed}"
+        name = run_name(cell.name, seed)
         config = replace(
             config,
             seed=config.seed if seed is None else seed,
@@ -197,6 +197,11 @@ class Grid:
         return next(
             cell for cell in self.cells if cell.recipe is not None and cell.recipe.held_out_uids
         )
+
+
+def run_name(cell: str, seed: int | None) -> str:
+    """The name of a run, which is also its folder under OUT/runs."""
+    return cell if seed is None else f"{cell}/seed-{seed}"
 
 
 def matches(cell: Cell, only: Mapping[str, Any]) -> bool:

@@ -48,14 +48,18 @@ class RunState:
 
 def log_file(grid: Grid, run: CellRun, suffix: str) -> Path:
     """OUT/logs/RUN.SUFFIX: its output (log), its record (json) and its config (yaml)."""
-    return grid.out / "logs" / f"{run.name.replace('/', '.')}.{suffix}"
+    return log_path(grid.out, run.name, suffix)
 
 
-def read_record(grid: Grid, run: CellRun) -> RunRecord:
+def log_path(out: Path, run: str, suffix: str) -> Path:
+    """The same of a run by its name, in the folder of any study."""
+    return out / "logs" / f"{run.replace('/', '.')}.{suffix}"
+
+
+def read_record(file: Path) -> RunRecord:
     """The record of a run; an empty one if there is none or it cannot be read."""
     try:
-        content = read_json(log_file(grid, run, "json"))
-        return RunRecord(**content)
+        return RunRecord(**read_json(file))
     except (UserError, TypeError):
         return RunRecord()
 
@@ -76,7 +80,7 @@ def write_config(grid: Grid, run: CellRun) -> Path:
 
 def state_of(grid: Grid, run: CellRun) -> RunState:
     """How a run stands by its folder and its record."""
-    record = read_record(grid, run)
+    record = read_record(log_file(grid, run, "json"))
     state: State = "to run"
     if is_trained(run, record):
         state = "to evaluate" if missing_tasks(run) else "finished"
@@ -116,10 +120,17 @@ def _is_evaluated(run: CellRun, label: str, spec: str) -> bool:
     try:
         report = read_report(run.reports(label) / REPORT)
         if recorded := report.get(MADE_FROM):
-            return bool(recorded.get("task") == spec)
+            return _within_study(recorded["task"]) == _within_study(spec)
         return spec in from_yaml(run.folder / "config.yaml").eval.tasks  # training wrote it
     except UserError:
         return False
+
+
+def _within_study(spec: str) -> str:
+    """A task of recipe pairs without the folder of its study, which may have moved."""
+    name, _, path = spec.partition(":")
+    _, is_recipe, inside = path.rpartition(f"/{RECIPES}/")
+    return f"{name}:{inside}" if is_recipe else spec
 
 
 def seconds_of(states: Sequence[RunState], cell: Cell | None = None) -> float | None:
@@ -144,13 +155,11 @@ def check_folder(grid: Grid) -> dict[str, Any]:
         if grid.out.is_dir() and any(path.name != RECIPES for path in grid.out.iterdir()):
             raise UserError(f"{grid.out}: holds files but no study; choose another --out")
         return {}
-    note = read_json(file, "the note of a study")
-    if not isinstance(note, dict) or not isinstance(note.get("cells"), dict):
-        raise UserError(f"{file}: is not the note of a study")
+    note = read_note(grid.out)
     other = f"{grid.out}: holds another study"
     if note.get("name") != grid.study.name:
         raise UserError(f"{other}, {note.get('name')!r}; choose another --out")
-    for name, identity in _identities(grid).items():
+    for name, identity in identities(grid).items():
         before = note["cells"].get(name, identity)
         for key in dict.fromkeys([*before, *identity]):
             if before.get(key) != identity.get(key):
@@ -164,14 +173,23 @@ def check_folder(grid: Grid) -> dict[str, Any]:
 
 def claim_folder(grid: Grid) -> None:
     """Note the study and its cells in its folder, unless the folder belongs to another study."""
-    cells = check_folder(grid) | _identities(grid)
+    cells = check_folder(grid) | identities(grid)
     grid.out.mkdir(parents=True, exist_ok=True)
     content = {"name": grid.study.name, "file": grid.study.model_dump(mode="json"), "cells": cells}
     write_atomically(grid.out / STUDY_FILE, json_text(content, indent=1) + "\n")
 
 
-def _identities(grid: Grid) -> dict[str, Any]:
+def read_note(out: Path) -> dict[str, Any]:
+    """The name, file and cells of the study in a folder."""
+    file = out / STUDY_FILE
+    note = read_json(file, "the note of a study")
+    if not isinstance(note, dict) or not isinstance(note.get("cells"), dict):
+        raise UserError(f"{file}: is not the note of a study")
+    return note
+
+
+def identities(grid: Grid) -> dict[str, Any]:
     """What makes each cell, as JSON gives it back."""
-    identities = {cell.name: cell.identity() for cell in grid.cells}
-    read_back: dict[str, Any] = json.loads(json_text(identities))
+    of_cells = {cell.name: cell.identity() for cell in grid.cells}
+    read_back: dict[str, Any] = json.loads(json_text(of_cells))
     return read_back

@@ -111,7 +111,7 @@ class StudyRunner:
     def _one(self, run: CellRun, share: MachineShare) -> None:
         """Train and evaluate one run, and note how it ended."""
         self._note(run, reason="")
-        record = read_record(self._grid, run)
+        record = read_record(log_file(self._grid, run, "json"))
         if not is_trained(run, record):
             if run.cell.is_untrained:
                 write_untrained(run)
@@ -188,7 +188,7 @@ class StudyRunner:
         memory: int = 0,
     ) -> None:
         """Add to what is recorded of a run."""
-        old = read_record(self._grid, run)
+        old = read_record(log_file(self._grid, run, "json"))
         new = RunRecord(
             trained=old.trained if trained is None else trained,
             reason=old.reason if reason is None else reason,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hybrid_dist.batching import check_world
 from hybrid_dist.config.schema import Model
@@ -78,21 +79,21 @@ def check_everything(grid: Grid) -> None:
 
 def check_models(grid: Grid) -> None:
     """Refuse models that cannot be found, or that cannot do what the cells ask of them."""
+    from hybrid_dist.model.layers import check_frozen_layers
     from hybrid_dist.model.loading import check_lengths, read_config
     from hybrid_dist.model.spec import EncoderSpec
     from hybrid_dist.model.tokenization import TextTokens
 
-    seen: set[Model] = set()
+    configs: dict[Model, Any] = {}
     for cell in grid.cells:
         model = replace(cell.config.model, dropout=None, attention_dropout=None)
-        if model in seen:
-            continue
-        seen.add(model)
         try:
-            config = read_config(model)
-            check_lengths(config, model)
-            spec = EncoderSpec.of(model)
-            TextTokens.load(model.name_or_path, spec, model.trust_remote_code).check(config)
+            if model not in configs:
+                configs[model] = config = read_config(model)
+                check_lengths(config, model)
+                spec = EncoderSpec.of(model)
+                TextTokens.load(model.name_or_path, spec, model.trust_remote_code).check(config)
+            check_frozen_layers(configs[model], cell.config.train.frozen_layers)
         except UserError as error:
             raise UserError(f"{grid.file}: cell {cell.name}: {error}") from None
 

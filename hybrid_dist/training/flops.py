@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from hybrid_dist.model.layers import transformer_layers
+
 PEAKS = {
     "B200": 2250,
     "H200": 989,
@@ -48,32 +50,37 @@ def peak(device_name: str) -> float | None:
 class Flops:
     """Model FLOPs of a forward and a backward pass.
 
-    6 per layer weight and real token, plus attention within each text. Embeddings, padding and
-    recomputation are not counted.
+    2 per layer weight and real token forward, and 4 backward where the layer is trained; plus
+    attention within each text. Embeddings, padding and recomputation are not counted.
     """
 
     weights: int
     """Number of weights in all layers."""
     width: int
     """Number of layers times the hidden size."""
+    trained_weights: int
+    trained_width: int
+    """The same of the layers that are not frozen."""
 
     @classmethod
     def of(cls, backbone: Any) -> "Flops | None":
         """None if not every token passes through all layer weights, as with experts."""
         config = backbone.config
-        layers: int = getattr(config, "num_hidden_layers", 0)
         if any(getattr(config, name, 0) for name in ("num_experts", "num_local_experts")):
             return None
-        stacks = (m for m in backbone.modules() if isinstance(m, nn.ModuleList))
-        weights = {
-            id(part): part.numel()
-            for stack in stacks
-            if len(stack) == layers
-            for part in stack.parameters()
-        }
-        return cls(sum(weights.values()), layers * config.hidden_size) if weights else None
+        layers = transformer_layers(backbone)
+        trained = [la for la in layers if any(part.requires_grad for part in la.parameters())]
+        width: int = config.hidden_size
+        sizes = [(_weights(some), len(some) * width) for some in (layers, trained)]
+        return cls(*sizes[0], *sizes[1]) if layers else None
 
     def __call__(self, sizes: Sequence[int]) -> float:
         """FLOPs for texts of these lengths in tokens."""
         lengths = np.asarray(sizes, float)
-        return float(6 * self.weights * lengths.sum() + 12 * self.width * (lengths**2).sum())
+        per_token = 2 * self.weights + 4 * self.trained_weights
+        per_pair_of_tokens = 4 * self.width + 8 * self.trained_width
+        return float(per_token * lengths.sum() + per_pair_of_tokens * (lengths**2).sum())
+
+
+def _weights(layers: Sequence[nn.Module]) -> int:
+    return sum(part.numel() for layer in layers for part in layer.parameters())

@@ -6,7 +6,8 @@ import torch
 
 from hybrid_dist.config.schema import Config
 from hybrid_dist.model.compiling import compile_layers
-from hybrid_dist.model.encoder import BiEncoder, Encoder, recompute_layers
+from hybrid_dist.model.encoder import BiEncoder, Encoder
+from hybrid_dist.model.layers import freeze_layers, recompute_layers
 from hybrid_dist.model.loading import build
 from hybrid_dist.runtime.ranks import Ranks
 
@@ -19,7 +20,9 @@ def build_model(config: Config, model_config: Any, ranks: Ranks) -> BiEncoder:
     torch.manual_seed(config.seed)
     encoder = build(config.model, model_config)
     if config.train.gradient_checkpointing:
-        recompute_layers(encoder)
+        recompute_layers(encoder.backbone)
+    if config.train.frozen_layers:
+        freeze_layers(encoder.backbone, config.train.frozen_layers)
     model = BiEncoder(encoder, config.loss.temperature, config.loss.learn_temperature)
     choose_attention(model.encoder, DTYPES[config.train.precision], ranks)
     if config.train.compile:

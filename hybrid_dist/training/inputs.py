@@ -10,6 +10,7 @@ from hybrid_dist.config.schema import Config
 from hybrid_dist.data.store.reader import Store, check_sources, open_sources
 from hybrid_dist.data.user_cache import store_cache
 from hybrid_dist.errors import UserError
+from hybrid_dist.model.layers import check_frozen_layers
 from hybrid_dist.model.loading import check_lengths, read_config
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
@@ -78,6 +79,7 @@ def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
     dev = _load_dev(config, spec, cache) if config.data.dev else None
     model_config = read_config(config.model)
     check_lengths(model_config, config.model)
+    check_frozen_layers(model_config, config.train.frozen_layers)
     tokens = TextTokens.load(config.model.name_or_path, spec, config.model.trust_remote_code)
     tokens.check(model_config)
     evaluation = load_evaluation(config, _languages(plan))

@@ -78,7 +78,8 @@ class Updater:
             keep_temperature_fp32(model, optimizer)
         self._config, self._accelerator, self._ranks = config, accelerator, ranks
         self.vocabulary: VocabularyExchange | None = None
-        if is_sparse(config.train.sparse_vocabulary, strategy(accelerator)):
+        table = model.encoder.backbone.get_input_embeddings().weight
+        if table.requires_grad and is_sparse(config.train.sparse_vocabulary, strategy(accelerator)):
             self.vocabulary = VocabularyExchange(model, ranks.world)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self._sharded = keep_parameters_gathered(self.model)

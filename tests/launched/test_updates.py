@@ -67,6 +67,19 @@ def test_ddp_updates_equal_one_process(processes: int, names: tuple[str, ...], t
     assert (loss["allgather_base"], loss["reduce_scatter_base"]) == (1, 1)
 
 
+FROZEN = ("frozen layer", "frozen layer, padded")
+
+
+@pytest.mark.parametrize("launcher", ["cpu", "zero2", "fsdp2"])
+def test_frozen_layers_stay_and_the_others_update_alike(launcher: str, toy: Path) -> None:
+    words = [*SCRIPT, str(toy), *FROZEN]
+    output = run([*TORCHRUN, "2", *words]) if launcher == "fsdp2" else launch(launcher, 2, words)
+    measured = results(output)
+    assert_equal_updates(measured, FROZEN)
+    for result in measured.values():
+        assert result["frozen"] and all(result["frozen"].values()), "exactly as they were"
+
+
 USED_ROWS = ("used rows", "used rows, padded")
 
 

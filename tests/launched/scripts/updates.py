@@ -27,6 +27,7 @@ from hybrid_dist.data.store.index import TrainingSource
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.model.compiling import compile_layers
 from hybrid_dist.model.encoder import BiEncoder
+from hybrid_dist.model.layers import freeze_layers
 from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.model.packing import PackedTexts
 from hybrid_dist.model.spec import EncoderSpec
@@ -52,6 +53,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "all": {"chunks": 3, "symmetric": True, "learn_temperature": True, "negatives": 1},
     "used rows": {"chunks": 3, "negatives": 1, "sparse_vocabulary": "always"},
     "used rows, padded": {"chunks": 3, "padded": True, "sparse_vocabulary": "always"},
+    "frozen layer": {"chunks": 3, "negatives": 1, "frozen_layers": 1},
+    "frozen layer, padded": {"chunks": 3, "padded": True, "frozen_layers": 1},
     "compiled": {"chunks": 3, "negatives": 1, "compile": True},
     "dropout": {"chunks": 3, "dropout": 0.1, "learn_temperature": True, "negatives": 1},
 }
@@ -119,6 +122,8 @@ class Case:
                     torch.nn.init.normal_(weights, std=0.15)
         if self.options.get("padded"):
             encoder.set_padding("a test of padding")
+        if self.config.train.frozen_layers:
+            freeze_layers(encoder.backbone, self.config.train.frozen_layers)
         loss = self.config.loss
         return BiEncoder(encoder, loss.temperature, loss.learn_temperature)
 
@@ -230,6 +235,7 @@ def config_of(toy: Path, options: dict[str, Any], world: int) -> Config:
             precision="fp32",
             chunk_size=chunk_size,
             sparse_vocabulary=options.get("sparse_vocabulary", "auto"),
+            frozen_layers=options.get("frozen_layers", 0),
         ),
     )
 
@@ -261,7 +267,9 @@ def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None
     if case.options.get("compile"):  # this backend traces as the real one, and writes no kernels
         compile_layers(model.encoder, backend="aot_eager")
     initial = {key: value.clone() for key, value in model.state_dict().items()}
-    updater = Updater(case.config, accelerator, ranks, model, Sgd(model.parameters(), 0.1))
+    frozen = [name for name, part in model.named_parameters() if not part.requires_grad]
+    optimizer = Sgd([part for part in model.parameters() if part.requires_grad], 0.1)
+    updater = Updater(case.config, accelerator, ranks, model, optimizer)
     losses, weights, masked, calls = [], [], 0, Counter[str]()
     for step, work in enumerate(case.feed(ranks).steps(0, STEPS)):
         torch.manual_seed(seed_of(ranks.rank, step))
@@ -285,6 +293,7 @@ def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None
         "masked": masked,
         "chunks": len(work.chunks),
         "collectives": dict(calls),
+        "frozen": {name: weights[-1][name].equal(initial[name]) for name in frozen},
         "used_rows": updater.vocabulary.rows if updater.vocabulary is not None else None,
         "graphs": torch._dynamo.utils.counters["stats"]["unique_graphs"],
     }

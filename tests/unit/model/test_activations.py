@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hybrid_dist.model.encoder import recompute_layers
+from hybrid_dist.model.layers import recompute_layers
 from hybrid_dist.model.packing import AttentionMode, PackedTexts
 from tests.support import varlen_on_cpu
 from tests.support.encoders import encoder_of
@@ -37,7 +37,7 @@ def kept(folder: Path, layers: int, **how: Any) -> float:
     if how.get("padded"):
         encoder.set_padding("a test")
     if how.get("recomputed"):
-        recompute_layers(encoder)
+        recompute_layers(encoder.backbone)
     encoder.to(how.get("weights", torch.float32)).train()
     storages: dict[int, Any] = {}
 

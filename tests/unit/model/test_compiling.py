@@ -13,7 +13,8 @@ import torch
 from torch._dynamo.utils import counters
 
 from hybrid_dist.model.compiling import compile_layers
-from hybrid_dist.model.encoder import BiEncoder, recompute_layers
+from hybrid_dist.model.encoder import BiEncoder
+from hybrid_dist.model.layers import recompute_layers
 from hybrid_dist.model.packing import AttentionMode
 from tests.support import varlen_on_cpu
 from tests.support.compiled_chunks import LONGEST, step
@@ -60,7 +61,7 @@ def test_texts_of_any_number_and_length_have_one_graph(
 ) -> None:
     model = module(tmp_path, how, dropout=0.1).train()
     if recomputed:
-        recompute_layers(model.encoder)
+        recompute_layers(model.encoder.backbone)
     compile_layers(model.encoder, "aot_eager")
     for number in range(STEPS):
         assert step(model, number)

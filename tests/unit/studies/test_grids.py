@@ -163,6 +163,10 @@ def test_what_cannot_be_run_is_refused(
         ({"overrides": {"data.train": ["nowhere.jsonl"]}}, "nowhere.jsonl: no such file"),
         ({"overrides": {"model.name_or_path": "/no/model"}}, "/no/model"),
         ({"overrides": {"model.max_query_tokens": 4000}}, "max_query_tokens"),
+        (
+            {"cells": {"frozen": {"train.frozen_layers": 2}}},
+            "cell frozen: train.frozen_layers: the model has 2 layers, and at least one has to be",
+        ),
         ({"processes": 2}, "2 processes need a launcher"),
         ({"launcher": "no.yaml"}, "no file no.yaml"),
         ({"overrides": {"recipe.sources": ["unit:x"]}}, "did you mean 'units'"),

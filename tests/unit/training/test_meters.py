@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AlbertConfig, AutoModel, DistilBertConfig, XLMRobertaConfig
 
+from hybrid_dist.model.layers import freeze_layers
 from hybrid_dist.tracking.stopwatch import Stopwatch
 from hybrid_dist.training.flops import Flops, peak
 
@@ -62,6 +63,18 @@ def test_flops_of_xlm_r_large() -> None:
     assert flops.weights == 24 * (12 * 1024**2 + 13 * 1024), "302 M: no embeddings, no pooler"
     assert flops.width == 24 * 1024
     assert flops([10, 30]) == 6 * flops.weights * 40 + 12 * flops.width * (100 + 900)
+
+
+def test_frozen_layers_have_no_backward_pass() -> None:
+    config = XLMRobertaConfig(
+        hidden_size=64, num_hidden_layers=12, intermediate_size=256, num_attention_heads=4
+    )
+    frozen = model(config)
+    freeze_layers(frozen, 9)
+    whole, rest = Flops.of(model(config)), Flops.of(frozen)
+    assert whole is not None
+    assert rest is not None
+    assert rest([10, 30]) == pytest.approx(whole([10, 30]) * (12 + 2 * 3) / 36)
 
 
 def test_flops_are_known_where_every_token_meets_every_weight() -> None:
