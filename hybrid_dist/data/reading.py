@@ -70,11 +70,14 @@ class Reading:
     missing: list[str] = field(default_factory=list)
     """Judged ids that no file contains, if `incomplete=allow` permits them."""
 
+    _numbers: dict[Path, int] = field(default_factory=dict, init=False, repr=False)
+
     def place(self, file: Path, line: int) -> int:
         """An integer that stands for a line of a file."""
-        if file not in self.files:
+        if file not in self._numbers:
+            self._numbers[file] = len(self.files)
             self.files.append(file)
-        return self.files.index(file) * _LINES + line
+        return self._numbers[file] * _LINES + line
 
     def where(self, place: int) -> str:
         """`file:line` of a place."""

@@ -3,7 +3,17 @@
 A new one is a file here that ends in a `SOURCE`, and a line in the table below.
 """
 
-from hybrid_dist.data.sources import beir, lareqa, miracl, mmarco, pairs, squad, tatoeba, units
+from hybrid_dist.data.sources import (
+    beir,
+    lareqa,
+    miracl,
+    mmarco,
+    pairs,
+    squad,
+    tatoeba,
+    tldr,
+    units,
+)
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.errors import UserError, nearest
 
@@ -18,6 +28,7 @@ SOURCES: dict[str, Source] = {
         mmarco.SOURCE,
         tatoeba.SOURCE,
         units.SOURCE,
+        tldr.SOURCE,
     )
 }
 """Every source by its name."""
