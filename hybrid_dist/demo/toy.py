@@ -2,11 +2,13 @@
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hybrid_dist.demo.toy_world import LANGUAGES, facts, lexicons, say
+from hybrid_dist.demo.toy_world import LANGUAGES, Fact, Language, facts, lexicons, say
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import atomic_folder, read_json
 
@@ -29,6 +31,9 @@ class ToyOptions:
     """Facts to evaluate on; each is a query and a passage in every language."""
     imbalance: float = 0.0
     """The n-th language has train_uids / n ** imbalance training pairs; 0: all have train_uids."""
+    parallel: float = 1.0
+    """Fraction of each language's training pairs that are translations of each other; the others
+    are about facts of that language alone."""
     layers: int = 2
     """Layers of the model's config."""
     hidden: int = 128
@@ -58,6 +63,7 @@ LIMITS = {
     "dev_uids": (1, 5_000),
     "test_uids": (1, 5_000),
     "imbalance": (0, 10),
+    "parallel": (0, 1),
     "layers": (1, 100),
     "hidden": (8, 8192),
     "heads": (1, 1024),
@@ -106,7 +112,8 @@ def _existing(out: Path, options: ToyOptions) -> dict[str, Any]:
         made_with = dict(manifest["options"])
     except (UserError, ValueError, TypeError, KeyError):
         raise UserError(f"--out {out} contains other files: choose a new or empty folder") from None
-    differing = [name for name, value in asdict(options).items() if made_with.get(name) != value]
+    before = asdict(ToyOptions()) | made_with
+    differing = [name for name, value in asdict(options).items() if before[name] != value]
     if differing:
         raise UserError(
             f"--out {out} contains a world with other options ({', '.join(differing)}):"
@@ -118,21 +125,16 @@ def _existing(out: Path, options: ToyOptions) -> dict[str, Any]:
 def _write(folder: Path, options: ToyOptions) -> dict[str, Any]:
     languages = LANGUAGES[: options.languages]
     words = lexicons(languages, options.cognates, options.seed)
-    sizes = {"train": options.train_uids, "dev": options.dev_uids, "test": options.test_uids}
-    all_facts = iter(facts(sum(sizes.values()), options.seed))
+    told = _facts(languages, options)
     counts: dict[str, dict[str, int]] = {}
     train_texts: list[str] = []
-    for split, size in sizes.items():
-        split_facts = {f"{split}-{number:05d}": next(all_facts) for number in range(size)}
-        counts[split] = {}
+    for split, by_language in told.items():
+        counts[split] = {code: len(by_uid) for code, by_uid in by_language.items()}
         with (folder / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n") as lines:
-            for rank, language in enumerate(languages, start=1):
-                share = rank**-options.imbalance if split == "train" else 1.0
-                uids = list(split_facts)[: max(1, round(size * share))]
-                counts[split][language.code] = len(uids)
-                for uid in uids:
+            for language in languages:
+                for uid, fact in by_language[language.code].items():
                     rng = random.Random(f"{options.seed}:say:{uid}:{language.code}")
-                    pair = say(split_facts[uid], language, words[language.code], rng)
+                    pair = say(fact, language, words[language.code], rng)
                     line = {"uid": uid, "lang": language.code, **pair}
                     lines.write(json.dumps(line, ensure_ascii=False) + "\n")
                     if split == "train":
@@ -141,6 +143,31 @@ def _write(folder: Path, options: ToyOptions) -> dict[str, Any]:
     manifest = {"options": asdict(options), "pairs": counts, "vocabulary": vocabulary}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
     return manifest
+
+
+def _facts(
+    languages: Sequence[Language], options: ToyOptions
+) -> dict[str, dict[str, dict[str, Fact]]]:
+    """The facts of each split and language by uid: of a language with n training pairs the first
+    are those of all languages, and the others its own."""
+    wanted = {
+        language.code: max(1, round(options.train_uids * rank**-options.imbalance))
+        for rank, language in enumerate(languages, start=1)
+    }
+    shared = {code: round(options.parallel * count) for code, count in wanted.items()}
+    sizes = {"train": max(shared.values()), "dev": options.dev_uids, "test": options.test_uids}
+    own = sum(wanted.values()) - sum(shared.values())
+    all_facts = iter(facts(sum(sizes.values()) + own, options.seed))
+    splits: dict[str, dict[str, dict[str, Fact]]] = {}
+    for split, size in sizes.items():
+        common = {f"{split}-{number:05d}": next(all_facts) for number in range(size)}
+        splits[split] = {language.code: dict(common) for language in languages}
+    for code, count in wanted.items():
+        of_language = dict(islice(splits["train"][code].items(), shared[code]))
+        for number in range(count - shared[code]):
+            of_language[f"train-{code}-{number:05d}"] = next(all_facts)
+        splits["train"][code] = of_language
+    return splits
 
 
 def _write_model(folder: Path, texts: list[str], options: ToyOptions) -> int:

@@ -141,6 +141,30 @@ def test_imbalance_shrinks_later_languages_in_training_only(tmp_path: Path) -> N
     assert uids["qac"] < uids["qaa"], "a small language's facts are in the larger ones too"
 
 
+def test_scarce_translations_leave_each_language_facts_of_its_own(tmp_path: Path) -> None:
+    manifest = generate(tmp_path / "toy", replace(SMALL, parallel=0.25, imbalance=1.0))
+    assert manifest["pairs"]["train"] == {"qaa": 120, "qab": 60, "qac": 40}
+    uids: dict[str, set[str]] = defaultdict(set)
+    for row in rows(tmp_path / "toy", "train"):
+        uids[row["lang"]].add(row["uid"])
+    assert len(uids["qaa"] & uids["qab"]) == 15, "a quarter of the smaller language"
+    assert uids["qaa"] & uids["qac"] == uids["qab"] & uids["qac"]
+    assert len(uids["qaa"] & uids["qac"]) == 10
+    everything = [*rows(tmp_path / "toy", "train"), *rows(tmp_path / "toy", "test")]
+    queries = [(row["lang"], row["query"]) for row in everything]
+    assert len(set(queries)) == len(queries), "no query twice"
+
+
+def test_a_world_made_before_an_option_existed_is_kept(tmp_path: Path) -> None:
+    generate(tmp_path / "toy", SMALL)
+    manifest = json.loads((tmp_path / "toy/manifest.json").read_text())
+    del manifest["options"]["parallel"]
+    (tmp_path / "toy/manifest.json").write_text(json.dumps(manifest))
+    assert generate(tmp_path / "toy", SMALL) == manifest
+    with pytest.raises(UserError, match=r"other options \(parallel\)"):
+        generate(tmp_path / "toy", replace(SMALL, parallel=0.5))
+
+
 def test_model_folder_loads_and_knows_the_words(world: Path) -> None:
     from transformers import AutoConfig, AutoTokenizer, XLMRobertaModel
 
@@ -177,6 +201,7 @@ def test_model_folder_loads_and_knows_the_words(world: Path) -> None:
         ("train_uids", 0),
         ("test_uids", 0),
         ("imbalance", -1.0),
+        ("parallel", 1.5),
         ("layers", 0),
         ("hidden", 130),
         ("heads", 0),
