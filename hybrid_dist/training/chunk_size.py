@@ -169,7 +169,8 @@ def check_strategy(strategy: str) -> None:
 def reserved_bytes(model: BiEncoder, optimizer: Any, batch: int, candidates: int) -> int:
     """Bytes of a step beside the encoder: AdamW's states, if they do not exist yet; vectors of all
     ranks [batch + candidates, D] in fp32, and their gradients."""
-    states = 0 if optimizer.state else sum(8 * part.numel() for part in model.parameters())
+    trained = (part.numel() for part in model.parameters() if part.requires_grad)
+    states = 0 if optimizer.state else 8 * sum(trained)
     return states + 2 * 4 * model.encoder.width * (batch + candidates)
 
 
