@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "show how a run stands: state, curves, mix, last evaluation, speed",
     ),
     "export": ("commands.export", "write the model in a checkpoint as a model folder"),
+    "merge": ("commands.merge", "average the weights of models"),
     "evaluate": ("commands.evaluate", "score a model on tasks and write reports"),
     "overlap": ("commands.overlap", "check the training data for evaluation texts"),
     "compare": ("commands.compare", "put evaluated runs side by side"),

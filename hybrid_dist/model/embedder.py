@@ -49,10 +49,13 @@ class TextEmbedder:
         path: str | Path,
         device: torch.device | str | None = None,
         trust_remote_code: bool = False,
+        query_prefix: str | None = None,
+        passage_prefix: str | None = None,
     ) -> "TextEmbedder":
         """Load a run folder, an exported model, or any folder or hub name that transformers loads.
 
-        `device` defaults to the current GPU, or the CPU where there is none.
+        `device` defaults to the current GPU, or the CPU where there is none. Prefixes replace those
+        that the model's files name; many models on the hub name theirs in a README only.
         """
         name, folder = str(path), Path(path)
         if is_folder(name) and (folder / "config.yaml").is_file():
@@ -63,6 +66,10 @@ class TextEmbedder:
         model = Model(name_or_path=where, trust_remote_code=trust_remote_code)
         config = read_config(model)
         settings = EncoderSpec.load(where).within(positions(config))
+        if query_prefix is not None:
+            settings = replace(settings, query_prefix=query_prefix)
+        if passage_prefix is not None:
+            settings = replace(settings, passage_prefix=passage_prefix)
         tokens = TextTokens.load(where, settings, trust_remote_code)
         tokens.check(config)
         encoder = build(replace(model, pooling=settings.pooling), config)

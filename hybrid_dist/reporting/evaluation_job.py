@@ -50,6 +50,11 @@ class EvaluationOptions:
     model: str | None = None
     """A run folder, a checkpoint in one (runs/NAME/checkpoints/step-000500), a saved model, or a
     name or folder that transformers or sentence-transformers loads."""
+    query_prefix: str | None = None
+    """Put this before every query, instead of the prefix that the model's files name: many models
+    on the hub name theirs in a README only."""
+    passage_prefix: str | None = None
+    """Put this before every passage."""
     embeddings: Path | None = None
     """A folder of precomputed vectors: queries.npy, corpus.npy, query_ids.txt, corpus_ids.txt.
     Scores are inner products."""
@@ -98,6 +103,11 @@ class EvaluationOptions:
             raise UserError(
                 f"--trust-remote-code: --{given[0]} comes without code; leave this option out"
             )
+        for flag in ("query_prefix", "passage_prefix"):
+            if getattr(self, flag) is not None and self.model is None:
+                raise UserError(
+                    f"--{flag.replace('_', '-')}: --{given[0]} has no texts to embed; leave it out"
+                )
         if self.index != EXACT and self.run is not None:
             raise UserError("--index: --run is not searched; leave --index out")
         if self.shards != "fp32" and self.run is not None:
@@ -150,7 +160,14 @@ class EvaluationJob:
             evaluate_run(task, run, ranks, out, log, contents)
 
     def _evaluate_model(self, name: str, ranks: Ranks, log: Log) -> None:
-        embedder = load_model(name, ranks.device, self.options.trust_remote_code)
+        options = self.options
+        embedder = load_model(
+            name,
+            ranks.device,
+            options.trust_remote_code,
+            options.query_prefix,
+            options.passage_prefix,
+        )
         all_made_from = self._check_places(ranks, embedder)
         for task, made_from in zip(self.tasks, all_made_from, strict=True):
             out = self.options.out / task.name
@@ -215,9 +232,18 @@ class EvaluationJob:
         }
 
 
-def load_model(name: str, device: torch.device, trust_remote_code: bool = False) -> TextEmbedder:
+def load_model(
+    name: str,
+    device: torch.device,
+    trust_remote_code: bool = False,
+    query_prefix: str | None = None,
+    passage_prefix: str | None = None,
+) -> TextEmbedder:
     """Load a model by folder, checkpoint, run folder or hub name."""
     with naming_flag("--model"):
-        if trained_model.is_checkpoint(Path(name)):
-            return trained_model.load(Path(name), device, trust_remote_code)
-        return TextEmbedder.load(name, device, trust_remote_code)
+        if not trained_model.is_checkpoint(Path(name)):
+            prefixes = query_prefix, passage_prefix
+            return TextEmbedder.load(name, device, trust_remote_code, *prefixes)
+        if query_prefix is not None or passage_prefix is not None:
+            raise UserError("its run's config has the prefixes; leave the options for them out")
+        return trained_model.load(Path(name), device, trust_remote_code)

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from hybrid_dist.batching import Plan, shard_batch
 from hybrid_dist.config.schema import Batching, Mix
 from hybrid_dist.data.store.reader import open_sources
 from tests.support.launch import ROOT, TORCHRUN, run
+from tests.support.published_files import paragraph, squad_json, write
+from tests.support.runs import succeed
+from tests.support.small_models import write_model
 
 RECORD = str(Path(__file__).with_name("scripts") / "recorded_batches.py")
 SIZE, STEPS = 32, 6
@@ -66,3 +71,45 @@ def test_infonce_in_a_ddp_loop_has_the_loss_of_one_process(toy: Path, tmp_path: 
             assert consumed(tmp_path, rank, rows) == expected
     assert len(losses[0]) == STEPS
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
+def debias_commands() -> list[str]:
+    """The commands of the example's README, in their order."""
+    text = (ROOT / "examples/debias-e5/README.md").read_text()
+    block = text.split("```")[1].replace("\\\n", " ")
+    return [line for line in block.splitlines() if line]
+
+
+def test_the_readme_of_debias_e5_runs_with_local_folders(toy: Path, tmp_path: Path) -> None:
+    """Where the README clones repositories and names a model of the hub, folders stand in."""
+    model = write_model(tmp_path / "e5", toy / "model", 1, max_passage_tokens=128)
+    rows = [json.loads(line) for line in (toy / "train.jsonl").read_text().splitlines()]
+    write_tldr_pages(tmp_path / "tldr", rows)
+    for lang in ("en", "de"):
+        paragraphs = [
+            paragraph(f"{lang} say {n} ka.", f"ba {n}.", **{f"q{n}": f"ka {n}?|say {n}"})
+            for n in range(8)
+        ]
+        write(tmp_path / f"lareqa/xquad-r/{lang}.json", squad_json(paragraphs))
+    (tmp_path / "config.yaml").write_text((ROOT / "examples/debias-e5/config.yaml").read_text())
+    commands = debias_commands()
+    assert [command.split()[0] for command in commands[:2]] == ["git", "git"]
+    short = "--train.steps 3 --train.frozen_layers 1 --train.precision fp32 --batching.size 8"
+    for command in commands[2:]:
+        command = command.replace("intfloat/multilingual-e5-small", str(model))
+        command = command.replace("hybrid-dist", f"{sys.executable} -m hybrid_dist", 1)
+        if " train " in command:
+            command += f" {short} --model.name_or_path {model} --log.wandb disabled"
+        succeed(run(shlex.split(command), folder=tmp_path))
+    text = (tmp_path / "results/report.md").read_text()
+    assert all(name in text for name in ("before", "trained", "merged"))
+
+
+def write_tldr_pages(folder: Path, rows: list[dict[str, str]]) -> None:
+    """Toy pairs as pages of commands in three languages; the first is taken for English."""
+    folders = {"qaa": "pages", "qab": "pages.de", "qac": "pages.fr"}
+    for row in rows:
+        if row["lang"] in folders:
+            name = row["uid"]
+            page = f"# {name}\n\n> {row['passage']}\n\n- {row['query']}\n\n`{name} go`\n"
+            write(folder / folders[row["lang"]] / "common" / f"{name}.md", page)

@@ -59,11 +59,11 @@ def train(args: Sequence[str], launcher: str = "", processes: int = 1, **environ
     return run(train_command(args, launcher, processes), **environment)
 
 
-def run(command: Sequence[str], **environment: str) -> Done:
+def run(command: Sequence[str], folder: Path = ROOT, **environment: str) -> Done:
     """Run to the end, in Pythons that are forked from one whose imports are done."""
     python = str(_warm_python())
     command = [python if word == sys.executable else word for word in command]
-    return run_in({"PYTHON_EXEC": python, **environment}, command)
+    return run_in({"PYTHON_EXEC": python, **environment}, command, folder)
 
 
 def run_cold(command: Sequence[str], **environment: str) -> Done:

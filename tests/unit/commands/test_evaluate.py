@@ -209,6 +209,7 @@ def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
         ({"model": "m", "run": Path("r")}, "--model and --run was given"),
         ({"run": Path("r"), "task": ("pairs:x", "toy:y")}, "--run: belongs to one task"),
         ({"run": Path("r"), "save_run": 5}, "it is a run already"),
+        ({"run": Path("r"), "query_prefix": "q"}, "--query-prefix: --run has no texts to embed"),
         ({"model": "m", "save_run": -1}, "-1 is not a number of passages"),
     ],
 )

@@ -85,6 +85,18 @@ def test_it_loads_here_with_its_own_settings(case: Case) -> None:
     np.testing.assert_allclose(embedder.encode_passages(TEXTS), passages, **CLOSE)
 
 
+def test_prefixes_that_are_given_replace_its_own(case: Case) -> None:
+    folder, queries, passages = case
+    embedder = TextEmbedder.load(folder, CPU, query_prefix="Text: ", passage_prefix="")
+    assert (embedder.settings["query prefix"], embedder.settings["passage prefix"]) == (
+        "Text: ",
+        "",
+    )
+    np.testing.assert_allclose(embedder.encode_queries(TEXTS), passages, **CLOSE)
+    bare = embedder.encode_passages([f"Frage: {text}" for text in TEXTS])
+    np.testing.assert_allclose(bare, queries, **CLOSE)
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_it_loads_in_sentence_transformers_with_its_prompts(case: Case) -> None:
     folder, queries, passages = case

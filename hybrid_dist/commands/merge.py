@@ -1,0 +1,50 @@
+"""`hybrid-dist merge MODELS --out DIR`: the average of models as a model folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from hybrid_dist.errors import UserError, report_errors
+from hybrid_dist.text import printable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Average the weights of models that were trained from the same one: runs with several seeds,
+    or a trained model with the one it started from. No training, and no cost in inference.
+
+    Example: hybrid-dist merge runs/hybrid intfloat/multilingual-e5-small --out models/between
+    """
+
+    models: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Run folders, model folders or names on the hub; prefixes, maximum lengths and tokenizer are
+    those of the first."""
+    out: Path
+    """Folder to write; it must not exist, or be empty."""
+    weights: tuple[float, ...] = ()
+    """A weight for each model; equal ones by default. They are divided by their sum."""
+    trust_remote_code: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Run the Python code that the models' folders or repositories contain: read it first."""
+
+    def __post_init__(self) -> None:
+        if len(self.models) < 2:
+            raise UserError("give two models or more")
+        if self.weights and len(self.weights) != len(self.models):
+            raise UserError(
+                f"--weights: there are {len(self.weights)} for {len(self.models)} models"
+            )
+        if self.weights and not (min(self.weights) >= 0 and 0 < sum(self.weights) < float("inf")):
+            raise UserError("--weights: give finite numbers of 0 or more, not all of them 0")
+
+
+def main(args: Sequence[str], program: str = "hybrid-dist merge") -> None:
+    with report_errors(program):
+        options = tyro.cli(Options, args=args, prog=program)
+        from hybrid_dist.model.merging import merge
+
+        weights = options.weights or (1.0,) * len(options.models)
+        merge(options.models, weights, options.out, options.trust_remote_code)
+        print(printable(f"{options.out}: the average of {len(options.models)} models"))

@@ -1,0 +1,24 @@
+"""Folders of small models with random weights."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hybrid_dist.config.schema import Model
+from hybrid_dist.model.loading import build, read_config
+from hybrid_dist.model.saving import save
+from hybrid_dist.model.spec import EncoderSpec
+from hybrid_dist.model.tokenization import TextTokens
+
+
+def write_model(out: Path, config: Path, seed: int, **changed: Any) -> Path:
+    """A model of a config's sizes, as `hybrid-dist export` writes it."""
+    model = Model(name_or_path=str(config), init="scratch", **changed)
+    torch.manual_seed(seed)
+    backbone = build(model, read_config(model)).backbone
+    spec = EncoderSpec.of(model)
+    tokenizer = TextTokens.load(str(config), replace(spec, max_passage_tokens=128)).tokenizer
+    save(out, backbone, backbone.state_dict(), tokenizer, spec)
+    return out
