@@ -12,6 +12,7 @@ import torch
 import hybrid_dist
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bias import TOP
+from hybrid_dist.evaluation.debiasing import Debiasing
 from hybrid_dist.evaluation.ranking import Ranking, exact_ranks
 from hybrid_dist.evaluation.search import EXACT, TopK, check_index, top_k
 from hybrid_dist.evaluation.tasks import TIES, Task
@@ -91,11 +92,13 @@ def score_vectors(
     index: str = EXACT,
     half: bool = False,
     depth: int = TOP,
+    debiasing: Debiasing | None = None,
 ) -> Scored:
     """Rank all relevant passages, and search the top `depth` passages of every query.
 
     Every rank holds the vectors of all queries and of its own shard of the passages. `index` is the
-    FAISS factory string of the search; `half` keeps passages in fp16.
+    FAISS factory string of the search; `half` keeps passages in fp16. `debiasing` changes the
+    vectors of both sides before anything is ranked.
     """
     clock = _Clock()
     log(
@@ -105,7 +108,10 @@ def score_vectors(
     _log_notes(task, log)
     queries = _all_queries(task, vectors, ranks)
     check_index(index, queries.shape[1])
-    shard = _own_shard(task, vectors, ranks, half)
+    if debiasing is not None:
+        sides = task.query_language, task.query_ids
+        queries = _debiased(debiasing, queries, *sides, task, None, log)
+    shard = _own_shard(task, vectors, ranks, half, debiasing, log)
     clock.lap("embed_s")
     log(f"{task.name}: ranking {len(task.relevant):,} relevant passages")
     ranking = exact_ranks(task, queries, [shard], ranks)
@@ -114,6 +120,8 @@ def score_vectors(
     top = top_k(queries, [shard], depth, ranks, index)
     clock.lap("search_s")
     scoring = _scoring(queries.shape[1], half, top.method, shard.grid)
+    if debiasing is not None:
+        scoring["debiasing"] = str(debiasing)
     timing = {**clock.laps, "processes": ranks.world, "threads": torch.get_num_threads()}
     return Scored(task, vectors.name, ranking, top, _settings(task, scoring), timing)
 
@@ -160,7 +168,14 @@ def _all_queries(task: Task, vectors: Vectors, ranks: Ranks) -> np.ndarray:
     return ranks.gather_rows(queries)
 
 
-def _own_shard(task: Task, vectors: Vectors, ranks: Ranks, half: bool) -> Shard:
+def _own_shard(
+    task: Task,
+    vectors: Vectors,
+    ranks: Ranks,
+    half: bool,
+    debiasing: Debiasing | None,
+    log: Callable[[str], None],
+) -> Shard:
     """The vectors of this rank's passages."""
     grid = Grid.of(ranks.device, len(task.query_ids), len(task.passage_ids))
     numbers = grid.shards(len(task.passage_ids), ranks.world)[ranks.rank]
@@ -168,7 +183,28 @@ def _own_shard(task: Task, vectors: Vectors, ranks: Ranks, half: bool) -> Shard:
     passages = _in_fp16(vectors, numbers) if half else vectors.passages(own)
     names = _names(task, task.passage_ids[own], task.passage_language[own])
     check_vectors(passages, names, "passage", ranks)
+    if debiasing is not None:
+        sides = task.passage_language[own], task.passage_ids[own]
+        passages = _debiased(debiasing, passages, *sides, task, ranks, log)
     return Shard.of(numbers.start, passages, ranks.device, grid)
+
+
+def _debiased(
+    debiasing: Debiasing,
+    vectors: np.ndarray,
+    languages: np.ndarray,
+    ids: Sequence[str],
+    task: Task,
+    ranks: Ranks | None,
+    log: Callable[[str], None],
+) -> np.ndarray:
+    """Vectors without their languages; logs the languages that are left alone."""
+    result, alone = debiasing.apply(vectors, languages, ids, len(task.languages), ranks)
+    if alone:
+        side = "queries" if ranks is None else "passages"
+        names = ", ".join(task.languages[code] for code in alone)
+        log(f"{task.name}: too few {side} to remove a language from: {names}")
+    return result
 
 
 def _in_fp16(vectors: Vectors, numbers: range) -> np.ndarray:

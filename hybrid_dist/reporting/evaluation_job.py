@@ -9,6 +9,7 @@ import torch
 import tyro
 
 from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.debiasing import NONE, Debiasing
 from hybrid_dist.evaluation.evaluator import check_run_is_possible
 from hybrid_dist.evaluation.groups import LanguageGroups
 from hybrid_dist.evaluation.search import EXACT
@@ -79,6 +80,10 @@ class EvaluationOptions:
     shards: Literal["fp32", "fp16"] = "fp32"
     """Precision of passage vectors: fp16 takes half the memory, and scores are those of the rounded
     vectors."""
+    debias: Annotated[str, tyro.conf.arg(metavar="none|mean|directions[:K]")] = NONE
+    """Remove languages from the vectors without training: the mean of each language's texts, or
+    their first K singular vectors (1 by default). Fitted on one half of the ids of a language and
+    applied to the other, for queries and for passages."""
     ties: Literal["number", "trec_eval"] = "number"
     """Equal scores: the smaller passage number first, or trec_eval's order, the larger id first."""
     trust_remote_code: bool = False
@@ -112,6 +117,11 @@ class EvaluationOptions:
             raise UserError("--index: --run is not searched; leave --index out")
         if self.shards != "fp32" and self.run is not None:
             raise UserError("--shards: --run has no vectors; leave --shards out")
+        if Debiasing.parse(self.debias) is not None:
+            if self.run is not None:
+                raise UserError("--debias: --run has no vectors; leave --debias out")
+            if self.shards != "fp32":
+                raise UserError("--debias: works in fp32; leave --shards out")
         if self.save_run < 0 or (self.save_run and self.run):
             raise UserError(
                 f"--save-run: {self.save_run} of --run {self.run}; it is a run already"
@@ -183,7 +193,8 @@ class EvaluationJob:
     ) -> ReportOptions:
         save_run, index = self.options.save_run, self.options.index
         half = self.options.shards == "fp16"
-        return ReportOptions(settings, self.groups, save_run, index, half, made_from)
+        debiasing = Debiasing.parse(self.options.debias)
+        return ReportOptions(settings, self.groups, save_run, index, half, debiasing, made_from)
 
     def _check_places(
         self, ranks: Ranks, embedder: TextEmbedder | None = None
@@ -228,6 +239,7 @@ class EvaluationJob:
             "index": self.options.index,
             "shards": self.options.shards,
             "ties": self.options.ties,
+            **({} if self.options.debias == NONE else {"debias": self.options.debias}),
             "save-run": self.options.save_run,
         }
 

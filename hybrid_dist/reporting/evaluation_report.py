@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_dist.evaluation.bias import TOP
+from hybrid_dist.evaluation.debiasing import Debiasing
 from hybrid_dist.evaluation.evaluator import (
     EmbeddedTask,
     Embedder,
@@ -41,6 +42,8 @@ class ReportOptions:
     """FAISS factory string of the search for top passages. Ranks are exact with any index."""
     half: bool = False
     """Keep passages in fp16; queries and scores stay fp32."""
+    debiasing: Debiasing | None = None
+    """Remove languages from the vectors before they are ranked."""
     made_from: Mapping[str, Any] = field(default_factory=dict)
     """Identifies the evaluation, so that the same evaluation may replace its report."""
 
@@ -71,7 +74,14 @@ def evaluate_vectors(
     log = _on_first_only(log, ranks)
     depth = max(TOP, min(report_options.save_run, len(task.passage_ids)))
     scored = score_vectors(
-        task, vectors, ranks, log, report_options.index, report_options.half, depth
+        task,
+        vectors,
+        ranks,
+        log,
+        report_options.index,
+        report_options.half,
+        depth,
+        report_options.debiasing,
     )
     return _report(scored, report_options, ranks, out, log)
 

@@ -13,7 +13,7 @@ import pytest
 from hybrid_dist.batching import Plan, shard_batch
 from hybrid_dist.config.schema import Batching, Mix
 from hybrid_dist.data.store.reader import open_sources
-from tests.support.launch import ROOT, TORCHRUN, run
+from tests.support.launch import ROOT, TORCHRUN, run, run_in_folder
 from tests.support.published_files import paragraph, squad_json, write
 from tests.support.runs import succeed
 from tests.support.small_models import write_model
@@ -100,7 +100,7 @@ def test_the_readme_of_debias_e5_runs_with_local_folders(toy: Path, tmp_path: Pa
         command = command.replace("hybrid-dist", f"{sys.executable} -m hybrid_dist", 1)
         if " train " in command:
             command += f" {short} --model.name_or_path {model} --log.wandb disabled"
-        succeed(run(shlex.split(command), folder=tmp_path))
+        succeed(run_in_folder(tmp_path, shlex.split(command)))
     text = (tmp_path / "results/report.md").read_text()
     assert all(name in text for name in ("before", "trained", "merged"))
 

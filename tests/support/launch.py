@@ -59,8 +59,17 @@ def train(args: Sequence[str], launcher: str = "", processes: int = 1, **environ
     return run(train_command(args, launcher, processes), **environment)
 
 
-def run(command: Sequence[str], folder: Path = ROOT, **environment: str) -> Done:
+def run(command: Sequence[str], **environment: str) -> Done:
     """Run to the end, in Pythons that are forked from one whose imports are done."""
+    return _run_warm(command, environment, ROOT)
+
+
+def run_in_folder(folder: Path, command: Sequence[str]) -> Done:
+    """The same in another folder."""
+    return _run_warm(command, {}, folder)
+
+
+def _run_warm(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Done:
     python = str(_warm_python())
     command = [python if word == sys.executable else word for word in command]
     return run_in({"PYTHON_EXEC": python, **environment}, command, folder)

@@ -21,20 +21,20 @@ from tests.support import stored_reports
 from tests.support.evaluation_problems import unit_vectors
 
 
+def write_pairs(folder: Path, count: int) -> str:
+    """A task of so many uids in two languages."""
+    rows = []
+    for lang in ("de", "en"):
+        for n in range(count):
+            texts = {"query": f"{lang} asks {n}", "passage": f"{lang} says {n}"}
+            rows.append({"uid": f"{n:02d}", "lang": lang, **texts})
+    (folder / "pairs.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return f"pairs:{folder / 'pairs.jsonl'}"
+
+
 @pytest.fixture
 def pairs(tmp_path: Path) -> str:
-    rows = [
-        {
-            "uid": f"{n:02d}",
-            "lang": lang,
-            "query": f"{lang} asks {n}",
-            "passage": f"{lang} says {n}",
-        }
-        for lang in ("de", "en")
-        for n in range(12)
-    ]
-    (tmp_path / "pairs.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    return f"pairs:{tmp_path / 'pairs.jsonl'}"
+    return write_pairs(tmp_path, 12)
 
 
 @pytest.fixture
@@ -192,6 +192,31 @@ def test_a_place_for_no_report_is_refused_before_the_work(
     assert "is a file, but a report is a folder" in error and "vectors of" not in error
 
 
+def test_languages_are_removed_before_ranking(
+    pairs: str, vectors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Vectors of two languages that lie on either side of an axis."""
+    write_pairs(tmp_path, 60)
+    task, rng = load_task(pairs), np.random.default_rng(1)
+    meanings = dict(zip(sorted(set(task.query_ids)), unit_vectors(rng, 60), strict=True))
+    for array, names, ids, codes in (
+        ("query", query_names(task), task.query_ids, task.query_language),
+        ("corpus", passage_names(task), task.passage_ids, task.passage_language),
+    ):
+        given = np.array([meanings[name] for name in ids]) * 0.1
+        given[:, 0] += np.where(codes, 0.9, -0.9)
+        np.save(vectors / f"{'queries' if array == 'query' else array}.npy", given)
+        (vectors / f"{array}_ids.txt").write_text("\n".join(names) + "\n")
+    words = ["--embeddings", str(vectors), "--task", pairs, "--out"]
+    evaluate.main([*words, str(tmp_path / "as they are")])
+    evaluate.main([*words, str(tmp_path / "mean"), "--debias", "mean"])
+    before, after = report(tmp_path / "as they are"), report(tmp_path / "mean")
+    assert before["map"]["multilingual"] < 0.6, "the other language comes last"
+    assert after["map"]["multilingual"] > 0.99
+    assert after["settings"]["debiasing"].startswith("language means removed, fitted on the other")
+    assert "debiasing" not in before["settings"]
+
+
 def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
     tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -210,6 +235,9 @@ def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
         ({"run": Path("r"), "task": ("pairs:x", "toy:y")}, "--run: belongs to one task"),
         ({"run": Path("r"), "save_run": 5}, "it is a run already"),
         ({"run": Path("r"), "query_prefix": "q"}, "--query-prefix: --run has no texts to embed"),
+        ({"run": Path("r"), "debias": "mean"}, "--debias: --run has no vectors"),
+        ({"model": "m", "debias": "mode"}, "'mode' is unknown; give none, mean"),
+        ({"model": "m", "debias": "mean", "shards": "fp16"}, "--debias: works in fp32"),
         ({"model": "m", "save_run": -1}, "-1 is not a number of passages"),
     ],
 )
