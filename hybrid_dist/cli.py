@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("commands.export", "write the model in a checkpoint as a model folder"),
     "merge": ("commands.merge", "average the weights of models"),
     "evaluate": ("commands.evaluate", "score a model on tasks and write reports"),
+    "bias": ("commands.bias", "measure how much a retriever favours the language of a query"),
     "overlap": ("commands.overlap", "check the training data for evaluation texts"),
     "compare": ("commands.compare", "put evaluated runs side by side"),
     "study": ("commands.study", "train and evaluate a grid of runs, and report what they show"),

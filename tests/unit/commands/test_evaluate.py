@@ -19,17 +19,7 @@ from hybrid_dist.reporting.run_evaluation import Evaluation
 from hybrid_dist.training.run_folder import trained_languages
 from tests.support import stored_reports
 from tests.support.evaluation_problems import unit_vectors
-
-
-def write_pairs(folder: Path, count: int) -> str:
-    """A task of so many uids in two languages."""
-    rows = []
-    for lang in ("de", "en"):
-        for n in range(count):
-            texts = {"query": f"{lang} asks {n}", "passage": f"{lang} says {n}"}
-            rows.append({"uid": f"{n:02d}", "lang": lang, **texts})
-    (folder / "pairs.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    return f"pairs:{folder / 'pairs.jsonl'}"
+from tests.support.vector_files import write_pairs
 
 
 @pytest.fixture
@@ -190,31 +180,6 @@ def test_a_place_for_no_report_is_refused_before_the_work(
         evaluate.main([*words, "--overwrite"])
     error = capsys.readouterr().err
     assert "is a file, but a report is a folder" in error and "vectors of" not in error
-
-
-def test_languages_are_removed_before_ranking(
-    pairs: str, vectors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Vectors of two languages that lie on either side of an axis."""
-    write_pairs(tmp_path, 60)
-    task, rng = load_task(pairs), np.random.default_rng(1)
-    meanings = dict(zip(sorted(set(task.query_ids)), unit_vectors(rng, 60), strict=True))
-    for array, names, ids, codes in (
-        ("query", query_names(task), task.query_ids, task.query_language),
-        ("corpus", passage_names(task), task.passage_ids, task.passage_language),
-    ):
-        given = np.array([meanings[name] for name in ids]) * 0.1
-        given[:, 0] += np.where(codes, 0.9, -0.9)
-        np.save(vectors / f"{'queries' if array == 'query' else array}.npy", given)
-        (vectors / f"{array}_ids.txt").write_text("\n".join(names) + "\n")
-    words = ["--embeddings", str(vectors), "--task", pairs, "--out"]
-    evaluate.main([*words, str(tmp_path / "as they are")])
-    evaluate.main([*words, str(tmp_path / "mean"), "--debias", "mean"])
-    before, after = report(tmp_path / "as they are"), report(tmp_path / "mean")
-    assert before["map"]["multilingual"] < 0.6, "the other language comes last"
-    assert after["map"]["multilingual"] > 0.99
-    assert after["settings"]["debiasing"].startswith("language means removed, fitted on the other")
-    assert "debiasing" not in before["settings"]
 
 
 def test_ids_that_a_run_cannot_list_are_refused_before_the_work(

@@ -1,0 +1,94 @@
+"""`hybrid-dist bias`: how much a retriever favours the language of the query."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from hybrid_dist.errors import UserError, report_errors
+from hybrid_dist.evaluation.debiasing import NONE, Debiasing
+from hybrid_dist.text import printable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Measure the language bias of any retriever, and what it would lose without training.
+
+    A short form of evaluate and compare: the model is evaluated as it is and with languages removed
+    from its vectors; texts are embedded once. Give --model or --embeddings.
+
+    Example: hybrid-dist bias --model runs/hybrid --task xquad_r:data/xquad-r --out results/bias
+    """
+
+    model: str | None = None
+    """A run folder, a checkpoint, a saved model, or a name or folder that transformers loads."""
+    embeddings: Path | None = None
+    """A folder of vectors, of any model or API: queries.npy, corpus.npy, query_ids.txt,
+    corpus_ids.txt."""
+    task: str
+    """The task, NAME:PATH; docs/evaluation.md lists tasks."""
+    out: Path
+    """Folder of the comparison and of a report for each method."""
+    debias: tuple[str, ...] = ("mean", "directions")
+    """What to try beside the model as it is: mean, directions or directions:K."""
+    query_prefix: str | None = None
+    """Put this before every query, instead of the prefix that the model's files name."""
+    passage_prefix: str | None = None
+    """Put this before every passage."""
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Replace reports of other evaluations in OUT."""
+    trust_remote_code: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Run the Python code that comes with --model: read it first."""
+
+    def __post_init__(self) -> None:
+        for text in self.debias:
+            Debiasing.parse(text)
+        if len({*self.debias, NONE}) <= len(self.debias):
+            raise UserError("--debias: name each method once, and leave none out: it comes first")
+
+
+def main(args: Sequence[str], program: str = "hybrid-dist bias") -> None:
+    with report_errors(program):
+        _run(tyro.cli(Options, args=args, prog=program))
+
+
+def _run(options: Options) -> None:
+    from rich.console import Console
+
+    from hybrid_dist.reporting import comparison_pages
+    from hybrid_dist.reporting.bias_summary import sentences
+    from hybrid_dist.reporting.comparison import compare
+    from hybrid_dist.reporting.evaluation_job import EvaluationJob, EvaluationOptions
+    from hybrid_dist.runtime.launch import start
+
+    def log(message: str) -> None:
+        print(printable(message, lines=True), file=sys.stderr, flush=True)
+
+    _, ranks = start()
+    folders = []
+    for method in (NONE, *options.debias):
+        folder = options.out / ("as it is" if method == NONE else method.replace(":", "-"))
+        folders.append(folder)
+        job = EvaluationOptions(
+            model=options.model,
+            embeddings=options.embeddings,
+            task=(options.task,),
+            out=folder,
+            debias=method,
+            query_prefix=options.query_prefix,
+            passage_prefix=options.passage_prefix,
+            overwrite=options.overwrite,
+            trust_remote_code=options.trust_remote_code,
+            cache=options.out / "vectors" if options.model is not None else None,
+        )
+        EvaluationJob.load(job).execute(ranks, log)
+    comparison = compare(folders)
+    comparison_pages.write(comparison, options.out)
+    for table in comparison.tables():
+        Console().print(table)
+    for line in sentences(comparison):
+        print(line)
+    print(printable(f"The report: {options.out / 'report.html'}"))
