@@ -69,6 +69,31 @@ def test_a_crafted_checkpoint_is_refused_by_all_ranks(
     assert len(column(tmp_path, "run", "step")) == 2
 
 
+@pytest.mark.parametrize(
+    ("launcher", "processes"),
+    [("", 1), ("zero2", 2), pytest.param("zero3", 2, marks=pytest.mark.long)],
+)
+def test_frozen_weights_are_kept_in_checkpoints(
+    launcher: str, processes: int, toy: Path, tmp_path: Path
+) -> None:
+    """So that a model can be exported from one, and any strategy resumes."""
+    changed = {"optim__schedule": "constant", "checkpoint__every": "2", "train__frozen_layers": "1"}
+    first = options(toy, tmp_path, "run", **changed, train__steps="2")
+    succeed(train(first, launcher, processes))
+    initial = load_file(tmp_path / "run/model/model.safetensors")
+    stored = load_file(tmp_path / "run/checkpoints/step-000002/weights.safetensors")
+    assert {f"encoder.backbone.{name}" for name in initial} == stored.keys()
+    moments = load_file(tmp_path / "run/checkpoints/step-000002/exp_avg.safetensors")
+    frozen = sorted(stored.keys() - moments.keys())
+    assert {name.split(".")[2] for name in frozen} == {"embeddings", "encoder"}
+    assert not any("layer.1." in name for name in frozen)
+    succeed(train(options(toy, tmp_path, "run", **changed, train__steps="4")))
+    final = load_file(tmp_path / "run/model/model.safetensors")
+    for name in initial:
+        same = torch.equal(initial[name], final[name])
+        assert same == (f"encoder.backbone.{name}" in frozen), name
+
+
 @pytest.mark.long
 def test_another_metric_starts_the_selection_anew(toy: Path, tmp_path: Path) -> None:
     changed = {"optim__schedule": "constant", "checkpoint__every": "2"}

@@ -71,7 +71,7 @@ class TrainingState:
         self, accelerator: Any, ranks: Ranks, model: nn.Module, optimizer: Any, strategy: str
     ) -> None:
         module = accelerator.unwrap_model(model)
-        self._parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        self._parameters = dict(module.named_parameters())
         self._ranks = ranks
         self._strategy: StrategyState
         if strategy.startswith("zero"):

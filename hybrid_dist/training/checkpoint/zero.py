@@ -30,6 +30,8 @@ class ZeroState:
     def get(self, part: str, parameter: nn.Parameter) -> Tensor | None:
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
+        if parameter not in self._flat:  # frozen: ZeRO keeps no fp32 copy and no states of it
+            return self._in_use(parameter) if part == WEIGHTS else None
         if part == WEIGHTS:
             return safe_get_full_fp32_param(parameter)
         state = self._state.get(self._flat[parameter], {})
@@ -41,7 +43,8 @@ class ZeroState:
     @torch.no_grad()
     def put(self, part: str, parameter: nn.Parameter, value: Tensor) -> None:
         if part == WEIGHTS:
-            self._put_slice(part, parameter, value)
+            if parameter in self._flat:
+                self._put_slice(part, parameter, value)
             self._put_in_use(parameter, value)
             return
         self._create_states()
@@ -70,6 +73,13 @@ class ZeroState:
             utils.safe_set_local_fp32_param(parameter, slices[self._ranks.rank])
         else:
             utils.safe_set_local_optimizer_state(parameter, slices[self._ranks.rank], part)
+
+    def _in_use(self, parameter: nn.Parameter) -> Tensor:
+        """The whole weights that the model computes with."""
+        from deepspeed.runtime.zero import GatheredParameters
+
+        with GatheredParameters([parameter], enabled=_is_sharded(parameter)):
+            return parameter.detach().clone()
 
     def _put_in_use(self, parameter: nn.Parameter, value: Tensor) -> None:
         """Set the weights that the model computes with: a copy in bf16, fp16 or fp32."""
