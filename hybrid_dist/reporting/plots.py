@@ -29,21 +29,23 @@ def map_by_pair(pairs: np.ndarray, languages: Sequence[str]) -> bytes:
         [languages[int(code)] for code in codes] for codes in (query_langs, passage_langs)
     )
     drawing, axes = _drawing(*_heatmap_size(len(columns), len(rows)))
-    _heatmap(
-        axes, pairs[np.ix_(query_langs, passage_langs)], columns, "{:.2f}", step=0.1, rows=rows
-    )
+    values = pairs[np.ix_(query_langs, passage_langs)]
+    _heatmap(axes, values, columns, "{:.2f}", _span(values, step=0.1), rows=rows)
     axes.set_xlabel("pool: passages in")
     axes.set_ylabel("queries in")
     return _png(drawing)
 
 
 def language_share(share: np.ndarray, pool: np.ndarray, languages: Sequence[str]) -> bytes:
-    """The share of each language among the top 10; the last row is its share of the pool."""
+    """The share of each language among the top 10; the last row is its share of the pool.
+
+    The colours are those of 0 to 100%, so that the plots of two models can be compared.
+    """
     has_queries = ~np.isnan(share).all(axis=1)
     rows = np.concatenate([share[has_queries], pool[None]]) * 100
     names = [name for name, shown in zip(languages, has_queries, strict=True) if shown]
     drawing, axes = _drawing(*_heatmap_size(len(languages), len(rows)))
-    _heatmap(axes, rows, languages, "{:.0f}", step=10, rows=[*names, "pool"])
+    _heatmap(axes, rows, languages, "{:.0f}", (0, 100), rows=[*names, "pool"])
     axes.axhline(len(names) - 0.5, color="white", linewidth=4)
     axes.set_xlabel("% of the top 10 in")
     axes.set_ylabel("queries in")
@@ -174,12 +176,11 @@ def _heatmap(
     values: np.ndarray,
     columns: Sequence[str],
     form: str,
-    step: float,
+    span: tuple[float, float],
     rows: Sequence[str] | None = None,
 ) -> None:
-    """A heatmap whose colour scale spans the values, rounded outwards to `step`."""
-    low = step * np.floor(np.nanmin(values) / step)
-    high = max(low + step, step * np.ceil(np.nanmax(values) / step))
+    """A heatmap whose colour scale covers a span."""
+    low, high = span
     image = axes.imshow(values, cmap="cividis", vmin=low, vmax=high, aspect="auto")
     axes.set_xticks(
         range(len(columns)), list(map(_plain, columns)), rotation=90 if len(columns) > MANY else 0
@@ -195,6 +196,12 @@ def _heatmap(
     bar = axes.figure.colorbar(image, ax=axes, fraction=0.05, pad=0.03)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelcolor=FAINT, labelsize=8)
+
+
+def _span(values: np.ndarray, step: float) -> tuple[float, float]:
+    """The span of values, rounded outwards to `step`."""
+    low = float(step * np.floor(np.nanmin(values) / step))
+    return low, max(low + step, float(step * np.ceil(np.nanmax(values) / step)))
 
 
 def _heatmap_size(columns: int, rows: int) -> tuple[float, float]:
