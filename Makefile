@@ -1,4 +1,4 @@
-# make demo   everything from an empty machine to three trained retrievers and their report
+# make demo   everything from an empty machine to nine trained retrievers and the report of a study
 # make test   set-up, then the tests (make test-all adds the long ones and a SLURM cluster's)
 # make coverage   the lines that the tests run, those of started processes included
 # make test-oldest   the unit tests with the oldest versions of the dependencies that are supported
@@ -9,7 +9,6 @@ PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-STRATEGIES := monolingual cross_lingual hybrid
 DEMO := runs/demo
 
 # DeepSpeed compiles its CPU operators at first use: keep them with the environment
@@ -29,21 +28,11 @@ $(READY): constraints.txt pyproject.toml
 	@$(BIN)/pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[cpu,dev]"
 	@touch $@
 
-monolingual_mix := --batching.mix.cross_lingual 0
-cross_lingual_mix := --batching.mix.monolingual 0
-
 demo: $(READY)
-	@echo "== data: eight invented languages that say the same things in different words"
-	@$(BIN)/hybrid-dist toy --out $(DEMO)/toy
-	@$(foreach s,$(STRATEGIES),$(MAKE) --no-print-directory demo-$(s) &&) true
-	@echo "== the three side by side"
-	@$(BIN)/hybrid-dist compare $(STRATEGIES:%=$(DEMO)/%) --out $(DEMO)
-	@echo "The report: $(DEMO)/report.html"
-
-demo-%: $(READY)
-	@echo "== training with $* batches: 2 processes, the same initial weights and pairs"
-	@OMP_NUM_THREADS=1 $(BIN)/accelerate launch --config_file launchers/cpu.yaml \
-	  -m hybrid_dist.train --config configs/demo.yaml --run.name $* $($*_mix)
+	@echo "== data: eight invented languages; a tenth of the pairs of each are translations"
+	@$(BIN)/hybrid-dist toy --out $(DEMO)/toy --parallel 0.1
+	@echo "== monolingual, cross-lingual and hybrid batches, three seeds each, two runs at a time"
+	@$(BIN)/hybrid-dist study configs/studies/demo.yaml --out $(DEMO)/study --jobs 2
 
 lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

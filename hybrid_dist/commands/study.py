@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.runtime.files import bytes_of
@@ -104,7 +105,11 @@ def _run(made: Grid, options: Options) -> None:
     finally:
         states = _states(made)
         results = read_results(made)
-        write_study_report(made, results, states)
+        parts = write_study_report(made, results, states)
+    console = Console()
+    for part in parts:
+        console.print(part.tables[0].terminal())
+        console.print(Text(printable(" ".join(part.sentences))))
     _send_table(made, results)
     for state in states:
         if state.state == "failed":

@@ -10,7 +10,7 @@ from torch import Tensor
 from hybrid_dist.config.schema import Model
 from hybrid_dist.data.store.token_cache import tokenizer_hash
 from hybrid_dist.errors import UserError
-from hybrid_dist.model.loading import build, read_config
+from hybrid_dist.model.loading import build, positions, read_config
 from hybrid_dist.model.repository import is_folder
 from hybrid_dist.model.saving import save
 from hybrid_dist.model.spec import EncoderSpec
@@ -59,7 +59,7 @@ def _load(name: str, trust_remote_code: bool) -> _Loaded:
     where = str(Path(name) / "model") if is_folder(f"{name}/model") else name
     model = Model(name_or_path=where, trust_remote_code=trust_remote_code)
     config = read_config(model)
-    spec = EncoderSpec.load(where)
+    spec = EncoderSpec.load(where).within(positions(config))
     tokens = TextTokens.load(where, spec, trust_remote_code)
     encoder = build(replace(model, pooling=spec.pooling), config)
     return _Loaded(name, encoder.backbone, tokens)

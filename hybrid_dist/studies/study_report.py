@@ -50,8 +50,8 @@ class TaskReport:
 
 def write_study_report(
     grid: Grid, results: Sequence[TaskResults], states: Sequence[RunState]
-) -> None:
-    """Write all files of a study's report into its folder."""
+) -> list[TaskReport]:
+    """Write all files of a study's report into its folder; returns what it says of each task."""
     parts = [_task_report(grid, one, states) for one in results]
     files: dict[str, str | bytes | None] = {
         "report.md": _markdown(grid, parts, states),
@@ -68,6 +68,7 @@ def write_study_report(
         write_together(grid.out, files)
     except OSError as error:
         raise UserError(f"{grid.out}: cannot write the report ({error.strerror})") from None
+    return parts
 
 
 def _task_report(grid: Grid, results: TaskResults, states: Sequence[RunState]) -> TaskReport:

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.table import Table
+from rich.text import Text
+
 from hybrid_dist.reporting import html
 from hybrid_dist.reporting.tables import booktabs, show
 from hybrid_dist.studies.cells import Cell, Grid, matches
@@ -11,7 +14,7 @@ from hybrid_dist.studies.study_file import Trend
 from hybrid_dist.studies.study_plots import figure_name
 from hybrid_dist.studies.study_results import TaskResults, lower_is_better
 from hybrid_dist.studies.study_statistics import SIGNIFICANCE, Effect, Summary, optimum, slope
-from hybrid_dist.text import latex, markdown
+from hybrid_dist.text import latex, markdown, printable
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,17 @@ class ReportTable:
     def html(self) -> str:
         head = [(name, "") for name in self.head]
         return html.heading(self.title, self.note) + html.table(head, self.rows, self.marks)
+
+    def terminal(self) -> Table:
+        """The first lines of the cells, without intervals, for a terminal."""
+        table = Table(title=Text(printable(self.title)), title_justify="left")
+        for number, name in enumerate(self.head):
+            table.add_column(Text(printable(name)), justify="right" if number else "left")
+        for row, marked in zip(self.rows, self.marks, strict=True):
+            lines = [printable(text.partition("\n")[0]) for text in row]
+            pairs = zip(lines, marked, strict=True)
+            table.add_row(*(Text(line, "bold" if mark else "") for line, mark in pairs))
+        return table
 
     def latex(self) -> str:
         return booktabs(latex(self.title), self.head, self.rows, self.marks)

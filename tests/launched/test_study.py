@@ -32,6 +32,9 @@ def test_a_study_runs_reports_and_goes_on(toy: Path, tmp_path: Path) -> None:
     write_study(tmp_path, toy, tasks=tasks, untrained=True)
     again = succeed(run(words))
     assert "5 of 5 runs finished" in again.output
+    assert "fewer than 5, the figures do not support a claim about" in " ".join(
+        again.output.split()
+    )
     assert {path: path.stat().st_mtime_ns for path in before} == before, "they were skipped"
     content = json.loads((out / "report.json").read_text())
     assert set(content["tasks"]["toy"]["cells"]) == {"monolingual", "hybrid", "untrained"}
