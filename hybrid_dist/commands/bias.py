@@ -70,7 +70,7 @@ def _run(options: Options) -> None:
     _, ranks = start()
     folders = []
     for method in (NONE, *options.debias):
-        folder = options.out / ("as it is" if method == NONE else method.replace(":", "-"))
+        folder = options.out / ("as-is" if method == NONE else method.replace(":", "-"))
         folders.append(folder)
         job = EvaluationOptions(
             model=options.model,

@@ -102,7 +102,7 @@ def test_the_readme_of_debias_e5_runs_with_local_folders(toy: Path, tmp_path: Pa
             command += f" {short} --model.name_or_path {model} --log.wandb disabled"
         succeed(run_in_folder(tmp_path, shlex.split(command)))
     text = (tmp_path / "results/report.md").read_text()
-    assert all(name in text for name in ("before", "trained", "merged"))
+    assert all(name in text for name in ("before/as-is", "after/mean"))
 
 
 def write_tldr_pages(folder: Path, rows: list[dict[str, str]]) -> None:

@@ -43,7 +43,7 @@ def test_bias_compares_a_retriever_with_itself_without_languages(
     assert "mean: own language 1." in printed
     assert "mAP in the pool of all languages +0." in printed
     record = json.loads((out / "report.json").read_text())
-    assert list(record["runs"]) == ["as it is", "mean", "directions"]
+    assert list(record["runs"]) == ["as-is", "mean", "directions"]
     assert record["runs"]["mean"]["map.multilingual"] > 0.99
     assert (out / "report.html").is_file()
 
