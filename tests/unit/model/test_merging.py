@@ -18,8 +18,9 @@ from tests.support.small_models import write_model
 @pytest.fixture(scope="module")
 def models(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
     folder = tmp_path_factory.mktemp("models")
+    size = {"max_passage_tokens": 128}
     one, two, three = (
-        str(write_model(folder / f"{seed}", toy / "model", seed)) for seed in (1, 2, 3)
+        str(write_model(folder / f"{seed}", toy / "model", seed, **size)) for seed in (1, 2, 3)
     )
     return one, two, three
 

@@ -248,6 +248,7 @@ def test_a_shipped_study_is_well_formed(
     assert made.study.name == file.stem
     problems = [line for line in problems_of_files(made) if "no such file" not in line]
     problems = [line for line in problems if "no file launchers" not in line]
+    problems = [line for line in problems if "make it with `hybrid-dist toy" not in line]
     assert problems == []
     if file.stem.endswith("-small"):
         trained = [run for run in made.all_runs() if not run.cell.is_untrained]
