@@ -125,10 +125,10 @@ def _existing(out: Path, options: ToyOptions) -> dict[str, Any]:
 def _write(folder: Path, options: ToyOptions) -> dict[str, Any]:
     languages = LANGUAGES[: options.languages]
     words = lexicons(languages, options.cognates, options.seed)
-    told = _facts(languages, options)
+    facts_by_split = _facts(languages, options)
     counts: dict[str, dict[str, int]] = {}
     train_texts: list[str] = []
-    for split, by_language in told.items():
+    for split, by_language in facts_by_split.items():
         counts[split] = {code: len(by_uid) for code, by_uid in by_language.items()}
         with (folder / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n") as lines:
             for language in languages:

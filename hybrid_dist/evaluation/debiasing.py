@@ -9,7 +9,7 @@ Shapes: n texts of this rank, D dimension, L languages.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -66,12 +66,12 @@ class Debiasing:
         languages: np.ndarray,
         ids: Sequence[str],
         count: int,
-        ranks: Ranks | None,
+        ranks: Ranks,
     ) -> tuple[np.ndarray, list[int]]:
         """Vectors without their languages [n, D] in fp32, and the codes of languages left alone.
 
-        `languages`: codes [n] below `count`, which is L. `ranks`: those that hold other texts, and
-        call this together; None if this process has all.
+        `languages`: codes [n] below `count`, which is L. The ranks hold other
+        texts each, and call this together.
         """
         self.check(vectors.shape[1])
         half = np.array([crc32(name.encode()) >> 16 & 1 for name in ids], dtype=np.int64)
@@ -81,16 +81,16 @@ class Debiasing:
             members = [np.flatnonzero((languages == code) & (half == side)) for side in (0, 1)]
             fitted = [self._fit(vectors, rows, ranks) for rows in members]
             if any(basis is None for basis in fitted):
-                if _total(np.array([len(rows) for rows in members]), ranks).any():
+                if ranks.sum(np.array([len(rows) for rows in members])).any():
                     left_alone.append(code)
                 continue
             for rows, basis in zip(members, reversed(fitted), strict=True):
                 result[rows] = self._remove(vectors[rows], basis)
         return result, left_alone
 
-    def _fit(self, vectors: np.ndarray, rows: np.ndarray, ranks: Ranks | None) -> np.ndarray | None:
+    def _fit(self, vectors: np.ndarray, rows: np.ndarray, ranks: Ranks) -> np.ndarray | None:
         """The mean [1, D] or the directions [K, D] to remove; None if there are too few texts."""
-        count = int(_total(np.array([len(rows)]), ranks)[0])
+        count = int(ranks.sum(np.array([len(rows)]))[0])
         if count < FEWEST_TEXTS:
             return None
         dimension = vectors.shape[1]
@@ -98,13 +98,14 @@ class Debiasing:
             total = np.zeros(dimension, np.int64)
             for block in _blocks(vectors, rows):
                 total += block.sum(axis=0).astype(np.int64)
-            return (_total(total, ranks) / (SCALE * count))[None]
+            return (ranks.sum(total) / (SCALE * count))[None]
         moments = np.zeros((dimension, dimension), np.int64)
         for block in _blocks(vectors, rows):
             moments += (block.T @ block).astype(np.int64)
-        _, eigenvectors = np.linalg.eigh(_total(moments, ranks) / SCALE**2)
+        _, eigenvectors = np.linalg.eigh(ranks.sum(moments) / SCALE**2)
         basis: np.ndarray = eigenvectors[:, -self.directions :].T
-        return basis if ranks is None else ranks.broadcast_from_first(basis)
+        shared: np.ndarray = ranks.broadcast_from_first(basis)  # processors may round differently
+        return shared
 
     def _remove(self, vectors: np.ndarray, basis: np.ndarray) -> np.ndarray:
         """fp64 vectors without a mean or directions, as long as before."""
@@ -116,12 +117,8 @@ class Debiasing:
         return np.where(lengths > 0, after * kept / np.where(lengths > 0, lengths, 1), before)
 
 
-def _blocks(vectors: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+def _blocks(vectors: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
     """Rows as whole multiples of 1 / SCALE, few enough for exact sums of products."""
-    starts = range(0, len(rows), EXACT_ROWS)
-    parts = (vectors[rows[start : start + EXACT_ROWS]] for start in starts)
-    return [np.rint(part.astype(np.float64) * SCALE) for part in parts]
-
-
-def _total(numbers: np.ndarray, ranks: Ranks | None) -> np.ndarray:
-    return numbers if ranks is None else ranks.sum(numbers)
+    for start in range(0, len(rows), EXACT_ROWS):
+        part = vectors[rows[start : start + EXACT_ROWS]]
+        yield np.rint(part.astype(np.float64) * SCALE)

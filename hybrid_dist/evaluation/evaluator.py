@@ -106,11 +106,8 @@ def score_vectors(
         f"{len(task.passage_ids):,} passages in {len(task.languages)} languages"
     )
     _log_notes(task, log)
-    queries = _all_queries(task, vectors, ranks)
+    queries = _all_queries(task, vectors, ranks, debiasing, log)
     check_index(index, queries.shape[1])
-    if debiasing is not None:
-        sides = task.query_language, task.query_ids
-        queries = _debiased(debiasing, queries, *sides, task, None, log)
     shard = _own_shard(task, vectors, ranks, half, debiasing, log)
     clock.lap("embed_s")
     log(f"{task.name}: ranking {len(task.relevant):,} relevant passages")
@@ -158,13 +155,22 @@ class EmbeddedTask:
         return _float32(self.embedder.encode_passages(self.task.passage_texts[rows]))
 
 
-def _all_queries(task: Task, vectors: Vectors, ranks: Ranks) -> np.ndarray:
+def _all_queries(
+    task: Task,
+    vectors: Vectors,
+    ranks: Ranks,
+    debiasing: Debiasing | None,
+    log: Callable[[str], None],
+) -> np.ndarray:
     """The vectors of all queries [queries, D] on every rank; each embeds its share."""
     edges = [len(task.query_ids) * rank // ranks.world for rank in range(ranks.world + 1)]
     own = slice(edges[ranks.rank], edges[ranks.rank + 1])
     queries = vectors.queries(own)
     names = _names(task, task.query_ids[own], task.query_language[own])
     check_vectors(queries, names, "query", ranks)
+    if debiasing is not None:
+        texts = task.query_language[own], task.query_ids[own]
+        queries = _debiased(debiasing, queries, *texts, "queries", task, ranks, log)
     return ranks.gather_rows(queries)
 
 
@@ -184,8 +190,8 @@ def _own_shard(
     names = _names(task, task.passage_ids[own], task.passage_language[own])
     check_vectors(passages, names, "passage", ranks)
     if debiasing is not None:
-        sides = task.passage_language[own], task.passage_ids[own]
-        passages = _debiased(debiasing, passages, *sides, task, ranks, log)
+        texts = task.passage_language[own], task.passage_ids[own]
+        passages = _debiased(debiasing, passages, *texts, "passages", task, ranks, log)
     return Shard.of(numbers.start, passages, ranks.device, grid)
 
 
@@ -194,14 +200,14 @@ def _debiased(
     vectors: np.ndarray,
     languages: np.ndarray,
     ids: Sequence[str],
+    side: str,
     task: Task,
-    ranks: Ranks | None,
+    ranks: Ranks,
     log: Callable[[str], None],
 ) -> np.ndarray:
     """Vectors without their languages; logs the languages that are left alone."""
     result, alone = debiasing.apply(vectors, languages, ids, len(task.languages), ranks)
     if alone:
-        side = "queries" if ranks is None else "passages"
         names = ", ".join(task.languages[code] for code in alone)
         log(f"{task.name}: too few {side} to remove a language from: {names}")
     return result

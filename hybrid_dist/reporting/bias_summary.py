@@ -3,6 +3,7 @@
 from typing import Any
 
 from hybrid_dist.reporting.comparison import Comparison
+from hybrid_dist.reporting.report import figures
 from hybrid_dist.reporting.tables import show
 from hybrid_dist.text import printable
 
@@ -30,14 +31,14 @@ def sentences(comparison: Comparison) -> list[str]:
 
 
 def _as_it_is(report: dict[str, Any]) -> str:
-    if _value(report, SELF) is None:
+    if figures(report).get(SELF) is None:
         reason = next(iter(report["left_out"].values()), "no query has two relevant passages")
         return f"No figure of language bias: {reason}."
     text = (
         f"The first 10 results have the query's language {_with_interval(report, SELF, 2)} times "
         "as often as the pool; 1 would be no preference"
     )
-    if _value(report, POOLED) is not None and _value(report, OWN) is not None:
+    if figures(report).get(POOLED) is not None and figures(report).get(OWN) is not None:
         text += (
             f". mAP in the pool of all languages is {_with_interval(report, POOLED)}, within a "
             f"language {_with_interval(report, OWN)}"
@@ -46,14 +47,7 @@ def _as_it_is(report: dict[str, Any]) -> str:
 
 
 def _with_interval(report: dict[str, Any], figure: str, digits: int = 3) -> str:
-    text = show(_value(report, figure), digits)
+    text = show(figures(report).get(figure), digits)
     if interval := report["intervals"].get(figure):
         text += f" ({show(interval[0], digits)} to {show(interval[1], digits)})"
     return text
-
-
-def _value(report: dict[str, Any], figure: str) -> float | None:
-    value: Any = report
-    for key in figure.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return value

@@ -30,7 +30,7 @@ def shifted(dimension: int = 8) -> tuple[np.ndarray, np.ndarray]:
 
 def test_each_half_loses_the_mean_of_the_other() -> None:
     vectors, codes = shifted()
-    result, alone = MEAN.apply(vectors, codes, IDS, 2, None)
+    result, alone = MEAN.apply(vectors, codes, IDS, 2, Ranks())
     assert alone == []
     for code in (0, 1):
         for side in (0, 1):
@@ -45,7 +45,7 @@ def test_each_half_loses_the_mean_of_the_other() -> None:
 def test_the_axis_that_tells_languages_apart_is_gone(method: Debiasing) -> None:
     vectors, codes = shifted()
     assert (np.sign(vectors[:, 0]) == np.where(codes, 1, -1)).all()
-    result, _ = method.apply(vectors, codes, IDS, 2, None)
+    result, _ = method.apply(vectors, codes, IDS, 2, Ranks())
     means = [result[codes == code].mean(0) for code in (0, 1)]
     assert np.linalg.norm(means[0] - means[1]) < 0.3, "it was 1.9"
     np.testing.assert_allclose(np.linalg.norm(result, axis=1), 1, atol=1e-6)
@@ -54,7 +54,7 @@ def test_the_axis_that_tells_languages_apart_is_gone(method: Debiasing) -> None:
 def test_directions_are_singular_vectors_of_the_other_half() -> None:
     vectors, codes = shifted()
     two = Debiasing("directions", 2)
-    result, _ = two.apply(vectors, codes, IDS, 2, None)
+    result, _ = two.apply(vectors, codes, IDS, 2, Ranks())
     rows = np.flatnonzero((codes == 0) & (HALF == 0))
     others = np.flatnonzero((codes == 0) & (HALF == 1))
     _, _, right = np.linalg.svd(vectors[others].astype(np.float64), full_matrices=False)
@@ -67,14 +67,14 @@ def test_directions_are_singular_vectors_of_the_other_half() -> None:
 def test_norms_of_given_vectors_are_kept() -> None:
     vectors, codes = shifted()
     lengths = np.linspace(0.1, 1, len(vectors), dtype=np.float32)[:, None]
-    result, _ = MEAN.apply(vectors * lengths, codes, IDS, 2, None)
+    result, _ = MEAN.apply(vectors * lengths, codes, IDS, 2, Ranks())
     np.testing.assert_allclose(np.linalg.norm(result, axis=1), lengths[:, 0], rtol=1e-5)
 
 
 def test_a_language_with_few_texts_is_left_alone() -> None:
     vectors, codes = shifted()
     codes[:FEWEST_TEXTS] = 2
-    result, alone = MEAN.apply(vectors, codes, IDS, 4, None)
+    result, alone = MEAN.apply(vectors, codes, IDS, 4, Ranks())
     assert alone == [2], "and 3 has no text at all"
     assert np.array_equal(result[codes == 2], vectors[codes == 2])
 
@@ -83,7 +83,7 @@ def test_a_language_with_few_texts_is_left_alone() -> None:
 @pytest.mark.parametrize("method", [MEAN, ONE])
 def test_any_number_of_ranks_gives_equal_bits(method: Debiasing, world: int) -> None:
     vectors, codes = shifted(dimension=48)
-    alone, _ = method.apply(vectors, codes, IDS, 2, None)
+    alone, _ = method.apply(vectors, codes, IDS, 2, Ranks())
     edges = [len(IDS) * rank // world for rank in range(world + 1)]
     parts: list[np.ndarray] = [alone] * world
 
@@ -152,4 +152,4 @@ def test_other_values_are_refused(text: str) -> None:
 def test_no_more_directions_than_dimensions() -> None:
     vectors, codes = shifted()
     with pytest.raises(UserError, match="directions:8 leaves nothing of vectors of dimension 8"):
-        Debiasing("directions", 8).apply(vectors, codes, IDS, 2, None)
+        Debiasing("directions", 8).apply(vectors, codes, IDS, 2, Ranks())
