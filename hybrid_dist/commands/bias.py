@@ -8,13 +8,14 @@ from typing import Annotated
 
 import tyro
 
+from hybrid_dist.config.embedding import EmbeddingOptions
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.evaluation.debiasing import NONE, Debiasing
 from hybrid_dist.text import printable
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(EmbeddingOptions):
     """Measure the language bias of any retriever, and what it would lose without training.
 
     A short form of evaluate and compare: the model is evaluated as it is and with languages removed
@@ -34,14 +35,8 @@ class Options:
     """Folder of the comparison and of a report for each method."""
     debias: tuple[str, ...] = ("mean", "directions")
     """What to try beside the model as it is: mean, directions or directions:K."""
-    query_prefix: str | None = None
-    """Put this before every query, instead of the prefix that the model's files name."""
-    passage_prefix: str | None = None
-    """Put this before every passage."""
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Replace reports of other evaluations in OUT."""
-    trust_remote_code: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Run the Python code that comes with --model: read it first."""
 
     def __post_init__(self) -> None:
         for text in self.debias:
@@ -80,6 +75,7 @@ def _run(options: Options) -> None:
             debias=method,
             query_prefix=options.query_prefix,
             passage_prefix=options.passage_prefix,
+            precision=options.precision,
             overwrite=options.overwrite,
             trust_remote_code=options.trust_remote_code,
             cache=options.out / "vectors" if options.model is not None else None,

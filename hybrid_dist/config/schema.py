@@ -21,6 +21,7 @@ from pydantic import (
     ValidationError,
 )
 
+from hybrid_dist.config.embedding import Precision
 from hybrid_dist.errors import UserError
 
 
@@ -282,6 +283,8 @@ class Eval:
     dev/loss, the loss on data.dev, which also chooses where there are no tasks."""
     patience: Count = 0
     """So many evaluations in a row without a better eval.metric end the run; 0: none do."""
+    precision: Precision = "auto"
+    """Arithmetic of embedding: bf16 on GPUs that compute in it, else fp32; or fp32, or bf16."""
     groups: tuple[Text, ...] = ()
     """Groups of query languages that reports tell of, each NAME=LANGUAGE,LANGUAGE; `seen` and
     `unseen` in training come by themselves."""

@@ -5,11 +5,12 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
+from hybrid_dist.config.embedding import Precision
 from hybrid_dist.config.schema import Model
 from hybrid_dist.data.store.token_cache import tokenizer_hash
 from hybrid_dist.errors import UserError
@@ -37,10 +38,11 @@ class TextEmbedder:
         tokens: TextTokens,
         device: torch.device,
         trust_remote_code: bool = False,
+        precision: Precision = "auto",
     ) -> None:
         self.name, self._trust_remote_code = name, trust_remote_code
         self._encoder, self._tokens, self._device = encoder.to(device).eval(), tokens, device
-        self._dtype = _fastest_dtype(device)
+        self._dtype = _dtype(precision, device)
         encoder.select_attention(device, encoder.kernel_refusal_reason(device, self._dtype))
 
     @classmethod
@@ -51,11 +53,13 @@ class TextEmbedder:
         trust_remote_code: bool = False,
         query_prefix: str | None = None,
         passage_prefix: str | None = None,
+        precision: Precision = "auto",
     ) -> "TextEmbedder":
         """Load a run folder, an exported model, or any folder or hub name that transformers loads.
 
         `device` defaults to the current GPU, or the CPU where there is none. Prefixes replace those
         that the model's files name; many models on the hub name theirs in a README only.
+        `precision` is that of the arithmetic: weights stay in fp32.
         """
         name, folder = str(path), Path(path)
         if is_folder(name) and (folder / "config.yaml").is_file():
@@ -73,7 +77,7 @@ class TextEmbedder:
         tokens = TextTokens.load(where, settings, trust_remote_code)
         tokens.check(config)
         encoder = build(replace(model, pooling=settings.pooling), config)
-        return cls(name, encoder, tokens, _device(device), trust_remote_code)
+        return cls(name, encoder, tokens, _device(device), trust_remote_code, precision)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -143,6 +147,13 @@ class TextEmbedder:
 
 def _device(device: torch.device | str | None) -> torch.device:
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _dtype(precision: str, device: torch.device) -> torch.dtype:
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision: {precision!r}; choose {', '.join(get_args(Precision))}")
+    fixed = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    return fixed[precision] if precision in fixed else _fastest_dtype(device)
 
 
 def _fastest_dtype(device: torch.device) -> torch.dtype:

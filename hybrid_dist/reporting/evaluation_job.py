@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
+from hybrid_dist.config.embedding import EmbeddingOptions
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.debiasing import NONE, Debiasing
 from hybrid_dist.evaluation.evaluator import check_run_is_possible
@@ -40,7 +41,7 @@ SUBJECTS = ("model", "embeddings", "run")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationOptions:
+class EvaluationOptions(EmbeddingOptions):
     """Score a model, vectors or a run on tasks and write a report for each.
 
     Give one of --model, --embeddings and --run.
@@ -51,11 +52,6 @@ class EvaluationOptions:
     model: str | None = None
     """A run folder, a checkpoint in one (runs/NAME/checkpoints/step-000500), a saved model, or a
     name or folder that transformers or sentence-transformers loads."""
-    query_prefix: str | None = None
-    """Put this before every query, instead of the prefix that the model's files name: many models
-    on the hub name theirs in a README only."""
-    passage_prefix: str | None = None
-    """Put this before every passage."""
     embeddings: Path | None = None
     """A folder of precomputed vectors: queries.npy, corpus.npy, query_ids.txt, corpus_ids.txt.
     Scores are inner products."""
@@ -86,9 +82,6 @@ class EvaluationOptions:
     applied to the other, for queries and for passages."""
     ties: Literal["number", "trec_eval"] = "number"
     """Equal scores: the smaller passage number first, or trec_eval's order, the larger id first."""
-    trust_remote_code: bool = False
-    """Run the Python code that comes with --model; without this option a model that needs it is
-    refused. Such code can do anything that you can: read it first."""
     save_run: Annotated[int, tyro.conf.arg(metavar="K")] = 0
     """Also write OUT/NAME/run.trec with the top K passages of every query; 0: none."""
 
@@ -113,6 +106,8 @@ class EvaluationOptions:
                 raise UserError(
                     f"--{flag.replace('_', '-')}: --{given[0]} has no texts to embed; leave it out"
                 )
+        if self.precision != "auto" and self.model is None:
+            raise UserError(f"--precision: --{given[0]} has no texts to embed; leave it out")
         if self.index != EXACT and self.run is not None:
             raise UserError("--index: --run is not searched; leave --index out")
         if self.shards != "fp32" and self.run is not None:
@@ -171,13 +166,7 @@ class EvaluationJob:
 
     def _evaluate_model(self, name: str, ranks: Ranks, log: Log) -> None:
         options = self.options
-        embedder = load_model(
-            name,
-            ranks.device,
-            options.trust_remote_code,
-            options.query_prefix,
-            options.passage_prefix,
-        )
+        embedder = load_model(name, ranks.device, options)
         all_made_from = self._check_places(ranks, embedder)
         for task, made_from in zip(self.tasks, all_made_from, strict=True):
             out = self.options.out / task.name
@@ -245,17 +234,20 @@ class EvaluationJob:
 
 
 def load_model(
-    name: str,
-    device: torch.device,
-    trust_remote_code: bool = False,
-    query_prefix: str | None = None,
-    passage_prefix: str | None = None,
+    name: str, device: torch.device, options: EmbeddingOptions | None = None
 ) -> TextEmbedder:
     """Load a model by folder, checkpoint, run folder or hub name."""
+    options = options or EmbeddingOptions()
     with naming_flag("--model"):
         if not trained_model.is_checkpoint(Path(name)):
-            prefixes = query_prefix, passage_prefix
-            return TextEmbedder.load(name, device, trust_remote_code, *prefixes)
-        if query_prefix is not None or passage_prefix is not None:
+            return TextEmbedder.load(
+                name,
+                device,
+                options.trust_remote_code,
+                options.query_prefix,
+                options.passage_prefix,
+                options.precision,
+            )
+        if options.query_prefix is not None or options.passage_prefix is not None:
             raise UserError("its run's config has the prefixes; leave the options for them out")
-        return trained_model.load(Path(name), device, trust_remote_code)
+        return trained_model.load(Path(name), device, options.trust_remote_code, options.precision)

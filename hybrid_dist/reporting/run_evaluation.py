@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hybrid_dist.config.embedding import Precision
 from hybrid_dist.config.schema import DEV_LOSS, Config, Eval
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError, nearest
@@ -34,6 +35,7 @@ class Evaluation:
     """TASK/figure; None where the loss on held-out pairs selects."""
     groups: LanguageGroups
     trust_remote_code: bool = False
+    precision: Precision = "auto"
 
     @classmethod
     def of(
@@ -43,7 +45,7 @@ class Evaluation:
         tasks = load_tasks(options.tasks)
         groups = LanguageGroups.of(options.groups, tasks, trained)
         if options.metric == DEV_LOSS:
-            return cls(tasks, None, groups, trust_remote_code)
+            return cls(tasks, None, groups, trust_remote_code, options.precision)
         name, slash, figure = options.metric.rpartition("/")
         if figure not in HIGHER_IS_BETTER:
             known = ", ".join(HIGHER_IS_BETTER)
@@ -63,7 +65,7 @@ class Evaluation:
                 f"eval.metric: {chosen[0].spec} has no {figure}: {reason}; "
                 f"choose {', '.join(others)}"
             )
-        return cls(tasks, f"{name}/{figure}", groups, trust_remote_code)
+        return cls(tasks, f"{name}/{figure}", groups, trust_remote_code, options.precision)
 
     @property
     def higher_is_better(self) -> bool:
@@ -81,7 +83,9 @@ class Evaluation:
 
         Returns the figures of HIGHER_IS_BETTER, by TASK/figure.
         """
-        embedder = TextEmbedder.load(str(model), ranks.device, self.trust_remote_code)
+        embedder = TextEmbedder.load(
+            model, ranks.device, self.trust_remote_code, precision=self.precision
+        )
         options = ReportOptions(embedder.settings, self.groups)
         results = {}
         for task in self.tasks:

@@ -120,6 +120,7 @@ class StudyRunner:
         for out, specs in _by_folder(run).items():
             model = run.folder / "model" if run.cell.is_untrained else run.folder
             words = ["--model", str(model), "--task", *specs, "--out", str(out), "--overwrite"]
+            words += ["--precision", run.config.eval.precision]
             ended = self._start(run, ["hybrid_dist.evaluate", *words], share)
             self._note(run, evaluate_seconds=ended.seconds)
             if self._signal:

@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.support.launch import run, running, wait_for
 from tests.support.runs import metrics, succeed
@@ -15,7 +16,9 @@ COMMAND = [sys.executable, "-m", "hybrid_dist.cli", "study"]
 def test_a_study_runs_reports_and_goes_on(toy: Path, tmp_path: Path) -> None:
     """Two kinds of batches, two seeds, and a cell that cannot be trained."""
     tasks = {"toy": f"toy:{toy}", "again": {"task": f"toy:{toy}/test.jsonl", "seeds": [1]}}
-    changed = {"cells": {"too-large": {"batching.size": 4000}}, "tasks": tasks, "untrained": True}
+    changed: dict[str, Any] = {"tasks": tasks, "untrained": True}
+    changed["cells"] = {"too-large": {"batching.size": 4000}}
+    changed["overrides"] = {"eval.precision": "bf16"}
     file, out = write_study(tmp_path, toy, **changed), tmp_path / "out"
     words = [*COMMAND, str(file), "--out", str(out)]
     done = run([*words, "--jobs", "2"])
@@ -26,10 +29,14 @@ def test_a_study_runs_reports_and_goes_on(toy: Path, tmp_path: Path) -> None:
     assert "| hybrid | 2 of 2 |" in text and "| too-large | 0 of 2 (2 failed) |" in text
     assert (out / "runs/hybrid/seed-1/eval-again/toy/report.json").is_file()
     assert not (out / "runs/hybrid/seed-2/eval-again").exists()
+    reports = list(out.glob("runs/**/report.json"))
+    arithmetic = [json.loads(file.read_text())["settings"]["arithmetic"] for file in reports]
+    assert arithmetic == ["bf16"] * 8, "evaluated by training and by the study, as eval.precision"
     before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/metrics.jsonl")}
     assert len(before) == 4
 
-    write_study(tmp_path, toy, tasks=tasks, untrained=True)
+    changed.pop("cells")
+    write_study(tmp_path, toy, **changed)
     again = succeed(run(words))
     assert "5 of 5 runs finished" in again.output
     assert "fewer than 5, the figures do not support a claim about" in " ".join(

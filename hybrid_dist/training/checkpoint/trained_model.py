@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from hybrid_dist.config.embedding import Precision
 from hybrid_dist.config.resolve import from_yaml
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.embedder import TextEmbedder
@@ -33,10 +34,15 @@ def run_of(model: Path) -> Path:
     return model.resolve().parents[1] if is_checkpoint(model) else model
 
 
-def load(folder: Path, device: torch.device, trust_remote_code: bool = False) -> TextEmbedder:
+def load(
+    folder: Path,
+    device: torch.device,
+    trust_remote_code: bool = False,
+    precision: Precision = "auto",
+) -> TextEmbedder:
     """An embedder with the weights of a checkpoint."""
     encoder, tokens, _ = _read(folder, trust_remote_code)
-    return TextEmbedder(str(folder), encoder, tokens, device, trust_remote_code)
+    return TextEmbedder(str(folder), encoder, tokens, device, trust_remote_code, precision)
 
 
 def export(folder: Path, out: Path, trust_remote_code: bool = False) -> None:

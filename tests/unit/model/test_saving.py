@@ -85,6 +85,19 @@ def test_it_loads_here_with_its_own_settings(case: Case) -> None:
     np.testing.assert_allclose(embedder.encode_passages(TEXTS), passages, **CLOSE)
 
 
+def test_bf16_arithmetic_on_request(case: Case) -> None:
+    folder, queries, _ = case
+    embedder = TextEmbedder.load(folder, CPU, precision="bf16")
+    vectors = embedder.encode_queries(TEXTS)
+    assert embedder.settings["arithmetic"] == "bf16"
+    assert 1e-5 < np.abs(vectors - queries).max() < 0.02, "rounded, but the same vectors"
+    assert embedder.fingerprint != TextEmbedder.load(folder, CPU).fingerprint
+    exact = TextEmbedder.load(folder, CPU, precision="fp32")
+    np.testing.assert_allclose(exact.encode_queries(TEXTS), queries, **CLOSE)
+    with pytest.raises(ValueError, match="precision: 'fp8'; choose auto, fp32, bf16"):
+        TextEmbedder.load(folder, CPU, precision="fp8")  # type: ignore[arg-type]
+
+
 def test_prefixes_that_are_given_replace_its_own(case: Case) -> None:
     folder, queries, passages = case
     embedder = TextEmbedder.load(folder, CPU, query_prefix="Text: ", passage_prefix="")
