@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,14 +11,11 @@ import numpy as np
 import torch
 
 from hybrid_dist.config.embedding import Precision
-from hybrid_dist.config.schema import Model
 from hybrid_dist.data.store.token_cache import tokenizer_hash
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.encoder import Encoder
-from hybrid_dist.model.loading import build, positions, read_config
 from hybrid_dist.model.packing import OLDEST_CARD, PackedTexts
-from hybrid_dist.model.repository import is_folder
-from hybrid_dist.model.spec import EncoderSpec
+from hybrid_dist.model.pretrained import load_pretrained
 from hybrid_dist.model.tokenization import TextTokens
 
 MAX_BATCH_TOKENS = {"cpu": 8192, "cuda": 65_536}
@@ -61,23 +58,10 @@ class TextEmbedder:
         that the model's files name; many models on the hub name theirs in a README only.
         `precision` is that of the arithmetic: weights stay in fp32.
         """
-        name, folder = str(path), Path(path)
-        if is_folder(name) and (folder / "config.yaml").is_file():
-            if not (folder / "model").is_dir():
-                raise UserError(f"{name}: this run has no model/ yet; name one of its checkpoints/")
-            folder = folder / "model"
-        where = str(folder) if is_folder(str(folder)) else name
-        model = Model(name_or_path=where, trust_remote_code=trust_remote_code)
-        config = read_config(model)
-        settings = EncoderSpec.load(where).within(positions(config))
-        if query_prefix is not None:
-            settings = replace(settings, query_prefix=query_prefix)
-        if passage_prefix is not None:
-            settings = replace(settings, passage_prefix=passage_prefix)
-        tokens = TextTokens.load(where, settings, trust_remote_code)
-        tokens.check(config)
-        encoder = build(replace(model, pooling=settings.pooling), config)
-        return cls(name, encoder, tokens, _device(device), trust_remote_code, precision)
+        encoder, tokens = load_pretrained(
+            str(path), trust_remote_code, query_prefix, passage_prefix
+        )
+        return cls(str(path), encoder, tokens, _device(device), trust_remote_code, precision)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -1,20 +1,19 @@
 """The average of models that were trained from the same one, which often generalizes better."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from hybrid_dist.config.schema import Model
 from hybrid_dist.data.store.token_cache import tokenizer_hash
 from hybrid_dist.errors import UserError
-from hybrid_dist.model.loading import build, positions, read_config
-from hybrid_dist.model.repository import is_folder
+from hybrid_dist.model.pretrained import load_pretrained
 from hybrid_dist.model.saving import save
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
+from hybrid_dist.runtime.files import check_new_folder
 
 
 def merge(
@@ -25,13 +24,12 @@ def merge(
     The average is computed in fp64, one model at a time. Tokenizer, prefixes and maximum lengths
     are the first model's.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out}: exists already; choose a new folder")
+    check_new_folder(out)
     shares = [weight / sum(weights) for weight in weights]
-    first = _load(models[0], trust_remote_code)
+    first = _Loaded.of(models[0], trust_remote_code)
     sums = {name: part.double() * shares[0] for name, part in first.state.items()}
     for name, share in zip(models[1:], shares[1:], strict=True):
-        other = _load(name, trust_remote_code)
+        other = _Loaded.of(name, trust_remote_code)
         _check_alike(first, other)
         for key, part in other.state.items():
             sums[key].add_(part.double(), alpha=share)
@@ -48,21 +46,15 @@ class _Loaded:
     backbone: Any
     tokens: TextTokens
 
+    @classmethod
+    def of(cls, name: str, trust_remote_code: bool) -> "_Loaded":
+        encoder, tokens = load_pretrained(name, trust_remote_code)
+        return cls(name, encoder.backbone, tokens)
+
     @property
     def state(self) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.backbone.state_dict()
         return state
-
-
-def _load(name: str, trust_remote_code: bool) -> _Loaded:
-    """A run folder, a model folder or a model of the hub."""
-    where = str(Path(name) / "model") if is_folder(f"{name}/model") else name
-    model = Model(name_or_path=where, trust_remote_code=trust_remote_code)
-    config = read_config(model)
-    spec = EncoderSpec.load(where).within(positions(config))
-    tokens = TextTokens.load(where, spec, trust_remote_code)
-    encoder = build(replace(model, pooling=spec.pooling), config)
-    return _Loaded(name, encoder.backbone, tokens)
 
 
 def _check_alike(first: _Loaded, other: _Loaded) -> None:

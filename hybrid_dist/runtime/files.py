@@ -195,6 +195,12 @@ def atomic_folder(
             shutil.rmtree(restore_folder(folder), ignore_errors=True)
 
 
+def check_new_folder(folder: Path) -> None:
+    """Refuse to write over a file, or into a folder that has something in it."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: exists already; name a new folder")
+
+
 @contextmanager
 def made_parents(path: Path) -> Iterator[None]:
     """Create the parent folders of a path; if the block fails, the new ones are removed."""

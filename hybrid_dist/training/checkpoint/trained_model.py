@@ -16,6 +16,7 @@ from hybrid_dist.model.repository import is_folder
 from hybrid_dist.model.saving import save
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
+from hybrid_dist.runtime.files import check_new_folder
 from hybrid_dist.training.checkpoint.export import BACKBONE
 from hybrid_dist.training.checkpoint.manager import damage
 from hybrid_dist.training.checkpoint.manifest import MANIFEST
@@ -52,8 +53,7 @@ def export(folder: Path, out: Path, trust_remote_code: bool = False) -> None:
             f"{folder}: is no checkpoint (it has no {MANIFEST}); give the path of one, "
             "RUN/checkpoints/step-NUMBER"
         )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: exists already; name a new folder")
+    check_new_folder(out)
     encoder, tokens, spec = _read(folder, trust_remote_code)
     backbone = encoder.backbone
     weights = {name: weight.detach() for name, weight in backbone.state_dict().items()}

@@ -54,6 +54,7 @@ def test_run_folders_are_taken_and_equal_weights_are_the_default(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(models[1], run / "model")
+    (run / "config.yaml").touch()
     main([models[0], str(run), "--out", str(tmp_path / "merged")])
     one, two = weights(models[0]), weights(models[1])
     name = "encoder.layer.0.output.dense.weight"
@@ -84,7 +85,7 @@ def test_models_that_do_not_belong_together_are_refused(
         with pytest.raises(UserError, match=f"cannot be averaged with .*: {problem}"):
             merge((models[0], str(other)), (1.0, 1.0), tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
-    with pytest.raises(UserError, match=r"--out .*: exists already"):
+    with pytest.raises(UserError, match=r": exists already; name a new folder"):
         merge(models, (1.0, 1.0, 1.0), cls)
 
 
