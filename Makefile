@@ -44,7 +44,7 @@ test: $(READY)
 	@$(MAKE) --no-print-directory test-launched
 
 test-unit: $(READY)
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=20 tests/unit
+	@$(BIN)/pytest -n 2 --dist loadfile --durations=20 tests/unit
 
 test-launched: $(READY)
 	@$(BIN)/pytest -n 2 --dist loadfile --durations=20 tests/launched tests/gpu tests/fuzz
@@ -55,7 +55,7 @@ COVERAGE_FLOOR ?= 90
 NOT_COVERED := --deselect tests/unit/runtime/test_full_disks.py::test_the_largest_file_that_a_shell_allows_is_named
 coverage: $(READY)
 	@$(BIN)/coverage erase
-	@OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n 2 --dist loadfile $(NOT_COVERED) tests/unit tests/launched
+	@$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(NOT_COVERED) tests/unit tests/launched
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=$(COVERAGE_FLOOR)
 

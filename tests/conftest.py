@@ -12,6 +12,8 @@ import pytest
 from hybrid_dist.demo.toy import ToyOptions, generate
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests reach for no network
+# several processes with several threads each would spend their time on waiting for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 if "HYBRID_DIST_CACHE" not in os.environ:
     os.environ["HYBRID_DIST_CACHE"] = tempfile.mkdtemp(prefix="hybrid_dist-tests-")
     atexit.register(shutil.rmtree, os.environ["HYBRID_DIST_CACHE"], ignore_errors=True)

@@ -40,7 +40,7 @@ def start(
     _check_device(precision, device_type)
     _check_launcher(device_type, gpus_wanted=launched and not (use_cpu or zero))
     if device_type == "cpu":
-        limit_threads(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        limit_threads(os.environ)
 
     from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 

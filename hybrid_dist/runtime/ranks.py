@@ -134,9 +134,15 @@ def check_launch(environment: Mapping[str, str], world: int) -> None:
         )
 
 
-def limit_threads(local_world: int) -> None:
-    """Share the cores of this machine among its processes; launchers give each only one."""
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+def limit_threads(environment: Mapping[str, str]) -> None:
+    """Share the cores of this machine among its processes; launchers give each only one thread.
+
+    A process without a launcher has the threads that its user set in OMP_NUM_THREADS.
+    """
+    launched = {"LOCAL_WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"} & environment.keys()
+    if launched or "OMP_NUM_THREADS" not in environment:
+        local_world = int(environment.get("LOCAL_WORLD_SIZE", "1"))
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
 
 
 def exit_process() -> None:

@@ -6,19 +6,16 @@ One process is this one where starting it is not what is tested.
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from hybrid_dist.commands import evaluate
 from tests.support.launch import launch, train
 from tests.support.runs import options, succeed
 
 TRAINING_LANGUAGES = {"train__steps": "5", "checkpoint__every": "5"}
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +35,6 @@ def by_two_processes(
     words = ["--model", str(trained), "--task", f"toy:{toy}", "--cache", str(folder / "cache")]
     module = ["-m", "hybrid_dist.evaluate", *words, "--out", str(folder / "out")]
     return folder, succeed(launch("cpu", 2, module)).output
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """As started processes have it: sums of several threads may differ in the last bit."""
-    before = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(
-            "hybrid_dist.runtime.launch.limit_threads", lambda _: torch.set_num_threads(1)
-        )
-        yield
-    torch.set_num_threads(before)
 
 
 def report(out: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """A SLURM cluster of this machine's own, for as long as the tests run: munge, slurmctld and two
 nodes, each with a name, an address and processes of its own.
 
-A node is a slurmd in namespaces: its processes see neither the other node's nor this machine's, so
-a hidden `localhost` is found, and ending the namespace is a power cut. Needs root.
+A node is a slurmd in namespaces, on one core: its processes see neither the other node's nor this
+machine's, so a hidden `localhost` is found, and ending the namespace is a power cut. Needs root.
 """
 
 import os
@@ -19,8 +19,11 @@ from pathlib import Path
 NODES = ("node1", "node2")
 NETWORK = "198.18.77"  # of the range that is set aside for tests of networks
 HEAD = f"{NETWORK}.1"
-PROGRAMS = ("munged", "munge", "slurmctld", "slurmd", "slurmstepd", "sbatch", "unshare", "ip")
+PROGRAMS = ("munged", "munge", "slurmctld", "slurmd", "slurmstepd", "sbatch", "ip")
+TOOLS = ("unshare", "taskset")
 PACKAGES = "slurm-wlm munge iproute2"
+PATIENCE = 600
+"""Seconds after which a job is taken to hang, on the slowest of machines."""
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 CONF = """
@@ -92,7 +95,7 @@ os.execv("{slurmstepd}", ["slurmstepd", *sys.argv[1:]])
 
 def unavailable() -> str:
     """Why no cluster can be had here; empty where it can."""
-    missing = [name for name in PROGRAMS if shutil.which(name, path=SYSTEM_PATH) is None]
+    missing = [name for name in (*PROGRAMS, *TOOLS) if shutil.which(name, path=SYSTEM_PATH) is None]
     if missing:
         return f"no {', '.join(missing)} here (as root: apt-get install {PACKAGES})"
     if os.geteuid() != 0:
@@ -102,12 +105,12 @@ def unavailable() -> str:
     return f"no namespaces can be made here: {done.stderr.strip()}" if done.returncode else ""
 
 
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(what: str, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.1)
+        time.sleep(0.2)
 
 
 class Cluster:
@@ -163,14 +166,19 @@ class Cluster:
     def state(self, number: str) -> str:
         return self.job(number)["JobState"]
 
-    def wait(self, number: str, seconds: float = 150) -> dict[str, str]:
+    def wait(self, number: str, seconds: float = PATIENCE) -> dict[str, str]:
         """The job at its end."""
         ongoing = ("PENDING", "RUNNING", "COMPLETING", "REQUEUED", "CONFIGURING")
         end = time.monotonic() + seconds
         while (job := self.job(number))["JobState"] in ongoing:
             if time.monotonic() > end:
-                raise TimeoutError(f"job {number} is {job['JobState']} ({job['Reason']})")
-            time.sleep(0.1)
+                log = Path(job.get("StdOut", os.devnull))
+                output = log.read_text() if log.is_file() else ""
+                raise TimeoutError(
+                    f"job {number} is {job['JobState']} ({job['Reason']}) after {seconds:.0f} s\n"
+                    f"{output}"
+                )
+            time.sleep(0.5)
         return job
 
     def clear(self) -> None:
@@ -202,15 +210,17 @@ class Cluster:
         number = NODES.index(name) + 1
         boot = BOOT.format(name=name, dir=self.folder, address=self.address(name))
         apart = ["--uts", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
-        node = self._start(name, "unshare", *apart, "bash", "-ec", boot)
+        cores = sorted(os.sched_getaffinity(0))
+        pinned = ["taskset", "--cpu-list", str(cores[number % len(cores)])]
+        node = self._start(name, *pinned, "unshare", *apart, "bash", "-ec", boot)
         own, network = _namespace(Path("/proc/self/ns/net")), Path(f"/proc/{node.pid}/ns/net")
-        wait_for("a network", lambda: _namespace(network) not in ("", own))
+        wait_for("a network", lambda: _namespace(network) not in ("", own), 60)
         link = ["ip", "link", "add", f"{self._bridge}v{number}", "type", "veth"]
         self._run(*link, "peer", "name", "eth0", "netns", str(node.pid))
         self._run("ip", "link", "set", f"{self._bridge}v{number}", "master", self._bridge, "up")
         state = ("sinfo", "-h", "-n", name, "-p", "low", "-o", "%T")
         ready = ("idle", "mixed", "allocated", "completing")  # a * behind it: does not answer
-        wait_for(f"{name} to be ready", lambda: self.command(*state) in ready)
+        wait_for(f"{name} to be ready", lambda: self.command(*state) in ready, 60)
 
     def processes(self, name: str) -> list[str]:
         """The command lines of what runs on a node, SLURM's own daemon left out."""

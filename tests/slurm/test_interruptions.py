@@ -6,7 +6,7 @@ from tests.slurm.cluster import NODES, wait_for
 from tests.slurm.jobs import STEPS, Site
 
 pytestmark = pytest.mark.long
-FOR_EVER = STEPS | {"train__steps": 100_000, "optim__schedule": "constant"}
+FOR_EVER = STEPS | {"train__steps": 100_000}
 
 STUCK = """#!/bin/bash
 #SBATCH --requeue --open-mode=append --output=%x-%A_%a.out
@@ -55,7 +55,7 @@ def test_the_time_limit_saves_and_puts_the_job_back_into_the_queue(site: Site) -
     job = site.train("limit", "--nodes=1", processes=2, **FOR_EVER)
     site.wait_for_step("limit", 5)
     site.cluster.command("scontrol", "update", f"job={job}", "TimeLimit=1")
-    wait_for("the signal", lambda: ", requeued;" in site.output(job), 70)
+    wait_for("the signal", lambda: ", requeued;" in site.output(job))
     site.cluster.command("scontrol", "update", f"job={job}", "TimeLimit=600")
     saved = site.latest("limit")
     site.wait_for_step("limit", saved + 10)
@@ -86,7 +86,7 @@ def test_a_job_that_loses_a_node_continues_from_its_last_checkpoint(site: Site, 
     job = site.train("lost", "--nodes=2", **STEPS)
     site.wait_for_step("lost", 8)
     site.cluster.power_off("node2")
-    wait_for("SLURM to notice", lambda: site.cluster.state(job) != "RUNNING", 60)
+    wait_for("SLURM to notice", lambda: site.cluster.state(job) != "RUNNING")
     site.cluster.power_on("node2")
     log = site.succeed(job)
     assert "resumed from" in log and site.starts(job) == 2, log
@@ -98,7 +98,7 @@ def test_scancel_leaves_no_process(site: Site) -> None:
     site.wait_for_step("cancelled", 5)
     assert all(len(site.cluster.processes(name)) > 2 for name in NODES)
     site.cluster.command("scancel", job)
-    wait_for("all to end", lambda: not any(map(site.cluster.processes, NODES)), 30)
+    wait_for("all to end", lambda: not any(map(site.cluster.processes, NODES)))
     ended = site.cluster.wait(job)
     assert (ended["JobState"], ended["Restarts"]) == ("CANCELLED", "0")
 

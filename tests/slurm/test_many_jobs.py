@@ -29,7 +29,7 @@ def test_a_sweep_of_four_runs_two_at_a_time(site: Site) -> None:
         most = max(most, states.count("RUNNING"))
         return not states
 
-    wait_for("the sweep", ended, 120)
+    wait_for("the sweep", ended)
     assert most == 2
     seeds = {}
     for name in ("grid-1", "of another name", "grid-3", "grid-4"):
