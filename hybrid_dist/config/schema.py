@@ -286,8 +286,8 @@ class Eval:
     precision: Precision = "auto"
     """Arithmetic of embedding: bf16 on GPUs that compute in it, else fp32; or fp32, or bf16."""
     groups: tuple[Text, ...] = ()
-    """Groups of query languages that reports tell of, each NAME=LANGUAGE,LANGUAGE; `seen` and
-    `unseen` in training come by themselves."""
+    """Groups of query languages that reports tell of, each NAME=LANGUAGE,LANGUAGE, or `script`,
+    `family` or `tier`; `seen` and `unseen` in training come by themselves."""
 
 
 @section

@@ -65,8 +65,9 @@ class EvaluationOptions(EmbeddingOptions):
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Replace reports in OUT even if they belong to other evaluations."""
     groups: tuple[str, ...] = ()
-    """Groups of query languages to report, each NAME=LANGUAGE,LANGUAGE. For the model of a run
-    folder `seen` and `unseen` are added."""
+    """Groups of query languages to report: NAME=LANGUAGE,LANGUAGE, or `script`, `family` or `tier`
+    for those that have one in common. For the model of a run folder `seen` and `unseen` are
+    added."""
     cache: Path | None = None
     """Keep the vectors of --model here, so that no text is embedded twice, even after an
     interruption. On a disk that all nodes see; N texts take 4 x N x dimension bytes."""

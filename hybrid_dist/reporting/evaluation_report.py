@@ -108,6 +108,9 @@ def _report(
 ) -> dict[str, Any]:
     """Write the report on the first rank; returns its content on all."""
     task = scored.task
+    omissions = report_options.groups.omissions(task)
+    for what, names in omissions.items():
+        log(f"{task.name}: {what}: {names}")
 
     def write() -> dict[str, Any]:
         report = build_report(
@@ -115,7 +118,7 @@ def _report(
             scored.name,
             scored.ranking,
             scored.top.first(TOP),
-            {**scored.settings, **report_options.settings},
+            {**scored.settings, **report_options.settings, **omissions},
             scored.timing,
             report_options.groups.within(task),
             report_options.made_from,
