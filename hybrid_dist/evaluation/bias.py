@@ -5,12 +5,21 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_dist.evaluation.metrics import Hits, by_language, divide_or_nan, mean, recall_at
+from hybrid_dist.evaluation import preference
+from hybrid_dist.evaluation.metrics import (
+    Hits,
+    by_language,
+    divide_or_nan,
+    language_means,
+    mean,
+    recall_at,
+)
+from hybrid_dist.evaluation.peer import peer
 from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.search import TopK
 from hybrid_dist.evaluation.tasks import Task
 
-COMPLETE_AT = (20, 100)
+COMPLETE_AT = (10, 20, 100)
 """Depths k of Complete@k: whether all relevant passages are among the top k."""
 TOP = 10
 """Top passages of every query whose languages are counted."""
@@ -30,7 +39,9 @@ class Bias:
     worst_rank: np.ndarray
     """The rank of the last relevant passage."""
     complete: dict[int, np.ndarray]
-    """By depth k: 1 where all relevant passages are among the top k, else 0."""
+    """By depth k: 1 where all relevant passages are among the top k, else 0.
+
+    NaN for queries with more than k of them."""
     first_hit_own: np.ndarray
     """1 where the first relevant passage is in the query's language, else 0.
 
@@ -40,6 +51,10 @@ class Bias:
     among its relevant passages."""
     self_preference: np.ndarray
     """The share of the query's language in its top passages, over its share of the pool."""
+    top_1: dict[str, np.ndarray]
+    """By outcome of `preference.TOP_1`: 1 where the first result is that, else 0."""
+    peer: np.ndarray
+    """The probability of equal expected rank: p of a test whether languages are ranked alike."""
 
     def values(self) -> dict[str, np.ndarray]:
         """The measures, by the dotted names of the report figures that average them."""
@@ -51,6 +66,8 @@ class Bias:
             **complete,
             "first_hit_own.mean": self.first_hit_own,
             "self_preference.mean": self.self_preference,
+            **{f"top_1_{name}.mean": values for name, values in self.top_1.items()},
+            "peer.mean": self.peer,
         }
 
 
@@ -65,18 +82,22 @@ def measure(task: Task, ranking: Ranking, top: TopK) -> Bias:
     listed = several & bool(np.isfinite(ranking.pooled).all())
     with np.errstate(invalid="ignore"):
         distance = np.where(listed, highest - lowest, np.nan)
-    own, choice = _own_language_counts(task)
-    first = _first_hits(task, ranking)
+    own, choice = preference.own_language_counts(task)
+    first = preference.first_hits(task, ranking)
+    first_is_own = np.where(first == preference.NO_LANGUAGE, np.nan, first == task.query_language)
     return Bias(
         distance=distance,
         normalised=_normalised(distance, relevant, len(task.passage_ids)),
         worst_rank=np.where(listed, highest, np.nan),
         complete={
-            k: np.where(several, recall_at(k)(hits) == 1, np.nan).astype(float) for k in COMPLETE_AT
+            k: np.where(several & (relevant <= k), recall_at(k)(hits) == 1, np.nan)
+            for k in COMPLETE_AT
         },
-        first_hit_own=np.where(choice, first, np.nan),
+        first_hit_own=np.where(choice, first_is_own, np.nan),
         first_hit_expected=np.where(choice, own / relevant, np.nan),
         self_preference=_self_preference(task, top.numbers),
+        top_1=preference.top_1(task, top.numbers),
+        peer=peer(task, ranking),
     )
 
 
@@ -84,22 +105,6 @@ def _normalised(distance: np.ndarray, relevant: np.ndarray, passages: int) -> np
     least = relevant - 1
     span = (passages + 1) * (relevant - 1) / (relevant + 1) - least
     return divide_or_nan(distance - least, span)
-
-
-def _own_language_counts(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Per query: its relevant passages in its own language, and whether others exist as well."""
-    query = task.pair_query
-    is_own = task.pair_language == task.query_language[query]
-    own = np.bincount(query, weights=is_own, minlength=len(task.query_ids))
-    return own, (own > 0) & (own < np.diff(task.relevant_starts)) & task.one_pool
-
-
-def _first_hits(task: Task, ranking: Ranking) -> np.ndarray:
-    """Whether the first relevant passage is in the query's language; NaN where none is listed."""
-    query = task.pair_query
-    order = np.lexsort((ranking.pooled, query))[task.relevant_starts[:-1]]
-    own = task.pair_language[order] == task.query_language
-    return np.where(np.isfinite(ranking.pooled[order]), own, np.nan)
 
 
 def _self_preference(task: Task, top: np.ndarray) -> np.ndarray:
@@ -125,23 +130,19 @@ def summary(task: Task, measured: Bias) -> dict[str, Any]:
     distance["normalised"] = mean(normalised)
     for language, row in distance["by_language"].items():
         row["normalised"] = float(normalised[task.languages.index(language)])
-    complete = {f"complete_at_{k}": _means(task, values) for k, values in measured.complete.items()}
-    first = _means(task, measured.first_hit_own)
+    averaged = {
+        **{f"complete_at_{k}": values for k, values in measured.complete.items()},
+        "self_preference": measured.self_preference,
+        **{f"top_1_{name}": values for name, values in measured.top_1.items()},
+        "peer": measured.peer,
+    }
+    first = language_means(task, measured.first_hit_own)
     expected = mean(by_language(task, measured.first_hit_expected))
     return {
         **spread,
-        **complete,
         "first_hit_own": {**first, "expected": expected},
-        "self_preference": _means(task, measured.self_preference),
+        **{name: language_means(task, values) for name, values in averaged.items()},
     }
-
-
-def _means(task: Task, values: np.ndarray) -> dict[str, Any]:
-    rows = by_language(task, values)
-    named = {
-        name: float(v) for name, v in zip(task.languages, rows, strict=True) if not np.isnan(v)
-    }
-    return {"mean": mean(rows), "by_language": named}
 
 
 def _spread(task: Task, values: np.ndarray) -> dict[str, Any]:

@@ -6,6 +6,7 @@ differences between runs can be computed from the same values as the means.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class Hits:
 
     def mean(self, values: np.ndarray) -> np.ndarray:
         """[groups]: the mean of `values` [H] over each group; NaN for an empty one."""
-        return _mean(self.group, values, self.groups)
+        return means(self.group, values, self.groups)
 
     def best(self) -> np.ndarray:
         """[groups]: the rank of the first relevant passage; NaN for an empty group."""
@@ -145,7 +146,7 @@ def score(metric: Metric, task: Task, ranking: Ranking) -> Scores:
 def mean_over_pools(scores: Scores) -> np.ndarray:
     """[queries]: the mean over the pools in which the query has a relevant passage."""
     queries, pools = np.nonzero(~np.isnan(scores.by_pool))
-    return _mean(queries, scores.by_pool[queries, pools], len(scores.by_pool))
+    return means(queries, scores.by_pool[queries, pools], len(scores.by_pool))
 
 
 def by_pair(task: Task, scores: Scores) -> np.ndarray:
@@ -158,7 +159,7 @@ def by_pair(task: Task, scores: Scores) -> np.ndarray:
 def by_language(task: Task, values: np.ndarray) -> np.ndarray:
     """[languages]: the mean of `values` [queries] over the queries of each, without NaN."""
     known = ~np.isnan(values)
-    return _mean(task.query_language[known], values[known], len(task.languages))
+    return means(task.query_language[known], values[known], len(task.languages))
 
 
 def settings(task: Task, scores: Scores) -> dict[str, float]:
@@ -177,17 +178,36 @@ def settings(task: Task, scores: Scores) -> dict[str, float]:
     }
 
 
+def language_means(task: Task, values: np.ndarray) -> dict[str, Any]:
+    """The report's figure of `values` [queries]: by query language, and the mean over languages."""
+    rows = by_language(task, values)
+    named = zip(task.languages, rows.tolist(), strict=True)
+    return {"mean": mean(rows), "by_language": {name: v for name, v in named if not np.isnan(v)}}
+
+
 def mean(values: np.ndarray) -> float:
     """The mean of the values that are not NaN; NaN if there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _mean(groups: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
+def means(groups: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
     """[count]: the mean of the values of each group; NaN for an empty one."""
     sizes = np.bincount(groups, minlength=count)
     sums = np.bincount(groups, weights=values, minlength=count)
     return divide_or_nan(sums, sizes)
+
+
+def average_ranks(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """[H]: the rank from 1 of each value [H] within its group; equal values share their mean."""
+    order = np.lexsort((values, groups))
+    group, value = groups[order], values[order]
+    position = np.arange(1, len(order) + 1) - np.searchsorted(group, group)
+    new = np.append(True, (group[1:] != group[:-1]) | (value[1:] != value[:-1]))
+    tie = np.cumsum(new[: len(order)]) - 1
+    ranks = np.empty(len(order))
+    ranks[order] = (np.bincount(tie, weights=position) / np.bincount(tie))[tie]
+    return ranks
 
 
 def divide_or_nan(dividend: np.ndarray, divisor: np.ndarray) -> np.ndarray:

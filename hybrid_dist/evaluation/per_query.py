@@ -15,6 +15,7 @@ import numpy as np
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bias import Bias
+from hybrid_dist.evaluation.consistency import Consistency
 from hybrid_dist.evaluation.metrics import Scores
 from hybrid_dist.evaluation.tasks import Task
 
@@ -29,7 +30,7 @@ REPORT_ID, CHECKSUM = "report_id", "checksum"
 
 @dataclass(frozen=True)
 class PerQuery:
-    """The metrics and bias measures of every query.
+    """The metrics and the measures of bias and consistency of every query.
 
     A *cell* is a query and a pool of one language that holds a relevant passage. C cells.
     """
@@ -46,14 +47,22 @@ class PerQuery:
     by_pool: Mapping[str, np.ndarray]
     """Metric -> its values [C]."""
     pooled: Mapping[str, np.ndarray]
-    """Metric in the pool of all languages, or bias measure -> its values [queries], or NaN."""
+    """Metric in the pool of all languages, or measure of bias or consistency -> its values
+    [queries], or NaN."""
     report: str = ""
     """The id of the report that the values belong to."""
 
     @classmethod
-    def of(cls, task: Task, scores: Mapping[str, Scores], bias: Bias) -> "PerQuery":
+    def of(
+        cls,
+        task: Task,
+        scores: Mapping[str, Scores],
+        bias: Bias,
+        consistency: Consistency | None = None,
+    ) -> "PerQuery":
         known = ~np.isnan(next(iter(scores.values())).by_pool)
         query, pool = np.nonzero(known)
+        consistent = {} if consistency is None else consistency.values()
         return cls(
             languages=task.languages,
             ids=np.array(list(task.query_ids)),
@@ -64,6 +73,7 @@ class PerQuery:
             pooled={
                 **{f"{name}.multilingual": metric.pooled for name, metric in scores.items()},
                 **{f"bias.{name}": values for name, values in bias.values().items()},
+                **{f"consistency.{name}": values for name, values in consistent.items()},
             },
         )
 

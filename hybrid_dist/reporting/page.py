@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_dist.evaluation.per_query import FILE
-from hybrid_dist.reporting import html, tables
+from hybrid_dist.reporting import bias_tables, html, tables
+from hybrid_dist.reporting.markdown_page import markdown
 from hybrid_dist.reporting.report import Report
 from hybrid_dist.reporting.report_folder import RUN, replace_report, tag_png
 from hybrid_dist.text import json_text
@@ -20,7 +21,7 @@ def write_report(
     `write_run(file, report_id)` writes the TREC run, if the report has one.
     """
     content = report.content
-    page, text = report_page(content, report.plots), tables.markdown(content)
+    page, text = report_page(content, report.plots), markdown(content)
     with replace_report(folder) as draft:
         for file, image in report.plots.items():
             (draft / file).write_bytes(tag_png(image, report.id))
@@ -56,6 +57,7 @@ def report_page(content: Mapping[str, Any], plots: Mapping[str, bytes]) -> str:
             "diagonal is the monolingual setting, the rest is the cross-lingual one.",
         ),
         *_bias(content),
+        *_consistency(content, plots),
         *_distances(plots),
         *_shares(plots),
         html.heading(
@@ -107,11 +109,34 @@ def _groups(content: Mapping[str, Any]) -> list[str]:
 
 
 def _bias(content: Mapping[str, Any]) -> list[str]:
-    rows = tables.bias_rows(content)
+    rows = bias_tables.bias_rows(content)
     note = "In the pool of all languages; docs/metrics.md has the formulas."
     if not rows:
         return []
-    return [html.heading("Language bias", note), html.table(tables.BIAS_COLUMNS, rows)]
+    return [html.heading("Language bias", note), html.table(bias_tables.BIAS_COLUMNS, rows)]
+
+
+def _consistency(content: Mapping[str, Any], plots: Mapping[str, bytes]) -> list[str]:
+    rows = bias_tables.consistency_rows(content)
+    if not rows:
+        return []
+    blocks = [
+        html.heading(
+            "Consistency of parallel queries",
+            "The same query in two languages, in the pool of all languages.",
+        ),
+        html.table(bias_tables.CONSISTENCY_COLUMNS, rows),
+    ]
+    if "jaccard_by_pair.png" in plots:
+        blocks.append(
+            html.picture(
+                plots["jaccard_by_pair.png"],
+                "heatmap of the overlap of the top 10 by pair of query languages",
+                "The passages that the top 10 of both queries have in common, over those in "
+                "either. Languages between which it is low get different results.",
+            )
+        )
+    return blocks
 
 
 def _distances(plots: Mapping[str, bytes]) -> list[str]:

@@ -52,6 +52,17 @@ def language_share(share: np.ndarray, pool: np.ndarray, languages: Sequence[str]
     return _png(drawing)
 
 
+def jaccard_by_pair(overlap: np.ndarray, languages: Sequence[str]) -> bytes:
+    """The overlap [languages, languages] of the lists of parallel queries, on a scale of 0 to 1."""
+    codes = np.flatnonzero(~np.isnan(overlap).all(axis=1))
+    names = [languages[int(code)] for code in codes]
+    drawing, axes = _drawing(*_heatmap_size(len(names), len(names)))
+    _heatmap(axes, overlap[np.ix_(codes, codes)], names, "{:.2f}", (0, 1))
+    axes.set_xlabel("and in")
+    axes.set_ylabel("the query in")
+    return _png(drawing)
+
+
 def rank_distance(distances: Sequence[np.ndarray], languages: Sequence[str]) -> bytes:
     """Box plots of rank distance by query language."""
     known = [values[~np.isnan(values)] for values in distances]

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from hybrid_dist.evaluation import bias, bootstrap, groups, metrics
+from hybrid_dist.evaluation import bias, bootstrap, consistency, groups, metrics
 from hybrid_dist.evaluation.bootstrap import Resampled, interval
 from hybrid_dist.evaluation.metrics import METRICS, Scores
 from hybrid_dist.evaluation.per_query import PerQuery
 from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.search import TopK
 from hybrid_dist.evaluation.tasks import Task
-from hybrid_dist.reporting import examples
+from hybrid_dist.reporting import examples, report_sections
 from hybrid_dist.tracking.report_json import FORMAT, MADE_FROM, VERSION, report_id
 
 Plots = dict[str, bytes]
@@ -40,12 +40,23 @@ class BiasMeans:
     rank_distance: float | None
     rank_distance_normalised: float | None
     worst_rank: float | None
+    complete_at_10: float | None
     complete_at_20: float | None
     complete_at_100: float | None
     first_hit_own: float | None
     first_hit_expected: float | None
     self_preference: float | None
     language_kl: float | None
+    peer: float | None
+
+
+@dataclass(frozen=True)
+class ConsistencyMeans:
+    """Agreement of parallel queries, averaged like bias; None where it is undefined."""
+
+    mrc: float | None
+    rbo: float | None
+    jaccard_at_10: float | None
 
 
 @dataclass(frozen=True)
@@ -94,13 +105,21 @@ class Report:
             rank_distance=distance["mean"],
             rank_distance_normalised=distance["normalised"],
             worst_rank=content["worst_rank"]["mean"],
+            complete_at_10=content["complete_at_10"]["mean"],
             complete_at_20=content["complete_at_20"]["mean"],
             complete_at_100=content["complete_at_100"]["mean"],
             first_hit_own=first["mean"],
             first_hit_expected=first["expected"],
             self_preference=content["self_preference"]["mean"],
             language_kl=content["language_kl"].get("mean"),
+            peer=content["peer"]["mean"],
         )
+
+    @property
+    def consistency(self) -> ConsistencyMeans:
+        """How far parallel queries get the same results in the pool of all languages."""
+        content = self.content["consistency"]
+        return ConsistencyMeans(**{name: content[name]["mean"] for name in consistency.MEASURES})
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
@@ -146,20 +165,23 @@ def build_report(
     precision = scores["map"]
     shown = precision.pooled if task.one_pool else metrics.mean_over_pools(precision)
     measured = bias.measure(task, ranking, top)
-    values = PerQuery.of(task, scores, measured)
+    consistent = consistency.measure(task, ranking, top)
+    values = PerQuery.of(task, scores, measured, consistent)
     resampled = Resampled.of(values)
     content: dict[str, Any] = {
         FORMAT: VERSION,
         "task": task.name,
         "model": model,
-        "counts": _counts(task, metrics.by_pair(task, precision)),
+        "counts": report_sections.counts(task, metrics.by_pair(task, precision)),
         **{name: metrics.settings(task, metric) for name, metric in scores.items()},
         "intervals": {name: interval(draws) for name, draws in resampled.figures().items()},
-        "left_out": _left_out(task, ranking),
+        "left_out": report_sections.left_out(task, ranking, measured, consistent),
         "groups": groups.summary(resampled, grouped),
         "spread": groups.spread(resampled),
-        **_tables(task, scores),
-        "bias": bias.summary(task, measured) | _languages_of_the_top(task, top),
+        **report_sections.tables(task, scores),
+        "bias": bias.summary(task, measured)
+        | report_sections.languages_of_the_top(task, ranking, top),
+        "consistency": report_sections.consistency_section(task, consistent),
         "search": top.method,
         "examples": examples.choose(task, ranking, shown, top),
         "settings": dict(settings) | {"intervals": bootstrap.INTERVAL_METHOD},
@@ -169,43 +191,16 @@ def build_report(
     content = _without_nan(content)
     content = {"id": report_id(content)} | content
     values = replace(values, report=content["id"])
-    return Report(content, values, lambda: _plots(task, precision, measured, top))
+    return Report(content, values, lambda: _plots(task, precision, measured, consistent, top))
 
 
-def _left_out(task: Task, ranking: Ranking) -> dict[str, str]:
-    left_out = dict(task.left_out)
-    unlisted = int(np.sum(~np.isfinite(ranking.pooled)))
-    if unlisted and "rank_distance" not in left_out:
-        left_out["rank_distance"] = (
-            f"{unlisted:,} of {len(task.relevant):,} relevant passages are not in the run"
-        )
-    return left_out
-
-
-def _tables(task: Task, scores: Mapping[str, Scores]) -> dict[str, Any]:
-    """Every metric by language pair, and by query language in the pool of all languages."""
-    tables: dict[str, Any] = {}
-    for name, metric in scores.items():
-        tables[f"{name}_by_pair"] = _matrix(task, metrics.by_pair(task, metric))
-        tables[f"{name}_by_language"] = _row(task, metrics.by_language(task, metric.pooled))
-    return tables
-
-
-def _languages_of_the_top(task: Task, top: TopK) -> dict[str, Any]:
-    """How the languages of the top passages differ from those of the pool."""
-    if not task.one_pool:
-        return {"language_share": {}, "pool_share": {}, "language_lift": {}, "language_kl": {}}
-    share, pool = bias.language_share(task, top.numbers), bias.pool_share(task)
-    divergence = bias.divergence(share, pool)
-    return {
-        "language_share": _matrix(task, share),
-        "pool_share": _row(task, pool),
-        "language_lift": _matrix(task, bias.lift(share, pool)),
-        "language_kl": {"mean": metrics.mean(divergence), "by_language": _row(task, divergence)},
-    }
-
-
-def _plots(task: Task, precision: Scores, measured: bias.Bias, top: TopK) -> Plots:
+def _plots(
+    task: Task,
+    precision: Scores,
+    measured: bias.Bias,
+    consistent: consistency.Consistency,
+    top: TopK,
+) -> Plots:
     from hybrid_dist.reporting import plots  # matplotlib is slow to import
 
     drawn = {"map_by_pair.png": plots.map_by_pair(metrics.by_pair(task, precision), task.languages)}
@@ -216,39 +211,15 @@ def _plots(task: Task, precision: Scores, measured: bias.Bias, top: TopK) -> Plo
         codes = range(len(task.languages))
         distances = [measured.distance[task.query_language == code] for code in codes]
         drawn["rank_distance.png"] = plots.rank_distance(distances, task.languages)
+    overlap = consistent.pairs[f"jaccard_at_{consistency.TOP}"]
+    if not np.isnan(overlap).all():
+        drawn["jaccard_by_pair.png"] = plots.jaccard_by_pair(overlap, task.languages)
     return drawn
 
 
 def figures(report: Mapping[str, Any]) -> dict[str, float | None]:
     """Dotted name -> figure, for all figures of a report; None where the task has none."""
     return dict(_figures(report))
-
-
-def _counts(task: Task, pairs: np.ndarray) -> dict[str, Any]:
-    languages = len(task.languages)
-    queries = np.bincount(task.query_language, minlength=languages).tolist()
-    passages = np.bincount(task.passage_language, minlength=languages).tolist()
-    return {
-        "queries": len(task.query_ids),
-        "passages": len(task.passage_ids),
-        "right_answers": len(task.relevant),
-        "language_pairs_without_answers": int(np.isnan(pairs).sum()),
-        "by_language": {
-            language: {"queries": queries[code], "passages": passages[code]}
-            for code, language in enumerate(task.languages)
-        },
-    }
-
-
-def _row(task: Task, values: np.ndarray) -> dict[str, float]:
-    named = zip(task.languages, values.tolist(), strict=True)
-    return {language: value for language, value in named if not math.isnan(value)}
-
-
-def _matrix(task: Task, values: np.ndarray) -> dict[str, dict[str, float]]:
-    """Query language -> passage language -> value, without NaN."""
-    rows = {language: _row(task, row) for language, row in zip(task.languages, values, strict=True)}
-    return {language: row for language, row in rows.items() if row}
 
 
 def _without_nan(node: Any) -> Any:

@@ -14,7 +14,7 @@ from hybrid_dist.runtime.files import atomic_folder, sync_file
 from hybrid_dist.tracking.report_json import REPORT
 
 RUN = "run.trec"
-PLOTS = ("map_by_pair.png", "language_share.png", "rank_distance.png")
+PLOTS = ("map_by_pair.png", "language_share.png", "rank_distance.png", "jaccard_by_pair.png")
 NAMES = (REPORT, "report.md", "report.html", SCORES, RUN, *PLOTS)
 """The files of a report. Other files in its folder are left alone."""
 

@@ -1,12 +1,10 @@
-"""The figures of a report as text: rows of tables, lines, and the Markdown page."""
+"""The figures of a report as text: rows of tables, and lines."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hybrid_dist.evaluation.bias import COMPLETE_AT
 from hybrid_dist.evaluation.metrics import METRICS
 from hybrid_dist.text import latex, printable
-from hybrid_dist.text import markdown as escaped
 
 SETTINGS = {
     "monolingual": "Monolingual",
@@ -17,7 +15,13 @@ SETTINGS = {
 
 def left_out(report: Mapping[str, Any]) -> str:
     """One line on the figures that the task does not support; empty if it supports all."""
-    names = {**SETTINGS, "rank_distance": "Rank distance"}
+    names = {
+        **SETTINGS,
+        "rank_distance": "Rank distance",
+        "peer": "PEER",
+        "consistency": "Consistency",
+        "mrc": "Mean rank correlation",
+    }
     reasons = [f"{names[name]}: {reason}" for name, reason in report["left_out"].items()]
     return f"Left out. {'; '.join(reasons)}." if reasons else ""
 
@@ -44,38 +48,6 @@ def headline(report: Mapping[str, Any]) -> str:
     return f"mAP {', '.join(means)}; rank distance {distance}"
 
 
-def markdown(report: Mapping[str, Any]) -> str:
-    """report.md: headline figures, bias, groups, languages and settings."""
-    counts, pairs, grouped = report["counts"], pair_rows(report), group_rows(report)
-    biased = bias_rows(report)
-    lines = [
-        f"# {escaped(report['task'])}: {escaped(report['model'])}",
-        "",
-        f"{counts['queries']:,} queries and {counts['passages']:,} passages in "
-        f"{languages(report)} languages. In parentheses: {report['settings']['intervals']}.",
-        "",
-        *_table(["", *SETTINGS.values()], metric_rows(report)),
-        "",
-        *_paragraph(escaped(left_out(report))),
-        *_paragraph(
-            "\n".join(_table([name for name, _ in BIAS_COLUMNS], biased) if biased else "")
-        ),
-        *_paragraph("\n".join(_table([*GROUP_COLUMNS], grouped) if grouped else "")),
-        *_paragraph("\n".join(map(escaped, spread_lines(report)))),
-        *_table([name for name, _ in LANGUAGE_COLUMNS], language_rows(report)),
-        "",
-        LEGEND,
-        "",
-        *_paragraph("\n".join(_table([*PAIR_COLUMNS], pairs) if pairs else "")),
-        "## Settings",
-        "",
-        *(f"- {escaped(key)}: {escaped(value)}" for key, value in report["settings"].items()),
-        f"- report: {report['id']}",
-        "",
-    ]
-    return "\n".join(lines)
-
-
 def with_interval(value: float | None, interval: Sequence[float] | None, digits: int = 3) -> str:
     """A figure, with its interval on a second line."""
     if value is None or not interval:
@@ -97,33 +69,6 @@ def metric_rows(report: Mapping[str, Any]) -> list[list[str]]:
         ]
         for key, (label, _) in METRICS.items()
     ]
-
-
-BIAS_COLUMNS = (("Language bias", ""), ("Measured", ""), ("Without bias", ""))
-
-
-def bias_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    """The bias figures, each beside its value for a search that favours no language."""
-    bias = report["bias"]
-    expected = bias["first_hit_own"]["expected"]
-    rows = (
-        ("Rank distance", "rank_distance", "mean", 1, "relevant passages - 1"),
-        ("median", "rank_distance", "median", 1, ""),
-        ("90% of the queries", "rank_distance", "p90", 1, ""),
-        ("normalised", "rank_distance", "normalised", 3, "0; a random order has 1"),
-        ("Worst rank of a relevant passage", "worst_rank", "mean", 1, "relevant passages"),
-        *((f"Complete@{k}", f"complete_at_{k}", "mean", 3, "1") for k in COMPLETE_AT),
-        ("First hit in own language", "first_hit_own", "mean", 3, show(expected)),
-        ("Own language in the top 10, times its share", "self_preference", "mean", 2, "1"),
-        ("Top 10 against the pool, bits", "language_kl", "mean", 3, "0"),
-    )
-    shown = []
-    for label, key, name, digits, ideal in rows:
-        value = bias[key].get(name)
-        if value is not None:
-            interval = report["intervals"].get(f"bias.{key}.{name}")
-            shown.append([label, with_interval(value, interval, digits), ideal])
-    return shown
 
 
 GROUP_COLUMNS = (
@@ -230,19 +175,6 @@ def pair_rows(report: Mapping[str, Any]) -> list[list[str]]:
         for query_lang, row in report["map_by_pair"].items()
         for passage_lang, value in row.items()
     ]
-
-
-def _paragraph(text: str) -> list[str]:
-    return [text, ""] if text else []
-
-
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table; the second line of a cell goes in parentheses after the first."""
-    lines = [head, ["---", *("---:" for _ in head[1:])]]
-    for row in rows:
-        cells = (map(escaped, cell.partition("\n")[::2]) for cell in row)
-        lines.append([f"{first} ({second})" if second else first for first, second in cells])
-    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def booktabs(

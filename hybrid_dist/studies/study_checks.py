@@ -23,6 +23,7 @@ BIAS_FIGURES = (
     "bias.rank_distance.normalised",
     "bias.worst_rank.mean",
     "bias.complete_at_10.mean",
+    "bias.complete_at_20.mean",
     "bias.complete_at_100.mean",
     "bias.first_hit_own.mean",
     "bias.self_preference.mean",

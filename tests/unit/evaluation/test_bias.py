@@ -79,6 +79,19 @@ def test_complete_at_k_requires_every_relevant_passage() -> None:
     assert figures["complete_at_100"]["mean"] == 1
 
 
+def test_complete_at_k_is_undefined_where_more_than_k_passages_are_relevant() -> None:
+    """12 relevant passages cannot be among the top 10, whatever the order."""
+    task = parallel_task(languages=12, per_language=2)
+    places = np.tile(np.arange(1, 13), 24)
+    measured = bias.measure(task, Ranking(places, places), NO_TOP)
+    assert np.isnan(measured.complete[10]).all()
+    assert measured.complete[20].tolist() == [1] * 24
+    few = make_task([0, 0], [0] * 12 + [1], [[*range(13)], [0, 12]])
+    measured = bias.measure(few, Ranking(np.arange(1, 16), np.arange(1, 16)), NO_TOP)
+    assert measured.complete[20].tolist() == [1, 1]
+    assert np.isnan(measured.complete[10][0]) and measured.complete[10][1] == 0
+
+
 def test_a_run_without_all_relevant_passages_has_no_rank_distance() -> None:
     task = parallel_task(languages=2, per_language=2)
     places = np.array([1, 2, 1, 2, 1, np.inf, 1, 2])

@@ -100,9 +100,10 @@ def test_a_saved_run_scores_like_its_vectors(tmp_path: Path, ties: str) -> None:
     )
     run = read_run(tmp_path / "a" / "run.trec", task)
     two = evaluate_run(task, run, Ranks(), tmp_path / "b")
-    for name in ("map", "ndcg_at_10", "map_by_pair", "bias", "intervals"):
+    for name in ("map", "ndcg_at_10", "map_by_pair", "bias", "consistency", "intervals"):
         assert two[name] == one[name]
-    assert two["left_out"] == {}
+    assert two["left_out"] == one["left_out"]
+    assert list(two["left_out"]) == ["peer"]
     assert one["settings"]["ties"].startswith("as trec_eval" if ties == "trec_eval" else "by pass")
     first = (tmp_path / "a" / "run.trec").read_text().splitlines()[0].split()
     assert (len(first), first[1], first[3]) == (6, "Q0", "1")
@@ -121,6 +122,8 @@ def test_a_truncated_run_has_no_rank_distance(tmp_path: Path) -> None:
     report = evaluate_run(task, run, Ranks(), tmp_path / "b", messages.append)
     assert "relevant passages are not in the run" in report["left_out"]["rank_distance"]
     assert report["bias"]["rank_distance"]["mean"] is None
+    assert 0 < report["consistency"]["rbo"]["mean"] < 1
+    assert -1 <= report["consistency"]["mrc"]["mean"] <= 1
     assert report["map_at_20"]["multilingual"] < 1
     ranks = [place["rank"] for e in report["examples"]["worst"] for place in e["ranks"]]
     assert None in ranks

@@ -332,7 +332,9 @@ def test_figures_are_those_of_0_1(tmp_path: Path, name: str, noise: float) -> No
     now = evaluated(tmp_path, name, noise, TASK_0_1)
     before, after = (read_report(run / "toy/report.json") for run in (REPORTS_0_1 / name, now))
     assert after.pop("format") == 2 and "format" not in before
-    assert figures(after) == pytest.approx(figures(before), rel=1e-12)
+    known = figures(before)
+    shared = {figure: value for figure, value in figures(after).items() if figure in known}
+    assert shared == pytest.approx(known, rel=1e-12)
 
 
 def test_a_report_of_0_1_is_paired_with_a_report_of_today(tmp_path: Path) -> None:

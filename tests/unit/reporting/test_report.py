@@ -58,6 +58,7 @@ def test_the_report_and_its_files(tmp_path: Path) -> None:
     )
     assert json.loads((out / "report.json").read_text("utf-8")) == report
     assert sorted(file.name for file in out.iterdir()) == [
+        "jaccard_by_pair.png",
         "language_share.png",
         "map_by_pair.png",
         "rank_distance.png",
@@ -102,6 +103,43 @@ def test_the_report_shows_intervals(tmp_path: Path) -> None:
         assert "mAP monolingual over query languages: best" in text
 
 
+def test_the_report_shows_consistency_and_what_cannot_be_reached(tmp_path: Path) -> None:
+    task = parallel_task(languages=11, per_language=12)
+    report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
+    consistency, bias = report["consistency"], report["bias"]
+    for name in ("mrc", "rbo", "jaccard_at_10"):
+        low, high = report["intervals"][f"consistency.{name}.mean"]
+        assert low < consistency[name]["mean"] < high
+        assert set(consistency[name]["by_language"]) == set(task.languages)
+        pairs = consistency[f"{name}_by_pair"]
+        assert pairs["l00"]["l03"] == pairs["l03"]["l00"] and "l00" not in pairs["l00"]
+    assert bias["complete_at_10"]["mean"] is None, "11 relevant passages"
+    assert bias["first_hit_expected_by_pair"]["l00"]["l05"] == pytest.approx(1 / 11)
+    assert sum(bias["first_hit_by_pair"]["l00"].values()) == pytest.approx(1)
+    assert list(report["left_out"]) == ["peer"]
+    page = (tmp_path / "report.html").read_text("utf-8")
+    markdown = (tmp_path / "report.md").read_text("utf-8")
+    assert "| Complete@10 | - | more relevant passages than that |" in markdown
+    assert (
+        f"| Jaccard index of the top 10 | {consistency['jaccard_at_10']['mean']:.3f} (" in markdown
+    )
+    for text in (page, markdown):
+        assert "Consistency of parallel queries" in text and "First result relevant" in text
+        assert "PEER: no query has several relevant passages in one language" in text
+
+
+def test_a_task_without_parallel_queries_says_so(tmp_path: Path) -> None:
+    task = make_task([0, 0, 1, 1], [0, 0, 1, 1], [[0, 2], [0, 1, 3], [1, 3], [2, 3, 0]])
+    report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
+    assert report["left_out"] == {"consistency": "no query id occurs in two languages"}
+    assert report["consistency"]["rbo"] == {"mean": None, "by_language": {}}
+    assert 0 < report["bias"]["peer"]["mean"] <= 1
+    assert not (tmp_path / "jaccard_by_pair.png").exists()
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "Consistency: no query id occurs in two languages" in page
+    assert "Consistency of parallel queries" not in page
+
+
 def test_the_page_is_one_file_and_escapes_texts(tmp_path: Path) -> None:
     task = parallel_task(languages=2, per_language=3)
     texts = [f"<script>alert({number})</script> ไทย 中文 עברית" for number in range(6)]
@@ -113,7 +151,7 @@ def test_the_page_is_one_file_and_escapes_texts(tmp_path: Path) -> None:
     assert "中文" in page
     assert "a &lt;given&gt; model" in page
     sources = re.findall(r'src="data:image/png;base64,([^"]+)"', page)
-    assert [base64.b64decode(source)[1:4] for source in sources] == [b"PNG"] * 3
+    assert [base64.b64decode(source)[1:4] for source in sources] == [b"PNG"] * 4
     assert not re.search(r'(src|href)="(?!data:)', page)
 
 
