@@ -275,23 +275,6 @@ def test_evaluated_texts_are_queries_and_relevant_passages(tmp_path: Path) -> No
     assert [(text.kind, text.text) for text in texts] == [("query", "q?"), ("passage", "text 1")]
 
 
-def test_it_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tens of thousands of pairs a second; far fewer are required on a busy machine."""
-    import time
-
-    rng = random.Random(1)
-    words = ["".join(rng.choices("abcdefghijklmnop", k=rng.randint(2, 9))) for _ in range(5000)]
-
-    def text(count: int) -> str:
-        return " ".join(rng.choices(words, k=count))
-
-    overlap = Overlap([one(text(25), name=str(n)) for n in range(3000)])
-    rows = block(*(pair(str(n), text(8), text(60)) for n in range(4000)))
-    before = time.perf_counter()
-    overlap.add(rows)
-    assert 4000 / (time.perf_counter() - before) > 5_000
-
-
 @pytest.mark.parametrize("json_wanted", [True, False])
 def test_control_characters_in_ids_do_not_reach_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], json_wanted: bool
