@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
@@ -14,6 +15,7 @@ from hybrid_dist.text import printable
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#F0E442")
 """The palette of Okabe and Ito."""
 INK, FAINT, GRID = "#1f2933", "#66727f", "#dfe4ea"
+DPI = 200
 MANY = 16
 """Above this number of languages, heatmap cells show no figures."""
 
@@ -203,7 +205,8 @@ def _heatmap(
         value = values[row, column]
         style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9}
         colour = "white" if value < (low + high) / 2 else INK
-        axes.text(column, row, form.format(value), color=colour, **style)
+        text = axes.text(column, row, form.format(value), color=colour, **style)
+        text.set_in_layout(False)  # inside the axes, and slow to measure
     bar = axes.figure.colorbar(image, ax=axes, fraction=0.05, pad=0.03)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelcolor=FAINT, labelsize=8)
@@ -269,6 +272,8 @@ def _plain_axes(axes: Axes) -> None:
 
 
 def _png(drawing: Figure) -> bytes:
+    """The image, drawn once: savefig would draw everything twice for its layout."""
     out = io.BytesIO()
-    drawing.savefig(out, format="png", dpi=200)
+    drawing.set_dpi(DPI)
+    FigureCanvasAgg(drawing).print_png(out, pil_kwargs={"compress_level": 3})
     return out.getvalue()
