@@ -1,12 +1,13 @@
-"""The evaluator's exact ranks and its search on one GPU: correct, equal for any number of shards,
-and how fast.
+"""The evaluator's exact ranks and its search on one GPU, by torch and by FAISS: correct, equal for
+any number of shards, and how fast.
 
-10 million passages of 768 numbers in fp16; 512 queries at once, each with one planted passage.
+10 million passages of 768 numbers in fp16; 1,000 queries, each with one planted passage.
 
   python benchmarks/gpu/search.py             # --dry-run: 20,000 x 64, on a CPU
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,18 @@ from card import Card
 from torch import Tensor
 from torch.nn import functional
 
-from hybrid_dist.evaluation.ranking import exact_ranks
-from hybrid_dist.evaluation.search import top_k
+from hybrid_dist.evaluation.faiss_backend import Faiss, FaissOnCards
+from hybrid_dist.evaluation.ranking import exact_ranks, ranks_and_candidates
+from hybrid_dist.evaluation.search import SPARE, Searcher, merge_candidates, top_k
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import Grid, Shard
+from hybrid_dist.runtime.faiss_build import try_faiss
 from hybrid_dist.runtime.ranks import Ranks
 
 CARD = Card("search", __doc__)
 PASSAGES, WIDTH, FEW = (20_000, 64, 9_000) if CARD.dry else (10_000_000, 768, 300_000)
-QUERIES, LANGUAGES = 512, 8
+QUERIES, LANGUAGES, TOP = 1000, 8, 100
+TORCH = Searcher(None)
 
 
 def _names(count: int) -> Sequence[str]:
@@ -80,25 +84,37 @@ def counted(passages: Tensor, queries: np.ndarray, relevant: np.ndarray) -> np.n
     return 1 + ahead.cpu().numpy()
 
 
+def faiss_searcher() -> Searcher | None:
+    """FAISS on this device, if it is installed and has kernels for it."""
+    build = try_faiss(None if CARD.dry else 0)
+    if build.problem:
+        CARD.record("faiss", left_out=build.problem)
+        return None
+    return Searcher(Faiss() if CARD.dry else FaissOnCards([torch.device("cuda", 0)]))
+
+
 def main() -> None:
     passages, queries, relevant = planted()
-    ranks = Ranks(device=CARD.device)
+    ranks, faiss = Ranks(device=CARD.device), faiss_searcher()
 
     def shards() -> None:
         few, some, grid = task(FEW, relevant), passages[:FEW], Grid.of(CARD.device, QUERIES, FEW)
-        results = []
+        results: list[list[np.ndarray]] = []
         for count in (1, 2, 3, 8):
             parts = [
                 Shard(rows.start, some[rows.start : rows.stop], grid)
                 for rows in grid.shards(FEW, count)
             ]
-            ranking, top = (
-                exact_ranks(few, queries, parts, ranks),
-                top_k(queries, parts, 100, ranks),
-            )
-            results.append((ranking.pooled, ranking.in_language, top.numbers, top.scores))
-            equal = all(np.array_equal(a, b) for a, b in zip(results[0], results[-1], strict=True))
-            CARD.record(f"{count} shards of {FEW:,}", bits_equal_one_shard=equal)
+            ranking, rows = ranks_and_candidates(few, queries, parts, ranks, TOP + SPARE)
+            tops = {"one pass": merge_candidates(queries, parts, rows, TOP, ranks)}
+            for searcher in filter(None, (TORCH, faiss)):
+                name = "faiss" if searcher.faiss else "torch"
+                tops[name] = top_k(queries, parts, TOP, ranks, searcher=searcher)
+            for name, top in tops.items():
+                results.append([ranking.pooled, ranking.in_language, top.numbers, top.scores])
+                pairs = zip(results[0], results[-1], strict=True)
+                equal = all(np.array_equal(a, b) for a, b in pairs)
+                CARD.record(f"{count} shards of {FEW:,}, {name}", bits_equal_the_first=equal)
         off = np.abs(counted(some, queries, relevant) - results[0][0])
         CARD.record("against plain counting", equal=f"{np.mean(off == 0):.2%}", worst=off.max())
 
@@ -106,22 +122,34 @@ def main() -> None:
         whole = task(PASSAGES, relevant)
         work = 2 * PASSAGES * WIDTH * QUERIES / 1e12
         what = f"{QUERIES} queries, {PASSAGES:,} passages of {WIDTH}"
+
+        def timed(name: str, scans: int, action: Callable[[], object], tile: str) -> None:
+            begin = CARD.now()
+            action()
+            seconds = CARD.now() - begin
+            tflops = round(scans * work / seconds, 2)
+            CARD.record(f"{name}, {what}", tile=tile, s=round(seconds, 3), tflops=tflops)
+
         small = Grid()  # the tiles of a CPU, on the same device
         for grid in (small, Grid.of(CARD.device, QUERIES, PASSAGES)):
             shard, tile = [Shard(0, passages, grid)], f"{grid.rows} x {grid.columns}"
             exact_ranks(task(FEW, relevant), queries, [Shard(0, passages[:FEW], grid)], ranks)
-            begin = CARD.now()
-            exact_ranks(whole, queries, shard, ranks)
-            seconds = CARD.now() - begin
-            tflops = round(2 * work / seconds, 2)  # two scans
-            CARD.record(f"exact ranks, {what}", tile=tile, s=round(seconds, 3), tflops=tflops)
-            begin = CARD.now()
-            method = top_k(queries, shard, 100, ranks).method
-            seconds = CARD.now() - begin
-            tflops = round(work / seconds, 2)
-            CARD.record(
-                f"first 100, {what}", tile=tile, s=round(seconds, 3), tflops=tflops, by=method
-            )
+
+            def one_pass(shard: list[Shard] = shard) -> None:
+                _, rows = ranks_and_candidates(whole, queries, shard, ranks, TOP + SPARE)
+                merge_candidates(queries, shard, rows, TOP, ranks)
+
+            def search(searcher: Searcher, shard: list[Shard] = shard) -> None:
+                top_k(queries, shard, TOP, ranks, searcher=searcher)
+
+            count = functools.partial(exact_ranks, whole, queries, shard, ranks)
+            timed("exact ranks", 2, count, tile)
+            timed(f"exact ranks and first {TOP} in one pass", 2, one_pass, tile)
+            timed(f"first {TOP} by torch", 1, functools.partial(search, TORCH), tile)
+        if faiss is not None:
+            some = [Shard(0, passages[:FEW])]
+            top_k(queries, some, TOP, ranks, searcher=faiss)
+            timed(f"first {TOP} by faiss", 1, functools.partial(search, faiss), "faiss's")
 
     def ceiling() -> None:
         """The products, one comparison and a top-k, without any bookkeeping."""
@@ -133,12 +161,12 @@ def main() -> None:
             for low in range(0, len(part), rows):
                 scores = part[low : low + rows].float() @ vectors.T
                 (scores > limit).sum(0)
-                scores.topk(min(116, len(scores)), dim=0)
+                scores.topk(min(TOP + SPARE, len(scores)), dim=0)
             seconds = (CARD.now() - begin) * PASSAGES / len(part)
             CARD.record(f"ceiling, tiles of {rows:,} passages", s=round(seconds, 3))
 
-    CARD.part("shards", 15, shards)
-    CARD.part("speed", 15, speed)
+    CARD.part("shards", 20, shards)
+    CARD.part("speed", 30, speed)
     CARD.part("ceiling", 5, ceiling)
     CARD.record("memory", gib=CARD.peak_gib())
 

@@ -13,8 +13,17 @@ import hybrid_dist
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bias import TOP
 from hybrid_dist.evaluation.debiasing import Debiasing
-from hybrid_dist.evaluation.ranking import Ranking, exact_ranks
-from hybrid_dist.evaluation.search import EXACT, TopK, check_index, top_k
+from hybrid_dist.evaluation.ranking import Ranking, exact_ranks, ranks_and_candidates
+from hybrid_dist.evaluation.search import (
+    EXACT,
+    SPARE,
+    Search,
+    Searcher,
+    TopK,
+    check_index,
+    merge_candidates,
+    top_k,
+)
 from hybrid_dist.evaluation.tasks import TIES, Task
 from hybrid_dist.evaluation.tiles import Grid, Shard, check_vectors
 from hybrid_dist.evaluation.trec import Run, check_names
@@ -93,14 +102,16 @@ def score_vectors(
     half: bool = False,
     depth: int = TOP,
     debiasing: Debiasing | None = None,
+    search: Search = "auto",
 ) -> Scored:
     """Rank all relevant passages, and search the top `depth` passages of every query.
 
     Every rank holds the vectors of all queries and of its own shard of the passages. `index` is the
-    FAISS factory string of the search; `half` keeps passages in fp16. `debiasing` changes the
-    vectors of both sides before anything is ranked.
+    FAISS factory string of the search and `search` what proposes passages; `half` keeps passages in
+    fp16. `debiasing` changes the vectors of both sides before anything is ranked.
     """
     clock = _Clock()
+    searcher = Searcher.choose(search, index, ranks, with_ranks=True)
     log(
         f"{task.name}: vectors of {len(task.query_ids):,} queries and "
         f"{len(task.passage_ids):,} passages in {len(task.languages)} languages"
@@ -110,13 +121,26 @@ def score_vectors(
     check_index(index, queries.shape[1])
     shard = _own_shard(task, vectors, ranks, half, debiasing, log)
     clock.lap("embed_s")
-    log(f"{task.name}: ranking {len(task.relevant):,} relevant passages")
-    ranking = exact_ranks(task, queries, [shard], ranks)
-    clock.lap("rank_s")
-    log(f"{task.name}: searching the top {depth} passages of every query")
-    top = top_k(queries, [shard], depth, ranks, index)
+    count, tops = f"{len(task.relevant):,}", f"the top {depth} passages of every query"
+    if searcher.faiss is None:  # one pass over one set of scores
+        log(f"{task.name}: ranking {count} relevant passages, and finding {tops}")
+        ranking, rows = ranks_and_candidates(task, queries, [shard], ranks, depth + SPARE)
+        clock.lap("rank_s")
+        top = merge_candidates(queries, [shard], rows, depth, ranks, searcher.why)
+    else:
+        log(f"{task.name}: ranking {count} relevant passages")
+        ranking = exact_ranks(task, queries, [shard], ranks)
+        clock.lap("rank_s")
+        log(f"{task.name}: searching {tops}")
+        top = top_k(queries, [shard], depth, ranks, searcher=searcher)
     clock.lap("search_s")
     scoring = _scoring(queries.shape[1], half, top.method, shard.grid)
+    on_host = sum(ranks.gather(shard.card is not None))
+    if on_host:
+        scoring["passages"] = (
+            f"in the host's memory on {on_host} of {ranks.world} processes, whose cards have no "
+            "room for them; copied to the card in parts"
+        )
     if debiasing is not None:
         scoring["debiasing"] = str(debiasing)
     timing = {**clock.laps, "processes": ranks.world, "threads": torch.get_num_threads()}

@@ -3,7 +3,7 @@
 The rank of passage d for query q is 1 + the number of passages with a higher score, or with the
 same score and a smaller passage number. Counts are kept per language of the passages ahead, so
 that one scan yields the rank in the pool of each language and in the pool of all. Counts add over
-shards.
+shards. The top passages are proposed from the same scores (candidates.py).
 
 Nothing is read from the device but once for a block of queries: targets are sorted by passage, so
 the host knows which of them lie in a tile.
@@ -28,6 +28,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from hybrid_dist.evaluation.candidates import Candidates
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import BYTE_MAX, Shard
 from hybrid_dist.runtime.ranks import Ranks
@@ -95,9 +96,21 @@ def exact_ranks(task: Task, queries: np.ndarray, shards: Sequence[Shard], ranks:
     Every process passes all query vectors [queries, D] and its own shards, all of one grid; every
     process gets the complete ranking.
     """
-    scans = [_Scan(shard, task) for shard in shards]
+    return ranks_and_candidates(task, queries, shards, ranks, 0)[0]
+
+
+def ranks_and_candidates(
+    task: Task, queries: np.ndarray, shards: Sequence[Shard], ranks: Ranks, candidates: int
+) -> tuple[Ranking, list[np.ndarray]]:
+    """Rank all relevant passages, and propose the top passages from the same scores.
+
+    Proposals are, for each of this process's shards, its first rows by (score, row), [queries, C]
+    with C = min(candidates, rows of the shard).
+    """
+    scans = [_Scan(shard, task, candidates) for shard in shards]
     grid = shards[0].grid
     in_language, pooled = [], []
+    rows: list[list[np.ndarray]] = [[] for _ in shards]
     for block in grid.blocks(len(queries)):
         targets = Targets.of(task, block, grid.columns, ranks.device)
         vectors = grid.load(queries[block.start : block.stop], ranks.device)
@@ -111,20 +124,28 @@ def exact_ranks(task: Task, queries: np.ndarray, shards: Sequence[Shard], ranks:
         ]
         in_language.append(1 + ahead[np.arange(len(own)), own])
         pooled.append(1 + ahead.sum(axis=1))
-    return Ranking(np.concatenate(in_language), np.concatenate(pooled))
+        for scan, proposed in zip(scans, rows, strict=True):
+            proposed.append(scan.proposals()[: len(block)])
+    ranking = Ranking(np.concatenate(in_language), np.concatenate(pooled))
+    return ranking, [np.concatenate(proposed) for proposed in rows]
 
 
 class _Scan:
-    """One shard, scanned twice per block of queries: for the targets' scores, then for counts."""
+    """One shard, scanned twice per block of queries: for the targets' scores, then for counts and
+    candidates."""
 
-    def __init__(self, shard: Shard, task: Task) -> None:
-        self.shard, self.grid, device = shard, shard.grid, shard.vectors.device
+    def __init__(self, shard: Shard, task: Task, candidates: int) -> None:
+        self.shard, self.grid, device = shard, shard.grid, shard.device
         rows, columns = self.grid.rows, self.grid.columns
         self.languages = len(task.languages)
-        self.kept: dict[int, torch.Tensor] = {}
-        most = self.grid.kept_bytes // (4 * rows * columns)
-        self.buffers = self.grid.new_tiles(min(most, len(shard.tile_starts)), device)
-        self.spare = self.grid.new_tiles(1, device)[0]
+        self.kept: list[int] = []
+        """Starts of the tiles that the first scan has left in the first buffers."""
+        most = min(self.grid.most_kept(), len(shard.tile_starts))
+        self.buffers = self.grid.new_tiles(most + 1, device)
+        self.candidates = None
+        if candidates and shard.num_rows:
+            count = min(candidates, shard.num_rows)
+            self.candidates = Candidates(shard, count, len(self.buffers))
         self.ahead = torch.empty(self.grid.slots, rows, columns, dtype=torch.bool, device=device)
         self.row = torch.arange(rows, device=device)[:, None]
         own = task.passage_language[shard.start : shard.start + shard.num_rows]
@@ -136,6 +157,8 @@ class _Scan:
     def score_targets(self, block: torch.Tensor, targets: Targets) -> torch.Tensor:
         """The scores of the targets [T] whose passage is in this shard, and 0 for others."""
         self.kept.clear()
+        if self.candidates is not None:
+            self.candidates.clear()
         scores = torch.zeros(len(targets.order), device=block.device)
         for start in self.shard.tile_starts:
             first = self.shard.start + start
@@ -154,19 +177,38 @@ class _Scan:
         counts = scores.new_zeros(slots, self.languages, scores.shape[1], dtype=torch.int64)
         ties = counts.new_zeros(len(targets.order), self.languages)
         below = torch.nextafter(scores, scores.new_tensor(-torch.inf))
-        for start in self.shard.tile_starts:
-            tile = self.kept[start] if start in self.kept else self._score(start, block)
-            # All ties in tiles before the target's own are ahead of it; in those after it, none.
-            behind = targets.numbers >= self.shard.start + start + self.grid.rows
-            limit = torch.where(behind, below, scores)
-            for low in range(0, slots, self.grid.slots):
-                part = slice(low, low + self.grid.slots)
-                ahead = torch.gt(tile, limit[part, None], out=self.ahead[: len(limit[part])])
-                for first, last, language in self.runs[start]:
-                    counts[part, language] += self._sum(ahead[:, first:last])
-            self._add_ties(start, tile, targets, scores, ties)
+        for window in self._windows():
+            for slot, start in enumerate(window):
+                tile = self.buffers[slot]
+                if start not in self.kept:
+                    self.shard.score(start, block, tile)
+                # All ties in tiles before the target's own are ahead of it; in those after, none.
+                behind = targets.numbers >= self.shard.start + start + self.grid.rows
+                limit = torch.where(behind, below, scores)
+                for low in range(0, slots, self.grid.slots):
+                    part = slice(low, low + self.grid.slots)
+                    ahead = torch.gt(tile, limit[part, None], out=self.ahead[: len(limit[part])])
+                    for first, last, language in self.runs[start]:
+                        counts[part, language] += self._sum(ahead[:, first:last])
+                self._add_ties(start, tile, targets, scores, ties)
+                if self.candidates is not None:
+                    self.candidates.note(slot, start, tile)
+            if self.candidates is not None:
+                self.candidates.choose(self.buffers[: len(window)], window)
         slot, column, _ = targets.cells
         return counts[slot, :, column] + ties
+
+    def _windows(self) -> Iterator[list[int]]:
+        """The tiles of a shard in groups that fit into the buffers, kept ones first."""
+        starts = [*self.kept, *(s for s in self.shard.tile_starts if s not in self.kept)]
+        for low in range(0, len(starts), len(self.buffers)):
+            yield starts[low : low + len(self.buffers)]
+
+    def proposals(self) -> np.ndarray:
+        """[Q, C]: rows of this shard's candidates; C is 0 where none are wanted."""
+        if self.candidates is None:
+            return np.empty((self.grid.columns, 0), dtype=np.int64)
+        return self.candidates.rows().cpu().numpy()
 
     def _add_ties(
         self,
@@ -195,10 +237,10 @@ class _Scan:
 
     def _score(self, start: int, block: torch.Tensor) -> torch.Tensor:
         """The scores of a tile [P, Q], kept for the second scan while there are buffers."""
-        out = self.spare
-        if len(self.kept) < len(self.buffers):
-            out = self.kept[start] = self.buffers[len(self.kept)]
+        out = self.buffers[len(self.kept)]
         self.shard.score(start, block, out)
+        if len(self.kept) < len(self.buffers) - 1:
+            self.kept.append(start)
         return out
 
 

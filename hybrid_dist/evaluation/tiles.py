@@ -11,6 +11,7 @@ Shapes: P rows and Q columns of a tile (Grid), D the dimension of the vectors.
     tile [P, Q] = shard.vectors[tile_start : tile_start + P] @ block, zeros beyond the last passage
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -29,6 +30,8 @@ GPU_QUERIES, GPU_PASSAGES = 2048, 16384
 """The most columns and rows of a tile on a GPU, where small tiles leave most of the card idle."""
 SHARED_TILES = 64
 """A corpus has at least as many tiles where PASSAGES allow, so that shards are about equal."""
+CARD_RESERVE = 4 << 30
+"""Bytes of a card that passages leave for tiles, queries and FAISS's temporary memory."""
 BYTE_MAX = 255
 """Rows that a byte can count."""
 
@@ -76,6 +79,10 @@ class Grid:
         block[: len(queries)] = torch.from_numpy(np.ascontiguousarray(queries))
         return block.T
 
+    def most_kept(self) -> int:
+        """How many tiles may be kept."""
+        return max(1, self.kept_bytes // (4 * self.rows * self.columns))
+
     def new_tiles(self, count: int, device: torch.device) -> torch.Tensor:
         """Uninitialised tiles, [count, P, Q]."""
         return torch.empty(count, self.rows, self.columns, device=device)
@@ -88,15 +95,25 @@ class Shard:
     start: int
     """Passage number of the first row."""
     vectors: torch.Tensor
-    """[rows, D], fp32 or fp16; scores are fp32 either way."""
+    """[rows, D], fp32 or fp16; scores are fp32 either way. In the host's memory where they do not
+    fit on the card, and copied to it in parts."""
     grid: Grid = field(default_factory=Grid)
+    card: torch.device | None = None
+    """Computes the scores of vectors that are in the host's memory; None: they are on it."""
 
     @classmethod
     def of(
         cls, start: int, vectors: np.ndarray, device: torch.device, grid: Grid | None = None
     ) -> "Shard":
-        on_device = torch.from_numpy(np.ascontiguousarray(vectors)).to(device)
-        return cls(start, on_device, grid or Grid())
+        on_host = torch.from_numpy(np.ascontiguousarray(vectors))
+        if on_host.nbytes + CARD_RESERVE > free_memory(device):
+            return cls(start, on_host, grid or Grid(), device)
+        return cls(start, on_host.to(device), grid or Grid())
+
+    @property
+    def device(self) -> torch.device:
+        """Where scores are computed."""
+        return self.card or self.vectors.device
 
     @property
     def num_rows(self) -> int:
@@ -109,13 +126,18 @@ class Shard:
 
     def score(self, tile_start: int, block: torch.Tensor, out: torch.Tensor) -> int:
         """Write the tile's scores into `out` [P, Q]; returns how many rows are not padding."""
-        passages = self.vectors[tile_start : tile_start + self.grid.rows].float()
+        passages = self.vectors[tile_start : tile_start + self.grid.rows].to(self.device).float()
         rows = len(passages)
         if rows < self.grid.rows:
             padding = passages.new_zeros(self.grid.rows - rows, passages.shape[1])
             passages = torch.cat([passages, padding])
         torch.mm(passages, block, out=out)
         return rows
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that can be had on a card; a CPU's vectors are in memory already."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
 
 
 def check_vectors(vectors: np.ndarray, ids: Sequence[str], kind: str, ranks: Ranks) -> None:

@@ -13,7 +13,7 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.debiasing import NONE, Debiasing
 from hybrid_dist.evaluation.evaluator import check_run_is_possible
 from hybrid_dist.evaluation.groups import LanguageGroups
-from hybrid_dist.evaluation.search import EXACT
+from hybrid_dist.evaluation.search import EXACT, Search
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.trec import read_run
 from hybrid_dist.evaluation.vector_cache import CachedVectors
@@ -74,6 +74,9 @@ class EvaluationOptions(EmbeddingOptions):
     index: str = EXACT
     """The index that finds the top passages: a FAISS factory string such as IVF1024,Flat, for large
     corpora. Ranks, and all figures computed from them, are exact with any index."""
+    search: Search = "auto"
+    """What finds the top passages: torch, from the scores that ranks are counted from (auto); or a
+    search of its own by FAISS, as with --index. Exact either way."""
     shards: Literal["fp32", "fp16"] = "fp32"
     """Precision of passage vectors: fp16 takes half the memory, and scores are those of the rounded
     vectors."""
@@ -111,6 +114,12 @@ class EvaluationOptions(EmbeddingOptions):
             raise UserError(f"--precision: --{given[0]} has no texts to embed; leave it out")
         if self.index != EXACT and self.run is not None:
             raise UserError("--index: --run is not searched; leave --index out")
+        if self.search != "auto" and self.run is not None:
+            raise UserError("--search: --run is not searched; leave --search out")
+        if self.index != EXACT and self.search == "torch":
+            raise UserError(
+                f"--index {self.index}: only faiss has this index; leave --search torch out"
+            )
         if self.shards != "fp32" and self.run is not None:
             raise UserError("--shards: --run has no vectors; leave --shards out")
         if Debiasing.parse(self.debias) is not None:
@@ -184,7 +193,10 @@ class EvaluationJob:
         save_run, index = self.options.save_run, self.options.index
         half = self.options.shards == "fp16"
         debiasing = Debiasing.parse(self.options.debias)
-        return ReportOptions(settings, self.groups, save_run, index, half, debiasing, made_from)
+        search = self.options.search
+        return ReportOptions(
+            settings, self.groups, save_run, index, half, debiasing, search, made_from
+        )
 
     def _check_places(
         self, ranks: Ranks, embedder: TextEmbedder | None = None
@@ -230,6 +242,7 @@ class EvaluationJob:
             "shards": self.options.shards,
             "ties": self.options.ties,
             **({} if self.options.debias == NONE else {"debias": self.options.debias}),
+            **({} if self.options.search == "auto" else {"search": self.options.search}),
             "save-run": self.options.save_run,
         }
 

@@ -17,7 +17,7 @@ from hybrid_dist.evaluation.evaluator import (
     score_vectors,
 )
 from hybrid_dist.evaluation.groups import LanguageGroups
-from hybrid_dist.evaluation.search import EXACT
+from hybrid_dist.evaluation.search import EXACT, Search
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.trec import Run, write_run
 from hybrid_dist.reporting.page import write_report
@@ -44,6 +44,8 @@ class ReportOptions:
     """Keep passages in fp16; queries and scores stay fp32."""
     debiasing: Debiasing | None = None
     """Remove languages from the vectors before they are ranked."""
+    search: Search = "auto"
+    """What searches the top passages: torch, FAISS, or what suits the device."""
     made_from: Mapping[str, Any] = field(default_factory=dict)
     """Identifies the evaluation, so that the same evaluation may replace its report."""
 
@@ -82,6 +84,7 @@ def evaluate_vectors(
         report_options.half,
         depth,
         report_options.debiasing,
+        report_options.search,
     )
     return _report(scored, report_options, ranks, out, log)
 

@@ -10,12 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.distributed as dist
 
-from hybrid_dist.runtime import environment
+from hybrid_dist.runtime import environment, faiss_build
 from hybrid_dist.runtime.network import own_address
 from hybrid_dist.runtime.ranks import Ranks, backend
 
@@ -130,31 +130,22 @@ def _devices() -> Iterator[Finding]:
 
 
 def _faiss() -> Iterator[Finding]:
-    if importlib.util.find_spec("faiss") is None:
-        yield Finding("FAISS", "slow", "not installed; torch searches", "pip install faiss-cpu")
-        return
-    import faiss
-    import numpy as np
-
-    gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
-    message = f"faiss {faiss.__version__}, {gpus} GPUs"
-    try:
-        index: Any = faiss.IndexFlatIP(8)
-        if gpus:
-            index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
-        vectors = np.eye(8, dtype=np.float32)
-        index.add(vectors)
-        right = bool((index.search(vectors, 1)[1][:, 0] == np.arange(8)).all())
-    except RuntimeError as error:
-        first = str(error).strip().splitlines()[0]
-        yield Finding(
-            "FAISS", "slow", f"{message}: {first}", "no kernels for this card: torch serves"
-        )
-        return
-    if right:
-        yield Finding("FAISS", "ok", f"{message}; a search gives what it should")
+    """Which FAISS is installed, and whether it searches on the first GPU, or on the CPU."""
+    install = f'pip install "hybrid_dist[{faiss_build.extra()}]"'
+    on_gpu = torch.cuda.is_available()
+    build = faiss_build.try_faiss(0 if on_gpu else None)
+    names = faiss_build.packages()
+    message = f"{', '.join(names) or 'faiss'}{' with cuVS' if build.cuvs else ''}"
+    where = torch.cuda.get_device_name(0) if on_gpu else "the CPU"
+    if len(names) > 1:
+        remedy = "uninstall all of them and install one: they overwrite each other's files"
+        yield Finding("FAISS", "wrong", message, remedy)
+    elif not build.problem:
+        yield Finding("FAISS", "ok", f"{message}; a search on {where} gives what it should")
+    elif on_gpu or not names:
+        yield Finding("FAISS", "slow", f"{build.problem}; torch searches", install)
     else:
-        yield Finding("FAISS", "wrong", f"{message}; a search gives wrong rows", "reinstall it")
+        yield Finding("FAISS", "wrong", f"{message}: {build.problem}", "reinstall it")
 
 
 def _deepspeed() -> Iterator[Finding]:

@@ -35,7 +35,9 @@ def describe(world: int, strategy: str) -> dict[str, Any]:
         "hybrid_dist": hybrid_dist.__version__,
         "commit": commit(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in (*PACKAGES, "faiss-cpu", "faiss-gpu")},
+        "packages": {
+            name: _version(name) for name in (*PACKAGES, "faiss-cpu", "faiss-gpu", "faiss-gpu-cuvs")
+        },
         "cuda": torch.version.cuda,
         "gpus": gpus,
         "cpus": len(os.sched_getaffinity(0)),

@@ -141,8 +141,13 @@ def limit_threads(environment: Mapping[str, str]) -> None:
     """
     launched = {"LOCAL_WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"} & environment.keys()
     if launched or "OMP_NUM_THREADS" not in environment:
-        local_world = int(environment.get("LOCAL_WORLD_SIZE", "1"))
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_world))
+        torch.set_num_threads(own_cores(environment))
+
+
+def own_cores(environment: Mapping[str, str] = os.environ) -> int:
+    """This process's share of the cores that the processes of this machine may use."""
+    here = int(environment.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, len(os.sched_getaffinity(0)) // here)
 
 
 def exit_process() -> None:

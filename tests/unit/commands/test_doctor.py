@@ -11,7 +11,8 @@ from rich.console import Console
 from hybrid_dist.commands import doctor
 from hybrid_dist.reporting.doctor_table import findings_table
 from hybrid_dist.runtime import doctor as checks
-from hybrid_dist.runtime import environment
+from hybrid_dist.runtime import environment, faiss_build
+from hybrid_dist.runtime.faiss_build import FaissBuild
 from hybrid_dist.runtime.ranks import Ranks
 
 
@@ -50,6 +51,41 @@ def test_missing_compilers_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("PATH", str(tmp_path))
     findings = states(tmp_path)["DeepSpeed"]
     assert findings.state == "wrong" and "g++ and ninja are missing" in findings.message
+
+
+@pytest.mark.parametrize(
+    ("build", "packages", "state", "message"),
+    [
+        (FaissBuild("1.15.1"), ["faiss-cpu 1.15.1"], "ok", "faiss-cpu 1.15.1; a search on the CPU"),
+        (FaissBuild("1.15.1", True, True), ["faiss-gpu-cuvs 1.15.1"], "ok", "1.15.1 with cuVS; a"),
+        (FaissBuild(problem="faiss is not installed"), [], "slow", "not installed; torch searches"),
+        (FaissBuild("1", problem="gives wrong rows"), ["faiss-cpu 1"], "wrong", "1: gives wrong"),
+        (FaissBuild("1.15.1"), ["faiss-cpu 1", "faiss-gpu 1"], "wrong", "faiss-cpu 1, faiss-gpu 1"),
+    ],
+)
+def test_faiss_is_named_and_tried(
+    monkeypatch: pytest.MonkeyPatch,
+    build: FaissBuild,
+    packages: list[str],
+    state: str,
+    message: str,
+) -> None:
+    monkeypatch.setattr(faiss_build, "try_faiss", lambda device: build)
+    monkeypatch.setattr(faiss_build, "packages", lambda: packages)
+    (finding,) = checks._faiss()
+    assert finding.state == state and message in finding.message
+    assert (finding.remedy == "") == (state == "ok")
+
+
+def test_a_card_without_kernels_in_faiss_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    build = FaissBuild("1.15.1", True, False, "faiss 1.15.1 does not run on Old Card (sm_52)")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda _: "Old Card")
+    monkeypatch.setattr("torch.version.cuda", "12.8")
+    monkeypatch.setattr(faiss_build, "try_faiss", lambda device: build)
+    (finding,) = checks._faiss()
+    assert (finding.state, finding.remedy) == ("slow", 'pip install "hybrid_dist[gpu]"')
+    assert finding.message == f"{build.problem}; torch searches"
 
 
 def test_a_name_that_nobody_knows_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

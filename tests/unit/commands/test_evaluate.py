@@ -201,6 +201,8 @@ def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
         ({"run": Path("r"), "save_run": 5}, "it is a run already"),
         ({"run": Path("r"), "query_prefix": "q"}, "--query-prefix: --run has no texts to embed"),
         ({"embeddings": Path("e"), "precision": "bf16"}, "--precision: --embeddings has no texts"),
+        ({"run": Path("r"), "search": "faiss"}, "--search: --run is not searched"),
+        ({"model": "m", "index": "IVF8,Flat", "search": "torch"}, "IVF8,Flat: only faiss has this"),
         ({"run": Path("r"), "debias": "mean"}, "--debias: --run has no vectors"),
         ({"model": "m", "debias": "mode"}, "'mode' is unknown; give none, mean"),
         ({"model": "m", "debias": "mean", "shards": "fp16"}, "--debias: works in fp32"),

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.search import TopK, _keys, check_index, top_k
+from hybrid_dist.evaluation.candidates import keys_of
+from hybrid_dist.evaluation.search import TopK, check_index, top_k
 from hybrid_dist.evaluation.tiles import PASSAGES, SHARED_TILES, Grid, Shard
 from hybrid_dist.runtime.ranks import Ranks
 from tests.support.evaluation_problems import exact_vectors, order, unit_vectors
@@ -75,7 +76,7 @@ def test_any_sharding_and_backend_gives_the_same_bits(monkeypatch: pytest.Monkey
 def test_fp16_passages_are_searched_by_their_rounded_values(
     proposer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hybrid_dist.evaluation.search.FP32_BLOCK", PASSAGES)
+    monkeypatch.setattr("hybrid_dist.evaluation.faiss_backend.FP32_BLOCK", PASSAGES)
     rng = np.random.default_rng(6)
     queries, passages = unit_vectors(rng, 300), unit_vectors(rng, 3 * PASSAGES + 50)
     passages[rng.integers(0, len(passages), 900)] = passages[rng.integers(0, len(passages), 900)]
@@ -105,7 +106,7 @@ def test_a_pool_of_fewer_than_k(proposer: str) -> None:
     values=st.lists(st.sampled_from([-1.5, -1e-40, -0.0, 0.0, 1e-40, 0.5]), min_size=1, max_size=9)
 )
 def test_keys_order_by_score_then_row(values: list[float]) -> None:
-    keys = _keys(torch.tensor(values)[:, None], torch.arange(len(values)))[:, 0]
+    keys = keys_of(torch.tensor(values), torch.arange(len(values)))
     assert len(set(keys.tolist())) == len(values)
     by_key = torch.argsort(keys, descending=True).tolist()
     assert by_key == sorted(range(len(values)), key=lambda row: (-values[row], row))

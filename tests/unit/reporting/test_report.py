@@ -76,8 +76,8 @@ def test_the_report_and_its_files(tmp_path: Path) -> None:
     assert report["settings"]["model.pooling"] == "mean"
     diagonal = np.mean([report["map_by_pair"][name][name] for name in task.languages])
     assert report["map"]["monolingual"] == pytest.approx(diagonal)
-    assert len(messages) == 5
-    assert messages[3].startswith("toy: mAP monolingual 0.")
+    assert len(messages) == 4
+    assert messages[2].startswith("toy: mAP monolingual 0.")
 
 
 def test_the_report_shows_intervals(tmp_path: Path) -> None:
@@ -173,6 +173,34 @@ def test_fp16_shards_score_the_rounded_vectors(
         del report["timing"], report["id"]
         report.pop("settings", None)
     assert json.dumps(half) == json.dumps(rounded)
+
+
+@pytest.mark.parametrize("index", ["Flat", "IVF4,Flat"])
+def test_a_search_by_faiss_gives_the_same_report(tmp_path: Path, index: str) -> None:
+    pytest.importorskip("faiss")
+    task = parallel_task(3, 90)
+    rng = np.random.default_rng(1)
+    given = Given(task, *(unit_vectors(rng, len(task.query_ids)) for _ in range(2)))
+    asked = ReportOptions(search="faiss", index=index)
+    report = evaluate_task(task, given, Ranks(), tmp_path / "faiss", report_options=asked)
+    shared = evaluate_task(task, given, Ranks(), tmp_path / "auto")
+    assert report["search"].startswith("faiss") and "as --search asks" in report["search"]
+    assert shared["search"].startswith("torch") and "from the scores" in shared["search"]
+    assert report["map"] == shared["map"]
+    if index == "Flat":
+        assert report["examples"] == shared["examples"] and report["bias"] == shared["bias"]
+
+
+def test_a_shard_in_the_hosts_memory_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task([0, 1], [0, 0, 1], [[0], [2]])
+    assert (
+        "passages" not in evaluate_task(task, given_embedder(task), Ranks(), tmp_path)["settings"]
+    )
+    monkeypatch.setattr("hybrid_dist.evaluation.tiles.free_memory", lambda device: 1e6)
+    report = evaluate_task(task, given_embedder(task), Ranks(), tmp_path)
+    assert "in the host's memory on 1 of 1 processes" in report["settings"]["passages"]
 
 
 def test_separate_pools_have_no_pooled_figure(tmp_path: Path) -> None:
