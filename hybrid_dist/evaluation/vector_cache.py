@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.evaluator import Embedder
+from hybrid_dist.evaluation.task_vectors import Embedder
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.runtime.files import (
     allocated,

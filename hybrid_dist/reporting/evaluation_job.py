@@ -10,9 +10,11 @@ import tyro
 
 from hybrid_dist.config.embedding import EmbeddingOptions
 from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.bias import TOP
 from hybrid_dist.evaluation.debiasing import NONE, Debiasing
-from hybrid_dist.evaluation.evaluator import check_run_is_possible
+from hybrid_dist.evaluation.evaluator import ScoringOptions, check_run_is_possible
 from hybrid_dist.evaluation.groups import LanguageGroups
+from hybrid_dist.evaluation.quantisation import Quantisation
 from hybrid_dist.evaluation.search import EXACT, Search
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.trec import read_run
@@ -84,6 +86,9 @@ class EvaluationOptions(EmbeddingOptions):
     """Remove languages from the vectors without training: the mean of each language's texts, or
     their first K singular vectors (1 by default). Fitted on one half of the ids of a language and
     applied to the other, for queries and for passages."""
+    quantise: Annotated[str, tyro.conf.arg(metavar="none|int8[:N]|binary[:N]")] = NONE
+    """Rank passages by smaller codes, as an index would store them: a byte or a bit per dimension.
+    With N the best N of each pool are scored again with the whole vectors."""
     ties: Literal["number", "trec_eval"] = "number"
     """Equal scores: the smaller passage number first, or trec_eval's order, the larger id first."""
     save_run: Annotated[int, tyro.conf.arg(metavar="K")] = 0
@@ -127,11 +132,27 @@ class EvaluationOptions(EmbeddingOptions):
                 raise UserError("--debias: --run has no vectors; leave --debias out")
             if self.shards != "fp32":
                 raise UserError("--debias: works in fp32; leave --shards out")
+        if Quantisation.parse(self.quantise) is not None:
+            self._check_quantise()
         if self.save_run < 0 or (self.save_run and self.run):
             raise UserError(
                 f"--save-run: {self.save_run} of --run {self.run}; it is a run already"
                 if self.run
                 else f"--save-run: {self.save_run} is not a number of passages; give 1 or more"
+            )
+
+    def _check_quantise(self) -> None:
+        if self.run is not None:
+            raise UserError("--quantise: --run has no vectors; leave --quantise out")
+        if self.shards != "fp32" or self.index != EXACT or self.search == "faiss":
+            raise UserError(
+                "--quantise: searches its own codes; leave --shards, --index and --search out"
+            )
+        code, needed = Quantisation.parse(self.quantise), max(TOP, self.save_run)
+        if code is not None and 0 < code.rescored < needed:
+            raise UserError(
+                f"--quantise {self.quantise}: reports list the top {needed} passages; give "
+                f"{needed} or more to score again"
             )
 
 
@@ -190,13 +211,15 @@ class EvaluationJob:
     def _report_options(
         self, settings: Mapping[str, Any], made_from: Mapping[str, Any]
     ) -> ReportOptions:
-        save_run, index = self.options.save_run, self.options.index
-        half = self.options.shards == "fp16"
-        debiasing = Debiasing.parse(self.options.debias)
-        search = self.options.search
-        return ReportOptions(
-            settings, self.groups, save_run, index, half, debiasing, search, made_from
+        options = self.options
+        scoring = ScoringOptions(
+            options.index,
+            options.search,
+            options.shards == "fp16",
+            Debiasing.parse(options.debias),
+            Quantisation.parse(options.quantise),
         )
+        return ReportOptions(settings, self.groups, options.save_run, scoring, made_from)
 
     def _check_places(
         self, ranks: Ranks, embedder: TextEmbedder | None = None
@@ -243,6 +266,7 @@ class EvaluationJob:
             "ties": self.options.ties,
             **({} if self.options.debias == NONE else {"debias": self.options.debias}),
             **({} if self.options.search == "auto" else {"search": self.options.search}),
+            **({} if self.options.quantise == NONE else {"quantise": self.options.quantise}),
             "save-run": self.options.save_run,
         }
 

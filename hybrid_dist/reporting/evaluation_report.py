@@ -6,18 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_dist.evaluation.bias import TOP
-from hybrid_dist.evaluation.debiasing import Debiasing
 from hybrid_dist.evaluation.evaluator import (
-    EmbeddedTask,
-    Embedder,
     Scored,
-    Vectors,
+    ScoringOptions,
     check_run_is_possible,
     score_run,
     score_vectors,
 )
 from hybrid_dist.evaluation.groups import LanguageGroups
-from hybrid_dist.evaluation.search import EXACT, Search
+from hybrid_dist.evaluation.task_vectors import EmbeddedTask, Embedder, Vectors
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.trec import Run, write_run
 from hybrid_dist.reporting.page import write_report
@@ -38,14 +35,8 @@ class ReportOptions:
     groups: LanguageGroups = field(default_factory=LanguageGroups)
     save_run: int = 0
     """Write the top passages of every query, this many, to a TREC run; 0: no run."""
-    index: str = EXACT
-    """FAISS factory string of the search for top passages. Ranks are exact with any index."""
-    half: bool = False
-    """Keep passages in fp16; queries and scores stay fp32."""
-    debiasing: Debiasing | None = None
-    """Remove languages from the vectors before they are ranked."""
-    search: Search = "auto"
-    """What searches the top passages: torch, FAISS, or what suits the device."""
+    scoring: ScoringOptions = field(default_factory=ScoringOptions)
+    """How vectors are scored and searched."""
     made_from: Mapping[str, Any] = field(default_factory=dict)
     """Identifies the evaluation, so that the same evaluation may replace its report."""
 
@@ -75,17 +66,7 @@ def evaluate_vectors(
     check_run_is_possible(task, report_options.save_run)
     log = _on_first_only(log, ranks)
     depth = max(TOP, min(report_options.save_run, len(task.passage_ids)))
-    scored = score_vectors(
-        task,
-        vectors,
-        ranks,
-        log,
-        report_options.index,
-        report_options.half,
-        depth,
-        report_options.debiasing,
-        report_options.search,
-    )
+    scored = score_vectors(task, vectors, ranks, log, depth, report_options.scoring)
     return _report(scored, report_options, ranks, out, log)
 
 

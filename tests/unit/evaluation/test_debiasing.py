@@ -1,8 +1,5 @@
 """Removing languages from vectors: known answers, held-out fitting, and equal bits on any ranks."""
 
-import threading
-from collections.abc import Callable
-from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -12,6 +9,7 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.debiasing import FEWEST_TEXTS, Debiasing
 from hybrid_dist.runtime.ranks import Ranks
 from tests.support.evaluation_problems import unit_vectors
+from tests.support.thread_ranks import together
 
 MEAN, ONE = Debiasing("mean"), Debiasing("directions", 1)
 IDS = [f"id-{number}" for number in range(400)]
@@ -93,41 +91,6 @@ def test_any_number_of_ranks_gives_equal_bits(method: Debiasing, world: int) -> 
 
     together(world, work)
     assert np.array_equal(np.concatenate(parts), alone)
-
-
-class ThreadRanks(Ranks):
-    """Ranks that are threads of this process."""
-
-    barrier_: threading.Barrier
-    box: list[Any]
-
-    def sum(self, array: np.ndarray) -> np.ndarray:
-        total: np.ndarray = np.sum(self._exchange(array), axis=0)
-        return total
-
-    def broadcast_from_first(self, thing: Any) -> Any:
-        return self._exchange(thing)[0]
-
-    def _exchange(self, thing: Any) -> list[Any]:
-        self.box[self.rank] = thing
-        self.barrier_.wait(60)
-        everything = list(self.box)
-        self.barrier_.wait(60)
-        return everything
-
-
-def together(world: int, work: Callable[[int, Ranks], None]) -> None:
-    barrier, box = threading.Barrier(world), [None] * world
-    threads = []
-    for rank in range(world):
-        ranks = ThreadRanks(rank, world)
-        object.__setattr__(ranks, "barrier_", barrier)
-        object.__setattr__(ranks, "box", box)
-        threads.append(threading.Thread(target=work, args=(rank, ranks)))
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ import pytest
 from PIL import Image
 
 from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.evaluator import ScoringOptions
 from hybrid_dist.evaluation.groups import LanguageGroups
 from hybrid_dist.evaluation.per_query import PerQuery
+from hybrid_dist.evaluation.quantisation import Quantisation
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.reporting.evaluation_report import ReportOptions, evaluate_task
 from hybrid_dist.reporting.report import figures
@@ -158,13 +160,17 @@ def test_the_page_is_one_file_and_escapes_texts(tmp_path: Path) -> None:
 def test_fp16_shards_score_the_rounded_vectors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hybrid_dist.evaluation.evaluator.FP16_BLOCK", 100)
+    monkeypatch.setattr("hybrid_dist.evaluation.task_vectors.FP16_BLOCK", 100)
     task = parallel_task(3, 90)
     rng = np.random.default_rng(1)
     queries, passages = (unit_vectors(rng, len(task.query_ids)) for _ in range(2))
     given, known = Given(task, queries, passages), passages.astype(np.float16)
     half = evaluate_task(
-        task, given, Ranks(), tmp_path / "half", report_options=ReportOptions(half=True)
+        task,
+        given,
+        Ranks(),
+        tmp_path / "half",
+        report_options=ReportOptions(scoring=ScoringOptions(half=True)),
     )
     given = Given(task, queries, known.astype(np.float32))
     rounded = evaluate_task(task, given, Ranks(), tmp_path / "rounded")
@@ -181,7 +187,7 @@ def test_a_search_by_faiss_gives_the_same_report(tmp_path: Path, index: str) -> 
     task = parallel_task(3, 90)
     rng = np.random.default_rng(1)
     given = Given(task, *(unit_vectors(rng, len(task.query_ids)) for _ in range(2)))
-    asked = ReportOptions(search="faiss", index=index)
+    asked = ReportOptions(scoring=ScoringOptions(search="faiss", index=index))
     report = evaluate_task(task, given, Ranks(), tmp_path / "faiss", report_options=asked)
     shared = evaluate_task(task, given, Ranks(), tmp_path / "auto")
     assert report["search"].startswith("faiss") and "as --search asks" in report["search"]
@@ -189,6 +195,28 @@ def test_a_search_by_faiss_gives_the_same_report(tmp_path: Path, index: str) -> 
     assert report["map"] == shared["map"]
     if index == "Flat":
         assert report["examples"] == shared["examples"] and report["bias"] == shared["bias"]
+
+
+def test_codes_cost_what_rescoring_returns(tmp_path: Path) -> None:
+    task = parallel_task(3, 90)
+    rng = np.random.default_rng(1)
+    meaning = np.tile(unit_vectors(rng, 90), (3, 1))
+    noise = (unit_vectors(rng, len(task.query_ids)) for _ in range(2))
+    given = Given(task, *((meaning + 1.2 * part) / 2.2 for part in noise))
+
+    def report(quantise: str) -> dict[str, Any]:
+        options = ReportOptions(scoring=ScoringOptions(quantisation=Quantisation.parse(quantise)))
+        return evaluate_task(task, given, Ranks(), tmp_path / quantise, report_options=options)
+
+    whole, bits, int8, rescored = map(report, ("none", "binary", "int8", "binary:270"))
+    assert bits["settings"]["quantisation"] == (
+        "one bit per dimension, scored as they are; 6 bytes per passage in place of 192"
+    )
+    for setting in ("monolingual", "cross_lingual", "multilingual"):
+        assert bits["map"][setting] < int8["map"][setting] - 0.02
+        assert abs(int8["map"][setting] - whole["map"][setting]) < 0.01
+    for part in ("map", "bias", "consistency"):
+        assert rescored[part] == whole[part], "every passage was scored again"
 
 
 def test_a_shard_in_the_hosts_memory_is_reported(

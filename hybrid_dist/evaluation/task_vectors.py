@@ -1,0 +1,119 @@
+"""The vectors of a task on the ranks: those of all queries on each, passages in shards."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from hybrid_dist.evaluation.debiasing import Debiasing
+from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.evaluation.tiles import check_vectors
+from hybrid_dist.runtime.ranks import Ranks
+
+FP16_BLOCK = 1 << 16
+"""Passages that are held in fp32 at once where shards are fp16."""
+
+
+class Embedder(Protocol):
+    """Maps texts to float32 vectors of norm 1, [texts, dimension].
+
+    Ranks call it together, each with its own texts. Their number differs between ranks and may be
+    0, which gives [0, dimension].
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray: ...
+
+    def encode_passages(self, texts: Sequence[str]) -> np.ndarray: ...
+
+
+class Vectors(Protocol):
+    """The float32 vectors of a task, by query and passage number; no norm exceeds 1."""
+
+    @property
+    def name(self) -> str: ...
+
+    def queries(self, rows: slice) -> np.ndarray: ...
+
+    def passages(self, rows: slice) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class EmbeddedTask:
+    """The vectors of a task, embedded on demand."""
+
+    task: Task
+    embedder: Embedder
+
+    @property
+    def name(self) -> str:
+        return self.embedder.name
+
+    def queries(self, rows: slice) -> np.ndarray:
+        return _float32(self.embedder.encode_queries(self.task.query_texts[rows]))
+
+    def passages(self, rows: slice) -> np.ndarray:
+        return _float32(self.embedder.encode_passages(self.task.passage_texts[rows]))
+
+
+@dataclass(frozen=True)
+class TaskVectors:
+    """Reads the vectors of a task, each rank its part, and debiases them."""
+
+    task: Task
+    vectors: Vectors
+    ranks: Ranks
+    debiasing: Debiasing | None
+    log: Callable[[str], None]
+
+    def queries(self) -> np.ndarray:
+        """The vectors of all queries [queries, D] on every rank; each embeds its share."""
+        task, ranks = self.task, self.ranks
+        edges = [len(task.query_ids) * rank // ranks.world for rank in range(ranks.world + 1)]
+        own = slice(edges[ranks.rank], edges[ranks.rank + 1])
+        queries = self.vectors.queries(own)
+        texts = task.query_language[own], task.query_ids[own]
+        check_vectors(queries, self._names(*texts), "query", ranks)
+        return ranks.gather_rows(self._debiased(queries, *texts, "queries"))
+
+    def passages(self, numbers: range, half: bool = False) -> np.ndarray:
+        """The vectors of this rank's passages, in fp16 if `half`."""
+        task, own = self.task, slice(numbers.start, numbers.stop)
+        passages = self._in_fp16(numbers) if half else self.vectors.passages(own)
+        texts = task.passage_language[own], task.passage_ids[own]
+        check_vectors(passages, self._names(*texts), "passage", self.ranks)
+        return self._debiased(passages, *texts, "passages")
+
+    def _names(self, languages: np.ndarray, ids: Sequence[str]) -> list[str]:
+        names = self.task.languages
+        return [f"{name} in {names[code]}" for name, code in zip(ids, languages, strict=True)]
+
+    def _debiased(
+        self, vectors: np.ndarray, languages: np.ndarray, ids: Sequence[str], side: str
+    ) -> np.ndarray:
+        """Vectors without their languages; logs the languages that are left alone."""
+        if self.debiasing is None:
+            return vectors
+        task, count = self.task, len(self.task.languages)
+        result, alone = self.debiasing.apply(vectors, languages, ids, count, self.ranks)
+        if alone:
+            names = ", ".join(task.languages[code] for code in alone)
+            self.log(f"{task.name}: too few {side} to remove a language from: {names}")
+        return result
+
+    def _in_fp16(self, numbers: range) -> np.ndarray:
+        """Passages in fp16, converted in blocks so that they are never all in fp32."""
+        passages = np.empty((0, 0), dtype=np.float16)
+        for low in range(numbers.start, numbers.stop, FP16_BLOCK):
+            block = self.vectors.passages(slice(low, min(low + FP16_BLOCK, numbers.stop)))
+            if low == numbers.start:
+                passages = np.empty((len(numbers), block.shape[1]), dtype=np.float16)
+            passages[low - numbers.start :][: len(block)] = block
+        return passages
+
+
+def _float32(vectors: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(vectors, dtype=np.float32)
