@@ -132,11 +132,11 @@ def _overlaps(one: np.ndarray, other: np.ndarray) -> dict[str, np.ndarray]:
     equal = (one[:, :, None] == other[:, None, :]) & (one != NO_PASSAGE)[:, :, None]
     deeper = np.maximum(*np.indices((depth, depth))).ravel()
     at_depth = np.eye(depth, dtype=np.float32)[deeper]  # [K * K, K]: where a passage is in both
-    found = equal.reshape(len(one), -1).astype(np.float32) @ at_depth
+    shared = equal.reshape(len(one), -1).astype(np.float32) @ at_depth
     sizes = np.stack([(lists != NO_PASSAGE).sum(axis=1) for lists in (one, other)])
     weights = _rbo_weights(depth)[sizes.min(axis=0)]
-    common = found.sum(axis=1).astype(float)
-    rbo = np.where(sizes.any(axis=0), (found * weights).sum(axis=1), np.nan)
+    common = shared.sum(axis=1).astype(float)
+    rbo = np.where(sizes.any(axis=0), (shared * weights).sum(axis=1), np.nan)
     return {"rbo": rbo, f"jaccard_at_{TOP}": divide_or_nan(common, sizes.sum(axis=0) - common)}
 
 

@@ -37,7 +37,7 @@ GPU_MOST, CUVS_MOST = 2048, 16384
 OWN = threading.local()
 """`resources` by card: FAISS's are not to be used by two threads."""
 
-Found = tuple[np.ndarray, np.ndarray]
+Proposals = tuple[np.ndarray, np.ndarray]
 """Scores [Q, C], best first, and rows of the shard [Q, C]; -1 where there are fewer than C."""
 
 
@@ -66,14 +66,14 @@ class Faiss:
         """Bounds the difference between a score of `exhaustive` and the exact one."""
         return SLACK
 
-    def exhaustive(self, queries: np.ndarray, shard: Shard, k: int) -> Found:
+    def exhaustive(self, queries: np.ndarray, shard: Shard, k: int) -> Proposals:
         """The best k of the shard, in parts if it is large; FAISS breaks ties arbitrarily."""
         self.use_cores()
-        found: list[Found] = []
+        proposals: list[Proposals] = []
         for low, part in self.parts(shard):
             scores, rows = self.knn(queries, part, min(k, len(part)))
-            found = [_best([*found, (scores, rows + low)], k)]
-        return found[0]
+            proposals = [_best([*proposals, (scores, rows + low)], k)]
+        return proposals[0]
 
     def parts(self, shard: Shard) -> Iterator[tuple[int, torch.Tensor]]:
         """The vectors as `knn` takes them, and the first row of each part."""
@@ -82,10 +82,10 @@ class Faiss:
         for low in range(0, shard.num_rows, step):
             yield low, shard.vectors[low : low + step].float()
 
-    def knn(self, queries: np.ndarray, part: torch.Tensor, k: int) -> Found:
+    def knn(self, queries: np.ndarray, part: torch.Tensor, k: int) -> Proposals:
         """The best k of one part, without an index, which would hold a second copy."""
-        found: Found = self.faiss.knn(queries, part.numpy(), k, metric=self.metric)
-        return found
+        proposals: Proposals = self.faiss.knn(queries, part.numpy(), k, metric=self.metric)
+        return proposals
 
     def build(self, factory: str, shard: Shard, k: int) -> Any:
         """An index of the shard from which k candidates will be asked."""
@@ -110,13 +110,13 @@ class Faiss:
             raise index_error(factory, f"({shard.num_rows:,} on a rank)", error) from None
         return index
 
-    def search(self, index: Any, queries: np.ndarray, k: int) -> Found:
+    def search(self, index: Any, queries: np.ndarray, k: int) -> Proposals:
         self.use_cores()
-        found = []
+        proposals = []
         for low in range(0, len(queries), QUERIES_AT_ONCE):
             block = torch.from_numpy(np.ascontiguousarray(queries[low : low + QUERIES_AT_ONCE]))
-            found.append([_numpy(one) for one in index.search(self.input(index, block), k)])
-        scores, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
+            proposals.append([_numpy(one) for one in index.search(self.input(index, block), k)])
+        scores, rows = (np.concatenate(parts) for parts in zip(*proposals, strict=True))
         return scores, rows
 
     def input(self, index: Any, vectors: torch.Tensor) -> Any:
@@ -142,7 +142,7 @@ class FaissOnCards(Faiss):
     def slack(self, shard: Shard) -> float:
         return SLACK if shard.vectors.dtype == torch.float32 else HALF_SLACK
 
-    def exhaustive(self, queries: np.ndarray, shard: Shard, k: int) -> Found:
+    def exhaustive(self, queries: np.ndarray, shard: Shard, k: int) -> Proposals:
         if len(self.cards) == 1:
             return super().exhaustive(queries, shard, k)
         return self.search(self.build("Flat", shard, k), queries, k)
@@ -155,8 +155,8 @@ class FaissOnCards(Faiss):
         for low in range(0, shard.num_rows, step):
             yield low, shard.vectors[low : low + step].to(self.cards[0])
 
-    def knn(self, queries: np.ndarray, part: torch.Tensor, k: int) -> Found:
-        card, found = self.cards[0], []
+    def knn(self, queries: np.ndarray, part: torch.Tensor, k: int) -> Proposals:
+        card, proposals = self.cards[0], []
         for low in range(0, len(queries), QUERIES_AT_ONCE):
             block = torch.from_numpy(queries[low : low + QUERIES_AT_ONCE]).to(card, part.dtype)
             with _on(card):
@@ -169,8 +169,8 @@ class FaissOnCards(Faiss):
                     device=card.index or 0,
                     use_cuvs=self.cuvs,
                 )
-            found.append((_numpy(scores), _numpy(rows)))
-        scores, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
+            proposals.append((_numpy(scores), _numpy(rows)))
+        scores, rows = (np.concatenate(parts) for parts in zip(*proposals, strict=True))
         return scores, rows
 
     def build(self, factory: str, shard: Shard, k: int) -> Any:
@@ -224,11 +224,11 @@ def index_error(factory: str, vectors: str, error: Exception) -> UserError:
     )
 
 
-def _best(found: Sequence[Found], k: int) -> Found:
+def _best(proposals: Sequence[Proposals], k: int) -> Proposals:
     """The best k of each query over several parts."""
-    if len(found) == 1:
-        return found[0]
-    scores, rows = (np.hstack(both) for both in zip(*found, strict=True))
+    if len(proposals) == 1:
+        return proposals[0]
+    scores, rows = (np.hstack(both) for both in zip(*proposals, strict=True))
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
 

@@ -140,8 +140,8 @@ def top_k(
         if min(k + SPARE, max(shard.num_rows for shard in there)) > most:
             why = f"{faiss.name} returns at most {most:,} candidates on {faiss.where}"
             faiss = None
-    found = [_search_shard(queries, shard, k, faiss) for shard in there]
-    merged = _merge_ranks(found, len(queries), k, ranks)
+    results = [_search_shard(queries, shard, k, faiss) for shard in there]
+    merged = _merge_ranks(results, len(queries), k, ranks)
     name = f"{faiss.name} on {faiss.where}, exact" if faiss else _torch(ranks.device)
     return TopK(*merged, f"{name} ({why})" if why else name)
 
@@ -155,12 +155,12 @@ def merge_candidates(
     why: str = "",
 ) -> TopK:
     """The top k from candidates [Q, C] of each shard, C >= min(k + SPARE, rows of the shard)."""
-    found = [
+    results = [
         _rescore(queries, shard, own)
         for shard, own in zip(shards, rows, strict=True)
         if shard.num_rows
     ]
-    merged = _merge_ranks(found, len(queries), k, ranks)
+    merged = _merge_ranks(results, len(queries), k, ranks)
     return TopK(*merged, f"{_torch(ranks.device)} ({why})" if why else _torch(ranks.device))
 
 
