@@ -284,7 +284,7 @@ class Eval:
     patience: Count = 0
     """So many evaluations in a row without a better eval.metric end the run; 0: none do."""
     precision: Precision = "auto"
-    """Arithmetic of embedding: bf16 on GPUs that compute in it, else fp32; or fp32, or bf16."""
+    """Arithmetic of embedding: fp32, bf16, or auto: bf16 on GPUs that compute in it, else fp32."""
     groups: tuple[Text, ...] = ()
     """Groups of query languages that reports tell of, each NAME=LANGUAGE,LANGUAGE, or `script`,
     `family` or `tier`; `seen` and `unseen` in training come by themselves."""

@@ -15,7 +15,7 @@ from hybrid_dist.evaluation.bias import TOP
 from hybrid_dist.evaluation.debiasing import Debiasing
 from hybrid_dist.evaluation.quantisation import Quantisation
 from hybrid_dist.evaluation.ranking import Ranking, exact_ranks, ranks_and_candidates
-from hybrid_dist.evaluation.rescoring import rescore
+from hybrid_dist.evaluation.rescoring import check_memory, rescore
 from hybrid_dist.evaluation.search import (
     EXACT,
     SPARE,
@@ -104,19 +104,18 @@ def score_vectors(
         f"{len(task.passage_ids):,} passages in {len(task.languages)} languages"
     )
     _log_notes(task, log)
+    grid = Grid.of(ranks.device, len(task.query_ids), len(task.passage_ids))
+    code = options.quantisation
+    if code is not None and code.rescored:
+        check_memory(task, code.rescored, grid)
     own = TaskVectors(task, vectors, ranks, options.debiasing, log)
     queries = own.queries()
     check_index(options.index, queries.shape[1])
-    grid = Grid.of(ranks.device, len(task.query_ids), len(task.passage_ids))
     numbers = grid.shards(len(task.passage_ids), ranks.world)[ranks.rank]
     passages = own.passages(numbers, options.half)
-    code = options.quantisation
-    shard = Shard.of(
-        numbers.start,
-        passages if code is None else code.decoded(passages, ranks),
-        ranks.device,
-        grid,
-    )
+    whole = shard = Shard.of(numbers.start, passages, ranks.device, grid)
+    if code is not None:
+        shard = Shard.of(numbers.start, code.decoded(passages, ranks), ranks.device, grid)
     clock.lap("embed_s")
     count, tops = f"{len(task.relevant):,}", f"the top {depth} passages of every query"
     if code is not None and code.rescored:
@@ -124,7 +123,6 @@ def score_vectors(
         ranking = exact_ranks(task, queries, [shard], ranks)
         clock.lap("rank_s")
         log(f"{task.name}: scoring the best {code.rescored} of each pool again")
-        whole = Shard.of(numbers.start, passages, ranks.device, grid)
         ranking, top = rescore(task, queries, shard, whole, code.rescored, ranking, depth, ranks)
     elif searcher.faiss is None:  # one pass over one set of scores
         log(f"{task.name}: ranking {count} relevant passages, and finding {tops}")
@@ -139,7 +137,7 @@ def score_vectors(
         top = top_k(queries, [shard], depth, ranks, searcher=searcher)
     clock.lap("search_s")
     scoring = _scoring(queries.shape[1], options, top.method, grid)
-    on_host = sum(ranks.gather(shard.card is not None))
+    on_host = sum(ranks.gather(shard.card is not None or whole.card is not None))
     if on_host:
         scoring["passages"] = (
             f"in the host's memory on {on_host} of {ranks.world} processes, whose cards have no "

@@ -12,8 +12,8 @@ from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.tasks import Task
 
 MISSING = (
-    "no query has several relevant passages in one language besides others of their grade in "
-    "another; with one in each, the test has the same p for any ranking"
+    "no query has two relevant passages of one grade in one language and one in another; with one "
+    "in each language, the test gives the same p for every ranking"
 )
 
 

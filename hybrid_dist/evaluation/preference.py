@@ -56,7 +56,7 @@ def top_1(task: Task, top: np.ndarray) -> dict[str, np.ndarray]:
     result, or no relevant passages both in its language and in others to choose from.
     """
     queries = len(task.query_ids)
-    first = np.broadcast_to(top[:, 0], queries)
+    first = top[:, 0]
     _, choice = own_language_counts(task)
     known = choice & (first != NO_PASSAGE)
     own = task.passage_language[first] == task.query_language

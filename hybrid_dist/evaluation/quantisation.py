@@ -1,7 +1,7 @@
 """Smaller codes of passages, as an index would store them, and what they cost in quality.
 
 `int8` keeps a byte per dimension, in steps of 1/127 of the dimension's largest absolute value in
-the collection. `binary` keeps the signs, one bit per dimension. Queries stay in fp32 and are scored
+the corpus. `binary` keeps the signs, one bit per dimension. Queries stay in fp32 and are scored
 against the decoded passages.
 """
 
@@ -16,6 +16,7 @@ from hybrid_dist.runtime.ranks import Ranks
 
 NONE = "none"
 LEVELS = 127
+"""Steps from 0 to the largest absolute value."""
 BLOCK = 1 << 14
 """Passages that are encoded at once."""
 

@@ -150,7 +150,7 @@ class _Scan:
         self.row = torch.arange(rows, device=device)[:, None]
         own = task.passage_language[shard.start : shard.start + shard.num_rows]
         self.runs = {
-            start: list(_language_runs(own[start : start + rows], self.grid.run))
+            start: list(language_runs(own[start : start + rows], self.grid.run))
             for start in shard.tile_starts
         }
 
@@ -248,7 +248,7 @@ def _sum_of(parts: Iterable[torch.Tensor]) -> torch.Tensor:
     return functools.reduce(torch.add, parts)
 
 
-def _language_runs(languages: np.ndarray, most: int) -> Iterator[tuple[int, int, int]]:
+def language_runs(languages: np.ndarray, most: int) -> Iterator[tuple[int, int, int]]:
     """Runs of rows in one language, (start, stop, language), of at most `most` rows."""
     edges = [0, *(np.flatnonzero(np.diff(languages)) + 1).tolist(), len(languages)]
     for low, high in pairwise(edges):

@@ -6,25 +6,24 @@ best N are among the best N of its languages.
 
 Shapes: L languages, N rescored passages, Q queries of a block, T targets of the block.
 
-    keys [L, N, Q]    coarse score and passage number of the candidates, best first; NO_KEY where a
-                      language has fewer than N passages
-    numbers [L, N, Q] their passage numbers
-    fine [L, N, Q]    their scores with the whole vectors
+    keys [L, N, Q]     coarse score and passage number of the candidates, best first; NO_KEY where a
+                       language has fewer than N passages
+    numbers [L, N, Q]  their passage numbers
+    fine [L, N, Q]     their scores with the whole vectors
 """
-
-from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 import torch
 
+from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.candidates import LOW_BITS, keys_of
-from hybrid_dist.evaluation.ranking import Ranking
+from hybrid_dist.evaluation.ranking import Ranking, language_runs
 from hybrid_dist.evaluation.search import NO_PASSAGE, TopK
 from hybrid_dist.evaluation.tasks import Task
-from hybrid_dist.evaluation.tiles import Shard
+from hybrid_dist.evaluation.tiles import Grid, Shard
 from hybrid_dist.runtime.ranks import Ranks
 
+MAX_BYTES = 1 << 30
 NO_KEY = np.iinfo(np.int64).min
 
 
@@ -43,12 +42,13 @@ def rescore(
     `coarse` and `fine` hold the same passages of this rank. `coarse_ranking` is that of all ranks'
     coarse shards.
     """
+    kept = max(depth, _candidates_of_language(task, rescored))
     in_language, pooled = coarse_ranking.in_language.copy(), coarse_ranking.pooled.copy()
     top_numbers, top_scores = [], []
     for block in coarse.grid.blocks(len(queries)):
         vectors = coarse.grid.load(queries[block.start : block.stop], ranks.device)
-        keys = _merged(_candidates(task, coarse, vectors, rescored), rescored, ranks)
-        keys = keys[:, :, : len(block)]
+        own_keys = _candidates(task, coarse, vectors, kept)[:, :, : len(block)]
+        keys = np.stack([_best_of_ranks(of_language, ranks) for of_language in own_keys])
         fine_scores = _fine_scores(keys, fine, vectors, ranks)
         targets = slice(*task.relevant_starts[[block.start, block.stop]].tolist())
         column = task.pair_query[targets] - block.start
@@ -61,8 +61,28 @@ def rescore(
         numbers, scores = merged.top(depth)
         top_numbers.append(numbers)
         top_scores.append(scores)
-    top = TopK(np.concatenate(top_numbers), np.concatenate(top_scores), "scored again")
+    method = (
+        f"torch {torch.__version__} on {ranks.device.type}: the best {rescored:,} of each pool by "
+        "codes, scored again"
+    )
+    top = TopK(np.concatenate(top_numbers), np.concatenate(top_scores), method)
     return Ranking(in_language, pooled), top
+
+
+def check_memory(task: Task, rescored: int, grid: Grid) -> None:
+    """Refuse more candidates of a block of queries than MAX_BYTES."""
+    languages = len(task.languages)
+    needed = 8 * grid.columns * languages * _candidates_of_language(task, rescored)
+    if needed > MAX_BYTES:
+        raise UserError(
+            f"--quantise: the best {rescored:,} passages in each of {languages} languages take "
+            f"{needed / 2**30:.1f} GiB for {grid.columns} queries; score fewer again"
+        )
+
+
+def _candidates_of_language(task: Task, rescored: int) -> int:
+    """No language has more passages than the largest."""
+    return min(rescored, int(np.bincount(task.passage_language).max()))
 
 
 def _candidates(task: Task, coarse: Shard, block: torch.Tensor, count: int) -> np.ndarray:
@@ -76,30 +96,30 @@ def _candidates(task: Task, coarse: Shard, block: torch.Tensor, count: int) -> n
         first = coarse.start + start
         numbers = torch.arange(first, first + rows, device=device)
         keys = keys_of(tile[:rows], numbers[:, None])
-        for low, high, code in _runs(task.passage_language[first : first + rows]):
+        for low, high, code in language_runs(task.passage_language[first : first + rows], rows):
             both = torch.cat([best[code], keys[low:high]])
             best[code] = both.topk(count, dim=0).values
     return best.cpu().numpy()
 
 
-def _merged(keys: np.ndarray, count: int, ranks: Ranks) -> np.ndarray:
-    """[L, N, Q]: the best of all ranks' candidates, best first."""
-    if ranks.world == 1:
-        return keys
-    by_rank = np.split(ranks.gather_rows(np.ascontiguousarray(keys)), ranks.world)
-    return np.sort(np.concatenate(by_rank, axis=1), axis=1)[:, ::-1][:, :count]
+def _best_of_ranks(keys: np.ndarray, ranks: Ranks) -> np.ndarray:
+    """[N, Q]: the best of all ranks' candidates of a language, best first."""
+    return np.sort(ranks.gather_rows(np.ascontiguousarray(keys)), axis=0)[::-1][: len(keys)]
 
 
 def _fine_scores(keys: np.ndarray, fine: Shard, block: torch.Tensor, ranks: Ranks) -> np.ndarray:
     """[L, N, Q]: fine scores of the candidates, -inf where there is none."""
     numbers = _numbers(keys)
+    order = np.argsort(numbers, axis=None, kind="stable")
+    ascending = numbers.ravel()[order]
     scores = np.zeros(keys.shape, np.float32)
     tile = fine.grid.new_tiles(1, fine.device)[0]
     for start in fine.tile_starts:
         first = fine.start + start
         rows = min(fine.grid.rows, fine.num_rows - start)
-        here = np.nonzero((numbers >= first) & (numbers < first + rows))
-        if len(here[0]):
+        low, high = np.searchsorted(ascending, [first, first + rows])
+        if low < high:
+            here = np.unravel_index(order[low:high], keys.shape)
             fine.score(start, block, tile)
             row = torch.from_numpy(numbers[here] - first).to(tile.device)
             column = torch.from_numpy(here[2]).to(tile.device)
@@ -109,12 +129,6 @@ def _fine_scores(keys: np.ndarray, fine: Shard, block: torch.Tensor, ranks: Rank
 
 def _numbers(keys: np.ndarray) -> np.ndarray:
     return np.where(keys == NO_KEY, NO_PASSAGE, LOW_BITS - (keys & LOW_BITS))
-
-
-def _runs(codes: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Runs of equal language codes, (start, stop, code)."""
-    edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
-    return ((low, high, int(codes[low])) for low, high in pairwise(edges))
 
 
 class _Candidates:

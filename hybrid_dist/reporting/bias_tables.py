@@ -26,10 +26,10 @@ def bias_rows(report: Mapping[str, Any]) -> list[list[str]]:
         ("First result relevant, in own language", "top_1_relevant_own", "mean", 3, ""),
         ("relevant, in another language", "top_1_relevant_other", "mean", 3, ""),
         ("irrelevant, in own language", "top_1_irrelevant_own", "mean", 3, ""),
-        ("irrelevant, in another language", "top_1_irrelevant_other", "mean", 3, "0"),
+        ("irrelevant, in another language", "top_1_irrelevant_other", "mean", 3, ""),
         ("Own language in the top 10, times its share", "self_preference", "mean", 2, "1"),
         ("Top 10 against the pool, bits", "language_kl", "mean", 3, "0"),
-        ("PEER", "peer", "mean", 3, "about 0.5"),
+        ("PEER", "peer", "mean", 3, "about 0.5; 1 where languages alternate"),
     )
     reachable = any(bias[f"complete_at_{k}"]["mean"] is not None for k in COMPLETE_AT)
     shown = []

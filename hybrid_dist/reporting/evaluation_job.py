@@ -146,7 +146,8 @@ class EvaluationOptions(EmbeddingOptions):
             raise UserError("--quantise: --run has no vectors; leave --quantise out")
         if self.shards != "fp32" or self.index != EXACT or self.search == "faiss":
             raise UserError(
-                "--quantise: searches its own codes; leave --shards, --index and --search out"
+                "--quantise: torch ranks passages decoded to fp32; leave --shards, --index and "
+                "--search faiss out"
             )
         code, needed = Quantisation.parse(self.quantise), max(TOP, self.save_run)
         if code is not None and 0 < code.rescored < needed:

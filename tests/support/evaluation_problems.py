@@ -10,8 +10,11 @@ from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import Shard
 from hybrid_dist.runtime.ranks import Ranks
 
-NO_TOP = TopK(np.full((1, 1), NO_PASSAGE), np.full((1, 1), -np.inf), "none")
-"""For what looks at ranks alone."""
+
+def no_top(task: Task) -> TopK:
+    """For what looks at ranks alone."""
+    empty = (len(task.query_ids), 1)
+    return TopK(np.full(empty, NO_PASSAGE), np.full(empty, -np.inf), "none")
 
 
 def make_task(

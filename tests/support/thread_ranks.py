@@ -37,15 +37,24 @@ class ThreadRanks(Ranks):
 
 
 def together(world: int, work: Callable[[int, Ranks], None]) -> None:
-    """Run `work(rank, ranks)` on every rank."""
+    """Run `work(rank, ranks)` on every rank; raises what the first of them raised."""
     barrier, box = threading.Barrier(world), [None] * world
-    threads = []
-    for rank in range(world):
+    errors: list[BaseException] = []
+
+    def run(rank: int) -> None:
         ranks = ThreadRanks(rank, world)
         object.__setattr__(ranks, "barrier_", barrier)
         object.__setattr__(ranks, "box", box)
-        threads.append(threading.Thread(target=work, args=(rank, ranks)))
+        try:
+            work(rank, ranks)
+        except BaseException as error:
+            errors.append(error)
+            barrier.abort()
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(world)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    if errors:
+        raise errors[0]

@@ -208,7 +208,10 @@ def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
         ({"model": "m", "debias": "mean", "shards": "fp16"}, "--debias: works in fp32"),
         ({"run": Path("r"), "quantise": "int8"}, "--quantise: --run has no vectors"),
         ({"model": "m", "quantise": "int4"}, "--quantise: 'int4' is unknown; give none, int8"),
-        ({"model": "m", "quantise": "int8", "index": "IVF8,Flat"}, "--quantise: searches its own"),
+        (
+            {"model": "m", "quantise": "int8", "index": "IVF8,Flat"},
+            "--quantise: torch ranks",
+        ),
         ({"model": "m", "quantise": "int8:9"}, "reports list the top 10 passages; give 10 or"),
         ({"model": "m", "quantise": "binary:50", "save_run": 60}, "the top 60 passages"),
         ({"model": "m", "save_run": -1}, "-1 is not a number of passages"),

@@ -10,14 +10,14 @@ from hybrid_dist.evaluation.ranking import Ranking, exact_ranks
 from hybrid_dist.evaluation.search import NO_PASSAGE, TopK, top_k
 from hybrid_dist.evaluation.tiles import Shard
 from hybrid_dist.runtime.ranks import Ranks
-from tests.support.evaluation_problems import NO_TOP, make_task, parallel_task, rank, unit_vectors
+from tests.support.evaluation_problems import make_task, no_top, parallel_task, rank, unit_vectors
 
 
 def test_random_vectors_have_a_normalized_rank_distance_of_1_within_its_interval() -> None:
     rng = np.random.default_rng(2)
     task = parallel_task(languages=8, per_language=120)
     ranking = rank(task, unit_vectors(rng, 960), unit_vectors(rng, 960))
-    measured = bias.measure(task, ranking, NO_TOP)
+    measured = bias.measure(task, ranking, no_top(task))
     scores = {"map": metrics.score(metrics.average_precision, task, ranking)}
     resampled = Resampled.of(PerQuery.of(task, scores, measured))
     low, high = interval(resampled.figures()["bias.rank_distance.normalised"])
@@ -74,7 +74,7 @@ def test_complete_at_k_requires_every_relevant_passage() -> None:
     task = parallel_task(languages=2, per_language=60)
     places = np.tile([1, 20], 120)
     places[1] = 21
-    figures = bias.summary(task, bias.measure(task, Ranking(places, places), NO_TOP))
+    figures = bias.summary(task, bias.measure(task, Ranking(places, places), no_top(task)))
     assert figures["complete_at_20"]["mean"] == pytest.approx(119 / 120)
     assert figures["complete_at_100"]["mean"] == 1
 
@@ -83,11 +83,11 @@ def test_complete_at_k_is_undefined_where_more_than_k_passages_are_relevant() ->
     """12 relevant passages cannot be among the top 10, whatever the order."""
     task = parallel_task(languages=12, per_language=2)
     places = np.tile(np.arange(1, 13), 24)
-    measured = bias.measure(task, Ranking(places, places), NO_TOP)
+    measured = bias.measure(task, Ranking(places, places), no_top(task))
     assert np.isnan(measured.complete[10]).all()
     assert measured.complete[20].tolist() == [1] * 24
     few = make_task([0, 0], [0] * 12 + [1], [[*range(13)], [0, 12]])
-    measured = bias.measure(few, Ranking(np.arange(1, 16), np.arange(1, 16)), NO_TOP)
+    measured = bias.measure(few, Ranking(np.arange(1, 16), np.arange(1, 16)), no_top(few))
     assert measured.complete[20].tolist() == [1, 1]
     assert np.isnan(measured.complete[10][0]) and measured.complete[10][1] == 0
 
@@ -95,7 +95,7 @@ def test_complete_at_k_is_undefined_where_more_than_k_passages_are_relevant() ->
 def test_a_run_without_all_relevant_passages_has_no_rank_distance() -> None:
     task = parallel_task(languages=2, per_language=2)
     places = np.array([1, 2, 1, 2, 1, np.inf, 1, 2])
-    measured = bias.measure(task, Ranking(places, places), NO_TOP)
+    measured = bias.measure(task, Ranking(places, places), no_top(task))
     assert np.isnan(measured.distance).all() and np.isnan(measured.worst_rank).all()
     assert measured.complete[20].tolist() == [1, 1, 0, 1]
 
@@ -104,7 +104,7 @@ def test_rank_distance_of_every_query() -> None:
     """Percentiles within a language; a query with one relevant passage has no distance."""
     task = make_task([0, 0, 1, 1], [0, 0, 0, 1, 1, 1], [[0, 3], [1, 2, 4], [5], [2, 5]])
     pooled = np.array([6, 2, 1, 5, 3, 1, 4, 1])
-    measured = bias.measure(task, Ranking(pooled, pooled), NO_TOP)
+    measured = bias.measure(task, Ranking(pooled, pooled), no_top(task))
     assert measured.distance.tolist()[:2] == [4, 4]
     assert np.isnan(measured.distance[2])
     assert measured.distance[3] == 3

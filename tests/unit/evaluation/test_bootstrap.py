@@ -14,18 +14,15 @@ from hybrid_dist.evaluation.bootstrap import Difference, Draws, Resampled, inter
 from hybrid_dist.evaluation.groups import LanguageGroups
 from hybrid_dist.evaluation.per_query import PerQuery
 from hybrid_dist.evaluation.ranking import Ranking
-from hybrid_dist.evaluation.search import NO_PASSAGE, TopK
 from hybrid_dist.evaluation.tasks import Task
-from tests.support.evaluation_problems import make_task, parallel_task, random_task
-
-NO_TOP = TopK(np.full((1, 1), NO_PASSAGE), np.full((1, 1), -np.inf), "none")
+from tests.support.evaluation_problems import make_task, no_top, parallel_task, random_task
 
 
 def measured(task: Task, ranking: Ranking) -> tuple[PerQuery, dict[str, metrics.Scores]]:
     scores = {
         name: metrics.score(metric, task, ranking) for name, (_, metric) in metrics.METRICS.items()
     }
-    return PerQuery.of(task, scores, bias.measure(task, ranking, NO_TOP)), scores
+    return PerQuery.of(task, scores, bias.measure(task, ranking, no_top(task))), scores
 
 
 def random_ranking(rng: np.random.Generator, task: Task) -> Ranking:
@@ -56,7 +53,7 @@ def test_the_first_draw_is_the_sample() -> None:
     for name, one in scores.items():
         for setting, value in metrics.settings(task, one).items():
             assert figures[f"{name}.{setting}"][0] == pytest.approx(value, abs=1e-12)
-    summary = bias.summary(task, bias.measure(task, ranking, NO_TOP))
+    summary = bias.summary(task, bias.measure(task, ranking, no_top(task)))
     for name, key in (("rank_distance", "mean"), ("rank_distance", "normalised")):
         assert figures[f"bias.{name}.{key}"][0] == pytest.approx(summary[name][key])
 

@@ -15,9 +15,9 @@ from hybrid_dist.evaluation import bias, metrics
 from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.tasks import Task
 from tests.support.evaluation_problems import (
-    NO_TOP,
     exact_vectors,
     make_task,
+    no_top,
     order,
     parallel_task,
     random_task,
@@ -43,7 +43,7 @@ def test_every_metric_is_checked() -> None:
 
 
 def distances(task: Task, ranking: Ranking) -> dict[str, Any]:
-    return bias.summary(task, bias.measure(task, ranking, NO_TOP))["rank_distance"]
+    return bias.summary(task, bias.measure(task, ranking, no_top(task)))["rank_distance"]
 
 
 def answers(task: Task, query: int) -> list[int]:

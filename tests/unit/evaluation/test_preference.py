@@ -9,7 +9,7 @@ from hybrid_dist.evaluation import bias, preference
 from hybrid_dist.evaluation.preference import TOP_1
 from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.search import NO_PASSAGE, TopK
-from tests.support.evaluation_problems import NO_TOP, make_task, parallel_task
+from tests.support.evaluation_problems import make_task, no_top, parallel_task
 
 
 def test_the_four_outcomes_of_the_first_result() -> None:
@@ -65,7 +65,7 @@ def test_the_diagonal_is_the_preference_for_the_own_language() -> None:
     task = parallel_task(languages=4, per_language=25)
     places = np.argsort(rng.random((100, 100)), axis=1)[:, :4].ravel() + 1
     ranking = Ranking(places, places)
-    figures = bias.summary(task, bias.measure(task, ranking, NO_TOP))
+    figures = bias.summary(task, bias.measure(task, ranking, no_top(task)))
     share, expected = preference.first_hits_by_pair(task, ranking)
     assert np.diag(share).mean() == pytest.approx(figures["first_hit_own"]["mean"])
     assert expected == pytest.approx(np.full((4, 4), 0.25))

@@ -1,15 +1,16 @@
 """Codes of passages, and two-stage search against sorting everything twice."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
 from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.evaluator import Scored, ScoringOptions, score_vectors
 from hybrid_dist.evaluation.quantisation import Quantisation
 from hybrid_dist.evaluation.ranking import Ranking, exact_ranks
-from hybrid_dist.evaluation.rescoring import rescore
+from hybrid_dist.evaluation.rescoring import check_memory, rescore
 from hybrid_dist.evaluation.search import NO_PASSAGE, TopK
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import Grid, Shard
@@ -120,6 +121,56 @@ def test_any_number_of_ranks_gives_equal_bits(case: Case, world: int) -> None:
     assert np.array_equal(ranking.in_language, alone.in_language)
     assert np.array_equal(ranking.pooled, alone.pooled)
     assert np.array_equal(top.numbers, other.numbers) and np.array_equal(top.scores, other.scores)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Precomputed vectors of a task."""
+
+    query_vectors: np.ndarray
+    passage_vectors: np.ndarray
+    name: str = "given"
+
+    def queries(self, rows: slice) -> np.ndarray:
+        return self.query_vectors[rows]
+
+    def passages(self, rows: slice) -> np.ndarray:
+        return self.passage_vectors[rows]
+
+
+@pytest.mark.parametrize("code", ["int8:20", "binary:20", "binary"])
+def test_an_evaluation_does_not_depend_on_the_number_of_ranks(code: str) -> None:
+    rng = np.random.default_rng(5)
+    task = random_task(rng, languages=3, queries=60, passages=3000, most_answers=4)
+    given = Given(unit_vectors(rng, 60), unit_vectors(rng, len(task.passage_ids)))
+    options = ScoringOptions(quantisation=Quantisation.parse(code))
+
+    def scored(world: int) -> list[Scored]:
+        results: list[Scored] = []
+
+        def work(rank: int, ranks: Ranks) -> None:
+            results.append(score_vectors(task, given, ranks, lambda _: None, DEPTH, options))
+
+        together(world, work)
+        return results
+
+    (alone,) = scored(1)
+    for other in (*scored(2), *scored(3)):
+        assert np.array_equal(other.ranking.pooled, alone.ranking.pooled)
+        assert np.array_equal(other.ranking.in_language, alone.ranking.in_language)
+        assert np.array_equal(other.top.numbers, alone.top.numbers)
+        assert np.array_equal(other.top.scores, alone.top.scores)
+        assert other.settings == alone.settings
+
+
+def test_no_more_is_held_than_the_largest_language_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = random_task(np.random.default_rng(5), 4, queries=5, passages=400, most_answers=2)
+    largest = int(np.bincount(task.passage_language).max())
+    monkeypatch.setattr("hybrid_dist.evaluation.rescoring.MAX_BYTES", 8 * 32 * 4 * largest)
+    check_memory(task, 10**6, GRID)
+    monkeypatch.setattr("hybrid_dist.evaluation.rescoring.MAX_BYTES", 8 * 32 * 4 * largest - 1)
+    with pytest.raises(UserError, match="--quantise: the best 1,000,000 passages in each of 4 lan"):
+        check_memory(task, 10**6, GRID)
 
 
 @pytest.mark.parametrize("code", ["int8", "binary"])

@@ -127,7 +127,7 @@ def test_the_report_shows_consistency_and_what_cannot_be_reached(tmp_path: Path)
     )
     for text in (page, markdown):
         assert "Consistency of parallel queries" in text and "First result relevant" in text
-        assert "PEER: no query has several relevant passages in one language" in text
+        assert "PEER: no query has two relevant passages of one grade" in text
 
 
 def test_a_task_without_parallel_queries_says_so(tmp_path: Path) -> None:
