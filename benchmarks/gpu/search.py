@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from hybrid_dist.evaluation.faiss_backend import Faiss, FaissOnCards
 from hybrid_dist.evaluation.ranking import exact_ranks, ranks_and_candidates
-from hybrid_dist.evaluation.search import SPARE, Searcher, merge_candidates, top_k
+from hybrid_dist.evaluation.search import SPARE, Searcher, merge_proposals, top_k
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import Grid, Shard
 from hybrid_dist.runtime.faiss_build import try_faiss
@@ -106,7 +106,7 @@ def main() -> None:
                 for rows in grid.shards(FEW, count)
             ]
             ranking, rows = ranks_and_candidates(few, queries, parts, ranks, TOP + SPARE)
-            tops = {"one pass": merge_candidates(queries, parts, rows, TOP, ranks)}
+            tops = {"one pass": merge_proposals(queries, parts, rows, TOP, ranks)}
             for searcher in filter(None, (TORCH, faiss)):
                 name = "faiss" if searcher.faiss else "torch"
                 tops[name] = top_k(queries, parts, TOP, ranks, searcher=searcher)
@@ -137,7 +137,7 @@ def main() -> None:
 
             def one_pass(shard: list[Shard] = shard) -> None:
                 _, rows = ranks_and_candidates(whole, queries, shard, ranks, TOP + SPARE)
-                merge_candidates(queries, shard, rows, TOP, ranks)
+                merge_proposals(queries, shard, rows, TOP, ranks)
 
             def search(searcher: Searcher, shard: list[Shard] = shard) -> None:
                 top_k(queries, shard, TOP, ranks, searcher=searcher)

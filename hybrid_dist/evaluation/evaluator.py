@@ -23,7 +23,7 @@ from hybrid_dist.evaluation.search import (
     Searcher,
     TopK,
     check_index,
-    merge_candidates,
+    merge_proposals,
     top_k,
 )
 from hybrid_dist.evaluation.task_vectors import TaskVectors, Vectors
@@ -128,7 +128,7 @@ def score_vectors(
         log(f"{task.name}: ranking {count} relevant passages, and finding {tops}")
         ranking, rows = ranks_and_candidates(task, queries, [shard], ranks, depth + SPARE)
         clock.lap("rank_s")
-        top = merge_candidates(queries, [shard], rows, depth, ranks, searcher.why)
+        top = merge_proposals(queries, [shard], rows, depth, ranks, searcher.why)
     else:
         log(f"{task.name}: ranking {count} relevant passages")
         ranking = exact_ranks(task, queries, [shard], ranks)

@@ -1,6 +1,6 @@
 """FAISS on the CPU, on one card, or on all cards of a process. Nothing else imports it.
 
-`exhaustive` proposes candidates of a shard, `build` and `search` use an index of a factory string.
+`exhaustive` proposes passages of a shard, `build` and `search` use an index of a factory string.
 Both classes run the same code and differ in where vectors and indexes are: on a card, torch's
 tensors are searched in place.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.tiles import PASSAGES, Shard
+from hybrid_dist.evaluation.tiles import PASSAGES, Shard, free_memory
 from hybrid_dist.runtime.ranks import own_cores
 
 SLACK = 1e-5
@@ -33,7 +33,8 @@ QUERIES_AT_ONCE = 16384
 TEMPORARY_BYTES = 512 << 20
 """Of each card, for FAISS's intermediate results; its default is 1.5 GiB."""
 GPU_MOST, CUVS_MOST = 2048, 16384
-"""The most candidates of a query that FAISS's own kernels return, and cuVS's."""
+"""The most proposals of a query that FAISS's own kernels return, and cuVS's."""
+INSTEAD = "leave --search and --index out, or start a process for each GPU"
 OWN = threading.local()
 """`resources` by card: FAISS's are not to be used by two threads."""
 
@@ -58,8 +59,12 @@ class Faiss:
         """Launchers set OMP_NUM_THREADS to 1, which FAISS has read."""
         self.faiss.omp_set_num_threads(self.cores or torch.get_num_threads())
 
+    def on(self) -> AbstractContextManager[Any]:
+        """Where FAISS is called: it takes torch's current device and stream."""
+        return nullcontext()
+
     def most(self, shard: Shard) -> float:
-        """The most candidates of a query that `exhaustive` can return."""
+        """The most proposals of a query that `exhaustive` can return."""
         return math.inf
 
     def slack(self, shard: Shard) -> float:
@@ -88,7 +93,7 @@ class Faiss:
         return proposals
 
     def build(self, factory: str, shard: Shard, k: int) -> Any:
-        """An index of the shard from which k candidates will be asked."""
+        """An index of the shard from which k proposals will be asked."""
         return self.fill(self.empty(factory, shard.vectors.shape[1]), factory, shard)
 
     def empty(self, factory: str, dimension: int) -> Any:
@@ -103,9 +108,10 @@ class Faiss:
         self.use_cores()
         sample = shard.vectors[:: -(-shard.num_rows // TRAINED)]
         try:
-            index.train(self.input(index, sample))
-            for part in shard.vectors.split(ADDED):
-                index.add(self.input(index, part))
+            with self.on():
+                index.train(self.input(index, sample))
+                for part in shard.vectors.split(ADDED):
+                    index.add(self.input(index, part))
         except RuntimeError as error:
             raise index_error(factory, f"({shard.num_rows:,} on a rank)", error) from None
         return index
@@ -115,7 +121,8 @@ class Faiss:
         proposals = []
         for low in range(0, len(queries), QUERIES_AT_ONCE):
             block = torch.from_numpy(np.ascontiguousarray(queries[low : low + QUERIES_AT_ONCE]))
-            proposals.append([_numpy(one) for one in index.search(self.input(index, block), k)])
+            with self.on():
+                proposals.append([_numpy(one) for one in index.search(self.input(index, block), k)])
         scores, rows = (np.concatenate(parts) for parts in zip(*proposals, strict=True))
         return scores, rows
 
@@ -135,6 +142,10 @@ class FaissOnCards(Faiss):
         self.cuvs = bool(self.faiss.GpuClonerOptions().use_cuvs)
         if self.cuvs:
             self.name += " with cuVS"
+
+    def on(self) -> AbstractContextManager[Any]:
+        card = self.cards[0]
+        return torch.cuda.device(card) if card.type == "cuda" else nullcontext()
 
     def most(self, shard: Shard) -> float:
         return CUVS_MOST if self.cuvs and shard.vectors.dtype == torch.float32 else GPU_MOST
@@ -159,7 +170,7 @@ class FaissOnCards(Faiss):
         card, proposals = self.cards[0], []
         for low in range(0, len(queries), QUERIES_AT_ONCE):
             block = torch.from_numpy(queries[low : low + QUERIES_AT_ONCE]).to(card, part.dtype)
-            with _on(card):
+            with self.on():
                 scores, rows = self.faiss.knn_gpu(
                     self.resources(card),
                     block,
@@ -174,15 +185,23 @@ class FaissOnCards(Faiss):
         return scores, rows
 
     def build(self, factory: str, shard: Shard, k: int) -> Any:
-        """An index on the cards; on the CPU where FAISS has no such index for GPUs."""
+        """An index on the cards; on the CPU where FAISS has none for GPUs or there is no room."""
         index = self.empty(factory, shard.vectors.shape[1])
         if k > self.most(shard):
             self.where = f"the CPU, as its GPU indexes return at most {self.most(shard):,} passages"
+            return self.fill(index, factory, shard)
+        if len(self.cards) == 1 and not self.has_room(shard):
+            self.where = "the CPU, as the card has no room for it"
             return self.fill(index, factory, shard)
         half = shard.vectors.dtype == torch.float16
         if len(self.cards) == 1:  # trained and filled on the card
             return self.fill(self.placed(index, half), factory, shard)
         return self.placed(self.fill(index, factory, shard), half)
+
+    def has_room(self, shard: Shard) -> bool:
+        """Whether the card can hold a second copy of the passages."""
+        needed = shard.vectors.nbytes + TEMPORARY_BYTES
+        return shard.card is None and needed <= free_memory(self.cards[0])
 
     def placed(self, index: Any, half: bool) -> Any:
         """The index on one card, or each of its vectors on one of several; fp16 storage if half."""
@@ -197,7 +216,9 @@ class FaissOnCards(Faiss):
             return self.faiss.index_cpu_to_gpu_multiple_py(resources, index, options, numbers)
         except RuntimeError as error:
             if "not implemented" not in str(error):
-                raise UserError(f"--index: faiss cannot put it on {self.where} ({error})") from None
+                raise UserError(
+                    f"faiss cannot put the passages on {self.where} ({error}); {INSTEAD}"
+                ) from None
             self.where = "the CPU, as it has no such index for GPUs"
             return index
 
@@ -218,6 +239,8 @@ class FaissOnCards(Faiss):
 
 def index_error(factory: str, vectors: str, error: Exception) -> UserError:
     reason = str(error).strip().splitlines()[0].rpartition(" failed: ")[2]
+    if factory == "Flat":  # --search faiss on several cards
+        return UserError(f"faiss cannot index vectors {vectors} ({reason}); {INSTEAD}")
     return UserError(
         f"--index {factory}: faiss cannot build this index from vectors {vectors} ({reason}); give "
         "a factory string such as IVF256,Flat"
@@ -235,8 +258,3 @@ def _best(proposals: Sequence[Proposals], k: int) -> Proposals:
 
 def _numpy(array: Any) -> np.ndarray:
     return array.cpu().numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
-
-
-def _on(card: torch.device) -> AbstractContextManager[Any]:
-    """torch's current device and stream are FAISS's too."""
-    return torch.cuda.device(card) if card.type == "cuda" else nullcontext()

@@ -5,8 +5,8 @@ same score and a smaller passage number. Counts are kept per language of the pas
 that one scan yields the rank in the pool of each language and in the pool of all. Counts add over
 shards. The top passages are proposed from the same scores (candidates.py).
 
-Nothing is read from the device but once for a block of queries: targets are sorted by passage, so
-the host knows which of them lie in a tile.
+For each block of queries the host reads the device three times: scores of targets, counts,
+proposals. Targets are sorted by passage, so the host knows which of them lie in a tile.
 
 Shapes: P rows and Q columns of a tile (tiles.py); L languages; a *target* is a (query, relevant
 passage) pair; T targets in a block of up to Q queries; S slots, the largest number of targets of

@@ -1,21 +1,22 @@
-"""The top k passages of every query, identical for any backend and any number of shards.
+"""The top k passages of every query, identical for any backend of exhaustive search and any number
+of shards.
 
-A backend proposes k + SPARE candidates per shard: the counting of ranks, from the scores that it
-computes anyway; FAISS; or torch, tile by tile. These are rescored pair by pair in float64, which
-depends on the two vectors alone, and merged by (score, passage number). FAISS breaks ties
-arbitrarily: where its last candidate may tie with one that it left out, the shard is searched tile
-by tile instead.
+A backend makes k + SPARE proposals per shard: the counting of ranks, from the scores that it
+computes anyway; FAISS; or torch, tile by tile. Their exact scores are computed pair by pair in
+float64, which depends on the two vectors alone, and they are merged by (score, passage number).
+FAISS breaks ties arbitrarily: where its last proposal may tie with a passage that it left out, the
+shard is searched tile by tile instead.
 
-Shapes: Q queries, D dimensions, C = min(k + SPARE, rows of a shard) candidates.
+Shapes: Q queries, D dimensions, C = min(k + SPARE, rows of a shard) proposals.
 
     queries [Q, D]       all queries, on every rank
     shard.vectors [rows, D]
-    rows [Q, C]          candidates as rows of the shard: what a backend proposes; -1 for none
-    numbers, scores [Q, C]   passage numbers (row + shard.start) and rescored inner products
+    rows [Q, C]          proposals as rows of the shard; -1 for none
+    numbers, scores [Q, C]   their passage numbers (row + shard.start) and exact inner products
     TopK.numbers, .scores [Q, k]   merged over shards and ranks, best first
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,21 +27,20 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.candidates import Candidates
 from hybrid_dist.evaluation.faiss_backend import Faiss, FaissOnCards
 from hybrid_dist.evaluation.tiles import Shard
-from hybrid_dist.runtime.faiss_build import extra, is_installed, try_faiss
+from hybrid_dist.runtime.faiss_build import import_problem, remedy, try_faiss
 from hybrid_dist.runtime.ranks import Ranks, own_cores
 
 Search = Literal["auto", "faiss", "torch"]
-ABSENT = "faiss is not installed"
 EXACT = "Flat"
 """The factory string of exhaustive search."""
 SAMPLE = 200
 """Queries on which the recall of an approximate index is measured."""
 SPARE = 16
-"""Candidates beyond k that each shard proposes."""
+"""Proposals of each shard beyond k."""
 NO_PASSAGE = -1
 """Fills the passage numbers where a pool has fewer than k passages."""
-RESCORED = 64
-"""Queries whose candidates are fetched at once."""
+FETCHED = 64
+"""Queries whose proposals are fetched at once."""
 
 
 @dataclass(frozen=True)
@@ -76,44 +76,58 @@ class Searcher:
 
         Refuses FAISS where it is asked for and does not serve the device of every rank.
         """
-        if index != EXACT and search == "torch":
-            raise UserError(f"--index {index}: only faiss has this index; leave --search torch out")
+        check_search(search, index)
         if search == "torch":
             return cls(None, index, "as --search asks")
         if search == "auto" and index == EXACT and with_ranks:
             return cls(None, index, "from the scores that ranks are counted from")
-        problems = ranks.gather(_problem(ranks.device))
-        problem = next(filter(None, problems), "")
-        if index != EXACT and ABSENT in problems:
-            raise UserError(f"--index {index}: needs faiss, which is not installed; {_remedy()}")
+        problem = _first(ranks.gather(_problem(ranks)))
         if not problem:
             return cls(_faiss(ranks), index, "as --search asks" if search == "faiss" else "")
         if search == "faiss":
             raise UserError(f"--search faiss: {problem}; {_remedy()}")
-        if index != EXACT:
-            return cls(Faiss(own_cores()), index, problem)
-        return cls(None, index, problem)
+        if index == EXACT:
+            return cls(None, index, problem)
+        if broken := _first(ranks.gather(import_problem())):
+            raise _no_index(index, broken)
+        return cls(Faiss(own_cores()), index, problem)
+
+
+def check_search(search: Search, index: str) -> None:
+    """Refuse an index that torch does not have."""
+    if index != EXACT and search == "torch":
+        raise UserError(f"--index {index}: only faiss has this index; leave --search torch out")
 
 
 def _faiss(ranks: Ranks) -> Faiss:
-    """On the CPU, on this process's card, or on all cards where this is the only process."""
-    if ranks.device.type == "cpu":
-        return Faiss()
+    return Faiss() if ranks.device.type == "cpu" else FaissOnCards(_cards(ranks))
+
+
+def _cards(ranks: Ranks) -> list[torch.device]:
+    """This process's card, or all cards where this is the only process."""
     cards = torch.cuda.device_count()
     if ranks.world > 1 or cards == 1:
-        return FaissOnCards([ranks.device])
-    return FaissOnCards([torch.device("cuda", card) for card in range(cards)])
+        return [ranks.device]
+    return [torch.device("cuda", card) for card in range(cards)]
 
 
-def _problem(device: torch.device) -> str:
-    """Why FAISS does not serve a device; empty: it does."""
-    if not is_installed():
-        return ABSENT
-    return "" if device.type == "cpu" else try_faiss(device.index or 0).problem
+def _problem(ranks: Ranks) -> str:
+    """Why FAISS does not serve the devices of this process; empty: it does."""
+    if ranks.device.type == "cpu":
+        return import_problem()
+    return _first(try_faiss(card.index or 0).problem for card in _cards(ranks))
+
+
+def _first(problems: Iterable[str]) -> str:
+    return next(filter(None, problems), "")
 
 
 def _remedy() -> str:
-    return f'pip install "hybrid_dist[{extra()}]" (docs/evaluation.md), or leave the option out'
+    return f"{remedy()} (docs/evaluation.md), or leave the option out"
+
+
+def _no_index(index: str, problem: str) -> UserError:
+    return UserError(f"--index {index}: {problem}; {_remedy()}")
 
 
 def top_k(
@@ -138,7 +152,7 @@ def top_k(
     if faiss is not None and there:
         most = min(faiss.most(shard) for shard in there)
         if min(k + SPARE, max(shard.num_rows for shard in there)) > most:
-            why = f"{faiss.name} returns at most {most:,} candidates on {faiss.where}"
+            why = f"{faiss.name} returns at most {most:,} proposals on {faiss.where}"
             faiss = None
     results = [_search_shard(queries, shard, k, faiss) for shard in there]
     merged = _merge_ranks(results, len(queries), k, ranks)
@@ -146,7 +160,7 @@ def top_k(
     return TopK(*merged, f"{name} ({why})" if why else name)
 
 
-def merge_candidates(
+def merge_proposals(
     queries: np.ndarray,
     shards: Sequence[Shard],
     rows: Sequence[np.ndarray],
@@ -154,9 +168,9 @@ def merge_candidates(
     ranks: Ranks,
     why: str = "",
 ) -> TopK:
-    """The top k from candidates [Q, C] of each shard, C >= min(k + SPARE, rows of the shard)."""
+    """The top k from proposals [Q, C] of each shard, C >= min(k + SPARE, rows of the shard)."""
     results = [
-        _rescore(queries, shard, own)
+        _exact_scores(queries, shard, own)
         for shard, own in zip(shards, rows, strict=True)
         if shard.num_rows
     ]
@@ -168,8 +182,8 @@ def check_index(index: str, dimension: int) -> None:
     """Refuse a factory string from which FAISS cannot build an index of this dimension."""
     if index == EXACT:
         return
-    if not is_installed():
-        raise UserError(f"--index {index}: needs faiss, which is not installed; {_remedy()}")
+    if problem := import_problem():
+        raise _no_index(index, problem)
     Faiss().empty(index, dimension)
 
 
@@ -181,14 +195,14 @@ def _search_index(
     faiss: Faiss,
     searcher: Searcher,
 ) -> TopK:
-    """The top k of an approximate index, rescored and merged as those of an exact search."""
+    """The top k of an approximate index, scored and merged as those of an exact search."""
     results = []
     for shard in shards:
         if shard.num_rows:
-            candidates = min(k + SPARE, shard.num_rows)
-            built = faiss.build(searcher.index, shard, candidates)
-            _, rows = faiss.search(built, queries, candidates)
-            results.append(_rescore(queries, shard, rows))
+            count = min(k + SPARE, shard.num_rows)
+            built = faiss.build(searcher.index, shard, count)
+            _, rows = faiss.search(built, queries, count)
+            results.append(_exact_scores(queries, shard, rows))
     numbers, scores = _merge_ranks(results, len(queries), k, ranks)
     where = f"{faiss.where}; {searcher.why}" if searcher.why else faiss.where
     sample = np.linspace(0, len(queries) - 1, min(len(queries), SAMPLE)).astype(np.int64)
@@ -238,28 +252,28 @@ def _torch(device: torch.device) -> str:
 def _search_shard(
     queries: np.ndarray, shard: Shard, k: int, faiss: Faiss | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers and scores [Q, C] of one shard's candidates."""
-    candidates = min(k + SPARE, shard.num_rows)
+    """Numbers and scores [Q, C] of one shard's proposals."""
+    count = min(k + SPARE, shard.num_rows)
     if faiss is None:
-        return _rescore(queries, shard, propose_by_tiles(queries, shard, candidates))
-    proposed, rows = faiss.exhaustive(queries, shard, candidates)
-    numbers, scores = _rescore(queries, shard, rows)
-    if candidates < shard.num_rows:
+        return _exact_scores(queries, shard, propose_by_tiles(queries, shard, count))
+    proposed, rows = faiss.exhaustive(queries, shard, count)
+    numbers, scores = _exact_scores(queries, shard, rows)
+    if count < shard.num_rows:
         last, kth = proposed[:, -1], np.sort(scores, axis=1)[:, -k]
         off = np.where(rows < 0, 0, np.abs(proposed - scores)).max(initial=0)
         slack = max(faiss.slack(shard), 2 * off)  # whatever the precision of its products
         ambiguous = np.flatnonzero(last >= kth - slack)
-        rows = propose_by_tiles(queries[ambiguous], shard, candidates)
-        numbers[ambiguous], scores[ambiguous] = _rescore(queries[ambiguous], shard, rows)
+        rows = propose_by_tiles(queries[ambiguous], shard, count)
+        numbers[ambiguous], scores[ambiguous] = _exact_scores(queries[ambiguous], shard, rows)
     return numbers, scores
 
 
-def propose_by_tiles(queries: np.ndarray, shard: Shard, candidates: int) -> np.ndarray:
+def propose_by_tiles(queries: np.ndarray, shard: Shard, count: int) -> np.ndarray:
     """Rows of the best passages [Q, C] by (score, row), tile by tile."""
     device, grid, starts = shard.device, shard.grid, shard.tile_starts
-    proposals = [np.empty((0, candidates), dtype=np.int64)]
+    proposals = [np.empty((0, count), dtype=np.int64)]
     tiles = grid.new_tiles(min(grid.most_kept(), len(starts)), device)
-    best = Candidates(shard, candidates, len(tiles))
+    best = Candidates(shard, count, len(tiles))
     for block in grid.blocks(len(queries)):
         vectors = grid.load(queries[block.start : block.stop], device)
         best.clear()
@@ -273,12 +287,14 @@ def propose_by_tiles(queries: np.ndarray, shard: Shard, candidates: int) -> np.n
     return np.concatenate(proposals)
 
 
-def _rescore(queries: np.ndarray, shard: Shard, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Passage numbers and scores of candidate rows [Q, C], each product summed in float64."""
+def _exact_scores(
+    queries: np.ndarray, shard: Shard, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Passage numbers and scores of proposed rows [Q, C], each product summed in float64."""
     numbers = np.where(rows < 0, NO_PASSAGE, rows + shard.start)
     scores = np.empty(rows.shape, dtype=np.float32)
-    for low in range(0, len(rows), RESCORED):
-        block = torch.from_numpy(rows[low : low + RESCORED]).clamp(min=0)
+    for low in range(0, len(rows), FETCHED):
+        block = torch.from_numpy(rows[low : low + FETCHED]).clamp(min=0)
         passages = shard.vectors[block.to(shard.vectors.device)].cpu().numpy()
         for query, vectors in enumerate(passages, low):  # one at a time: in the cache of a core
             scores[query] = (vectors * queries[query].astype(np.float64)).sum(axis=1)

@@ -136,8 +136,11 @@ class Shard:
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that can be had on a card; a CPU's vectors are in memory already."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf
+    """Bytes that can be had on a card, torch's cache included; a CPU's vectors are in memory."""
+    if device.type != "cuda":
+        return math.inf
+    torch.cuda.empty_cache()  # to the driver, cached memory is used
+    return torch.cuda.mem_get_info(device)[0]
 
 
 def check_vectors(vectors: np.ndarray, ids: Sequence[str], kind: str, ranks: Ranks) -> None:

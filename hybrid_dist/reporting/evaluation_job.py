@@ -15,7 +15,7 @@ from hybrid_dist.evaluation.debiasing import NONE, Debiasing
 from hybrid_dist.evaluation.evaluator import ScoringOptions, check_run_is_possible
 from hybrid_dist.evaluation.groups import LanguageGroups
 from hybrid_dist.evaluation.quantisation import Quantisation
-from hybrid_dist.evaluation.search import EXACT, Search
+from hybrid_dist.evaluation.search import EXACT, Search, check_search
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.trec import read_run
 from hybrid_dist.evaluation.vector_cache import CachedVectors
@@ -121,10 +121,7 @@ class EvaluationOptions(EmbeddingOptions):
             raise UserError("--index: --run is not searched; leave --index out")
         if self.search != "auto" and self.run is not None:
             raise UserError("--search: --run is not searched; leave --search out")
-        if self.index != EXACT and self.search == "torch":
-            raise UserError(
-                f"--index {self.index}: only faiss has this index; leave --search torch out"
-            )
+        check_search(self.search, self.index)
         if self.shards != "fp32" and self.run is not None:
             raise UserError("--shards: --run has no vectors; leave --shards out")
         if Debiasing.parse(self.debias) is not None:

@@ -131,21 +131,20 @@ def _devices() -> Iterator[Finding]:
 
 def _faiss() -> Iterator[Finding]:
     """Which FAISS is installed, and whether it searches on the first GPU, or on the CPU."""
-    install = f'pip install "hybrid_dist[{faiss_build.extra()}]"'
+    remedy = faiss_build.remedy()
     on_gpu = torch.cuda.is_available()
     build = faiss_build.try_faiss(0 if on_gpu else None)
     names = faiss_build.packages()
     message = f"{', '.join(names) or 'faiss'}{' with cuVS' if build.cuvs else ''}"
     where = torch.cuda.get_device_name(0) if on_gpu else "the CPU"
     if len(names) > 1:
-        remedy = "uninstall all of them and install one: they overwrite each other's files"
-        yield Finding("FAISS", "wrong", message, remedy)
+        yield Finding("FAISS", "wrong", f"{message}: they overwrite each other's files", remedy)
     elif not build.problem:
         yield Finding("FAISS", "ok", f"{message}; a search on {where} gives what it should")
     elif on_gpu or not names:
-        yield Finding("FAISS", "slow", f"{build.problem}; torch searches", install)
+        yield Finding("FAISS", "slow", f"{build.problem}; torch searches", remedy)
     else:
-        yield Finding("FAISS", "wrong", f"{message}: {build.problem}", "reinstall it")
+        yield Finding("FAISS", "wrong", f"{message}: {build.problem}", remedy)
 
 
 def _deepspeed() -> Iterator[Finding]:

@@ -5,6 +5,7 @@ of its own.
 """
 
 import functools
+import importlib
 import importlib.metadata
 import importlib.util
 import json
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
+ABSENT = "faiss is not installed"
 TRIAL_SECONDS = 120
 """A search of eight vectors takes seconds, most of them for loading libraries."""
 TRIAL = """
@@ -54,7 +56,7 @@ class FaissBuild:
 def try_faiss(device: int | None = None) -> FaissBuild:
     """Search a few vectors in a new process, once: on this GPU, or on the CPU."""
     if not is_installed():
-        return FaissBuild(problem="faiss is not installed")
+        return FaissBuild(problem=ABSENT)
     return _tried(device)
 
 
@@ -89,6 +91,17 @@ def is_installed() -> bool:
     return importlib.util.find_spec("faiss") is not None
 
 
+def import_problem() -> str:
+    """Why this process cannot import FAISS; empty: it can."""
+    if not is_installed():
+        return ABSENT
+    try:
+        importlib.import_module("faiss")
+    except Exception as error:  # some packages load CUDA's libraries: not only ImportError
+        return f"faiss cannot be imported ({error})"
+    return ""
+
+
 def packages() -> list[str]:
     """The installed packages that contain a module faiss, with their versions."""
     names = sorted(importlib.metadata.packages_distributions().get("faiss", []))
@@ -101,6 +114,13 @@ def extra() -> str:
     if cuda is None:
         return "cpu"
     return "gpu" if int(cuda.split(".")[0]) < 13 else "gpu-cu13"
+
+
+def remedy() -> str:
+    """Installs the FAISS that goes with the installed torch, and no second one."""
+    names = " ".join(package.split()[0] for package in packages())
+    first = f"pip uninstall {names}, then " if names else ""
+    return f'{first}pip install "hybrid_dist[{extra()}]"'
 
 
 def _card(device: int) -> str:

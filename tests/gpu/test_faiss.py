@@ -90,6 +90,15 @@ def test_an_index_states_its_recall_and_where_it_is(index: str, dtype: type) -> 
 
 
 @pytest.mark.skipif(len(CARDS) < 2, reason="one GPU is visible here, several are needed")
+def test_an_index_on_a_card_that_is_not_current() -> None:
+    queries, passages = vectors(np.float32)
+    shard = Shard.of(0, passages, CARDS[1])
+    faiss = FaissOnCards(CARDS[1:2])
+    scores, _ = faiss.search(faiss.build("Flat", shard, 10), queries, 10)
+    assert scores == pytest.approx(faiss.exhaustive(queries, shard, 10)[0], abs=1e-5)
+
+
+@pytest.mark.skipif(len(CARDS) < 2, reason="one GPU is visible here, several are needed")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_several_cards_of_one_process_share_the_vectors(dtype: type) -> None:
     queries, passages = vectors(dtype)

@@ -83,8 +83,10 @@ def test_a_card_without_kernels_in_faiss_is_slow(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("torch.cuda.get_device_name", lambda _: "Old Card")
     monkeypatch.setattr("torch.version.cuda", "12.8")
     monkeypatch.setattr(faiss_build, "try_faiss", lambda device: build)
+    monkeypatch.setattr(faiss_build, "packages", lambda: ["faiss-cpu 1.15.1"])
     (finding,) = checks._faiss()
-    assert (finding.state, finding.remedy) == ("slow", 'pip install "hybrid_dist[gpu]"')
+    remedy = 'pip uninstall faiss-cpu, then pip install "hybrid_dist[gpu]"'
+    assert (finding.state, finding.remedy) == ("slow", remedy)
     assert finding.message == f"{build.problem}; torch searches"
 
 

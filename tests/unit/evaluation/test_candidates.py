@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hybrid_dist.evaluation.ranking import exact_ranks, ranks_and_candidates
-from hybrid_dist.evaluation.search import SPARE, merge_candidates, propose_by_tiles, top_k
+from hybrid_dist.evaluation.search import SPARE, merge_proposals, propose_by_tiles, top_k
 from hybrid_dist.evaluation.tiles import SHARED_TILES, Grid, Shard
 from hybrid_dist.runtime.ranks import Ranks
 from tests.support.evaluation_problems import (
@@ -54,7 +54,7 @@ def test_one_pass_gives_the_ranks_and_the_top_of_separate_passes(grid: Grid) -> 
         held = grid.shards(len(passages), count)
         shards = [Shard.of(h.start, passages[h.start : h.stop], ALONE.device, grid) for h in held]
         shared, rows = ranks_and_candidates(task, queries, shards, ALONE, 10 + SPARE)
-        merged = merge_candidates(queries, shards, rows, 10, ALONE)
+        merged = merge_proposals(queries, shards, rows, 10, ALONE)
         assert shared.pooled.tobytes() == ranking.pooled.tobytes()
         assert shared.in_language.tobytes() == ranking.in_language.tobytes()
         assert merged.numbers.tobytes() == top.numbers.tobytes()

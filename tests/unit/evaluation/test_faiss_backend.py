@@ -1,7 +1,8 @@
 """FAISS on cards, with a CPU's functions under the names of a GPU's: calls, limits, fallbacks."""
 
-import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation import faiss_backend, search
 from hybrid_dist.evaluation.faiss_backend import TEMPORARY_BYTES, Faiss, FaissOnCards
 from hybrid_dist.evaluation.search import Searcher, TopK, top_k
-from hybrid_dist.evaluation.tiles import PASSAGES, Shard
+from hybrid_dist.evaluation.tiles import PASSAGES, Grid, Shard
+from hybrid_dist.runtime import faiss_build
 from hybrid_dist.runtime.faiss_build import FaissBuild
 from hybrid_dist.runtime.ranks import Ranks, own_cores
 from tests.support.evaluation_problems import exact_vectors, order, unit_vectors
@@ -97,9 +99,9 @@ def again(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     listed: list[int] = []
     plain = search.propose_by_tiles
 
-    def counted(queries: np.ndarray, shard: Shard, candidates: int) -> np.ndarray:
+    def counted(queries: np.ndarray, shard: Shard, count: int) -> np.ndarray:
         listed.append(len(queries))
-        return plain(queries, shard, candidates)
+        return plain(queries, shard, count)
 
     monkeypatch.setattr(search, "propose_by_tiles", counted)
     return listed
@@ -149,7 +151,7 @@ def trap(accurate: bool) -> tuple[np.ndarray, np.ndarray]:
     pool = pool[np.abs(pool @ query[0] - 0.3) < 0.02]
     exact, rounded = (pool.astype(float) @ one[0] for one in (query, query.astype(np.float16)))
     off = np.abs(exact - rounded)
-    gap = exact[:, None] - rounded  # between the tenth and the last candidate, [tenth, last]
+    gap = exact[:, None] - rounded  # between the tenth and the last proposal, [tenth, last]
     twice = 2 * np.maximum(off[:, None], off)
     pairs = (gap > 2e-5) & (exact[:, None] > exact + 1e-6) & (rounded[:, None] > rounded + 1e-6)
     pairs &= twice < 0.9 * gap if accurate else twice > 1.1 * gap
@@ -206,7 +208,7 @@ def test_more_than_a_gpu_returns_is_searched_by_torch(
     queries, passages = problem()
     shard = Shard.of(0, passages, CPU)
     top = by(FaissOnCards([CPU]), queries[:5], shard, 2040)
-    assert top.method.startswith("torch") and "returns at most 2,048 candidates" in top.method
+    assert top.method.startswith("torch") and "returns at most 2,048 proposals" in top.method
     assert_equal(top, by(None, queries[:5], shard, 2040))
     assert not calls
     monkeypatch.setattr(Options, "use_cuvs", True)
@@ -243,6 +245,75 @@ def test_an_index_that_gpus_do_not_have_is_searched_on_the_cpu(
     top = by(FaissOnCards([CPU]), queries[:5], Shard.of(0, passages, CPU), k, index)
     assert f" on the CPU, {reason}: {index}, which finds " in top.method
     assert not calls
+
+
+@pytest.mark.parametrize(("on_host", "short"), [(True, 0), (False, 1), (False, 0)])
+def test_an_index_that_the_card_has_no_room_for_is_on_the_cpu(
+    calls: list[tuple[str, Any]], on_host: bool, short: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a second copy; where passages are in the host's memory, not even one fits."""
+    queries, passages = problem()
+    free = passages.nbytes + TEMPORARY_BYTES - short
+    monkeypatch.setattr(faiss_backend, "free_memory", lambda device: free)
+    shard = Shard(0, torch.from_numpy(passages), Grid(), CPU if on_host else None)
+    top = by(FaissOnCards([CPU]), queries, shard, 10, "IVF32,Flat")
+    there = on_host or short
+    where = "the CPU, as the card has no room for it" if there else "cpu"
+    assert f" on {where}: IVF32,Flat, which finds " in top.method
+    assert bool(calls) is not bool(there)
+    assert_equal(top, by(Faiss(), queries, shard, 10, "IVF32,Flat"))
+
+
+def test_the_card_is_current_wherever_its_index_is_used(
+    calls: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = FaissOnCards([torch.device("cuda", 1)]).on()
+    assert isinstance(context, torch.cuda.device) and context.idx == 1
+    current: list[torch.device] = []
+    seen: list[str] = []
+
+    @contextmanager
+    def on(backend: FaissOnCards) -> Iterator[None]:
+        current.append(backend.cards[0])
+        yield
+        current.pop()
+
+    def noting(name: str) -> Any:
+        plain = getattr(OneCard, name)
+
+        def noted(index: OneCard, *args: Any) -> Any:
+            assert current == [CPU], name
+            seen.append(name)
+            return plain(index, *args)
+
+        return noted
+
+    monkeypatch.setattr(FaissOnCards, "on", on, raising=False)
+    for name in ("train", "add", "search"):
+        monkeypatch.setattr(OneCard, name, noting(name))
+    queries, passages = problem()
+    by(FaissOnCards([CPU]), queries, Shard.of(0, passages, CPU), 10, "IVF32,Flat")
+    assert seen == ["train", "add", "search"] and not current
+
+
+@pytest.mark.parametrize("function", ["index_cpu_to_gpu_multiple_py", "index_factory"])
+def test_what_several_cards_cannot_hold_is_refused_by_the_options_given(
+    calls: list[tuple[str, Any]], function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--search faiss` has no --index to change."""
+
+    def full(*args: Any) -> None:
+        raise RuntimeError("Error: 'err' failed: out of memory")
+
+    monkeypatch.setattr(faiss, function, full)
+    queries, passages = problem()
+    cards = [torch.device("cpu", 0), torch.device("cpu", 1)]
+    refusal = (
+        r"^faiss cannot .* \(.*out of memory\); leave --search and --index out, or start a process "
+        "for each GPU$"
+    )
+    with pytest.raises(UserError, match=refusal):
+        by(FaissOnCards(cards), queries, Shard.of(0, passages, CPU), 10)
 
 
 @pytest.mark.parametrize("index", ["Flat", "IVF32,Flat"])
@@ -298,6 +369,7 @@ def test_what_is_chosen_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"--index IVF32,Flat: only faiss has this index"):
         Searcher.choose("torch", "IVF32,Flat", ALONE)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr(faiss_build, "packages", list)
     left = Searcher.choose("auto", "Flat", ALONE)
     assert left.faiss is None and left.why == "faiss is not installed"
     refusal = r'--search faiss: faiss is not installed; pip install "hybrid_dist\[cpu\]"'
@@ -329,6 +401,20 @@ def test_without_kernels_for_the_card_the_cpu_or_torch_serves(
     assert isinstance(one.faiss, FaissOnCards) and one.faiss.where == "cuda:1"
 
 
+def test_all_cards_of_a_process_are_tried(
+    monkeypatch: pytest.MonkeyPatch, calls: list[tuple[str, Any]]
+) -> None:
+    def tried(card: int) -> FaissBuild:
+        return FaissBuild("1.15.1", True, False, "no kernels for an old card" if card == 2 else "")
+
+    monkeypatch.setattr(search, "try_faiss", tried)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    left = Searcher.choose("auto", "Flat", Ranks(device=torch.device("cuda", 0)))
+    assert (left.faiss, left.why) == (None, "no kernels for an old card")
+    own = Searcher.choose("auto", "Flat", Two(device=torch.device("cuda", 1), world=2))
+    assert isinstance(own.faiss, FaissOnCards)
+
+
 class Two(Ranks):
     """The other process says what this one does."""
 
@@ -342,4 +428,3 @@ def test_the_expected_exhaustive_order(calls: list[tuple[str, Any]]) -> None:
     queries, passages = exact_vectors(rng, 60, 4), exact_vectors(rng, 2 * PASSAGES + 9, 4)
     top = by(FaissOnCards([CPU]), queries, Shard.of(0, passages, CPU), 10)
     assert np.array_equal(top.numbers, order(queries @ passages.T)[:, :10])
-    assert "faiss.contrib.torch_utils" in sys.modules

@@ -1,6 +1,9 @@
 """The best k: against a full sort, ties included, with FAISS and without, for any shards."""
 
 import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +13,9 @@ from hypothesis import strategies as st
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.candidates import keys_of
-from hybrid_dist.evaluation.search import TopK, check_index, top_k
-from hybrid_dist.evaluation.tiles import PASSAGES, SHARED_TILES, Grid, Shard
+from hybrid_dist.evaluation.search import Searcher, TopK, check_index, top_k
+from hybrid_dist.evaluation.tiles import PASSAGES, SHARED_TILES, Grid, Shard, free_memory
+from hybrid_dist.runtime.faiss_build import FaissBuild
 from hybrid_dist.runtime.ranks import Ranks
 from tests.support.evaluation_problems import exact_vectors, order, unit_vectors
 from tests.support.host_reads import counted_reads
@@ -169,6 +173,60 @@ def test_an_index_with_more_clusters_than_passages_is_refused() -> None:
 
 def test_an_approximate_index_needs_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match="needs faiss"):
+    with pytest.raises(UserError, match="--index IVF32,Flat: faiss is not installed; pip "):
         check_index("IVF32,Flat", 32)
     check_index("Flat", 32)
+
+
+BROKEN = r"faiss cannot be imported \(libcudart.so.12: cannot open shared object file\)"
+
+
+@pytest.fixture
+def _broken_faiss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As faiss-gpu on a machine without CUDA's libraries."""
+    message = "libcudart.so.12: cannot open shared object file"
+    (tmp_path / "faiss.py").write_text(f"raise ImportError({message!r})")
+    monkeypatch.delitem(sys.modules, "faiss", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("_broken_faiss")
+def test_a_faiss_that_cannot_be_imported_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = unit_vectors(np.random.default_rng(1), 20)
+    top = search(vectors, vectors, 5)
+    assert top.method.startswith("torch")
+    assert top.method.endswith(
+        "(faiss cannot be imported (libcudart.so.12: cannot open shared object file))"
+    )
+    with pytest.raises(UserError, match=f"--search faiss: {BROKEN}; pip "):
+        Searcher.choose("faiss", "Flat", ALONE)
+    with pytest.raises(UserError, match=f"--index IVF4,Flat: {BROKEN}; pip "):
+        check_index("IVF4,Flat", 32)
+    monkeypatch.setattr(
+        "hybrid_dist.evaluation.search.try_faiss", lambda card: FaissBuild(problem="does not run")
+    )
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    for device in ("cpu", "cuda"):
+        with pytest.raises(UserError, match=f"--index IVF4,Flat: {BROKEN}; pip "):
+            Searcher.choose("auto", "IVF4,Flat", Ranks(device=torch.device(device)))
+
+
+def test_all_ranks_refuse_an_index_that_one_cannot_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Two(Ranks):
+        """The other rank's card does not serve, and its faiss cannot be imported."""
+
+        def gather(self, thing: Any) -> list[Any]:
+            return [thing, answers.pop(0)]
+
+    answers = ["does not run", "faiss cannot be imported (no libcudart)"]
+    monkeypatch.setattr("hybrid_dist.evaluation.search.try_faiss", lambda card: FaissBuild())
+    monkeypatch.setattr("hybrid_dist.evaluation.search.import_problem", lambda: "")
+    with pytest.raises(UserError, match="--index IVF4,Flat: faiss cannot be imported"):
+        Searcher.choose("auto", "IVF4,Flat", Two(device=torch.device("cuda"), world=2))
+
+
+def test_memory_that_torch_caches_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = [3]
+    monkeypatch.setattr("torch.cuda.empty_cache", cached.clear)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (8 - sum(cached), 8))
+    assert free_memory(torch.device("cuda")) == 8

@@ -1,12 +1,20 @@
 """The trial of FAISS in a process of its own: what it returns, and what a crash there becomes."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
 from hybrid_dist.runtime import faiss_build
-from hybrid_dist.runtime.faiss_build import FaissBuild, extra, packages, try_faiss
+from hybrid_dist.runtime.faiss_build import (
+    FaissBuild,
+    extra,
+    import_problem,
+    packages,
+    remedy,
+    try_faiss,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +91,31 @@ def test_the_extra_goes_with_torch(
 ) -> None:
     monkeypatch.setattr("torch.version.cuda", cuda)
     assert extra() == name
+
+
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        ([], ""),
+        (["faiss-cpu 1.15.1"], "pip uninstall faiss-cpu, then "),
+        (["faiss-cpu 1.15.1", "faiss-gpu 1.15.1"], "pip uninstall faiss-cpu faiss-gpu, then "),
+    ],
+)
+def test_no_second_package_is_installed(
+    names: list[str], first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.version.cuda", "12.8")
+    monkeypatch.setattr(faiss_build, "packages", lambda: names)
+    assert remedy() == f'{first}pip install "hybrid_dist[gpu]"'
+
+
+@pytest.mark.parametrize("kind", ["ImportError", "OSError", "AttributeError"])
+def test_what_an_import_says_is_a_reason(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "faiss.py").write_text(f"raise {kind}('no libcudart')")
+    monkeypatch.delitem(sys.modules, "faiss", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert import_problem() == "faiss cannot be imported (no libcudart)"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert import_problem() == "faiss is not installed"
