@@ -83,6 +83,7 @@ def main() -> None:
         dist.all_reduce(mean, dist.ReduceOp.SUM)
         if dist.get_rank() == 0:
             print(f"step {step + 1}: loss {float(mean) / dist.get_world_size():.6f}", flush=True)
+    dist.barrier()  # gloo's threads need the interpreter once more, to free the last tensors
     dist.destroy_process_group()
 
 

@@ -154,10 +154,13 @@ def exit_process() -> None:
     """End a finished program with exit code 0.
 
     gloo's threads may take the interpreter's lock while Python shuts down, which aborts the
-    process. So after running exit functions and flushing streams, skip Python's own shutdown.
+    process, and may wait for it while their group is destroyed, which waits for them. So after
+    running exit functions and flushing streams, skip Python's own shutdown and leave gloo's group
+    to the system; NCCL's is destroyed.
     """
     if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
+        if "nccl" in dist.get_backend():
+            dist.destroy_process_group()
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
