@@ -1,4 +1,7 @@
-"""YAML 1.2 scalars (`no` is a language code, 3e-5 a number), and duplicate keys as errors."""
+"""YAML 1.2 scalars (`no` is a language code, 3e-5 a number), and duplicate keys as errors.
+
+Unknown keys are refused by resolve.py.
+"""
 
 import re
 from pathlib import Path

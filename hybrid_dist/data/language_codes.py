@@ -1,4 +1,7 @@
-"""Language, script and region codes, as facts: ISO 639, ISO 15924 and ISO 3166."""
+"""Language, script and region codes, as facts: ISO 639, ISO 15924 and ISO 3166.
+
+`canonical` in languages.py reads them.
+"""
 
 TWO_LETTERS = """
 aa:aar ab:abk ae:ave af:afr ak:aka am:amh an:arg ar:ara as:asm av:ava ay:aym az:aze ba:bak

@@ -1,5 +1,8 @@
 """Which ranks hold which queries, passages and hard negatives, and which are false negatives.
 
+Ids are set by training/feed.py, or gathered for other training loops (gathered_layout.py);
+`mask_padding_and_false_negatives` in streamed.py applies them.
+
 Shapes:
     W  ranks
     B  queries on this rank, each with its positive passage

@@ -116,7 +116,8 @@ class Encoder(nn.Module):
     def _pool(self, hidden: Tensor, texts: PackedTexts) -> Tensor:
         """One vector per text [N, D] from the hidden states [T, D].
 
-        Another pooling also has to be named in config/schema.py, model/spec.py and model/saving.py.
+        Another pooling also has to be named in config/schema.py, model/spec.py and model/saving.py,
+        and in model/loading.py if it needs a pooler.
         """
         if self.pooling == "mean":
             offsets = texts.offsets.long()

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.tri import Triangulation
 
 from hybrid_dist.batching import KINDS
+from hybrid_dist.evaluation.metrics import METRICS
 from hybrid_dist.reporting.plots import COLOURS, FAINT, GRID, INK
 from hybrid_dist.studies.cells import Cell, Grid, matches
 from hybrid_dist.studies.study_file import Plot
@@ -76,7 +77,7 @@ def figure_name(figure: str) -> str:
     """A figure as tables and plots call it."""
     name, _, group = figure.partition("@")
     metric, _, setting = name.partition(".")
-    known = {"map": "mAP", "bias": "", "ndcg_at_10": "nDCG@10", "accuracy": "accuracy"}
+    known = {"bias": "", **{key: label for key, (label, _) in METRICS.items()}}
     words = {
         "rank_distance.mean": "rank distance",
         "rank_distance.normalised": "normalised rank distance",

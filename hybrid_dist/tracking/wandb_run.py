@@ -1,6 +1,7 @@
 """The same records in W&B. Its absence, outage or bad key never stops or slows a run.
 
-What a record holds is decided in training/step_log.py and training/meters.py.
+What a record holds is decided in training/step_log.py and training/meters.py; tables and heatmaps
+come from training/run.py and training/assembly.py, a study's from commands/study.py.
 """
 
 import secrets
