@@ -113,9 +113,9 @@ def score_vectors(
     check_index(options.index, queries.shape[1])
     numbers = grid.shards(len(task.passage_ids), ranks.world)[ranks.rank]
     passages = own.passages(numbers, options.half)
-    whole = shard = Shard.of(numbers.start, passages, ranks.device, grid)
-    if code is not None:
-        shard = Shard.of(numbers.start, code.decoded(passages, ranks), ranks.device, grid)
+    ranked = passages if code is None else code.decoded(passages, ranks)
+    shard = Shard.of(numbers.start, ranked, ranks.device, grid)
+    in_host_memory = shard.card is not None
     clock.lap("embed_s")
     count, tops = f"{len(task.relevant):,}", f"the top {depth} passages of every query"
     if code is not None and code.rescored:
@@ -123,6 +123,8 @@ def score_vectors(
         ranking = exact_ranks(task, queries, [shard], ranks)
         clock.lap("rank_s")
         log(f"{task.name}: scoring the best {code.rescored} of each pool again")
+        whole = Shard.of(numbers.start, passages, ranks.device, grid)
+        in_host_memory |= whole.card is not None
         ranking, top = rescore(task, queries, shard, whole, code.rescored, ranking, depth, ranks)
     elif searcher.faiss is None:  # one pass over one set of scores
         log(f"{task.name}: ranking {count} relevant passages, and finding {tops}")
@@ -137,7 +139,7 @@ def score_vectors(
         top = top_k(queries, [shard], depth, ranks, searcher=searcher)
     clock.lap("search_s")
     scoring = _scoring(queries.shape[1], options, top.method, grid)
-    on_host = sum(ranks.gather(shard.card is not None or whole.card is not None))
+    on_host = sum(ranks.gather(in_host_memory))
     if on_host:
         scoring["passages"] = (
             f"in the host's memory on {on_host} of {ranks.world} processes, whose cards have no "

@@ -74,7 +74,7 @@ class Searcher:
     ) -> "Searcher":
         """All ranks choose together. `with_ranks`: all scores are computed anyway, to count ranks.
 
-        Refuses FAISS where it is asked for and does not serve the device of every rank.
+        Raises a UserError if FAISS is requested but cannot search on the device of every rank.
         """
         check_search(search, index)
         if search == "torch":
