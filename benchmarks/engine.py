@@ -31,6 +31,7 @@ from hybrid_dist.data.store.index import TrainingSource
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.losses.batch_layout import BatchLayout
 from hybrid_dist.losses.infonce import info_nce
+from hybrid_dist.losses.options import LossOptions
 from hybrid_dist.losses.reference import reference_info_nce
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.model.loading import build, read_config
@@ -71,13 +72,14 @@ def losses(options: argparse.Namespace) -> None:
     print("loss: 8,192 x 1,024, forward and backward, against dense cross_entropy")
     queries, passages, temperature = vectors(8192)
     for symmetric in (False, True):
+        of_loss = LossOptions(symmetric=symmetric)
 
-        def ours(first: int, last: int, symmetric: bool = symmetric) -> None:
+        def ours(first: int, last: int, of_loss: LossOptions = of_loss) -> None:
             layout = BatchLayout(0, (8192,), None)
-            info_nce(queries, passages, temperature, layout, symmetric).loss.backward()
+            info_nce(queries, passages, temperature, layout, of_loss).loss.backward()
 
-        def dense(first: int, last: int, symmetric: bool = symmetric) -> None:
-            losses = reference_info_nce(queries, passages, temperature, symmetric=symmetric)
+        def dense(first: int, last: int, of_loss: LossOptions = of_loss) -> None:
+            losses = reference_info_nce(queries, passages, temperature, options=of_loss)
             losses.mean().backward()
 
         compare(
@@ -105,7 +107,7 @@ def memory_of_loss() -> dict[str, float]:
     inputs = peak_gib()
     begin = time.perf_counter()
     layout = BatchLayout(0, (65_536,), None)
-    info_nce(queries, passages, temperature, layout, False).loss.backward()
+    info_nce(queries, passages, temperature, layout).loss.backward()
     gradients = 2 * 65_536 * 1024 * 4 / 2**30
     return {
         "beyond_gib": peak_gib() - inputs - gradients,
@@ -140,14 +142,17 @@ class Bench:
             [TrainingSource("xquad-r", self.store.index)], self.config.batching, seed=1
         )
 
-    def ours(self) -> tuple[Step, Callable[[int], float]]:
-        """Steps; and the share of them that no batch was ready."""
+    def updater_and_feed(self) -> tuple[Updater, Feed]:
         config = self.config
         accelerator, ranks = start("fp32")
         tokens = TextTokens.load(config.model.name_or_path, EncoderSpec.of(config.model))
         model = BiEncoder(build(config.model, read_config(config.model)), 0.05, False)
         updater = Updater(config, accelerator, ranks, model, adamw(model, config.optim))
-        feed = Feed(self.plan, [self.store], tokens, ranks, self.chunk_size, mask=False)
+        return updater, Feed(self.plan, [self.store], tokens, ranks, self.chunk_size, mask=False)
+
+    def ours(self) -> tuple[Step, Callable[[int], float]]:
+        """Steps; and the share of them that no batch was ready."""
+        updater, feed = self.updater_and_feed()
 
         def turn(first: int, last: int) -> None:
             for work in feed.steps(first, last):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hybrid_dist.errors import UserError
     from hybrid_dist.evaluation.tasks import Task
     from hybrid_dist.losses.infonce import InfoNCE
+    from hybrid_dist.losses.options import LossOptions, Margin
     from hybrid_dist.model.embedder import TextEmbedder
     from hybrid_dist.reporting.array_evaluation import evaluate
     from hybrid_dist.reporting.report import Report
@@ -25,6 +26,8 @@ __all__ = [
     "Config",
     "HybridBatchSampler",
     "InfoNCE",
+    "LossOptions",
+    "Margin",
     "Report",
     "Store",
     "Task",
@@ -39,6 +42,8 @@ _MODULES = {
     "Config": "hybrid_dist.config.schema",
     "HybridBatchSampler": "hybrid_dist.batching.sampler",
     "InfoNCE": "hybrid_dist.losses.infonce",
+    "LossOptions": "hybrid_dist.losses.options",
+    "Margin": "hybrid_dist.losses.options",
     "Report": "hybrid_dist.reporting.report",
     "Store": "hybrid_dist.data.store.reader",
     "Task": "hybrid_dist.evaluation.tasks",

@@ -28,6 +28,7 @@ from hybrid_dist.config.schema import Model, Optim
 from hybrid_dist.losses import streamed
 from hybrid_dist.losses.batch_layout import BatchLayout
 from hybrid_dist.losses.infonce import info_nce
+from hybrid_dist.losses.options import LossOptions
 from hybrid_dist.model.compiling import compile_layers
 from hybrid_dist.model.encoder import BiEncoder, Chunk
 from hybrid_dist.model.loading import build, read_config
@@ -124,7 +125,7 @@ class Engine:
         lap("encode")
         rows = sum(len(chunk.queries.sizes) for chunk in chunks)
         layout = BatchLayout(0, (rows,), None)
-        loss = info_nce(queries, candidates, temperature, layout, symmetric=False).loss
+        loss = info_nce(queries, candidates, temperature, layout).loss
         lap("loss")
         loss.backward()
         lap("backward")
@@ -247,9 +248,10 @@ def loss_alone(rows: int, symmetric: bool) -> None:
     vectors = [torch.randn(rows, 64 if CARD.dry else 1024, device=CARD.device) for _ in range(2)]
     q, p = (functional.normalize(v, dim=-1).requires_grad_() for v in vectors)
     temperature = torch.tensor([0.05], device=CARD.device)
+    layout = BatchLayout(0, (rows,), None)
 
     def ours() -> None:
-        info_nce(q, p, temperature, BatchLayout(0, (rows,), None), symmetric).loss.backward()
+        info_nce(q, p, temperature, layout, LossOptions(symmetric=symmetric)).loss.backward()
 
     def dense() -> None:
         logits, labels = q @ p.T / temperature, torch.arange(rows, device=CARD.device)
@@ -278,7 +280,7 @@ def strips(rows: int, symmetric: bool) -> None:
     layout = BatchLayout(0, (rows,), None)
 
     def loss() -> None:
-        info_nce(q, p, temperature, layout, symmetric).loss.backward()
+        info_nce(q, p, temperature, layout, LossOptions(symmetric=symmetric)).loss.backward()
 
     figures: dict[str, Any] = {}
     for height in (256, 512, 1024, 2048, 4096):
@@ -412,7 +414,7 @@ def gradient_error(engine: Engine) -> None:
         with torch.autocast(CARD.device.type, torch.bfloat16, enabled=enabled):
             queries, candidates, temperature = engine.model(chunks)
         layout = BatchLayout(0, (len(queries),), None)
-        info_nce(queries, candidates, temperature, layout, symmetric=False).loss.backward()
+        info_nce(queries, candidates, temperature, layout).loss.backward()
         parts = engine.model.encoder.backbone.encoder.parameters()
         return torch.cat([part.grad.flatten() for part in parts if part.grad is not None])
 

@@ -128,7 +128,30 @@ def check_consistency(config: Config) -> None:
             f"loss.temperature: {config.loss.temperature} cannot be learned from; "
             f"start between {lowest} and {highest}"
         )
+    _check_loss(config)
     _check_evaluation(config)
+
+
+def _check_loss(config: Config) -> None:
+    loss, batching = config.loss, config.batching
+    for key in ("query_negatives", "passage_negatives"):
+        if loss.symmetric and getattr(loss, key):
+            raise UserError(
+                f"loss.{key}: cannot be combined with loss.symmetric, which scores passages "
+                "against queries in a softmax of their own; set one of them to false"
+            )
+    if batching.margin and batching.false_negatives != "margin":
+        raise UserError(
+            f"batching.margin: is {batching.margin}, but batching.false_negatives is "
+            f"{batching.false_negatives}; set that to margin, or batching.margin to 0"
+        )
+    if len(set(loss.dims)) < len(loss.dims):
+        raise UserError(f"loss.dims: {list(loss.dims)} names a number of dimensions twice")
+    if len(loss.dim_weights) not in (0, len(loss.dims)):
+        raise UserError(
+            f"loss.dim_weights: has {len(loss.dim_weights)} weights for the {len(loss.dims)} "
+            "numbers of loss.dims; give one for each, or none"
+        )
 
 
 def _check_evaluation(config: Config) -> None:

@@ -67,6 +67,7 @@ Share = Annotated[float, NUMBER, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Seed = Annotated[int, NUMBER, Field(ge=0, lt=2**32)]
 Temperature = Annotated[float, NUMBER, Field(ge=1e-4, le=100, allow_inf_nan=False)]
 PositiveReal = Annotated[float, NUMBER, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Real = Annotated[float, NUMBER, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Rate = Annotated[float, NUMBER, Field(ge=0, lt=1)]
 ChunkSize = Annotated[int | Literal["auto"], PlainValidator(_chunk_size)]
 T = TypeVar("T")
@@ -208,8 +209,15 @@ class Batching:
     hard_negatives: Count = 0
     """Hard negatives of each pair that a step takes, where the pairs list any; they are negatives
     of all queries of the batch. Of longer lists every pass takes others."""
-    false_negatives: Literal["mask", "keep"] = "mask"
-    """What the loss does with negatives that are known to be right answers too."""
+    false_negatives: Literal["mask", "keep", "margin"] = "mask"
+    """mask: leave out negatives that are known to be right answers too; keep: leave out none;
+    margin: also leave out those that score as high as the right passage, see batching.margin."""
+    margin: Real = 0.0
+    """With false_negatives: margin, a negative is left out if its similarity to the query is above
+    that of the right passage minus this. A negative margin leaves out those that are higher by as
+    much."""
+    margin_kind: Literal["absolute", "relative"] = "absolute"
+    """Subtract batching.margin, or this share of the right passage's similarity."""
 
 
 @section
@@ -220,6 +228,17 @@ class Loss:
     """Train the temperature, starting from loss.temperature."""
     symmetric: Switch = False
     """Also rank queries for every passage, and take the mean of both losses."""
+    query_negatives: Switch = False
+    """Score every query against the other queries of the batch too, as negatives."""
+    passage_negatives: Switch = False
+    """Score every right passage against the other right passages of the batch too, as negatives."""
+    hardness: Weight = 0.0
+    """Weigh negatives by exp(hardness * similarity), so that hard ones count more; 0: equally."""
+    dims: tuple[Positive, ...] = ()
+    """Matryoshka: train these numbers of first dimensions of the vectors too, each cut normalized
+    again. The loss is the weighted mean over these and the full width."""
+    dim_weights: tuple[PositiveReal, ...] = ()
+    """Weight of each of loss.dims; empty: 1 each. The full width weighs 1 unless it is listed."""
 
 
 @section

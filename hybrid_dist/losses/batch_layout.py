@@ -46,6 +46,8 @@ class BatchLayout:
     with which it shares an id. None: no hard negative is masked."""
     columns: "ColumnLayout | None" = None
     """The columns of this rank's logits, if they are known already."""
+    columns_of_queries: "ColumnLayout | None" = None
+    """The same of the logits of queries against queries."""
 
     @property
     def global_batch_size(self) -> int:
@@ -89,19 +91,39 @@ class BatchLayout:
         columns = ColumnLayout.of(self.rank, self.candidate_counts, row_ids, self.candidate_ids())
         return replace(columns, is_passage=self.passage_columns())
 
-    def with_columns(self) -> "BatchLayout":
+    def query_columns(self) -> "ColumnLayout":
+        """The columns of this rank's logits of queries against the queries of all ranks: the
+        target of a row is the row itself."""
+        if self.columns_of_queries is not None:
+            return self.columns_of_queries
+        row_ids = None if self.ids is None else self.ids[self.local_slice]
+        return ColumnLayout.of(self.rank, self.query_counts, row_ids, self.ids)
+
+    def with_columns(self, of_queries: bool = False) -> "BatchLayout":
         """The same layout with its columns worked out now, and without ids: for ids on the host,
-        before anything is copied to a GPU."""
-        columns = self.candidate_columns()
-        return replace(self, ids=None, negative_ids=None, columns=columns)
+        before anything is copied to a GPU. `of_queries`: those against queries as well."""
+        return replace(
+            self,
+            ids=None,
+            negative_ids=None,
+            columns=self.candidate_columns(),
+            columns_of_queries=self.query_columns() if of_queries else None,
+        )
 
     def pinned(self) -> "BatchLayout":
         """The same with its columns in pinned memory."""
-        return self if self.columns is None else replace(self, columns=self.columns.pinned())
+        return self._mapped(lambda columns: columns.pinned())
 
     def to(self, device: torch.device) -> "BatchLayout":
         """The same with its columns on a device. The host does not wait for pinned ones."""
-        return self if self.columns is None else replace(self, columns=self.columns.to(device))
+        return self._mapped(lambda columns: columns.to(device))
+
+    def _mapped(self, change: Callable[["ColumnLayout"], "ColumnLayout"]) -> "BatchLayout":
+        columns, of_queries = (
+            None if part is None else change(part)
+            for part in (self.columns, self.columns_of_queries)
+        )
+        return replace(self, columns=columns, columns_of_queries=of_queries)
 
     def passage_columns(self) -> Tensor:
         """Which columns of the logits [N] are positive passages."""

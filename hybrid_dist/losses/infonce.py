@@ -14,8 +14,9 @@ Shapes (more in batch_layout.py):
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
+from zlib import crc32
 
 import torch
 import torch.distributed as dist
@@ -23,13 +24,8 @@ from torch import Tensor, nn
 
 from hybrid_dist.losses.batch_layout import BatchLayout
 from hybrid_dist.losses.gathered_layout import gather_layout
-from hybrid_dist.losses.streamed import (
-    CrossEntropy,
-    all_gather_rows,
-    reduce_scatter_rows,
-    streamed_cross_entropy,
-    symmetric_cross_entropy,
-)
+from hybrid_dist.losses.gathered_loss import Guide, LossSettings, loss_and_gradients
+from hybrid_dist.losses.options import PLAIN, LossOptions
 from hybrid_dist.tracking.stopwatch import Stopwatch
 
 
@@ -39,7 +35,7 @@ class InfoNCE(nn.Module):
     Each query has to find its own passage among the passages and hard negatives of all ranks in
     `group`: the default process group if None, or this process alone where torch.distributed is not
     initialized. Ranks may hold different numbers of queries and of hard negatives, none included.
-    `symmetric` averages this loss with that of finding each passage's query among all queries.
+    `options` change which negatives count and how much, and add losses of shortened vectors.
 
     The loss of the global batch is the mean over the G queries of all W ranks. Each rank returns
     W / G times the sum of the losses of its own queries: zero on a rank without queries, which has
@@ -57,13 +53,13 @@ class InfoNCE(nn.Module):
     def __init__(
         self,
         temperature: float = 0.05,
-        symmetric: bool = False,
+        options: LossOptions = PLAIN,
         group: dist.ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         if not 0 < temperature < math.inf:
             raise ValueError(f"temperature must be positive and finite, not {temperature}")
-        self.temperature, self.symmetric, self.group = temperature, symmetric, group
+        self.temperature, self.options, self.group = temperature, options, group
 
     def forward(
         self,
@@ -71,13 +67,16 @@ class InfoNCE(nn.Module):
         passages: Tensor,
         negatives: Tensor | None = None,
         ids: Tensor | None = None,
+        guide: Guide | None = None,
     ) -> Tensor:
         """The loss, a scalar, of queries [B, D] and their positive passages [B, D].
 
         All ranks of the group have to call it together. `negatives` [M, D] are hard negatives for
         all queries. `ids` are integers that mark false negatives: two pairs are not negatives of
         each other if their ids agree in any column. They are [B] or [B, K]; with B + M rows
-        instead of B, those that follow the pairs' are the ids of the hard negatives.
+        instead of B, those that follow the pairs' are the ids of the hard negatives. `guide` holds
+        another model's normalized vectors of the same texts, by which `options.margin` recognizes
+        false negatives instead.
         """
         _check_vectors(queries, passages, negatives)
         candidates = passages if negatives is None else torch.cat([passages, negatives])
@@ -91,15 +90,23 @@ class InfoNCE(nn.Module):
             must_agree={
                 "the width of vectors": queries.shape[1],
                 "float64 arithmetic": int(dtype == torch.float64),
-                "symmetric": int(self.symmetric),
+                "symmetric": int(self.options.symmetric),
+                "the other options (a checksum)": crc32(repr(self.options).encode()),
+                "the width of a guide": 0 if guide is None else guide.queries.shape[1],
                 "the need of gradients": int(_needs_gradients(queries, candidates)),
             },
         )
         temperature = torch.tensor([self.temperature], dtype=dtype, device=queries.device)
-        return info_nce(queries, candidates, temperature, layout, self.symmetric, self.group).loss
+        options, group = self.options, self.group
+        return info_nce(queries, candidates, temperature, layout, options, guide, group).loss
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature}, symmetric={self.symmetric}"
+        changed = [
+            f", {each.name}={getattr(self.options, each.name)}"
+            for each in fields(self.options)
+            if getattr(self.options, each.name) != each.default
+        ]
+        return f"temperature={self.temperature}{''.join(changed)}"
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,8 @@ class LossOutput:
     averaged over ranks."""
     share: Tensor
     """This rank's share of the global mean: summed over ranks, the loss of the global batch."""
+    width_shares: Tensor
+    """The same of the loss at each width of the vectors [V], from the full one down."""
     num_correct: Tensor
     """Queries of this rank whose positive passage has the highest logit."""
     num_nonfinite: Tensor
@@ -121,7 +130,8 @@ class LossOutput:
     """Similarities of this rank's queries [2]: summed over their positives, and over their
     negatives. Cosines, if the vectors are normalized."""
     num_false_negatives: Tensor
-    """Candidates masked as false negatives, summed over this rank's queries."""
+    """Candidates masked as false negatives by id and by score [2], summed over this rank's
+    queries."""
     stopwatch: Stopwatch
     """Seconds of `gather`, which are the collectives, and of `loss`, which is the computation."""
 
@@ -131,46 +141,39 @@ def info_nce(
     candidates: Tensor,
     temperature: Tensor,
     layout: BatchLayout,
-    symmetric: bool,
+    options: LossOptions = PLAIN,
+    guide: Guide | None = None,
     group: dist.ProcessGroup | None = None,
 ) -> LossOutput:
     """Cross-entropy of each query's positive passage among the candidates of all ranks.
 
     Takes queries [B, D], candidates [B + M, D], which are the positive passages in the order of
-    the queries and then the hard negatives, and temperature [1]. Symmetric: the mean of that and
-    of the cross-entropy of each passage's query among all queries. The arithmetic is float32,
-    or float64 for float64 vectors.
+    the queries and then the hard negatives, and temperature [1]. With a guide, `options.margin`
+    compares its cosines. The arithmetic is float32, or float64 for float64 vectors.
     """
     _check_layout(queries, candidates, layout)
+    _check_guide(guide, queries, candidates)
     inputs = (queries, candidates, temperature)
     stopwatch = Stopwatch(queries.device)
-    settings = _Settings(layout, symmetric, group, _needs_gradients(*inputs), stopwatch)
-    loss, share, num_correct, query_losses, similarity_sums, num_false_negatives = (
-        _StreamedInfoNCE.apply(*inputs, settings)
-    )
+    dtype = _dtype(queries, candidates)
+    if guide is not None:
+        guide = Guide(guide.queries.to(dtype), guide.candidates.to(dtype))
+    settings = LossSettings(layout, options, guide, group, _needs_gradients(*inputs), stopwatch)
+    results = _StreamedInfoNCE.apply(*inputs, settings)
+    loss, share, width_shares, num_correct, query_losses, similarities, num_masked = results
     with torch.no_grad():
         num_nonfinite = sum((~part.isfinite().all(1)).sum() for part in (queries, candidates))
     return LossOutput(
         loss,
         share,
+        width_shares,
         num_correct,
         torch.as_tensor(num_nonfinite),
         query_losses,
-        similarity_sums,
-        num_false_negatives,
+        similarities,
+        num_masked,
         stopwatch,
     )
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What the loss takes beside tensors that may have gradients."""
-
-    layout: BatchLayout
-    symmetric: bool
-    group: dist.ProcessGroup | None
-    with_gradients: bool
-    stopwatch: Stopwatch
 
 
 class _StreamedInfoNCE(torch.autograd.Function):
@@ -182,23 +185,27 @@ class _StreamedInfoNCE(torch.autograd.Function):
         queries: Tensor,
         candidates: Tensor,
         temperature: Tensor,
-        settings: _Settings,
+        settings: LossSettings,
     ) -> tuple[Tensor, ...]:
-        inputs, layout = (queries, candidates, temperature), settings.layout
+        layout, dtype = settings.layout, _dtype(queries, candidates)
+        scale = 1 / temperature.to(dtype)
         with torch.autocast(queries.device.type, enabled=False):
-            result, *gradients = _loss_and_gradients(*inputs, settings)
+            result = loss_and_gradients(queries.to(dtype), candidates.to(dtype), scale, settings)
         if settings.with_gradients:
-            ctx.dtypes = [part.dtype for part in inputs]
-            ctx.save_for_backward(*gradients)
+            ctx.dtypes = [part.dtype for part in (queries, candidates, temperature)]
+            # d loss / d temperature = d loss / d scale * -scale^2
+            grad_temperature = -result.grad_scale * scale * scale
+            ctx.save_for_backward(result.grad_queries, result.grad_candidates, grad_temperature)
         share = result.losses.sum() / layout.global_batch_size
-        logit_sums = torch.stack([result.positive_sum, result.negative_sum])
-        similarity_sums = logit_sums * temperature.to(share.dtype)
+        full = result.full
+        logit_sums = torch.stack([full.positive_sum, full.negative_sum])
         others = (
             share,
-            result.num_correct,
+            result.width_sums / layout.global_batch_size,
+            full.num_correct,
             result.losses,
-            similarity_sums,
-            result.num_false_negatives,
+            logit_sums * temperature.to(share.dtype),
+            full.num_false_negatives,
         )
         ctx.mark_non_differentiable(*others)
         return share * len(layout.query_counts), *others
@@ -211,41 +218,6 @@ class _StreamedInfoNCE(torch.autograd.Function):
         return (*cast, None)
 
 
-def _loss_and_gradients(
-    queries: Tensor, candidates: Tensor, temperature: Tensor, settings: _Settings
-) -> tuple[CrossEntropy, Tensor, Tensor, Tensor]:
-    """The cross-entropy of this rank's queries, and three gradients.
-
-    Those of this rank's queries [B, D] and candidates [B + M, D] are of W times the global mean
-    loss. That of the temperature [1], which all ranks have, is of W times this rank's share.
-    """
-    dtype = _dtype(queries, candidates)
-    queries, candidates = queries.to(dtype), candidates.to(dtype)
-    layout, group, stopwatch = settings.layout, settings.group, settings.stopwatch
-    world = len(layout.query_counts)
-    directions = 2 if settings.symmetric else 1
-    grad_weight = None
-    if settings.with_gradients:
-        grad_weight = world / layout.global_batch_size / directions
-    scale = 1 / temperature.to(dtype)
-    with stopwatch("gather"):
-        all_candidates = all_gather_rows(candidates, layout.candidate_counts, group)
-    with stopwatch("loss"):
-        inputs = queries, all_candidates, scale, layout.candidate_columns().to(queries.device)
-        if settings.symmetric:
-            result = symmetric_cross_entropy(*inputs, grad_weight, world, group)
-            result = result._replace(losses=result.losses / 2)
-        else:
-            result = streamed_cross_entropy(*inputs, grad_weight)
-    with stopwatch("gather"):
-        grad_candidates = reduce_scatter_rows(
-            result.grad_columns, layout.candidate_counts, layout.rank, group
-        )
-    # d loss / d temperature = d loss / d scale * -scale^2
-    grad_temperature = -result.grad_scale * scale * scale
-    return result, result.grad_rows, grad_candidates, grad_temperature
-
-
 def _dtype(*vectors: Tensor) -> torch.dtype:
     """What the loss is computed in."""
     double = any(part.dtype == torch.float64 for part in vectors)
@@ -254,6 +226,17 @@ def _dtype(*vectors: Tensor) -> torch.dtype:
 
 def _needs_gradients(*inputs: Tensor) -> bool:
     return torch.is_grad_enabled() and any(part.requires_grad for part in inputs)
+
+
+def _check_guide(guide: Guide | None, queries: Tensor, candidates: Tensor) -> None:
+    if guide is None:
+        return
+    given = (len(guide.queries), len(guide.candidates))
+    if given != (len(queries), len(candidates)):
+        raise ValueError(
+            f"a guide of {given[0]} queries and {given[1]} candidates, for {len(queries)} queries "
+            f"and {len(candidates)} candidates"
+        )
 
 
 def _check_layout(queries: Tensor, candidates: Tensor, layout: BatchLayout) -> None:

@@ -2,19 +2,19 @@
 
 No more than BLOCK_ROWS rows of logits are held at a time. Loss and gradients are computed together,
 so that nothing is kept for a backward pass but the gradients themselves: in one pass over the rows,
-which takes three matrix products, or in two passes and four products in the symmetric case, where
-the sums over columns have to be known before the gradients.
+which takes three matrix products. symmetric.py needs two passes.
 
 Shapes:
     W  ranks
     B  rows on this rank: its queries
     N  columns of all ranks, each rank padded to the largest count
     D  width of a vector
-    K  columns of ids
+    E  width of a guide's vectors
     R  rows of a block, at most BLOCK_ROWS
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -23,6 +23,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from hybrid_dist.losses.batch_layout import ColumnLayout
+from hybrid_dist.losses.masking import Masked, mask_padding_and_false_negatives
+from hybrid_dist.losses.options import LossOptions
 
 BLOCK_ROWS = 512
 """Rows whose logits against all columns are held at once."""
@@ -63,8 +65,46 @@ def reduce_scatter_rows(
     return local[: counts[rank]]
 
 
+@dataclass(frozen=True)
+class Part:
+    """One matrix of logits: rows of this rank against columns of all ranks."""
+
+    rows: Tensor
+    """[B, D]"""
+    columns: Tensor
+    """[N, D]"""
+    layout: ColumnLayout
+    grad_rows: Tensor | None = None
+    """[B, D]: gradients are added to it. None if none are computed."""
+    grad_columns: Tensor | None = None
+    """[N, D]: the same, of what this rank's rows contribute to every rank's columns."""
+    guide: tuple[Tensor, Tensor] | None = None
+    """Vectors of a guide for the rows [B, E] and the columns [N, E], whose cosines tell which
+    columns are too close to a row's positive; None: those of `rows` and `columns` do."""
+    excluded: Tensor | None = None
+    """Columns that no row is scored against [N]."""
+
+    def logits(self, block: slice, scale: Tensor, out: Tensor) -> Tensor:
+        """Logits of a block of rows [R, N], before anything is masked, in `out`."""
+        return torch.mm(self.rows[block] * scale, self.columns.T, out=out)
+
+    def add_gradients(self, block: slice, coefficients: Tensor, weights: Tensor) -> None:
+        """Add the gradients of a block of rows, given those of its logits [R, N] without the
+        `weights` of its rows, [R, 1] or [1]."""
+        if self.grad_rows is not None and self.grad_columns is not None:
+            self.grad_rows[block] += torch.mm(coefficients, self.columns).mul_(weights)
+            self.grad_columns.addmm_(coefficients.T, self.rows[block] * weights)
+
+    def scores(self, block: slice, logits: Tensor) -> Tensor:
+        """What negatives of a block are compared by [R, N]: the guide's cosines, or the logits."""
+        if self.guide is None:
+            return logits
+        rows, columns = self.guide
+        return rows[block] @ columns.T
+
+
 class CrossEntropy(NamedTuple):
-    """Cross-entropy of this rank's rows. Gradients are empty if none were requested."""
+    """Cross-entropy of this rank's rows, and statistics of the part that holds their targets."""
 
     losses: Tensor
     """Loss of each row [B]."""
@@ -75,63 +115,102 @@ class CrossEntropy(NamedTuple):
     negative_sum: Tensor
     """Sum of the logits of all negatives: without targets, padding and false negatives."""
     num_false_negatives: Tensor
-    """Logits that were masked as false negatives."""
-    grad_rows: Tensor
-    """[B, D]"""
-    grad_columns: Tensor
-    """[N, D]: what this rank's rows contribute to the gradient of every rank's columns."""
-    grad_scale: Tensor
-    """[1]"""
+    """Logits masked as false negatives by id, and by score [2]."""
+
+
+class Block(NamedTuple):
+    """The logits of a block of rows, masked and weighted."""
+
+    rows: slice
+    positions: Tensor
+    """0, 1, ... [R]"""
+    targets: Tensor
+    """Target column of each row [R]."""
+    logits: Tensor
+    """[R, N]"""
+    target_logits: Tensor
+    """[R]"""
+    highest: Tensor
+    """A number for each row [R] that is at least its highest logit."""
+    num_correct: Tensor
+    """Rows whose target has the highest logit."""
+    masked: Masked
+    thresholds: Tensor | None
+    """Scores above which negatives of a row are masked [R]; None: none are masked by score."""
+
+
+def logits_of_block(
+    part: Part, start: int, buffer: Tensor, scale: Tensor, options: LossOptions
+) -> Block:
+    """The logits of as many rows as `buffer` [R, N] has, the first being `start`, in `buffer`."""
+    rows = slice(start, min(start + len(buffer), len(part.rows)))
+    logits = part.logits(rows, scale, buffer[: rows.stop - start])
+    index = torch.arange(len(logits), device=logits.device)
+    targets = index + part.layout.first_target + start
+    scores = thresholds = None
+    if options.margin is not None:
+        scores = part.scores(rows, logits)
+        factor = scale if part.guide is None else 1.0
+        thresholds = options.margin.thresholds(scores[index, targets], factor)
+    masked = mask_padding_and_false_negatives(
+        logits, part.layout, start, targets, scores, thresholds
+    )
+    target_logits = logits[index, targets]
+    if not options.hardness:
+        highest = logits.amax(1)
+        num_correct = (target_logits >= highest).sum()
+    else:  # logits are scale * cosines; weighting the targets too does not change who is highest
+        logits *= 1 + options.hardness / scale
+        highest = logits.amax(1)
+        num_correct = (logits[index, targets] >= highest).sum()
+        logits[index, targets] = target_logits
+        highest = torch.maximum(highest, target_logits)
+    return Block(
+        rows, index, targets, logits, target_logits, highest, num_correct, masked, thresholds
+    )
 
 
 def streamed_cross_entropy(
-    rows: Tensor,
-    all_columns: Tensor,
+    part: Part,
     scale: Tensor,
-    layout: ColumnLayout,
+    options: LossOptions,
     grad_weight: float | None,
+    others: Sequence[Part] = (),
 ) -> CrossEntropy:
-    """Cross-entropy of the logits `scale * rows @ all_columns.T`.
+    """Cross-entropy of the logits `scale * rows @ columns.T` of a part, scale [1].
 
-    Takes rows [B, D], all_columns [N, D] and scale [1]. The gradients are those of `grad_weight`
-    times the sum of the losses; with None, no gradients are computed.
+    The rows of `others` are the same queries, or their positive passages. Their logits are
+    negatives in the same softmax, but for that of a row with itself. The gradients are those of
+    `grad_weight` times the sum of the losses; with None, no gradients are computed.
     """
+    rows = part.rows
     losses, positives = rows.new_empty(len(rows)), rows.new_empty(len(rows))
-    num_correct, num_masked = (rows.new_zeros((), dtype=torch.long) for _ in range(2))
-    # Logits are linear in the rows, so their sum needs no second pass. Padding columns are zero.
-    logits_sum = (scale * (rows.sum(0) @ all_columns.sum(0))).squeeze()
-    grad_rows, grad_columns = (
-        (rows.new_empty(0), rows.new_empty(0))
-        if grad_weight is None
-        else (torch.empty_like(rows), torch.zeros_like(all_columns))
-    )
-    buffer = rows.new_empty(min(BLOCK_ROWS, len(rows)), len(all_columns))
+    num_correct, num_masked = (rows.new_zeros(shape, dtype=torch.long) for shape in ((), (2,)))
+    logits_sum = sum_of_logits(part, scale)
+    parts = [part, *others]
+    block_rows = min(BLOCK_ROWS, len(rows))
+    buffers = [rows.new_empty(block_rows, len(each.columns)) for each in parts]
     for start in range(0, len(rows), BLOCK_ROWS):
-        block = rows[start : start + BLOCK_ROWS]
-        index = torch.arange(len(block), device=rows.device)
-        targets = index + layout.first_target + start
-        logits = torch.mm(block * scale, all_columns.T, out=buffer[: len(block)])
-        masked, masked_sum = mask_padding_and_false_negatives(logits, layout, start, targets)
-        num_masked, logits_sum = num_masked + masked, logits_sum - masked_sum
-        target_logits, highest = logits[index, targets], logits.amax(1)
-        exponentials = logits.sub_(highest[:, None]).exp_()
-        total = exponentials.sum(1)
-        positives[start : start + BLOCK_ROWS] = target_logits
-        losses[start : start + BLOCK_ROWS] = total.log() + highest - target_logits
-        num_correct += (target_logits >= highest).sum()
+        block = logits_of_block(part, start, buffers[0], scale, options)
+        num_correct += block.num_correct
+        num_masked += block.masked.counts
+        logits_sum = logits_sum - block.masked.logits_sum
+        all_logits, highest = [block.logits], block.highest
+        for other, buffer in zip(others, buffers[1:], strict=True):
+            all_logits.append(_negatives(other, block, scale, buffer))
+            highest = torch.maximum(highest, all_logits[-1].amax(1))
+        exponentials = [logits.sub_(highest[:, None]).exp_() for logits in all_logits]
+        total = torch.stack([each.sum(1) for each in exponentials]).sum(0)
+        positives[block.rows] = block.target_logits
+        losses[block.rows] = total.log() + highest - block.target_logits
         if grad_weight is None:
             continue
         # Now (softmax - one_hot(target)) * total; dividing by the total is left to row_weights,
         # which has R elements, not R * N.
-        exponentials[index, targets] -= total
+        exponentials[0][block.positions, block.targets] -= total
         row_weights = grad_weight * scale / total[:, None]
-        torch.mm(exponentials, all_columns, out=grad_rows[start : start + BLOCK_ROWS])
-        grad_rows[start : start + BLOCK_ROWS] *= row_weights
-        grad_columns.addmm_(exponentials.T, block * row_weights)
-    # scale * d loss / d scale = sum(rows * d loss / d rows), as logits are bilinear in the two
-    grad_scale = (
-        (rows * grad_rows).sum().reshape(1) / scale if grad_weight is not None else grad_rows
-    )
+        for each, weights in zip(parts, exponentials, strict=True):
+            each.add_gradients(block.rows, weights, row_weights)
     positive_sum = positives.sum()
     return CrossEntropy(
         losses,
@@ -139,115 +218,24 @@ def streamed_cross_entropy(
         positive_sum,
         logits_sum - positive_sum,
         num_masked,
-        grad_rows,
-        grad_columns,
-        grad_scale,
     )
 
 
-def symmetric_cross_entropy(
-    rows: Tensor,
-    all_columns: Tensor,
-    scale: Tensor,
-    layout: ColumnLayout,
-    grad_weight: float | None,
-    world: int,
-    group: dist.ProcessGroup | None = None,
-) -> CrossEntropy:
-    """The sum of the cross-entropies over the rows and over the columns of the same logits.
-
-    As `streamed_cross_entropy`, and those that are positive passages are also scored against the
-    rows of all ranks. The loss of a row is its own plus that of its target's column. Two passes:
-    the first finds the log-sum-exp of rows and columns, the second computes the gradients. Ranks
-    reduce two numbers for each column.
-    """
-    block_rows = BLOCK_ROWS // 2  # two blocks are held
-    losses, positives, row_lse = (rows.new_empty(len(rows)) for _ in range(3))
-    num_correct, num_masked = (rows.new_zeros((), dtype=torch.long) for _ in range(2))
-    logits_sum = (scale * (rows.sum(0) @ all_columns.sum(0))).squeeze()
-    lowest = torch.finfo(rows.dtype).min
-    column_max = rows.new_full((len(all_columns),), lowest)
-    column_sum = rows.new_zeros(len(all_columns))
-    buffers = rows.new_empty(2, min(block_rows, len(rows)), len(all_columns))
-
-    def blocks() -> Iterator[tuple[slice, Tensor, Tensor, Tensor, Tensor, Tensor]]:
-        for start in range(0, len(rows), block_rows):
-            where = slice(start, min(start + block_rows, len(rows)))
-            logits, other = buffers[:, : where.stop - start]
-            torch.mm(rows[where] * scale, all_columns.T, out=logits)
-            targets = torch.arange(start, where.stop, device=rows.device) + layout.first_target
-            masked = mask_padding_and_false_negatives(logits, layout, start, targets)
-            yield where, logits, other, targets, *masked
-
-    for where, logits, other, targets, masked, masked_sum in blocks():
-        num_masked, logits_sum = num_masked + masked, logits_sum - masked_sum
-        index = torch.arange(len(logits), device=rows.device)
-        positives[where] = logits[index, targets]
-        highest = logits.amax(1)
-        num_correct += (positives[where] >= highest).sum()
-        maximum = torch.maximum(column_max, logits.amax(0))
-        column_sum *= (column_max - maximum).exp_()
-        column_sum += torch.sub(logits, maximum, out=other).exp_().sum(0)
-        column_max = maximum
-        row_lse[where] = logits.sub_(highest[:, None]).exp_().sum(1).log_() + highest
-    column_lse = _column_log_sum_exp(column_max, column_sum, world, group)
-    if layout.is_passage is not None:
-        column_lse.masked_fill_(~layout.is_passage, torch.inf)
-    own = slice(layout.first_target, layout.first_target + len(rows))
-    losses = row_lse + column_lse[own] - 2 * positives
-    positive_sum = positives.sum()
-    statistics = num_correct, positive_sum, logits_sum - positive_sum, num_masked
-    if grad_weight is None:
-        empty = rows.new_empty(0)
-        return CrossEntropy(losses, *statistics, empty, empty, empty)
-    grad_rows, grad_columns = torch.empty_like(rows), torch.zeros_like(all_columns)
-    for where, logits, other, targets, *_ in blocks():
-        # softmax over rows + softmax over columns - 2 * one_hot(target)
-        torch.sub(logits, column_lse, out=other).exp_()
-        coefficients = logits.sub_(row_lse[where, None]).exp_().add_(other)
-        coefficients[torch.arange(len(logits), device=rows.device), targets] -= 2
-        torch.mm(coefficients, all_columns, out=grad_rows[where])
-        grad_columns.addmm_(coefficients.T, rows[where] * (grad_weight * scale))
-    grad_rows *= grad_weight * scale
-    grad_scale = (rows * grad_rows).sum().reshape(1) / scale
-    return CrossEntropy(losses, *statistics, grad_rows, grad_columns, grad_scale)
+def _negatives(part: Part, block: Block, scale: Tensor, buffer: Tensor) -> Tensor:
+    """The logits of a part that holds negatives only, for the rows of a block [R, N]."""
+    logits = part.logits(block.rows, scale, buffer[: len(block.positions)])
+    scores = None if block.thresholds is None else part.scores(block.rows, logits)
+    own = block.positions + part.layout.first_target + block.rows.start
+    mask_padding_and_false_negatives(
+        logits, part.layout, block.rows.start, own, scores, block.thresholds
+    )
+    logits[block.positions, own] = float("-inf")
+    if part.excluded is not None:
+        logits.masked_fill_(part.excluded, float("-inf"))
+    return logits
 
 
-def _column_log_sum_exp(
-    maximum: Tensor, total: Tensor, world: int, group: dist.ProcessGroup | None
-) -> Tensor:
-    """The log-sum-exp of columns [N] over the rows of all ranks, from each rank's own maximum and
-    sum of exponentials."""
-    if world > 1:
-        highest = maximum.clone()
-        dist.all_reduce(highest, dist.ReduceOp.MAX, group)
-        total = total * (maximum - highest).exp_()
-        dist.all_reduce(total, dist.ReduceOp.SUM, group)
-        maximum = highest
-    return total.log() + maximum
-
-
-def mask_padding_and_false_negatives(
-    logits: Tensor, layout: ColumnLayout, start: int, targets: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Set the logits [R, N] of padding and of false negatives to -inf, in place.
-
-    `start` is the block's first row, `targets` are the target columns of its rows [R]. Returns how
-    many logits were masked as false negatives, and their sum. Only the rows that have false
-    negatives are compared with the columns.
-    """
-    zero = logits.new_zeros(())
-    if layout.is_padding is not None:
-        logits.masked_fill_(layout.is_padding, float("-inf"))
-    block = slice(start, start + len(logits))
-    affected = layout.affected_in(block)
-    if affected is None or layout.ids is None or layout.row_ids is None:
-        return zero.long(), zero
-    row_ids = layout.row_ids[block][affected]
-    masked = row_ids[:, :1] == layout.ids[:, 0]
-    for column in range(1, row_ids.shape[1]):
-        masked |= row_ids[:, column, None] == layout.ids[:, column]
-    masked[torch.arange(len(affected), device=logits.device), targets[affected]] = False
-    values = logits[affected]
-    logits[affected] = values.masked_fill(masked, float("-inf"))
-    return masked.sum(), values.masked_fill_(~masked, 0).sum()
+def sum_of_logits(part: Part, scale: Tensor) -> Tensor:
+    """The sum of all logits of a part, which are linear in its rows: it takes no pass over them.
+    Padding columns are zero."""
+    return (scale * (part.rows.sum(0) @ part.columns.sum(0))).squeeze()

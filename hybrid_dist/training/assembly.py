@@ -77,7 +77,8 @@ def assemble(context: RunContext, model: BiEncoder) -> TrainingParts:
         Feed,
         tokens=inputs.tokens,
         ranks=ranks,
-        mask=config.batching.false_negatives == "mask",
+        mask=config.batching.false_negatives != "keep",
+        query_negatives=config.loss.query_negatives,
     )
     chunk_size = _chunk_size(context, model, updater, partial(feed, inputs.plan, inputs.stores))
     feed = partial(feed, chunk_size=chunk_size)
@@ -89,7 +90,8 @@ def assemble(context: RunContext, model: BiEncoder) -> TrainingParts:
     metric = selection_metric(inputs.evaluation)
     progress = _resume(context, checkpoints, metric)
     _agree_on_first_step(context, progress, chunk_size)
-    meters = Meters(ranks, inputs.plan, flops, progress.step)
+    options, width = updater.loss_options, model.encoder.width
+    meters = Meters(ranks, inputs.plan, flops, progress.step, options, width)
     log = _step_log(context, meters, progress)
     selection = Selection(
         updater,

@@ -76,9 +76,11 @@ class Feed:
         ranks: Ranks,
         chunk_size: int,
         mask: bool,
+        query_negatives: bool = False,
     ) -> None:
         self._plan, self._tokens = plan, [StoreTokens(store, tokens) for store in stores]
         self._ranks, self._chunk_size, self._mask = ranks, chunk_size, mask
+        self._query_negatives = query_negatives
         self._pairs = LanguagePairs(plan.sources)
 
     def steps(self, first: int, last: int) -> Iterator[StepInputs]:
@@ -106,7 +108,7 @@ class Feed:
             batch,
             shard,
             [self._chunk(batch, shard, cut) for cut in shard.chunks],
-            self._layout(batch, shard).with_columns(),
+            self._layout(batch, shard).with_columns(self._query_negatives),
             torch.from_numpy(self._pairs.of(batch, shard.rows)),
         )
         return work if self._ranks.device.type == "cpu" else work.pinned()

@@ -15,6 +15,7 @@ from hybrid_dist.model.loading import check_lengths, read_config
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.training.objective import check_dims
 from hybrid_dist.training.run_folder import RunFolder
 
 
@@ -80,6 +81,7 @@ def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
     model_config = read_config(config.model)
     check_lengths(model_config, config.model)
     check_frozen_layers(model_config, config.train.frozen_layers)
+    check_dims(config.loss.dims, model_config)
     tokens = TextTokens.load(config.model.name_or_path, spec, config.model.trust_remote_code)
     tokens.check(model_config)
     evaluation = load_evaluation(config, _languages(plan))

@@ -9,6 +9,7 @@ import torch
 
 from hybrid_dist.batching import KINDS, Plan
 from hybrid_dist.batching.language_pairs import LanguagePairs
+from hybrid_dist.losses.options import PLAIN, LossOptions
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.tracking.stopwatch import Stopwatch
 from hybrid_dist.training.feed import StepInputs
@@ -21,8 +22,18 @@ GIB = 2**30
 class Meters:
     """Sums over the updates since the last record: a few on the device, the rest on the host."""
 
-    def __init__(self, ranks: Ranks, plan: Plan, flops: Flops | None, first: int) -> None:
+    def __init__(
+        self,
+        ranks: Ranks,
+        plan: Plan,
+        flops: Flops | None,
+        first: int,
+        options: LossOptions = PLAIN,
+        width: int = 0,
+    ) -> None:
         self._ranks, self._flops, self._pairs = ranks, flops, LanguagePairs(plan.sources)
+        self._options = options
+        self._widths = [dims for dims, _ in options.widths(width)]
         self.batches = plan.batch_counts(first)
         """Batches of each stream since the run began; `first` is the step it resumes from."""
         device = ranks.device
@@ -31,9 +42,10 @@ class Meters:
 
     def begin(self) -> None:
         device = self._ranks.device
-        self._sums = torch.zeros(4 + 2 * len(self._pairs.names), dtype=torch.float64, device=device)
-        """Correct rows, cosine sums of positives and of negatives, masked negatives; then loss and
-        rows of each language pair."""
+        num_sums = 5 + len(self._widths) + 2 * len(self._pairs.names)
+        self._sums = torch.zeros(num_sums, dtype=torch.float64, device=device)
+        """Correct rows, cosine sums of positives and of negatives, negatives masked by id and by
+        score; the loss at each width; then loss and rows of each language pair."""
         self._losses = torch.zeros(len(KINDS), dtype=torch.float64, device=device)
         self._made = torch.zeros(len(KINDS) + 2, dtype=torch.float64, device=device)
         """Of applied updates, the same on all ranks: updates of each kind, rows, negatives."""
@@ -67,12 +79,18 @@ class Meters:
         self._made[-2] += made.double() * work.layout.global_batch_size
         self._made[-1] += made.double() * negatives
         self._losses[kind] += torch.where(made, loss.share, 0.0)
-        counted = torch.stack([loss.num_correct, loss.num_false_negatives]).double()
-        sums = torch.cat([counted[:1], loss.similarity_sums.double(), counted[1:]])
-        self._sums[:4] += torch.where(made, sums, 0.0)
+        parts = (
+            loss.num_correct.reshape(1),
+            loss.similarity_sums,
+            loss.num_false_negatives,
+            loss.width_shares,
+        )
+        sums = torch.cat([part.double() for part in parts])
+        self._sums[: len(sums)] += torch.where(made, sums, 0.0)
         losses = loss.query_losses.double()
         of_rows = torch.stack([losses, torch.ones_like(losses)], dim=1)
-        self._sums[4:].view(-1, 2).index_add_(0, work.pairs, torch.where(made, of_rows, 0.0))
+        of_pairs = self._sums[len(sums) :].view(-1, 2)
+        of_pairs.index_add_(0, work.pairs, torch.where(made, of_rows, 0.0))
 
     def read(self, seconds: float, size: int) -> dict[str, float]:
         """The record of the updates of the last `seconds`, in batches of `size` rows.
@@ -124,18 +142,27 @@ class Meters:
         made = of_kind.sum()
         if not made:
             return {}
-        correct, own, others, masked = sums[:4]
+        correct, own, others, by_id, by_score = sums[:5]
+        of_widths, of_pairs = np.split(sums[5:], [len(self._widths)])
+        by_width = zip(self._widths, of_widths, strict=True) if self._options.dims else ()
         by_kind = zip(KINDS, losses, of_kind, strict=True)
-        by_pair = zip(self._pairs.names, *sums[4:].reshape(-1, 2).T, strict=True)
+        by_pair = zip(self._pairs.names, *of_pairs.reshape(-1, 2).T, strict=True)
+        masked = by_id + by_score
         negatives = candidates - masked
+        by_rule = {
+            "train/false_negatives/id": by_id / made,
+            "train/false_negatives/score": by_score / made,
+        }
         return {
             "train/loss": losses.sum() / made,
             **{f"train/loss/{kind}": v / n for kind, v, n in by_kind if n},
             **{f"train/loss_by_pair/{name}": v / n for name, v, n in by_pair if n},
+            **{f"train/loss_by_dims/{width}": v / made for width, v in by_width},
             "train/accuracy": correct / rows,
             "train/similarity/positive": own / rows,
             **({"train/similarity/negative": others / negatives} if negatives else {}),
             "train/false_negatives": masked / made,
+            **(by_rule if self._options.margin else {}),
         }
 
 

@@ -15,6 +15,7 @@ from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.runtime.launch import strategy
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.feed import Feed, StepInputs
+from hybrid_dist.training.objective import loss_options
 from hybrid_dist.training.optimizer import learning_rate
 from hybrid_dist.training.vocabulary import VocabularyExchange, is_sparse
 
@@ -77,6 +78,7 @@ class Updater:
         if accelerator.is_fsdp2:
             keep_temperature_fp32(model, optimizer)
         self._config, self._accelerator, self._ranks = config, accelerator, ranks
+        self.loss_options = loss_options(config)
         self.vocabulary: VocabularyExchange | None = None
         table = model.encoder.backbone.get_input_embeddings().weight
         if table.requires_grad and is_sparse(config.train.sparse_vocabulary, strategy(accelerator)):
@@ -138,7 +140,5 @@ class Updater:
 
     def _loss(self, work: StepInputs) -> tuple[LossOutput, Tensor]:
         queries, candidates, temperature = self.model(work.chunks)
-        output = info_nce(
-            queries, candidates, temperature, work.layout, self._config.loss.symmetric
-        )
-        return output, temperature
+        options = self.loss_options
+        return info_nce(queries, candidates, temperature, work.layout, options), temperature

@@ -39,6 +39,7 @@ def test_loss_and_gradient_under_ddp_equal_one_process(processes: int) -> None:
         if processes > 1:
             assert "columns of ids: 1 on rank 0 of the group, 0 on" in refusals["ids on one rank"]
             assert "symmetric: 1 on rank 0 of the group, 0 on" in refusals["symmetric on one rank"]
+            assert "the other options (a checksum): " in refusals["dims on one rank"]
             assert "width of vectors: 4 on rank 0 of the group, 5 on" in refusals["other widths"]
     if processes == 3:
         outside, *members = last["groups"]

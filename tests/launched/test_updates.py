@@ -17,20 +17,26 @@ NAMES = (
     "learned temperature",
     "no masks",
     "hard negatives",
+    "margin",
+    "hardness",
+    "other negatives",
+    "dims",
+    "every signal",
     "padded",
     "labse",
     "all",
     "dropout",
 )
-FEW = ("plain", "all", "dropout")
+FEW = ("plain", "every signal", "all", "dropout")
 
 
 def assert_collectives(
     measured: dict[str, dict[str, Any]], gathers_temperature: int = 0, scatters_temperature: int = 0
 ) -> None:
-    """One all-gather and one reduce-scatter per step, whatever the number of chunks.
+    """One all-gather and one reduce-scatter per step, whatever the number of chunks and widths.
 
-    The symmetric loss adds two all-reduces: of the maxima and the sums of its columns.
+    Queries as negatives of each other take one more of each. The symmetric loss adds two
+    all-reduces: of the maxima and the sums of its columns.
 
     A learned temperature is a parameter that stands alone: some strategies gather it and scatter
     its gradient by itself.
@@ -41,9 +47,10 @@ def assert_collectives(
     for name, result in measured.items():
         reduced = reductions + (2 if name in ("symmetric", "all") else 0)
         learned = "temperature_error" in result
+        queries = name in ("other negatives", "every signal")
         assert result["collectives"] == plain | {
-            "allgather_base": gathers + learned * gathers_temperature,
-            "reduce_scatter_base": scatters + learned * scatters_temperature,
+            "allgather_base": gathers + queries + learned * gathers_temperature,
+            "reduce_scatter_base": scatters + queries + learned * scatters_temperature,
             **({"allreduce": reduced} if reduced else {}),
         }, name
     chunks = {name: result["chunks"] for name, result in measured.items()}

@@ -70,7 +70,7 @@ def gradient(model: BiEncoder, chunks: list[Chunk], bf16: bool = False) -> Tenso
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         queries, candidates, temperature = model([chunk.to(device) for chunk in chunks])
     layout = BatchLayout(0, (PAIRS,), None)
-    info_nce(queries, candidates, temperature, layout, symmetric=False).loss.backward()
+    info_nce(queries, candidates, temperature, layout).loss.backward()
     return torch.cat([weights.grad.flatten() for weights in model.parameters()])  # type: ignore[union-attr]
 
 

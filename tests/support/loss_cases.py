@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from hybrid_dist.losses.batch_layout import NO_ID, BatchLayout
-from hybrid_dist.losses.reference import false_negatives, reference_info_nce
+from hybrid_dist.losses.gathered_loss import Guide
+from hybrid_dist.losses.options import PLAIN, LossOptions, Margin
+from hybrid_dist.losses.reference import masked_negatives, reference_info_nce
 
 SIZE, WIDTH, TEMPERATURE = 11, 8, 0.07
 QUERY_COUNTS, NEGATIVE_COUNTS = (4, 3, 4), (2, 0, 5)
@@ -19,11 +22,22 @@ NUM_NEGATIVES = sum(NEGATIVE_COUNTS)
 
 @dataclass(frozen=True)
 class Case:
-    """Options of the loss."""
+    """A batch and the options of the loss."""
 
     masked: bool = False
-    symmetric: bool = False
     negatives: bool = False
+    options: LossOptions = PLAIN
+    guided: bool = False
+
+    def __str__(self) -> str:
+        names = [name for name in ("masked", "negatives", "guided") if getattr(self, name)]
+        plain = vars(PLAIN)
+        changed = {
+            name: value for name, value in vars(self.options).items() if value != plain[name]
+        }
+        return (
+            ", ".join([*names, *(f"{name}={value}" for name, value in changed.items())]) or "plain"
+        )
 
     def layout(self, rank: int = 0, query_counts: tuple[int, ...] = (SIZE,)) -> BatchLayout:
         negative_counts = NEGATIVE_COUNTS if len(query_counts) > 1 else (NUM_NEGATIVES,)
@@ -42,13 +56,46 @@ class Case:
         pairs = pair_ids(size)
         return torch.cat([pairs, negative_ids()]) if self.negatives else pairs
 
+    def guide(self, size: int = SIZE) -> Guide | None:
+        """The guide's vectors of the whole batch."""
+        if not self.guided:
+            return None
+        queries, passages, negatives = vectors(size, seed=1)
+        candidates = torch.cat([passages, negatives]) if self.negatives else passages
+        return Guide(queries[:, :5].contiguous(), candidates[:, :5].contiguous())
 
-CASES = [Case(*flags) for flags in product((False, True), repeat=3)]
+
+OPTIONS: list[dict[str, Any]] = [
+    {"margin": Margin()},
+    {"margin": Margin(0.3)},
+    {"margin": Margin(-0.2)},
+    {"margin": Margin(0.4, is_relative=True)},
+    {"hardness": 5.0},
+    {"query_negatives": True},
+    {"passage_negatives": True},
+    {"dims": (2, 5)},
+    {"dims": (3, WIDTH), "dim_weights": (2.0, 0.5)},
+    {
+        "margin": Margin(0.1),
+        "hardness": 2.0,
+        "query_negatives": True,
+        "passage_negatives": True,
+        "dims": (4,),
+    },
+    {"symmetric": True, "margin": Margin(-0.1), "hardness": 3.0, "dims": (6, 3)},
+]
+"""Options beside plain and symmetric InfoNCE."""
+
+CASES = [
+    *(Case(m, n, LossOptions(symmetric=s)) for m, n, s in product((False, True), repeat=3)),
+    *(Case(both, both, LossOptions(**o)) for o in OPTIONS for both in (False, True)),
+    *(Case(True, True, LossOptions(**o), guided=True) for o in OPTIONS if "margin" in o),
+]
 
 
-def vectors(size: int = SIZE) -> tuple[Tensor, Tensor, Tensor]:
+def vectors(size: int = SIZE, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Queries [size, WIDTH], passages [size, WIDTH] and hard negatives [7, WIDTH], in float64."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(2 * size + NUM_NEGATIVES, WIDTH, generator=generator, dtype=torch.float64)
     queries, passages, negatives = functional.normalize(rows, dim=-1).split(
         [size, size, NUM_NEGATIVES]
@@ -73,13 +120,12 @@ def expected(case: Case, size: int = SIZE) -> dict[str, Tensor]:
     queries, passages, negatives = (part.clone().requires_grad_() for part in vectors(size))
     temperature = torch.tensor([TEMPERATURE], dtype=torch.float64, requires_grad=True)
     candidates = torch.cat([passages, negatives]) if case.negatives else passages
-    losses = reference_info_nce(queries, candidates, temperature, case.ids(size), case.symmetric)
+    ids, guide = case.ids(size), case.guide(size)
+    losses = reference_info_nce(queries, candidates, temperature, ids, case.options, guide)
     losses.mean().backward()
     cosines = (queries @ candidates.T).detach()
-    masked = torch.zeros_like(cosines, dtype=torch.bool)
-    ids = case.ids(size)
-    if ids is not None:
-        masked = false_negatives(ids, size)
+    masked = masked_negatives(queries, candidates, ids, case.options, guide)
+    by_id = masked_negatives(queries, candidates, ids, PLAIN)
     positive = torch.eye(size, len(candidates), dtype=torch.bool)
     highest = cosines.masked_fill(masked, -torch.inf).argmax(1)
     return {
@@ -88,7 +134,7 @@ def expected(case: Case, size: int = SIZE) -> dict[str, Tensor]:
         "similarity_sums": torch.stack(
             [cosines[positive].sum(), cosines[~positive & ~masked].sum()]
         ),
-        "num_false_negatives": masked.sum(),
+        "num_false_negatives": torch.stack([by_id.sum(), (masked & ~by_id).sum()]),
         "num_correct": (highest == torch.arange(size)).sum(),
         **gradients(
             queries=queries, passages=passages, negatives=negatives, temperature=temperature

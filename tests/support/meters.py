@@ -27,6 +27,8 @@ def assert_meters(records: list[dict[str, Any]], processes: int, tolerance: floa
         "symmetric",
         "no masks",
         "hard negatives",
+        "margin",
+        "dims",
         "all",
     ]
     for record in records:
@@ -39,6 +41,8 @@ def assert_meters(records: list[dict[str, Any]], processes: int, tolerance: floa
         pairs = [name for name in actual if name.startswith("train/loss_by_pair/")]
         assert len(kinds) == 3
         assert len(pairs) > 12, "queries and passages in four languages"
+        by_score = actual.get("train/false_negatives/score", 0.0)
+        assert (by_score > 0) == (record["options"] == "margin")
         masked = record["options"] != "no masks"
         assert (actual["train/false_negatives"] > 0) == masked
         assert actual["system/data_wait_pct"] == pytest.approx(100 * 6 * 0.25 / 2.0)

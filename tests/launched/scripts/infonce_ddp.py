@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hybrid_dist.losses import InfoNCE
+from hybrid_dist.losses import InfoNCE, LossOptions
 from hybrid_dist.losses.reference import reference_info_nce
 from hybrid_dist.runtime.ranks import exit_process
 
@@ -46,7 +46,7 @@ def encode(model: nn.Module, features: Tensor) -> Tensor:
     return nn.functional.normalize(model(features), dim=-1)
 
 
-def one_process(symmetric: bool, negatives: bool, ids: str) -> tuple[float, Tensor]:
+def one_process(options: LossOptions, negatives: bool, ids: str) -> tuple[float, Tensor]:
     """Loss and gradient of the whole batch."""
     model = encoder()
     queries, passages, hard = (encode(model, part) for part in texts())
@@ -56,7 +56,7 @@ def one_process(symmetric: bool, negatives: bool, ids: str) -> tuple[float, Tens
         unique = torch.arange(100, 110).view(5, 2)  # of hard negatives whose ids are not given
         of_hard = negative_ids() if ids == "of pairs and negatives" else unique
         all_ids = torch.cat([pair_ids(), of_hard]) if negatives else pair_ids()
-    loss = reference_info_nce(queries, candidates, TEMPERATURE, all_ids, symmetric).mean()
+    loss = reference_info_nce(queries, candidates, TEMPERATURE, all_ids, options).mean()
     loss.backward()
     return loss.item(), gradient(model)
 
@@ -67,12 +67,12 @@ def gradient(model: nn.Module) -> Tensor:
 
 
 def with_ddp(
-    symmetric: bool, negatives: bool, ids: str, dtype: torch.dtype
+    options: LossOptions, negatives: bool, ids: str, dtype: torch.dtype
 ) -> tuple[float, Tensor]:
     """The mean over ranks of the loss, and DDP's gradient."""
     rank, world = dist.get_rank(), dist.get_world_size()
     model = DistributedDataParallel(encoder().to(dtype))
-    module = InfoNCE(TEMPERATURE, symmetric=symmetric)
+    module = InfoNCE(TEMPERATURE, options)
     pairs, hard = list(QUERY_COUNTS[world]), list(NEGATIVE_COUNTS[world])
     queries, passages = (part.split(pairs)[rank].to(dtype) for part in texts()[:2])
     local = [queries, passages]
@@ -99,7 +99,12 @@ def mismatches() -> dict[str, str]:
         "ids on one rank": lambda: InfoNCE()(
             vectors, vectors, ids=None if rank else torch.arange(2)
         ),
-        "symmetric on one rank": lambda: InfoNCE(symmetric=not rank)(vectors, vectors),
+        "symmetric on one rank": lambda: InfoNCE(options=LossOptions(symmetric=not rank))(
+            vectors, vectors
+        ),
+        "dims on one rank": lambda: InfoNCE(options=LossOptions(dims=(1 + rank,)))(
+            vectors, vectors
+        ),
         "other widths": lambda: InfoNCE()(wide, wide),
         "no queries": lambda: InfoNCE()(none, none),
     }
@@ -141,10 +146,11 @@ def main() -> None:
     dist.init_process_group("gloo")
     rank, world = dist.get_rank(), dist.get_world_size()
     for symmetric, negatives, ids in product((False, True), (False, True), IDS):
-        loss, true = one_process(symmetric, negatives, ids)
+        options = LossOptions(symmetric=symmetric)
+        loss, true = one_process(options, negatives, ids)
         result: dict[str, object] = {"case": [symmetric, negatives, ids], "loss": loss}
         for dtype in (torch.float64, torch.float32):
-            mean, actual = with_ddp(symmetric, negatives, ids, dtype)
+            mean, actual = with_ddp(options, negatives, ids, dtype)
             result[str(dtype)] = [abs(mean / loss - 1), apart(actual, true)]
         if rank == 0:
             print("RESULT " + json.dumps(result), flush=True)

@@ -13,18 +13,20 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
+from hybrid_dist.losses.reference import masked_negatives, reference_info_nce
 from hybrid_dist.runtime.launch import start
 from hybrid_dist.runtime.ranks import exit_process
 from hybrid_dist.training.flops import Flops
 from hybrid_dist.training.initial_model import choose_attention
 from hybrid_dist.training.meters import Meters
+from hybrid_dist.training.objective import loss_options
 from hybrid_dist.training.step import Updater
 from tests.launched.scripts.updates import SIZE, Case, Sgd, pairs_with_shared_passages
 
 STEPS, SECONDS, PEAK = 6, 2.0, 1e9
 LEFT_OUT = {"plain": 2}
 """A step whose update is skipped: it takes time, but its loss is not a number."""
-OPTIONS = ("plain", "symmetric", "no masks", "hard negatives", "all")
+OPTIONS = ("plain", "symmetric", "no masks", "hard negatives", "margin", "dims", "all")
 
 
 class SelectionMetric:
@@ -45,10 +47,30 @@ class SelectionMetric:
         vectors = case._together(self._model, step, 1)
         temperature = torch.tensor(case.config.loss.temperature)
         scores, rows = case.scores(vectors, temperature, step), torch.arange(SIZE)
+        candidates = torch.cat([vectors.passages, vectors.negatives])
+        by_id = int(scores.isinf().sum())
+        if case.config.batching.false_negatives == "margin":
+            options, ids = loss_options(case.config), case.ids(step)
+            by_score = masked_negatives(vectors.queries, candidates, ids, options)
+            scores = scores.masked_fill(by_score, -torch.inf)
+            for rule, count in (("id", by_id), ("score", int(scores.isinf().sum()) - by_id)):
+                self.sums[f"false_negatives/{rule}"] += count
+                self.counts[f"false_negatives/{rule}"] += 1
         losses = functional.cross_entropy(scores, rows, reduction="none")
         if case.config.loss.symmetric:
             back = functional.cross_entropy(scores[:, :SIZE].T, rows, reduction="none")
             losses = (losses + back) / 2
+        if dims := case.config.loss.dims:
+            ids, of_widths = case.ids(step), []
+            for width in (vectors.queries.shape[1], *dims):
+                queries, others = (
+                    functional.normalize(part[:, :width], dim=1)
+                    for part in (vectors.queries, candidates)
+                )
+                of_widths.append(reference_info_nce(queries, others, temperature, ids))
+                self.sums[f"loss_by_dims/{width}"] += float(of_widths[-1].mean())
+                self.counts[f"loss_by_dims/{width}"] += 1
+            losses = torch.stack(of_widths).mean(0)
         query_languages, passage_languages = (
             [self._language[row] for row in of] for of in (batch.query_row, batch.passage_row)
         )
@@ -109,7 +131,9 @@ def main() -> None:
         still = replace(case.config, optim=replace(case.config.optim, lr=1e-12))
         model = case.model()
         choose_attention(model.encoder, torch.float32, ranks)
-        meters = Meters(ranks, case.plan, Flops.of(model.encoder.backbone), first=0)
+        options, width = loss_options(case.config), model.encoder.width
+        flops = Flops.of(model.encoder.backbone)
+        meters = Meters(ranks, case.plan, flops, 0, options, width)
         meters._peak = PEAK  # as if this were a card of the table
         updater = Updater(still, accelerator, ranks, model, Sgd(model.parameters(), 0.1))
         for work in case.feed(ranks).steps(0, STEPS):

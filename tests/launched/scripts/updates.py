@@ -25,6 +25,9 @@ from hybrid_dist.batching import Plan
 from hybrid_dist.config.schema import Batching, Config, Loss, Mix, Model, Optim, Train
 from hybrid_dist.data.store.index import TrainingSource
 from hybrid_dist.data.store.reader import Store
+from hybrid_dist.losses.batch_layout import NO_ID
+from hybrid_dist.losses.options import LossOptions
+from hybrid_dist.losses.reference import reference_info_nce
 from hybrid_dist.model.compiling import compile_layers
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.model.layers import freeze_layers
@@ -36,6 +39,7 @@ from hybrid_dist.runtime.launch import start, strategy
 from hybrid_dist.runtime.ranks import Ranks, exit_process
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.initial_model import choose_attention
+from hybrid_dist.training.objective import loss_options
 from hybrid_dist.training.step import Updater
 from tests.launched.scripts.fully_sharded import start_fsdp2
 
@@ -51,6 +55,28 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "padded": {"chunks": 3, "padded": True},
     "labse": {"chunks": 3, "pooling": "labse"},
     "all": {"chunks": 3, "symmetric": True, "learn_temperature": True, "negatives": 1},
+    "margin": {"chunks": 3, "negatives": 1, "margin": 0.001},
+    "hardness": {"chunks": 3, "negatives": 1, "loss": {"hardness": 4.0}},
+    "other negatives": {
+        "chunks": 3,
+        "negatives": 1,
+        "loss": {"query_negatives": True, "passage_negatives": True},
+        "learn_temperature": True,
+    },
+    "dims": {"chunks": 3, "loss": {"dims": (4, 16)}, "learn_temperature": True},
+    "every signal": {
+        "chunks": 3,
+        "negatives": 1,
+        "margin": 0.002,
+        "loss": {
+            "hardness": 2.0,
+            "query_negatives": True,
+            "passage_negatives": True,
+            "dims": (8,),
+            "dim_weights": (0.5,),
+        },
+        "learn_temperature": True,
+    },
     "used rows": {"chunks": 3, "negatives": 1, "sparse_vocabulary": "always"},
     "used rows, padded": {"chunks": 3, "padded": True, "sparse_vocabulary": "always"},
     "frozen layer": {"chunks": 3, "negatives": 1, "frozen_layers": 1},
@@ -110,7 +136,10 @@ class Case:
     def feed(self, ranks: Ranks) -> Feed:
         chunk_size = self.config.train.chunk_size
         assert chunk_size != "auto"
-        return Feed(self.plan, [self.store], self.tokens, ranks, chunk_size, self.mask)
+        query_negatives = self.config.loss.query_negatives
+        return Feed(
+            self.plan, [self.store], self.tokens, ranks, chunk_size, self.mask, query_negatives
+        )
 
     def model(self) -> BiEncoder:
         torch.manual_seed(0)
@@ -144,12 +173,26 @@ class Case:
         return scores
 
     def loss(self, vectors: "Vectors", temperature: Tensor, step: int) -> Tensor:
-        """Plain cross-entropy of the whole batch."""
+        """Plain cross-entropy of the whole batch; the reference's, where the loss has options."""
+        options = loss_options(self.config)
+        if options != LossOptions(symmetric=self.config.loss.symmetric):
+            candidates = torch.cat([vectors.passages, vectors.negatives])
+            ids = self.ids(step)
+            return reference_info_nce(vectors.queries, candidates, temperature, ids, options).mean()
         scores, rows = self.scores(vectors, temperature, step), torch.arange(SIZE)
         loss = functional.cross_entropy(scores, rows)
         if self.config.loss.symmetric:
             loss = (loss + functional.cross_entropy(scores[:, :SIZE].T, rows)) / 2
         return loss
+
+    def ids(self, step: int) -> Tensor:
+        """Ids of all candidates: of the pairs' passages and queries, and of hard negatives."""
+        batch = self.plan.batch(step)
+        ids = torch.from_numpy(batch.clusters.astype(np.int64))
+        if batch.negatives is None:
+            return ids
+        passages = torch.from_numpy(batch.negatives.clusters.astype(np.int64))
+        return torch.cat([ids, torch.stack([passages, torch.full_like(passages, NO_ID)], dim=1)])
 
     def judged(self, world: int) -> tuple[list[float], list[dict[str, Tensor]]]:
         """Losses, and weights after every step, of one process."""
@@ -224,10 +267,13 @@ def config_of(toy: Path, options: dict[str, Any], world: int) -> Config:
             size=SIZE,
             mix=Mix(monolingual=1, cross_lingual=1, multilingual=1),
             hard_negatives=options.get("negatives", 0),
+            false_negatives="margin" if "margin" in options else "mask",
+            margin=options.get("margin", 0.0),
         ),
         loss=Loss(
             symmetric=options.get("symmetric", False),
             learn_temperature=options.get("learn_temperature", False),
+            **options.get("loss", {}),
         ),
         optim=Optim(lr=0.1, schedule="constant", max_grad_norm=0.0),
         train=Train(

@@ -535,3 +535,21 @@ def test_a_wrong_file_is_named_before_overrides_are_read(file: Path) -> None:
     file.write_text("loss: {temperature: -1}\n")
     with pytest.raises(UserError, match=re.escape(f"{file}:\n  loss.temperature: ")):
         Config.load(file, **{"optim.lrr": 1})
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (("--loss.symmetric=True", "--loss.query-negatives=True"), "loss.query_negatives: cannot"),
+        (("--loss.symmetric=True", "--loss.passage-negatives=True"), "loss.passage_negatives: can"),
+        (("--batching.margin=0.1",), "batching.margin: is 0.1, but batching.false_negatives is"),
+        (("--loss.dims", "64", "64"), "loss.dims: [64, 64] names a number of dimensions twice"),
+        (("--loss.dims", "0"), "loss.dims.0: input should be"),
+        (("--loss.dims", "8", "--loss.dim-weights", "1", "2"), "loss.dim_weights: has 2 weights"),
+        (("--loss.dims", "8", "--loss.dim-weights", "0"), "loss.dim_weights.0: input should be"),
+        (("--loss.hardness=-1",), "loss.hardness: input should be greater"),
+    ],
+)
+def test_options_of_the_loss_that_cannot_be_combined(flags: tuple[str, ...], expected: str) -> None:
+    with pytest.raises(UserError, match=re.escape(expected)):
+        load([*TRAIN, *flags], "program")

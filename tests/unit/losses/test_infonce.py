@@ -12,7 +12,9 @@ from torch.nn import functional
 
 from hybrid_dist.losses import streamed
 from hybrid_dist.losses.batch_layout import BatchLayout
+from hybrid_dist.losses.gathered_loss import Guide
 from hybrid_dist.losses.infonce import LossOutput, info_nce
+from hybrid_dist.losses.options import LossOptions
 from hybrid_dist.losses.reference import reference_info_nce
 from hybrid_dist.runtime.ranks import exit_process
 from tests.support.loss_cases import (
@@ -27,6 +29,7 @@ from tests.support.loss_cases import (
     vectors,
 )
 
+SYMMETRIC = LossOptions(symmetric=True)
 STATISTICS = ("share", "num_correct", "query_losses", "similarity_sums", "num_false_negatives")
 GRADIENTS = ("queries", "passages", "negatives", "temperature")
 
@@ -48,7 +51,14 @@ def compute(
     )
     candidates = torch.cat([passages, negatives]) if case.negatives else passages
     temperature = torch.tensor([TEMPERATURE], requires_grad=True)
-    output = info_nce(queries, candidates, temperature, layout, case.symmetric)
+    guide = case.guide(layout.global_batch_size)
+    if guide is not None:
+        of_negatives = guide.candidates[layout.global_batch_size :]
+        if case.negatives:
+            of_negatives = of_negatives.split(list(layout.negative_counts))[rank]
+        own = guide.candidates[: layout.global_batch_size][layout.local_slice]
+        guide = Guide(guide.queries[layout.local_slice], torch.cat([own, of_negatives]))
+    output = info_nce(queries, candidates, temperature, layout, case.options, guide)
     output.loss.backward()
     return output, gradients(
         queries=queries, passages=passages, negatives=negatives, temperature=temperature
@@ -59,7 +69,7 @@ def assert_statistics(actual: dict[str, Tensor], reference: dict[str, Tensor]) -
     close = torch.testing.assert_close
     close(actual["query_losses"].double(), reference["query_losses"], rtol=1e-6, atol=1e-6)
     close(actual["similarity_sums"].double(), reference["similarity_sums"], rtol=1e-6, atol=1e-5)
-    assert actual["num_false_negatives"] == reference["num_false_negatives"]
+    assert actual["num_false_negatives"].equal(reference["num_false_negatives"])
     assert actual["num_correct"] == reference["num_correct"]
 
 
@@ -94,7 +104,7 @@ def test_gradients_equal_finite_differences_in_float64() -> None:
     layout = Case(masked=True).layout()
 
     def loss(queries: Tensor, passages: Tensor, temperature: Tensor) -> Tensor:
-        return info_nce(queries, passages, temperature, layout, symmetric=True).loss
+        return info_nce(queries, passages, temperature, layout, SYMMETRIC).loss
 
     assert torch.autograd.gradcheck(loss, (queries, passages, temperature))
 
@@ -109,7 +119,7 @@ def test_only_one_block_of_logits_is_held() -> None:
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     ) as profile:
         temperature = torch.tensor([0.05])
-        info_nce(inputs[0], inputs[1], temperature, layout, symmetric=False).loss.backward()
+        info_nce(inputs[0], inputs[1], temperature, layout).loss.backward()
     held = peak = 0
     for event in profile.profiler.kineto_results.events():
         if event.name() == "[memory]":
@@ -122,15 +132,15 @@ def test_the_loss_is_the_same_without_gradients() -> None:
     queries, passages, _ = vectors()
     with torch.no_grad():
         temperature = torch.tensor([TEMPERATURE])
-        output = info_nce(queries, passages, temperature, Case().layout(), symmetric=True)
+        output = info_nce(queries, passages, temperature, Case().layout(), SYMMETRIC)
     assert not output.loss.requires_grad
-    torch.testing.assert_close(output.share, expected(Case(symmetric=True))["loss"])
+    torch.testing.assert_close(output.share, expected(Case(options=SYMMETRIC))["loss"])
 
 
 def test_vectors_that_are_not_finite_are_counted() -> None:
     queries, passages, _ = vectors()
     queries[3, 0], passages[0, 1], passages[7, 2] = float("nan"), float("inf"), float("nan")
-    output = info_nce(queries, passages, torch.tensor([1.0]), Case().layout(), False)
+    output = info_nce(queries, passages, torch.tensor([1.0]), Case().layout())
     assert output.num_nonfinite == 3
     assert not output.share.isfinite()
 
@@ -138,14 +148,14 @@ def test_vectors_that_are_not_finite_are_counted() -> None:
 def test_vectors_that_do_not_match_the_layout_are_refused() -> None:
     queries, passages, _ = vectors()
     with pytest.raises(ValueError, match=r"11 queries and 10 candidates.* 11 and 11"):
-        info_nce(queries, passages[1:], torch.tensor([1.0]), Case().layout(), False)
+        info_nce(queries, passages[1:], torch.tensor([1.0]), Case().layout())
 
 
 def test_a_batch_of_false_negatives_only_has_zero_loss_and_zero_gradients() -> None:
     layout = replace(Case().layout(), ids=torch.zeros(SIZE, 2, dtype=torch.int64))
     inputs = [part.float().requires_grad_() for part in vectors()[:2]]
     temperature = torch.tensor([TEMPERATURE])
-    output = info_nce(inputs[0], inputs[1], temperature, layout, symmetric=True)
+    output = info_nce(inputs[0], inputs[1], temperature, layout, SYMMETRIC)
     output.loss.backward()
     assert output.loss == 0
     assert all(part.grad is not None and not part.grad.any() for part in inputs)
@@ -156,7 +166,7 @@ def test_equal_numbers_in_different_columns_are_different_ids() -> None:
     crossed = torch.stack([torch.arange(SIZE), torch.arange(SIZE).roll(1)], dim=1)
     layout = replace(Case().layout(), ids=crossed)
     queries, passages, _ = vectors()
-    output = info_nce(queries, passages, torch.tensor([TEMPERATURE]), layout, False)
+    output = info_nce(queries, passages, torch.tensor([TEMPERATURE]), layout)
     torch.testing.assert_close(output.loss, expected(Case())["loss"])
 
 
@@ -185,7 +195,7 @@ def test_gradients_of_fp16_vectors_are_scaled_before_they_are_cast(loss_scale: f
     for queries, passages in (half, exact):
         temperature = torch.tensor([0.0625], dtype=queries.dtype)  # exact in fp16
         layout = BatchLayout(0, (len(queries),), None)
-        (info_nce(queries, passages, temperature, layout, False).loss * loss_scale).backward()
+        (info_nce(queries, passages, temperature, layout).loss * loss_scale).backward()
     for part, true in zip(half, exact, strict=True):
         assert part.grad is not None
         assert true.grad is not None

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hybrid_dist.losses import InfoNCE
+from hybrid_dist.losses import InfoNCE, LossOptions
 from hybrid_dist.losses.reference import reference_info_nce
 from tests.support.loss_cases import CASES, SIZE, TEMPERATURE, WIDTH, Case, expected, vectors
 
@@ -12,8 +12,10 @@ from tests.support.loss_cases import CASES, SIZE, TEMPERATURE, WIDTH, Case, expe
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_module_equals_the_reference(case: Case) -> None:
     queries, passages, negatives = (part.clone().requires_grad_() for part in vectors())
-    module = InfoNCE(TEMPERATURE, symmetric=case.symmetric)
-    loss = module(queries, passages, negatives if case.negatives else None, case.ids())
+    module = InfoNCE(TEMPERATURE, case.options)
+    loss = module(
+        queries, passages, negatives if case.negatives else None, case.ids(), case.guide()
+    )
     loss.backward()
     reference = expected(case)
     torch.testing.assert_close(loss, reference["loss"], rtol=1e-12, atol=0)
@@ -59,7 +61,9 @@ def test_a_temperature_that_is_not_positive_is_refused_by_its_value(temperature:
 
 
 def test_the_options_are_shown() -> None:
-    assert repr(InfoNCE(0.1, symmetric=True)) == "InfoNCE(temperature=0.1, symmetric=True)"
+    assert repr(InfoNCE()) == "InfoNCE(temperature=0.05)"
+    shown = repr(InfoNCE(0.1, LossOptions(symmetric=True, dims=(2, 4))))
+    assert shown == "InfoNCE(temperature=0.1, symmetric=True, dims=(2, 4))"
 
 
 @pytest.mark.parametrize(
