@@ -26,6 +26,10 @@ NOT_IN_IDENTITY = (
     "data.train",
 )
 """Keys that do not change what a run gives; data.train is compared as the file gives it."""
+OF_UNTRAINED = ("model.", "eval.precision", "seed", "untrained")
+"""Keys that decide what an untrained model gives."""
+DROPOUT = ("model.dropout", "model.attention_dropout")
+"""Keys of the model that act in training only."""
 
 
 @dataclass(frozen=True)
@@ -44,18 +48,18 @@ class Cell:
 
     def identity(self) -> dict[str, Any]:
         """What makes it this cell: two cells with the same are one."""
-        values = {
-            key: value
-            for key, value in flatten(self.config).items()
-            if key != "seed" and not key.startswith(NOT_IN_IDENTITY)
-        }
         recipe = None if self.recipe is None else self.recipe.model_dump(mode="json")
-        return {
-            **values,
+        identity = {
+            **identity_values(self.config),
             "data.train": list(self.config.data.train),
             "recipe": recipe,
             "untrained": self.is_untrained,
         }
+        if not self.is_untrained:
+            return identity
+        if self.config.model.init == "scratch":  # its random weights are those of the base's seed
+            identity["seed"] = self.config.seed
+        return identity_of_untrained(identity)
 
     def label(self, axes: Sequence[str]) -> str:
         """The cell's values on some axes; its name if it stands beside the grid."""
@@ -197,6 +201,24 @@ class Grid:
         return next(
             cell for cell in self.cells if cell.recipe is not None and cell.recipe.held_out_uids
         )
+
+
+def identity_values(config: Config) -> dict[str, Any]:
+    """The values of a config that change what its runs give, whatever their seeds."""
+    return {
+        key: value
+        for key, value in flatten(config).items()
+        if key != "seed" and not key.startswith(NOT_IN_IDENTITY)
+    }
+
+
+def identity_of_untrained(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The identity of an untrained cell without the keys of training."""
+    return {
+        key: value
+        for key, value in identity.items()
+        if key.startswith(OF_UNTRAINED) and key not in DROPOUT
+    }
 
 
 def run_name(cell: str, seed: int | None) -> str:

@@ -7,9 +7,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hybrid_dist.config.resolve import from_yaml, to_yaml
+from hybrid_dist.config.schema import Config
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import read_json, write_atomically
-from hybrid_dist.studies.cells import RECIPES, Cell, CellRun, Grid
+from hybrid_dist.studies.cells import (
+    RECIPES,
+    Cell,
+    CellRun,
+    Grid,
+    identity_of_untrained,
+    identity_values,
+)
 from hybrid_dist.text import json_text
 from hybrid_dist.tracking.metrics_log import MetricsLog
 from hybrid_dist.tracking.report_json import MADE_FROM, REPORT, read_report
@@ -161,6 +169,8 @@ def check_folder(grid: Grid) -> dict[str, Any]:
         raise UserError(f"{other}, {note.get('name')!r}; choose another --out")
     for name, identity in identities(grid).items():
         before = note["cells"].get(name, identity)
+        if "seed" in identity:  # of untrained models; older notes do not say it
+            before.setdefault("seed", identity["seed"])
         for key in dict.fromkeys([*before, *identity]):
             if before.get(key) != identity.get(key):
                 raise UserError(
@@ -180,16 +190,27 @@ def claim_folder(grid: Grid) -> None:
 
 
 def read_note(out: Path) -> dict[str, Any]:
-    """The name, file and cells of the study in a folder."""
+    """The name, file and cells of the study in a folder.
+
+    Cells are as this version would note them: keys that an older one did not know have their
+    defaults, and untrained models have none of training.
+    """
     file = out / STUDY_FILE
     note = read_json(file, "the note of a study")
     if not isinstance(note, dict) or not isinstance(note.get("cells"), dict):
         raise UserError(f"{file}: is not the note of a study")
+    defaults = _as_noted(identity_values(Config()))
+    for name, cell in note["cells"].items():
+        whole = {**defaults, **cell}
+        note["cells"][name] = identity_of_untrained(whole) if whole["untrained"] else whole
     return note
 
 
 def identities(grid: Grid) -> dict[str, Any]:
     """What makes each cell, as JSON gives it back."""
-    of_cells = {cell.name: cell.identity() for cell in grid.cells}
-    read_back: dict[str, Any] = json.loads(json_text(of_cells))
+    return _as_noted({cell.name: cell.identity() for cell in grid.cells})
+
+
+def _as_noted(content: dict[str, Any]) -> dict[str, Any]:
+    read_back: dict[str, Any] = json.loads(json_text(content))
     return read_back

@@ -280,6 +280,8 @@ def reason_in(log: Path, code: int) -> str:
 
 def write_untrained(run: CellRun) -> None:
     """Write the model that training would start from, as a model folder with its prefixes."""
+    import torch
+
     from hybrid_dist.model.loading import build, read_config
     from hybrid_dist.model.saving import save
     from hybrid_dist.model.spec import EncoderSpec
@@ -288,6 +290,7 @@ def write_untrained(run: CellRun) -> None:
     model = run.config.model
     spec = EncoderSpec.of(model)
     tokens = TextTokens.load(model.name_or_path, spec, model.trust_remote_code)
+    torch.manual_seed(run.config.seed)
     backbone = build(model, read_config(model)).backbone
     run.folder.mkdir(parents=True, exist_ok=True)
     save(run.folder / "model", backbone, backbone.state_dict(), tokens.tokenizer, spec)

@@ -2,15 +2,25 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hybrid_dist.errors import UserError
+from hybrid_dist.studies.grids import grid
 from hybrid_dist.studies.recipes import build_recipe
 from hybrid_dist.studies.reuse import reuse_runs
-from hybrid_dist.studies.run_states import RunRecord, claim_folder, state_of, write_record
-from tests.support.studies import HYBRID, MONOLINGUAL, finish, make_grid
+from hybrid_dist.studies.run_states import (
+    RunRecord,
+    check_folder,
+    claim_folder,
+    state_of,
+    write_record,
+)
+from hybrid_dist.studies.study_file import read_study
+from tests.support.studies import HYBRID, MONOLINGUAL, finish, make_grid, write_study
 
 HELD_OUT = {
     "overrides": {"recipe.held_out_uids": 0.1},
@@ -42,6 +52,57 @@ def test_equal_runs_are_copied_once(toy: Path, tmp_path: Path) -> None:
     copied = states["half/seed-1"].run.folder / "model/model.safetensors"
     assert copied.samefile(weights), "weights are linked"
     assert reuse_runs(new, [old.out]) == []
+
+
+def test_studies_of_different_batches_share_their_untrained_model(
+    toy: Path, tmp_path: Path
+) -> None:
+    old = make_grid(tmp_path / "old", toy, untrained=True, overrides={"optim.lr": 1e-4})
+    claim_folder(old)
+    untrained = old.runs(old.cell("untrained"))[0]
+    finish(old, untrained, 1.0)
+
+    cells = {"large": {"batching.size": 32, "model.dropout": 0.1, "loss.temperature": 0.1}}
+    changed = {"axes": None, "cells": cells, "baseline": "large", "untrained": True}
+    new = make_grid(tmp_path / "new", toy, **changed)
+    lines = reuse_runs(new, [old.out])
+    assert [line.partition(":")[0] for line in lines] == ["untrained"]
+    for key, value in {
+        "model.max_passage_tokens": 64,  # other texts
+        "eval.precision": "bf16",  # other vectors
+        "seed": 2,  # other random weights: the model is one from scratch
+    }.items():
+        other = write_study(tmp_path / key, toy, **changed)
+        config = other.parent / "base.yaml"
+        base = yaml.safe_load(config.read_text())
+        section, _, name = key.rpartition(".")
+        (base.setdefault(section, {}) if section else base)[name] = value
+        config.write_text(yaml.safe_dump(base))
+        other_grid = grid(read_study(other), other, tmp_path / key / "out")
+        assert reuse_runs(other_grid, [old.out]) == [], key
+
+
+def test_notes_of_older_versions_are_understood(toy: Path, tmp_path: Path) -> None:
+    """They have all keys of training for untrained models, no seed, and no keys of later."""
+    old = make_grid(tmp_path, toy, untrained=True)
+    claim_folder(old)
+    finish(old, old.runs(old.cell("untrained"))[0], 1.0)
+    finish(old, old.runs(old.cell("hybrid"))[0], 1.0)
+    note = old.out / "study.json"
+    content = json.loads(note.read_text())
+    cells = content["cells"]
+    for cell in cells.values():
+        cell.pop("train.compile", None)
+    cells["untrained"] = {**cells["monolingual"], **cells["untrained"]}
+    del cells["untrained"]["seed"]
+    note.write_text(json.dumps(content))
+    check_folder(make_grid(tmp_path, toy, untrained=True, overrides={"optim.lr": 1e-3}))
+    with pytest.raises(UserError, match=r"in its cell untrained, model\.pooling is 'mean'"):
+        overrides = {"model.pooling": "cls"}
+        made = make_grid(tmp_path, toy, untrained=True, overrides=overrides)
+        check_folder(replace(made, cells=(made.cell("untrained"),)))
+    new = make_grid(tmp_path / "new", toy, untrained=True)
+    assert [line.partition(":")[0] for line in reuse_runs(new, [old.out])] == ["hybrid/seed-1"]
 
 
 def test_a_folder_without_a_study_is_refused(toy: Path, tmp_path: Path) -> None:

@@ -6,10 +6,13 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from hybrid_dist.config.flags import load
 from hybrid_dist.errors import UserError
+from hybrid_dist.model.loading import build, read_config
 from hybrid_dist.studies.machine_shares import share_machine
 from hybrid_dist.studies.run_states import (
     RunRecord,
@@ -131,3 +134,17 @@ def test_a_sweep_is_a_grid_over_the_config_files(toy: Path, tmp_path: Path) -> N
     files = sweep["parameters"]["config"]["values"]
     trained = [run for run in made.all_runs() if not run.cell.is_untrained]
     assert [load([f"--config={file}"], "test") for file in files] == [r.config for r in trained]
+
+
+def test_an_untrained_model_from_scratch_is_that_of_the_base_seed(
+    toy: Path, tmp_path: Path
+) -> None:
+    run = make_grid(tmp_path, toy, untrained=True).all_runs()[2]
+    assert run.cell.is_untrained
+    torch.manual_seed(5)
+    write_untrained(run)
+    written = load_file(run.folder / "model/model.safetensors")
+    torch.manual_seed(run.config.seed)
+    model = run.config.model
+    expected = build(model, read_config(model)).backbone.state_dict()
+    assert all(torch.equal(part, expected[name]) for name, part in written.items())
