@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "show how a run stands: state, curves, mix, last evaluation, speed",
     ),
     "export": ("commands.export", "write the model in a checkpoint as a model folder"),
-    "merge": ("commands.merge", "average the weights of models"),
+    "average": ("commands.average", "average the weights of models or checkpoints"),
     "evaluate": ("commands.evaluate", "score a model on tasks and write reports"),
     "bias": ("commands.bias", "measure how much a retriever favours the language of a query"),
     "overlap": ("commands.overlap", "check the training data for evaluation texts"),

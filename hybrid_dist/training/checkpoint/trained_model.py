@@ -12,6 +12,7 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.model.embedder import TextEmbedder
 from hybrid_dist.model.encoder import Encoder
 from hybrid_dist.model.loading import build, read_config
+from hybrid_dist.model.pretrained import load_pretrained
 from hybrid_dist.model.repository import is_folder
 from hybrid_dist.model.saving import save
 from hybrid_dist.model.spec import EncoderSpec
@@ -42,8 +43,16 @@ def load(
     precision: Precision = "auto",
 ) -> TextEmbedder:
     """An embedder with the weights of a checkpoint."""
-    encoder, tokens, _ = _read(folder, trust_remote_code)
+    encoder, tokens = _read(folder, trust_remote_code)
     return TextEmbedder(str(folder), encoder, tokens, device, trust_remote_code, precision)
+
+
+def load_weights(name: str, trust_remote_code: bool = False) -> tuple[Encoder, TextTokens]:
+    """The encoder with its weights in fp32 on the CPU, and its tokenizer, of a checkpoint or of any
+    other model."""
+    if is_checkpoint(Path(name)):
+        return _read(Path(name), trust_remote_code)
+    return load_pretrained(name, trust_remote_code)
 
 
 def export(folder: Path, out: Path, trust_remote_code: bool = False) -> None:
@@ -54,14 +63,14 @@ def export(folder: Path, out: Path, trust_remote_code: bool = False) -> None:
             "RUN/checkpoints/step-NUMBER"
         )
     check_new_folder(out)
-    encoder, tokens, spec = _read(folder, trust_remote_code)
+    encoder, tokens = _read(folder, trust_remote_code)
     backbone = encoder.backbone
     weights = {name: weight.detach() for name, weight in backbone.state_dict().items()}
-    save(out, backbone, weights, tokens.tokenizer, spec)
+    save(out, backbone, weights, tokens.tokenizer, tokens.settings)
 
 
-def _read(folder: Path, trust_remote_code: bool) -> tuple[Encoder, TextTokens, EncoderSpec]:
-    """The encoder with a checkpoint's weights, its tokenizer and its spec.
+def _read(folder: Path, trust_remote_code: bool) -> tuple[Encoder, TextTokens]:
+    """The encoder with a checkpoint's weights, and its tokenizer with its spec.
 
     The model is described by the run's config.yaml, except for trust_remote_code: the folder may
     come from someone else.
@@ -91,7 +100,6 @@ def _read(folder: Path, trust_remote_code: bool) -> tuple[Encoder, TextTokens, E
     with torch.no_grad():
         for name, parameter in named.items():
             parameter.copy_(weights[name])
-    spec = EncoderSpec.of(model)
-    tokens = TextTokens.load(model.name_or_path, spec, trust_remote_code)
+    tokens = TextTokens.load(model.name_or_path, EncoderSpec.of(model), trust_remote_code)
     tokens.check(config)
-    return encoder, tokens, spec
+    return encoder, tokens

@@ -1,7 +1,8 @@
-"""`hybrid-dist merge MODELS --out DIR`: the average of models as a model folder."""
+"""`hybrid-dist average MODELS --out DIR`: the average of models or checkpoints, as a model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,15 +14,16 @@ from hybrid_dist.text import printable
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Average the weights of models that were trained from the same one: runs with several seeds,
-    or a trained model with the one it started from. No training, and no cost in inference.
+    """Average the weights of models that were trained from the same one: the last checkpoints of a
+    run, runs with several seeds, or a trained model and the one it started from. It takes seconds,
+    and the result costs no more to use than any of them.
 
-    Example: hybrid-dist merge runs/hybrid intfloat/multilingual-e5-small --out models/between
+    Example: hybrid-dist average runs/hybrid intfloat/multilingual-e5-small --out models/between
     """
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Run folders, model folders or names on the hub; prefixes, maximum lengths and tokenizer are
-    those of the first."""
+    """Checkpoints (RUN/checkpoints/step-*), run folders (their model/), model folders or names on
+    the hub; prefixes, maximum lengths and tokenizer are those of the first."""
     out: Path
     """Folder to write; it must not exist, or be empty."""
     weights: tuple[float, ...] = ()
@@ -40,11 +42,13 @@ class Options:
             raise UserError("--weights: give finite numbers of 0 or more, not all of them 0")
 
 
-def main(args: Sequence[str], program: str = "hybrid-dist merge") -> None:
+def main(args: Sequence[str], program: str = "hybrid-dist average") -> None:
     with report_errors(program):
         options = tyro.cli(Options, args=args, prog=program)
-        from hybrid_dist.model.merging import merge
+        from hybrid_dist.model.averaging import average
+        from hybrid_dist.training.checkpoint.trained_model import load_weights
 
         weights = options.weights or (1.0,) * len(options.models)
-        merge(options.models, weights, options.out, options.trust_remote_code)
+        load = partial(load_weights, trust_remote_code=options.trust_remote_code)
+        average(options.models, weights, options.out, load)
         print(printable(f"{options.out}: the average of {len(options.models)} models"))
