@@ -272,6 +272,9 @@ class Train:
     sparse_vocabulary: Literal["auto", "always", "never"] = "auto"
     """Under DDP, exchange the gradient of those rows of the word embeddings only that a step uses;
     auto: if the run has several machines, between which it saves most of the traffic."""
+    ema: Rate = 0.0
+    """Decay of an exponential moving average of the weights, such as 0.999, which is evaluated and
+    exported in their place; 0: none."""
     compile: Switch = False
     """Compile the encoder with torch.compile."""
     hang_minutes: PositiveReal = 20

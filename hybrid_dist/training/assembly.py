@@ -164,7 +164,12 @@ def _exporter(context: RunContext, updater: Updater, model: BiEncoder) -> Export
 def _checkpoints(context: RunContext, updater: Updater) -> Checkpoints:
     accelerator, ranks = context.accelerator, context.ranks
     state = TrainingState(
-        accelerator, ranks, updater.model, updater.optimizer, strategy(accelerator)
+        accelerator,
+        ranks,
+        updater.model,
+        updater.optimizer,
+        strategy(accelerator),
+        updater.average,
     )
     options = context.config.checkpoint
     return Checkpoints(

@@ -61,5 +61,6 @@ def train(config: Config, parts: TrainingParts, requests: Requests) -> LoopEnd:
         if selection.gave_up(progress):
             break
     if progress.best_step is None:
-        parts.exporter.write(parts.exporter.folder.model)
+        with parts.updater.averaged():
+            parts.exporter.write(parts.exporter.folder.model)
     return LoopEnd(progress)

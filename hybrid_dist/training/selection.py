@@ -104,7 +104,7 @@ class Selection:
     def evaluate(self, progress: Progress) -> Progress:
         """Log dev loss and figures of this step; model/ becomes the best model so far."""
         figures: dict[str, float] = {}
-        with _keep_random_state():
+        with _keep_random_state(), self._updater.averaged():
             if self._dev is not None:
                 figures[DEV_LOSS] = self._updater.mean_loss(self._dev, DEV_STEPS)
             if self._evaluate_tasks is not None:

@@ -1,6 +1,7 @@
 """One update of the weights, the same under every strategy."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,9 @@ from hybrid_dist.losses.infonce import LossOutput, info_nce
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.runtime.launch import strategy
 from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.training.checkpoint.strategy_state import strategy_state
 from hybrid_dist.training.feed import Feed, StepInputs
+from hybrid_dist.training.moving_average import MovingAverage
 from hybrid_dist.training.objective import loss_options
 from hybrid_dist.training.optimizer import learning_rate
 from hybrid_dist.training.vocabulary import VocabularyExchange, is_sparse
@@ -84,6 +87,10 @@ class Updater:
         if table.requires_grad and is_sparse(config.train.sparse_vocabulary, strategy(accelerator)):
             self.vocabulary = VocabularyExchange(model, ranks.world)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.average: MovingAverage | None = None
+        if config.train.ema:
+            kept = strategy_state(accelerator, ranks, self.optimizer, strategy(accelerator))
+            self.average = MovingAverage(config.train.ema, kept)
         self._sharded = keep_parameters_gathered(self.model)
         self._sums_in_fp32 = False
         self.model.train()
@@ -111,6 +118,8 @@ class Updater:
         # from the reduced gradient, so it is the same on all ranks
         skipped = ~torch.isfinite(torch.as_tensor(norm, device=self._ranks.device))
         self._step(skipped)
+        if self.average is not None:
+            self.average.update(skipped)
         self.optimizer.zero_grad()
         return Result(output, temperature.detach(), norm, rate, skipped)
 
@@ -124,6 +133,10 @@ class Updater:
             adamw: Any = getattr(self.optimizer, "optimizer", self.optimizer)  # unwrap Accelerate's
             adamw.grad_scale, adamw.found_inf = None, skipped.float()
         self.optimizer.step()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Compute with the moving average of the weights, if the run keeps one."""
+        return nullcontext() if self.average is None else self.average.in_use()
 
     def mean_loss(self, feed: Feed, steps: int) -> float:
         """The mean loss over the first steps of a feed, without dropout or updates."""

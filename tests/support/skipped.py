@@ -8,7 +8,7 @@ from tests.support.launch import TORCHRUN, launch, run, script
 SCRIPT = script("skipped")
 
 
-PARTS = ["weights", "exp_avg", "exp_avg_sq", "step"]
+PARTS = ["weights", "exp_avg", "exp_avg_sq", "step", "moving_average"]
 
 
 def assert_skipped(launcher: str, processes: int, toy: Path) -> None:

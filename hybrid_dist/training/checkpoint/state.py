@@ -6,16 +6,14 @@ any number of ranks can resume from them. Nothing in them is unpickled.
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import read_json
@@ -26,7 +24,9 @@ from hybrid_dist.training.checkpoint.random_state import (
     set_random_state,
     state_problem,
 )
+from hybrid_dist.training.checkpoint.strategy_state import strategy_state
 from hybrid_dist.training.checkpoint.tensors import (
+    AVERAGE,
     MOMENTS,
     STEP,
     WEIGHTS,
@@ -35,7 +35,8 @@ from hybrid_dist.training.checkpoint.tensors import (
     check_counts,
     names_in,
 )
-from hybrid_dist.training.checkpoint.zero import ZeroState, whole_shape
+from hybrid_dist.training.checkpoint.zero import whole_shape
+from hybrid_dist.training.moving_average import MovingAverage
 
 PARTS = (WEIGHTS, *MOMENTS, STEP)
 RANDOM, SCALER = "random.json", "scaler.json"
@@ -48,70 +49,72 @@ Write = Callable[[Callable[[], Any]], None]
 """Runs an action that writes a file, on the first rank only."""
 
 
-class StrategyState(Protocol):
-    """Access to weights and optimizer state under one strategy. All ranks call it together."""
-
-    def get(self, part: str, parameter: nn.Parameter) -> Tensor | None:
-        """The whole tensor on every rank; None if AdamW has no state of the parameter yet."""
-
-    def put(self, part: str, parameter: nn.Parameter, value: Tensor) -> None:
-        """Set a part from the whole tensor, which is the same on every rank."""
-
-    def scale(self) -> dict[str, float]:
-        """What the loss scaler of fp16 has learned; empty in other precisions."""
-
-    def set_scale(self, scale: dict[str, float]) -> None:
-        """Continue with a loss scale; one of another kind of scaler is ignored."""
-
-
 class TrainingState:
     """Weights, AdamW's states, the loss scale and every rank's random state."""
 
     def __init__(
-        self, accelerator: Any, ranks: Ranks, model: nn.Module, optimizer: Any, strategy: str
+        self,
+        accelerator: Any,
+        ranks: Ranks,
+        model: nn.Module,
+        optimizer: Any,
+        strategy: str,
+        average: MovingAverage | None = None,
     ) -> None:
         module = accelerator.unwrap_model(model)
         self._parameters = dict(module.named_parameters())
-        self._ranks = ranks
-        self._strategy: StrategyState
-        if strategy.startswith("zero"):
-            self._strategy = ZeroState(optimizer.optimizer, ranks)
-        else:
-            self._strategy = TorchState(optimizer, accelerator.scaler)
+        self._ranks, self._average = ranks, average
+        self._strategy = strategy_state(accelerator, ranks, optimizer, strategy)
 
     def save(self, folder: Path, write: Write) -> None:
         """Gather and write one part at a time, which bounds the memory of the first rank."""
         for part in PARTS:
-            tensors: dict[str, Tensor] = {}
-            for name, parameter in self._parameters.items():
-                value = self._strategy.get(part, parameter)
-                if value is not None and self._ranks.is_first:
-                    tensors[name] = _copied(value)
-            write(partial(save_file, tensors, tensors_file(folder, part)))
+            self._save_part(part, tensors_file(folder, part), write)
+        if self._average is not None:
+            with self._average.swapped():
+                self._save_part(WEIGHTS, tensors_file(folder, AVERAGE), write)
         states = self._ranks.gather(random_state(self._ranks.device))
         write(lambda: (folder / RANDOM).write_text(json.dumps(states)))
         scale = self._strategy.scale()
         write(lambda: (folder / SCALER).write_text(json.dumps(scale)))
 
+    def _save_part(self, part: str, file: Path, write: Write) -> None:
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in self._parameters.items():
+            value = self._strategy.get(part, parameter)
+            if value is not None and self._ranks.is_first:
+                tensors[name] = _copied(value)
+        write(partial(save_file, tensors, file))
+
     def load(self, folder: Path) -> None:
         """Every rank reads the files tensor by tensor and keeps its share.
 
-        Everything is checked before anything is changed; if one rank rejects it, all do.
+        Everything is checked before anything is changed; if one rank rejects it, all do. The
+        moving average of a checkpoint without one starts with its weights.
         """
-        parameters, random, scale = self._checked(folder)
+        averaged = tensors_file(folder, AVERAGE)
+        has_average = self._ranks.decide_on_first(averaged.is_file) and self._average is not None
+        parameters, random, scale = self._checked(folder, has_average)
+        if self._average is not None:
+            file = averaged if has_average else tensors_file(folder, WEIGHTS)
+            self._load_part(WEIGHTS, file, parameters)
+            self._average.restart()
         for part in PARTS:
-            with safe_open(tensors_file(folder, part), framework="pt") as tensors:
-                names = set(tensors.keys())
-                for name, parameter in parameters.items():
-                    if name in names:
-                        value = tensors.get_tensor(name).to(self._ranks.device)
-                        self._strategy.put(part, parameter, value)
+            self._load_part(part, tensors_file(folder, part), parameters)
         if random is not None:
             set_random_state(random, self._ranks.device)
         self._strategy.set_scale(scale)
 
+    def _load_part(self, part: str, file: Path, parameters: Mapping[str, nn.Parameter]) -> None:
+        with safe_open(file, framework="pt") as tensors:
+            names = set(tensors.keys())
+            for name, parameter in parameters.items():
+                if name in names:
+                    value = tensors.get_tensor(name).to(self._ranks.device)
+                    self._strategy.put(part, parameter, value)
+
     def _checked(
-        self, folder: Path
+        self, folder: Path, has_average: bool
     ) -> tuple[dict[str, nn.Parameter], dict[str, Any] | None, dict[str, float]]:
         """Parameters by their names in the files, this rank's random state if there is one, and the
         loss scale."""
@@ -126,6 +129,8 @@ class TrainingState:
                 parameters[old if old in stored else name] = parameter
             shapes = {name: whole_shape(parameter) for name, parameter in parameters.items()}
             check(file, shapes)
+            if has_average:
+                check(file := tensors_file(folder, AVERAGE), shapes)
             has_state = names_in(file := tensors_file(folder, STEP)) & shapes.keys()
             for part in MOMENTS:  # AdamW has none for parameters without a gradient
                 check(
@@ -141,37 +146,6 @@ class TrainingState:
             problem = str(error)
         self._ranks.raise_together(problem)
         return parameters, random, scale
-
-
-class TorchState:
-    """One process, DDP and FSDP2: AdamW holds the states, as plain tensors or DTensors."""
-
-    def __init__(self, optimizer: Any, scaler: Any = None) -> None:
-        self._state, self._scaler = optimizer.state, scaler
-
-    def get(self, part: str, parameter: nn.Parameter) -> Tensor | None:
-        value = parameter if part == WEIGHTS else self._state.get(parameter, {}).get(part)
-        return value.full_tensor() if isinstance(value, DTensor) else value
-
-    @torch.no_grad()
-    def put(self, part: str, parameter: nn.Parameter, value: Tensor) -> None:
-        if part == STEP:
-            self._state[parameter][STEP] = value
-            return
-        if isinstance(parameter, DTensor):
-            mesh, placements = parameter.device_mesh, parameter.placements
-            value = distribute_tensor(value, mesh, placements, src_data_rank=None)
-        if part == WEIGHTS:
-            parameter.copy_(value)
-        else:
-            self._state[parameter][part] = value
-
-    def scale(self) -> dict[str, float]:
-        return {} if self._scaler is None else self._scaler.state_dict()
-
-    def set_scale(self, scale: dict[str, float]) -> None:
-        if self._scaler is not None and self._scaler.state_dict().keys() == scale.keys():
-            self._scaler.load_state_dict(scale)
 
 
 def _random(file: Path, ranks: Ranks) -> dict[str, Any] | None:

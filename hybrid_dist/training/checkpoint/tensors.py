@@ -11,6 +11,8 @@ DTYPE = "F32"
 WEIGHTS, STEP = "weights", "step"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """The parts of a checkpoint: weights, and AdamW's state under its own names."""
+AVERAGE = "moving_average"
+"""The part that runs with train.ema have too."""
 
 
 class MismatchError(Exception):

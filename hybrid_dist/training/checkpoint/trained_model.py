@@ -22,7 +22,13 @@ from hybrid_dist.training.checkpoint.export import BACKBONE
 from hybrid_dist.training.checkpoint.manager import damage
 from hybrid_dist.training.checkpoint.manifest import MANIFEST
 from hybrid_dist.training.checkpoint.state import tensors_file
-from hybrid_dist.training.checkpoint.tensors import WEIGHTS, MismatchError, check, names_in
+from hybrid_dist.training.checkpoint.tensors import (
+    AVERAGE,
+    WEIGHTS,
+    MismatchError,
+    check,
+    names_in,
+)
 from hybrid_dist.training.checkpoint.zero import whole_shape
 
 
@@ -87,7 +93,8 @@ def _read(folder: Path, trust_remote_code: bool) -> tuple[Encoder, TextTokens]:
     model = replace(from_yaml(run_config).model, trust_remote_code=trust_remote_code)
     config = read_config(model)
     encoder = build(replace(model, init="scratch"), config)
-    file = tensors_file(folder, WEIGHTS)
+    file = tensors_file(folder, AVERAGE)  # with train.ema the model is the moving average
+    file = file if file.is_file() else tensors_file(folder, WEIGHTS)
     named = {f"encoder.{name}": parameter for name, parameter in encoder.named_parameters()}
     try:
         others = [name for name in names_in(file) if not name.startswith(BACKBONE)]

@@ -88,6 +88,16 @@ class ZeroState:
         with GatheredParameters([parameter], modifier_rank=0, enabled=_is_sharded(parameter)):
             parameter.copy_(value)
 
+    def own_weights(self) -> list[Tensor]:
+        return list(self._flats)
+
+    @torch.no_grad()
+    def renew_weights_in_use(self) -> None:
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        for parameter in self._flat:
+            self._put_in_use(parameter, safe_get_full_fp32_param(parameter))
+
     def scale(self) -> dict[str, float]:
         scaler = self._zero.loss_scaler
         return scaler_numbers(scaler) if scaler.dynamic else {}

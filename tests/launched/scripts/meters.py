@@ -44,7 +44,7 @@ class SelectionMetric:
     @torch.no_grad()
     def add(self, step: int) -> None:
         case, batch = self._case, self._case.plan.batch(step)
-        vectors = case._together(self._model, step, 1)
+        vectors = case.together(self._model, step)
         temperature = torch.tensor(case.config.loss.temperature)
         scores, rows = case.scores(vectors, temperature, step), torch.arange(SIZE)
         candidates = torch.cat([vectors.passages, vectors.negatives])

@@ -1,9 +1,9 @@
 """Updates whose gradient is not finite on one rank: what they change, and what the host waits for.
 
-Weights and AdamW's states are compared as checkpoints hold them, before and after a skipped update.
-On a CPU nothing is waited for, so what would make the host of a GPU wait is found by the operations
-that hand a device's number to the host; on a GPU PyTorch looks for it too. Prints one line of JSON,
-from the first rank.
+Weights, their moving average and AdamW's states are compared as checkpoints hold them, before and
+after a skipped update. On a CPU nothing is waited for, so what would make the host of a GPU wait is
+found by the operations that hand a device's number to the host; on a GPU PyTorch looks for it too.
+Prints one line of JSON, from the first rank.
 """
 
 import json
@@ -27,7 +27,7 @@ from hybrid_dist.runtime.signals import Interruption
 from hybrid_dist.training import step as training_step
 from hybrid_dist.training.checkpoint.progress import Progress
 from hybrid_dist.training.checkpoint.state import TrainingState
-from hybrid_dist.training.checkpoint.tensors import MOMENTS, STEP, WEIGHTS
+from hybrid_dist.training.checkpoint.tensors import AVERAGE, MOMENTS, STEP, WEIGHTS
 from hybrid_dist.training.health import Health
 from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.optimizer import adamw
@@ -72,10 +72,12 @@ def main(toy: Path) -> None:
         kept = "fsdp"
     pairs = ranks.broadcast_from_first(str(pairs_with_shared_passages(toy)))
     case = Case(toy, "no masks", pairs, ranks.world)
-    config = replace(case.config, optim=replace(case.config.optim, lr=1e-3, max_grad_norm=1.0))
+    optim = replace(case.config.optim, lr=1e-3, max_grad_norm=1.0)
+    config = replace(case.config, optim=optim, train=replace(case.config.train, ema=0.9))
     model = case.model()
     updater = training_step.Updater(config, accelerator, ranks, model, adamw(model, config.optim))
-    state = TrainingState(accelerator, ranks, updater.model, updater.optimizer, kept)
+    parts = (updater.model, updater.optimizer, kept, updater.average)
+    state = TrainingState(accelerator, ranks, *parts)
     folder = Path(ranks.broadcast_from_first(tempfile.mkdtemp()))
     meters = Meters(ranks, case.plan, None, first=0)
     health = Health(folder / "not_finite.json", [case.store], ranks, STEPS)
@@ -113,7 +115,7 @@ def main(toy: Path) -> None:
 def parts_of(state: TrainingState, folder: Path, ranks: Ranks) -> dict[str, Any]:
     state.save(folder, lambda action: action() if ranks.is_first else None)
     ranks.barrier()
-    names = (WEIGHTS, *MOMENTS, STEP)
+    names = (WEIGHTS, *MOMENTS, STEP, AVERAGE)
     tensors = {name: load_file(folder / f"{name}.safetensors") for name in names}
     ranks.barrier()
     return tensors

@@ -202,8 +202,10 @@ class Case:
         optimizer = torch.optim.SGD(model.parameters(), lr=self.config.optim.lr)
         losses, weights = [], []
         for step in range(STEPS):
-            encode = self._replayed if self.dropout else self._together
-            vectors = encode(model, step, world)
+            if self.dropout:
+                vectors = self._replayed(model, step, world)
+            else:
+                vectors = self.together(model, step)
             temperature = torch.tensor(self.config.loss.temperature)
             if model.temperature is not None:
                 temperature = model.temperature.log.exp()
@@ -215,7 +217,8 @@ class Case:
             weights.append({name: part.clone() for name, part in model.state_dict().items()})
         return losses, weights
 
-    def _together(self, model: BiEncoder, step: int, world: int) -> "Vectors":
+    def together(self, model: BiEncoder, step: int) -> "Vectors":
+        """The whole batch at once."""
         batch = self.plan.batch(step)
         queries = pooled(model, self.tokens.queries(self.store.queries(batch.query_row)))
         passages = pooled(model, self.tokens.passages(self.store.passages(batch.passage_row)))

@@ -17,7 +17,8 @@ from hybrid_dist.training.checkpoint.manager import damage
 from hybrid_dist.training.checkpoint.manifest import latest_step
 from hybrid_dist.training.checkpoint.progress import Progress
 from hybrid_dist.training.checkpoint.random_state import random_state, set_random_state
-from hybrid_dist.training.checkpoint.state import TorchState, Write
+from hybrid_dist.training.checkpoint.state import Write
+from hybrid_dist.training.checkpoint.strategy_state import TorchState
 from hybrid_dist.training.checkpoint.zero import scaler_numbers, set_scaler_numbers
 from tests.support.checkpoints import Files, checkpoints, names
 
