@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "commands.prepare",
         "build a store from your data, describe one, or verify one",
     ),
+    "mine": ("commands.mine", "add the hard negatives that a model finds to a store"),
     "plan": ("commands.plan", "show what the steps of a run would train on"),
     "train": (
         "commands.train",

@@ -19,7 +19,6 @@ import numpy as np
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.task_vectors import Embedder
-from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.runtime.files import (
     allocated,
     atomic_file,
@@ -46,6 +45,19 @@ class FingerprintedEmbedder(Embedder, Protocol):
         ...
 
 
+class NamedTexts(Protocol):
+    """Queries and passages under one name, such as a task."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def query_texts(self) -> Sequence[str]: ...
+
+    @property
+    def passage_texts(self) -> Sequence[str]: ...
+
+
 class CachedVectors:
     """The vectors of a task; those missing from the folder are embedded on construction.
 
@@ -54,7 +66,7 @@ class CachedVectors:
 
     def __init__(
         self,
-        task: Task,
+        task: NamedTexts,
         embedder: FingerprintedEmbedder,
         folder: Path,
         ranks: Ranks,

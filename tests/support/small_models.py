@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from hybrid_dist.config.schema import Model
 from hybrid_dist.model.loading import build, read_config
@@ -21,4 +22,18 @@ def write_model(out: Path, config: Path, seed: int, **changed: Any) -> Path:
     spec = EncoderSpec.of(model)
     tokenizer = TextTokens.load(str(config), replace(spec, max_passage_tokens=128)).tokenizer
     save(out, backbone, backbone.state_dict(), tokenizer, spec)
+    return out
+
+
+def write_reranker(out: Path, config: Path, seed: int, labels: int = 1) -> Path:
+    """A CrossEncoder of a config's sizes, as sentence-transformers loads it."""
+    torch.manual_seed(seed)
+    sizes = AutoConfig.from_pretrained(config, num_labels=labels)
+    model = AutoModelForSequenceClassification.from_config(sizes)
+    with torch.no_grad():  # else all scores are about equal
+        for weights in model.classifier.parameters():
+            weights.mul_(20)
+    model.save_pretrained(out)
+    spec = EncoderSpec("mean", "", "", 64, 64)
+    TextTokens.load(str(config), spec).tokenizer.save_pretrained(out)
     return out

@@ -18,11 +18,13 @@ LAYERS = {
     "__main__": 9,
     "train": 9,
     "evaluate": 9,
+    "mine": 9,
     "doctor": 9,
     "commands": 8,
     "api": 8,
     "studies": 7,
     "demo": 6,
+    "mining": 6,
     "reporting": 6,
     "training": 5,
     "evaluation": 5,
@@ -39,7 +41,7 @@ LAYERS = {
 """The layer of every part, which is the first name below the package."""
 SAME_LAYER = {("__main__", "cli"), ("errors", "text")}
 """Imports between two parts of one layer: importer and imported."""
-ENTRY_POINTS = {"train", "evaluate", "doctor"}
+ENTRY_POINTS = {"train", "evaluate", "mine", "doctor"}
 """Modules at the top that `python -m` starts; a module below them may have the same name."""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_dist.data.store.columns import TextColumn
-from hybrid_dist.data.store.format import ARRAY_NAMES
+from hybrid_dist.data.store.format import ARRAY_NAMES, NEGATIVE_SCORES
 from hybrid_dist.data.store.index import Index
 from hybrid_dist.data.store.token_cache import TokenCache
 
@@ -15,6 +15,7 @@ def check(
     index: Index,
     columns: Mapping[str, TextColumn],
     tokens: TokenCache | None,
+    scores: Mapping[str, np.ndarray],
     manifest: Mapping[str, Any],
 ) -> None:
     """Raise a ValueError that says what does not fit, if anything."""
@@ -45,6 +46,10 @@ def check(
     if tokens is not None:
         texts = {"query": index.num_rows, "passage": passages}
         _tokens(tokens, manifest["tokens"], texts)
+    for name, values in scores.items():
+        size = len(index.negatives) if name == NEGATIVE_SCORES else index.num_rows
+        _hold(values.shape == (size,), f"{name}: has other than {size:,} numbers")
+        _hold(values.dtype == np.float32 and bool(np.isfinite(values).all()), f"{name}: no scores")
 
 
 def _sizes(index: Index, texts: Mapping[str, int]) -> None:

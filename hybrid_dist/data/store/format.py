@@ -6,6 +6,7 @@ passages.arrow   the distinct passages of each language, with their hashes
 uids.arrow       every uid, sorted
 *.npy            the index: see `data.store.index.Index`
 *_tokens.npy     token ids, if requested: see `data.store.token_cache`
+*_scores.npy     scores of mined negatives and of each row's own passage, if it was mined: `mining`
 """
 
 import glob
@@ -47,6 +48,9 @@ NAMES_BEFORE_4 = {
 MANIFEST = "manifest.json"
 KIND = "hybrid_dist_store"
 QUERIES, PASSAGES, UIDS = "queries.arrow", "passages.arrow", "uids.arrow"
+NEGATIVE_SCORES, POSITIVE_SCORES = "negative_scores", "positive_scores"
+"""Arrays of a mined store beside its index, float32: of each number in `negatives`, and of each
+row's own passage."""
 Manifest = dict[str, Any]
 REMEDY = "copy the store again, or prepare it again"
 

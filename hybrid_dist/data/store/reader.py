@@ -58,7 +58,7 @@ class Store:
             try:
                 self._map()
                 if is_first:
-                    bounds.check(self.index, self.columns, self.tokens, self.manifest)
+                    bounds.check(self.index, self.columns, self.tokens, self.scores, self.manifest)
             except (ValueError, KeyError, TypeError, IndexError, OSError, pa.ArrowException) as bad:
                 raise UserError(f"{folder}: is damaged: {bad}; {store_format.REMEDY}") from None
 
@@ -75,6 +75,13 @@ class Store:
         self._uids = TextColumn(self.folder / store_format.UIDS)
         description = self.manifest.get("tokens")
         self.tokens = TokenCache(self.folder, description) if description else None
+        self.scores = {
+            name: load_mapped(self.folder / f"{name}.npy")
+            for name in (store_format.NEGATIVE_SCORES, store_format.POSITIVE_SCORES)
+            if f"{name}.npy" in self.manifest["files"]
+        }
+        """Of a mined store: `negative_scores`, of each number in `Index.negatives`, and
+        `positive_scores`, of each row's own passage."""
 
     @property
     def columns(self) -> dict[str, TextColumn]:

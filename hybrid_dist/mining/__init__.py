@@ -1,0 +1,1 @@
+"""Hard-negative mining: what a model confuses with the passage of a pair, but is not relevant."""
