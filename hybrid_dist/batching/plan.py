@@ -14,8 +14,10 @@ from functools import lru_cache
 import numpy as np
 
 from hybrid_dist.batching.negatives import Negatives, draw_negatives
+from hybrid_dist.batching.quotas import QuotaSchedule
 from hybrid_dist.batching.randomness import key, keyed_hash, permuted
 from hybrid_dist.batching.schedule import Schedule
+from hybrid_dist.batching.shares import gives, have_settings, leaves
 from hybrid_dist.batching.streams import (
     CROSS_LINGUAL,
     KINDS,
@@ -90,26 +92,60 @@ class Plan:
         batching: Batching,
         seed: int,
         data: str = "data.train",
+        steps: int | None = None,
     ) -> None:
-        """`data`: what messages call the sources."""
+        """`data`: what messages call the sources. `steps`: when batching.mix_end is reached."""
         self.sources, self.size, self._seed = sources, batching.size, seed
         self._hard_negatives = batching.hard_negatives
         _check_negatives(sources, batching, data)
         _check_languages(sources, batching, data)
         self.streams: dict[str, list[Stream]] = {}
         self.small_streams: list[Stream] = []
-        for kind, weight in zip(KINDS, mix_weights(batching.mix), strict=True):
-            streams = all_streams(sources, kind, batching) if weight else []
+        for kind in KINDS:
+            givers = [at for at, source in enumerate(sources) if gives(source, kind, batching)]
+            streams = all_streams(sources, kind, batching) if givers else []
+            streams = [stream for stream in streams if stream.source in givers]
             self.streams[kind] = [stream for stream in streams if stream.num_uids >= self.size]
             self.small_streams += [stream for stream in streams if stream.num_uids < self.size]
-            if weight and not self.streams[kind]:
-                raise UserError(_nothing_to_draw(kind, streams, sources, self.size, data))
-        self._schedule = Schedule(
-            mix_weights(batching.mix),
-            [sampling_probabilities(self.streams[kind], len(sources)) for kind in KINDS],
-            seed,
-        )
+            in_mix = mix_weights(batching.mix)[KINDS.index(kind)] > 0
+            self._check_kind(kind, givers, data, "batching.mix" if in_mix else "batching.mix_end")
+        self._schedule = self._scheduled(batching, data, steps)
         self._pair_uids = lru_cache(maxsize=64)(pair_uids)
+
+    def _check_kind(self, kind: str, givers: Sequence[int], data: str, common_mix: str) -> None:
+        """Reject a kind of `common_mix` that no source gives, or of its own that one does not."""
+        common = [at for at in givers if self.sources[at].mix is None]
+        groups = [(common, common_mix, data)] if common else []
+        groups += [
+            ([at], f"{data}.{at}.mix", self.sources[at].name) for at in givers if at not in common
+        ]
+        for members, mix, name in groups:
+            if not any(stream.source in members for stream in self.streams[kind]):
+                small = [
+                    s for s in self.small_streams if (s.kind, s.source in members) == (kind, 1)
+                ]
+                sources = [self.sources[at] for at in members]
+                raise UserError(_nothing_to_draw(kind, small, sources, self.size, name, mix))
+
+    def _scheduled(
+        self, batching: Batching, data: str, steps: int | None
+    ) -> Schedule | QuotaSchedule:
+        if not have_settings(self.sources, batching):
+            probabilities = [
+                sampling_probabilities(self.streams[kind], len(self.sources)) for kind in KINDS
+            ]
+            return Schedule(mix_weights(batching.mix), probabilities, self._seed)
+        if steps is None and batching.mix_end.weights is not None:
+            raise UserError(
+                "batching.mix_end: needs the number of steps of a run, which is not known here; "
+                "leave it out"
+            )
+        return QuotaSchedule(leaves(self.streams, self.sources, batching, data), steps or 1)
+
+    def wanted_shares(self, steps: int) -> dict[Stream, float]:
+        """The share of the first steps that each stream is to get."""
+        shares = self._schedule.wanted(steps)
+        return {self.streams[KINDS[kind]][choice]: n for (kind, choice), n in shares.items()}
 
     def stream_at(self, step: int) -> tuple[Stream, int]:
         """The stream of a step (from 0), and how many batches earlier steps drew from it."""
@@ -220,15 +256,20 @@ def _check_languages(sources: Sequence[TrainingSource], batching: Batching, data
 
 
 def _nothing_to_draw(
-    kind: str, streams: Sequence[Stream], sources: Sequence[TrainingSource], size: int, data: str
+    kind: str,
+    streams: Sequence[Stream],
+    sources: Sequence[TrainingSource],
+    size: int,
+    data: str,
+    mix: str,
 ) -> str:
-    """Why no batch of a kind can be drawn, and how to fix it."""
+    """Why no batch of a kind can be drawn, and how to fix it. `mix`: the key that asks for it."""
     languages = sorted({language for source in sources for language in source.index.languages})
     if streams:
         best = max(streams, key=lambda stream: stream.num_uids)
         return (
             f"batching.size: {size} is more than any {kind} stream has ({best.name}: "
-            f"{best.num_uids}); choose {best.num_uids} or less, or set batching.mix.{kind} to 0"
+            f"{best.num_uids}); choose {best.num_uids} or less, or set {mix}.{kind} to 0"
         )
     if len(languages) == 1:
         reason = f"{data} has one language ({languages[0]})"
@@ -237,6 +278,6 @@ def _nothing_to_draw(
     else:
         reason = f"no uid of {data} is in two languages of one source"
     return (
-        f"batching.mix.{kind}: {reason}; set batching.mix.{kind} to 0, or give pairs that share "
+        f"{mix}.{kind}: {reason}; set {mix}.{kind} to 0, or give pairs that share "
         "uids across languages (files that share them are named by one glob)"
     )

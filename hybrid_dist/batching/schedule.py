@@ -53,6 +53,7 @@ class Schedule:
 
     def __init__(self, weights: Sequence[float], shares: Sequence[np.ndarray], seed: int) -> None:
         self._kinds = KindSequence(weights)
+        self._weights, self._shares = np.array(weights) / sum(weights), shares
         self._edges = [np.cumsum(share) / share.sum() if len(share) else share for share in shares]
         self._keys = [key(seed, "choice", kind) for kind in range(len(shares))]
         self._used = [np.zeros(len(share), np.int64) for share in shares]
@@ -73,6 +74,14 @@ class Schedule:
         codes = self._kind[:steps].astype(np.int64) << 16 | self._choice[:steps]
         counts = zip(*np.unique(codes, return_counts=True), strict=True)
         return Counter({divmod(int(code), 1 << 16): int(count) for code, count in counts})
+
+    def wanted(self, steps: int) -> dict[tuple[int, int], float]:
+        """The share of each (kind, choice) by the settings, in any number of steps."""
+        return {
+            (kind, choice): float(weight * share)
+            for kind, weight in enumerate(self._weights)
+            for choice, share in enumerate(self._shares[kind])
+        }
 
     def _extend(self) -> None:
         first = len(self._kind)

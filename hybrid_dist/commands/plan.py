@@ -56,7 +56,7 @@ def main(args: Sequence[str], program: str = "hybrid-dist plan") -> None:
             EncoderSpec.of(config.model).max_tokens,
             store_cache(config.data.cache_dir),
         )
-        plan = Plan(sources, config.batching, config.seed)
+        plan = Plan(sources, config.batching, config.seed, steps=config.train.steps)
         if own.json:
             _print_lines(step_records(config, plan, stores, own.steps, own.world_size))
         else:

@@ -38,7 +38,7 @@ def prefetch(config: Config) -> None:
     from hybrid_dist.model.spec import EncoderSpec
     from hybrid_dist.model.tokenization import TextTokens
 
-    check_sources([*config.data.train, *config.data.dev])
+    check_sources([*config.data.train_paths, *config.data.dev])
     for task in config.eval.tasks:
         fetch_task(task)
         print(printable(f"{task}: here"))

@@ -10,7 +10,17 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from hybrid_dist.config.schema import DEV_LOSS, LEARNED_TEMPERATURE, Config, flatten
+from hybrid_dist.config.schema import (
+    DEV_LOSS,
+    LEARNED_TEMPERATURE,
+    PATH_TAG,
+    SOURCE_TAG,
+    Batching,
+    Config,
+    Mix,
+    Source,
+    flatten,
+)
 from hybrid_dist.config.strict_yaml import read_yaml
 from hybrid_dist.errors import UserError, nearest, short, validation_problem
 
@@ -90,7 +100,11 @@ def problems(error: ValidationError, section: str = "") -> list[str]:
 def _problem(error: Any, section: str) -> str:
     if section:
         error = error | {"loc": (*section.split("."), *error["loc"])}
+    place = tuple(part for part in error["loc"] if part not in (PATH_TAG, SOURCE_TAG))
+    error = error | {"loc": place}
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        if place[:2] == ("data", "train") and len(place) > 2:
+            return _unknown_in_source(place)
         path = ".".join(map(str, error["loc"]))[:MAX_CHARACTERS]
         if path in RENAMED:
             return f"{path}: is called {RENAMED[path]} now"
@@ -103,14 +117,18 @@ def _problem(error: Any, section: str) -> str:
     return validation_problem(error)
 
 
+def _unknown_in_source(place: tuple[int | str, ...]) -> str:
+    """An unknown key of an entry of data.train."""
+    keys = [field.name for field in dataclasses.fields(Source)]
+    keys += [f"mix.{field.name}" for field in dataclasses.fields(Mix)]
+    given = ".".join(part for part in place[2:] if isinstance(part, str))[:MAX_CHARACTERS]
+    hint = nearest(given, keys) or f" (an entry has {', '.join(keys)})"
+    return f"{'.'.join(map(str, place))[:MAX_CHARACTERS]}: unknown key{hint}"
+
+
 def check_consistency(config: Config) -> None:
     """Reject valid values that cannot be combined, or that nothing can be trained with."""
-    mix = config.batching.mix
-    if mix.monolingual + mix.cross_lingual + mix.multilingual == 0:
-        raise UserError(
-            "batching.mix: all weights are 0, so no batch can be drawn; "
-            "give monolingual, cross_lingual or multilingual a weight above 0"
-        )
+    _check_mixes(config.batching, config.data.train)
     if not config.data.train:
         raise UserError(
             "data.train: no pair file is given; add one, as in --data.train toy/train.jsonl"
@@ -151,6 +169,24 @@ def _check_loss(config: Config) -> None:
         raise UserError(
             f"loss.dim_weights: has {len(loss.dim_weights)} weights for the {len(loss.dims)} "
             "numbers of loss.dims; give one for each, or none"
+        )
+
+
+def _check_mixes(batching: Batching, train: tuple[str | Source, ...]) -> None:
+    """Reject weights of kinds or of sources that leave nothing to draw."""
+    sources = [(at, entry) for at, entry in enumerate(train) if isinstance(entry, Source)]
+    mixes = {"batching.mix": batching.mix, "batching.mix_end": batching.mix_end.weights}
+    mixes |= {f"data.train.{at}.mix": source.mix for at, source in sources}
+    for key, mix in mixes.items():
+        if mix is not None and mix == Mix():
+            raise UserError(
+                f"{key}: all weights are 0, so no batch can be drawn; "
+                "give monolingual, cross_lingual or multilingual a weight above 0"
+            )
+    if sources and len(sources) == len(train) and all(one.weight == 0 for _, one in sources):
+        raise UserError(
+            "data.train: all weights are 0, so no batch can be drawn; give an entry a weight "
+            "above 0"
         )
 
 

@@ -5,18 +5,21 @@ resolve.py builds a Config from YAML and from Python overrides, flags.py from th
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
+import tyro
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Discriminator,
     Field,
     PlainValidator,
+    Tag,
     TypeAdapter,
     ValidationError,
 )
@@ -130,7 +133,8 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 def _key_of(kind: type) -> str:
     """The dotted key of a section's values in a config; empty for the config itself."""
-    return {"Config": "", "Mix": "batching.mix"}.get(kind.__name__, kind.__name__.lower())
+    keys = {"Config": "", "Mix": "batching.mix", "MixEnd": "batching.mix_end"}
+    return (keys | {"Source": "data.train"}).get(kind.__name__, kind.__name__.lower())
 
 
 @section
@@ -172,16 +176,6 @@ class Model:
 
 
 @section
-class Data:
-    train: tuple[Text, ...] = ()
-    """What to train on: prepared stores, or pair files (JSON lines or Parquet; globs)."""
-    dev: tuple[Text, ...] = ()
-    """Stores or pair files whose loss is measured at every eval.every."""
-    cache_dir: Text = ""
-    """Where the stores of pair files are kept for the next start; empty: in the user's cache."""
-
-
-@section
 class Mix:
     monolingual: Share = 0.0
     """Weight of batches whose queries and passages are all in one language."""
@@ -192,11 +186,97 @@ class Mix:
 
 
 @section
+class MixEnd:
+    monolingual: Share | None = None
+    """Weight of monolingual batches at the last step. Unset: 0 if another kind has one; if none
+    has, batching.mix applies to all steps."""
+    cross_lingual: Share | None = None
+    """Weight of cross-lingual batches at the last step."""
+    multilingual: Share | None = None
+    """Weight of multilingual batches at the last step."""
+
+    @property
+    def weights(self) -> Mix | None:
+        """None if the mix does not change."""
+        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        given = {name: value for name, value in values.items() if value is not None}
+        return Mix(**given) if given else None
+
+
+@section
+class Source:
+    """An entry of data.train with settings of its own."""
+
+    path: Text
+    """A prepared store, or pair files."""
+    weight: Weight | None = None
+    """The source's share of the batches, relative to the weights of the others. An entry without
+    one weighs 1 if another entry has one; if none has, sources are drawn by their size."""
+    mix: Mix | None = None
+    """Weights of the kinds of this source's batches; unset: those of batching.mix and mix_end."""
+    query_prefix: Text | None = None
+    """Put before every query of this source; unset: model.query_prefix."""
+    passage_prefix: Text | None = None
+    """Put before every passage of this source; unset: model.passage_prefix."""
+
+
+PATH_TAG, SOURCE_TAG = "<path>", "<source>"
+"""What pydantic calls the two forms of an entry in the places of its errors."""
+
+
+def _form(entry: Any) -> str:
+    return SOURCE_TAG if isinstance(entry, Mapping | Source) else PATH_TAG
+
+
+def _simplified(entry: str | Source) -> str | Source:
+    """The path alone if an entry has no settings: both forms of it are the same run."""
+    return path_of(entry) if entry == Source(path=path_of(entry)) else entry
+
+
+def path_of(entry: str | Source) -> str:
+    """The path of an entry of data.train."""
+    return entry if isinstance(entry, str) else entry.path
+
+
+TrainEntry = Annotated[
+    Annotated[Text, Tag(PATH_TAG)] | Annotated[Source, Tag(SOURCE_TAG)],
+    Discriminator(_form),
+    AfterValidator(_simplified),
+]
+_PATHS = tyro.constructors.PrimitiveConstructorSpec(
+    nargs="*",
+    metavar="[STR [STR ...]]",
+    instance_from_str=tuple,
+    is_instance=lambda value: isinstance(value, tuple),
+    str_from_instance=lambda value: [path_of(entry) for entry in value],
+)
+"""Flags take paths; settings of a source need a file."""
+
+
+@section
+class Data:
+    train: Annotated[tuple[TrainEntry, ...], _PATHS] = ()
+    """What to train on: prepared stores, or pair files (JSON lines or Parquet; globs). In a file,
+    an entry may also be a mapping {path, weight, mix, query_prefix, passage_prefix}."""
+    dev: tuple[Text, ...] = ()
+    """Stores or pair files whose loss is measured at every eval.every."""
+    cache_dir: Text = ""
+    """Where the stores of pair files are kept for the next start; empty: in the user's cache."""
+
+    @property
+    def train_paths(self) -> tuple[str, ...]:
+        """The paths of data.train, with or without settings."""
+        return tuple(path_of(entry) for entry in self.train)
+
+
+@section
 class Batching:
     size: Annotated[int, NUMBER, Field(ge=2, le=MOST)] = 128
     """Pairs in the GLOBAL batch, whatever the number of GPUs."""
     mix: Mix = field(default_factory=lambda: Mix(monolingual=0.5, cross_lingual=0.5))
     """Weights of the kinds of batches; a kind that a file's `mix` leaves out has weight 0."""
+    mix_end: MixEnd = field(default_factory=MixEnd)
+    """The mix at the last step: shares change linearly from batching.mix over train.steps."""
     cross_lingual: Literal["diverse", "pairwise"] = "diverse"
     """Cross-lingual batches draw the two languages for every row, or for the whole batch."""
     language_alpha: Annotated[float, NUMBER, Field(ge=0, le=10)] = 0.0
@@ -388,8 +468,10 @@ def flatten(section: Any, prefix: Text = "") -> dict[str, Any]:
 def changes_to_run(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     """The keys, with both values, that make `new` another run than `old`."""
     before, after = flatten(old), flatten(new)
+    # where the mix changes over the steps, their number decides every batch
+    fixed = () if new.batching.mix_end.weights is None else ("train.steps",)
     return {
         key: (before[key], after[key])
         for key in after
-        if before[key] != after[key] and not key.startswith(FREE_ON_RESUME)
+        if before[key] != after[key] and (key in fixed or not key.startswith(FREE_ON_RESUME))
     }

@@ -1,6 +1,7 @@
 """Tokenization: prefix, truncate, pack."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hybrid_dist.data.store.token_cache import TokenCache
@@ -31,6 +32,18 @@ class TextTokens:
             tokens = cls(tokenizer, settings)
             tokens._check_lengths(name)
             tokens.lengths(["a"], ["a"])  # so that a broken one fails here
+        return tokens
+
+    def with_prefixes(self, query: str | None, passage: str | None) -> "TextTokens":
+        """The same with prefixes of a source; None keeps the model's."""
+        settings = self.settings
+        if query is not None:
+            settings = replace(settings, query_prefix=query)
+        if passage is not None:
+            settings = replace(settings, passage_prefix=passage)
+        tokens = TextTokens(self.tokenizer, settings)
+        if settings != self.settings:
+            tokens._check_lengths(self.tokenizer.name_or_path)
         return tokens
 
     def queries(self, texts: Sequence[str]) -> PackedTexts:

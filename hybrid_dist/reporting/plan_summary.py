@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from hybrid_dist.batching import KINDS, GlobalBatch, Plan, Stream, check_world, shard_batch
-from hybrid_dist.batching.streams import mix_weights
 from hybrid_dist.config.schema import Config
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.model.spec import EncoderSpec
@@ -20,6 +20,8 @@ BAR = 24
 """Letters of the longest bar."""
 EXAMINED = 200
 """Batches whose rows are counted."""
+PARTS = 5
+"""Parts of the steps in which a changing mix is shown."""
 
 
 def step_records(
@@ -47,7 +49,9 @@ def step_records(
             ],
         }
         if world is not None and tokens is not None:
-            record["ranks"] = _ranks(batch, store, world, tokens)
+            source = plan.sources[batch.stream.source]
+            own = tokens.with_prefixes(source.query_prefix, source.passage_prefix)
+            record["ranks"] = _ranks(batch, store, world, own)
         yield record
 
 
@@ -68,7 +72,11 @@ def _ranks(
 def tables(plan: Plan, config: Config, steps: int) -> Iterator[Table | Text | str]:
     """Shares of kinds, batches of streams, rows of languages, streams left out, false negatives."""
     streams = plan.batch_counts(steps)
-    yield _kinds(streams, config, steps)
+    yield _kinds(streams, plan, steps)
+    if config.batching.mix_end.weights is not None:
+        yield _mix_over_steps(plan, steps)
+    if len(plan.sources) > 1:
+        yield _sources(streams, plan, steps)
     yield _streams(streams, plan)
     for stream in plan.small_streams:
         yield cell(f"left out: {stream.too_small_message(plan.size)}")
@@ -81,14 +89,50 @@ def tables(plan: Plan, config: Config, steps: int) -> Iterator[Table | Text | st
     )
 
 
-def _kinds(streams: Counter[Stream], config: Config, steps: int) -> Table:
+def _kinds(streams: Counter[Stream], plan: Plan, steps: int) -> Table:
     table = Table("Kind", "Wanted", "Given", "Batches", title=f"{steps:,} steps")
-    weights = mix_weights(config.batching.mix)
-    for kind, weight in zip(KINDS, weights, strict=True):
+    shares = plan.wanted_shares(steps)
+    for kind in KINDS:
         count = sum(n for stream, n in streams.items() if stream.kind == kind)
-        if weight:
-            wanted = weight / sum(weights)
+        if wanted := sum(share for stream, share in shares.items() if stream.kind == kind):
             table.add_row(kind, f"{wanted:.2%}", f"{count / steps:.2%}", f"{count:,}")
+    return table
+
+
+def _mix_over_steps(plan: Plan, steps: int) -> Table:
+    """The share of each kind in equal parts of the steps."""
+    borders = np.unique(np.linspace(0, steps, PARTS + 1).astype(np.int64)).tolist()
+    parts = list(pairwise(borders))
+    table = Table("Kind", *(f"{first:,} to {last - 1:,}" for first, last in parts))
+    table.title = "Batches of each kind, by step"
+    for kind in KINDS:
+        of_kind = [
+            sum(n for stream, n in plan.batch_counts(border).items() if stream.kind == kind)
+            for border in borders
+        ]
+        if of_kind[-1]:
+            shares = zip(pairwise(of_kind), parts, strict=True)
+            cells = [(after - before) / (last - first) for (before, after), (first, last) in shares]
+            table.add_row(kind, *(f"{share:.1%}" for share in cells))
+    return table
+
+
+def _sources(streams: Counter[Stream], plan: Plan, steps: int) -> Table:
+    """The batches of each source, and its prefixes if it has its own."""
+    has_prefixes = any(
+        source.query_prefix is not None or source.passage_prefix is not None
+        for source in plan.sources
+    )
+    names = ("Query prefix", "Passage prefix") if has_prefixes else ()
+    table = Table("Source", "Wanted", "Given", "Batches", *names, title="Sources")
+    shares = plan.wanted_shares(steps)
+    for number, source in enumerate(plan.sources):
+        wanted = sum(share for stream, share in shares.items() if stream.source == number)
+        count = sum(n for stream, n in streams.items() if stream.source == number)
+        prefixes = (source.query_prefix, source.passage_prefix) if has_prefixes else ()
+        shown = (cell("the model's" if one is None else repr(one)) for one in prefixes)
+        given = f"{count / steps:.2%}"
+        table.add_row(cell(source.name), f"{wanted:.2%}", given, f"{count:,}", *shown)
     return table
 
 

@@ -6,7 +6,7 @@ ordinary run folder, OUT/runs/CELL/seed-N.
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,10 @@ class Cell:
         recipe = None if self.recipe is None else self.recipe.model_dump(mode="json")
         identity = {
             **identity_values(self.config),
-            "data.train": list(self.config.data.train),
+            "data.train": [
+                entry if isinstance(entry, str) else asdict(entry)
+                for entry in self.config.data.train
+            ],
             "recipe": recipe,
             "untrained": self.is_untrained,
         }
@@ -134,7 +137,7 @@ class Grid:
 
     def recipe_sources(self, cell: Cell) -> tuple[str, ...]:
         """What a cell's recipe reads."""
-        return (cell.recipe.sources if cell.recipe else ()) or cell.config.data.train
+        return (cell.recipe.sources if cell.recipe else ()) or cell.config.data.train_paths
 
     def runs(self, cell: Cell) -> list[CellRun]:
         """The runs of a cell, one for each seed."""
@@ -152,7 +155,12 @@ class Grid:
         config, data = cell.config, cell.config.data
         if cell.recipe is not None:
             files = train_files(self.recipe_folder(cell), len(self.recipe_sources(cell)))
-            data = replace(data, train=tuple(map(str, files)))
+            entries = zip(files, data.train, strict=True)
+            train = tuple(
+                str(file) if isinstance(entry, str) else replace(entry, path=str(file))
+                for file, entry in entries
+            )
+            data = replace(data, train=train)
         name = run_name(cell.name, seed)
         config = replace(
             config,

@@ -56,7 +56,7 @@ def problems_of_files(grid: Grid) -> Iterator[str]:
             if cell.recipe is not None:
                 check_recipe_sources(grid.recipe_sources(cell))
             elif not cell.is_untrained:
-                check_sources(cell.config.data.train)
+                check_sources(cell.config.data.train_paths)
         except UserError as error:
             problems.append(f"cell {cell.name}: {error}")
         yield from (line for line in problems if line.partition(": ")[2] not in seen)

@@ -35,11 +35,24 @@ def flags_of(base: Config, config: Config) -> list[str]:
         words.append(f"--{key}")
         if isinstance(value, dict):
             words += [str(word) for pair in value.items() for word in pair]
+        elif key == "data.train":
+            words += _paths(config)
         elif isinstance(value, tuple):
             words += list(value)
         else:
             words.append(str(value))
     return words
+
+
+def _paths(config: Config) -> list[str]:
+    """The entries of data.train as flags, which take paths and no settings."""
+    for entry in config.data.train:
+        if not isinstance(entry, str):
+            raise UserError(
+                f"data.train: runs of a job array differ in flags, which cannot give the settings "
+                f"of {entry.path}; use --wandb-sweep, or one study for each data.train"
+            )
+    return list(config.data.train_paths)
 
 
 def write_array(grid: Grid, runs: Sequence[CellRun]) -> tuple[Path, Path]:

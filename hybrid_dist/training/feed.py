@@ -78,7 +78,11 @@ class Feed:
         mask: bool,
         query_negatives: bool = False,
     ) -> None:
-        self._plan, self._tokens = plan, [StoreTokens(store, tokens) for store in stores]
+        self._plan = plan
+        self._tokens = [
+            StoreTokens(store, tokens.with_prefixes(source.query_prefix, source.passage_prefix))
+            for store, source in zip(stores, plan.sources, strict=True)
+        ]
         self._ranks, self._chunk_size, self._mask = ranks, chunk_size, mask
         self._query_negatives = query_negatives
         self._pairs = LanguagePairs(plan.sources)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hybrid_dist.batching import Plan, max_batch_size
-from hybrid_dist.config.schema import Config
+from hybrid_dist.config.schema import Config, MixEnd
 from hybrid_dist.data.store.reader import Store, check_sources, open_sources
 from hybrid_dist.data.user_cache import store_cache
 from hybrid_dist.errors import UserError
@@ -70,13 +70,15 @@ class RunInputs:
 
 def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
     """Read everything but weights; raise a UserError for what cannot be trained with."""
-    check_sources([*config.data.train, *config.data.dev])  # report wrong paths before all else
+    check_sources(
+        [*config.data.train_paths, *config.data.dev]
+    )  # report wrong paths before all else
     folder = RunFolder(config)
     folder.check()
     spec = EncoderSpec.of(config.model)
     cache = store_cache(config.data.cache_dir)
     stores, sources = open_sources(config.data.train, spec.max_tokens, cache)
-    plan = Plan(sources, config.batching, config.seed)
+    plan = Plan(sources, config.batching, config.seed, steps=config.train.steps)
     dev = _load_dev(config, spec, cache) if config.data.dev else None
     model_config = read_config(config.model)
     check_lengths(model_config, config.model)
@@ -84,6 +86,8 @@ def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
     check_dims(config.loss.dims, model_config)
     tokens = TextTokens.load(config.model.name_or_path, spec, config.model.trust_remote_code)
     tokens.check(model_config)
+    for source in sources:  # prefixes of a source have to leave room for its texts
+        tokens.with_prefixes(source.query_prefix, source.passage_prefix)
     evaluation = load_evaluation(config, _languages(plan))
     return RunInputs(folder, stores, plan, dev, evaluation, model_config, tokens)
 
@@ -95,8 +99,9 @@ def _languages(plan: Plan) -> list[str]:
 def _load_dev(config: Config, spec: EncoderSpec, cache: Path | None) -> tuple[Plan, list[Store]]:
     """The held-out pairs, in batches of the training mix, as large as the pairs allow."""
     stores, sources = open_sources(config.data.dev, spec.max_tokens, cache)
-    # weights may name languages that only the training data has; dev pairs may lack negatives
-    batching = replace(config.batching, language_weights={}, hard_negatives=0)
+    # weights may name languages that only the training data has; dev pairs may lack negatives;
+    # the mix stays, so that losses of different steps can be compared
+    batching = replace(config.batching, mix_end=MixEnd(), language_weights={}, hard_negatives=0)
     size = min(batching.size, max_batch_size(sources, batching))
     if size < 2:
         raise UserError(

@@ -149,14 +149,15 @@ def _introduce(
         f"{config.train.precision}); batches of {config.batching.size}"
     )
     for source, store in zip(inputs.plan.sources, inputs.stores, strict=True):
-        if store.tokens is not None and (reason := inputs.tokens.mismatch(store.tokens)):
+        tokens = inputs.tokens.with_prefixes(source.query_prefix, source.passage_prefix)
+        if store.tokens is not None and (reason := tokens.mismatch(store.tokens)):
             terminal.say(f"{source.name}: texts are tokenized during training, because {reason}")
     for line in _cached_stores(config, inputs, ranks):
         terminal.say(line)
     for stream in inputs.plan.small_streams:
         terminal.say(stream.too_small_message(config.batching.size))
     if ranks.is_first:
-        terminal.say(inputs.evaluation.overlap(inputs.stores, config.data.train))
+        terminal.say(inputs.evaluation.overlap(inputs.stores, config.data.train_paths))
     terminal.say(f"texts are {model.encoder.encoding_description}")
 
 
@@ -168,7 +169,7 @@ def _cached_stores(config: Config, inputs: RunInputs, ranks: Ranks) -> list[str]
         f"{pattern}: store {store.folder}, "
         + ("built now" if "built" in of_ranks else "reused from an earlier start")
         for pattern, store, of_ranks in zip(
-            [*config.data.train, *config.data.dev], stores, states, strict=True
+            [*config.data.train_paths, *config.data.dev], stores, states, strict=True
         )
         if store.cached
     ]

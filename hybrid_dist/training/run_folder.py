@@ -9,11 +9,12 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from hybrid_dist.config.resolve import from_yaml, to_yaml
-from hybrid_dist.config.schema import Config, changes_to_run
+from hybrid_dist.config.schema import Config, Source, changes_to_run
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import read_json, write_atomically
 from hybrid_dist.training.checkpoint.manager import check_path
@@ -211,7 +212,14 @@ def _locked(file: IO[str]) -> bool:
 
 def _as_yaml(value: Any) -> str:
     """A value as a config file spells it."""
-    return repr(list(value)) if isinstance(value, tuple) else repr(value)
+    return repr(list(map(_plain, value))) if isinstance(value, tuple) else repr(value)
+
+
+def _plain(entry: Any) -> Any:
+    """An entry of a list; of one with settings, those that it has."""
+    if not isinstance(entry, Source):
+        return entry
+    return {key: value for key, value in asdict(entry).items() if value is not None}
 
 
 def trained_languages(run: Path) -> list[str] | None:

@@ -5,6 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
+from hybrid_dist.config.schema import Mix
+
 Ints = np.ndarray
 UNCUT = (1 << 16, 1 << 16)
 """Above any length in an index."""
@@ -80,3 +82,10 @@ class TrainingSource:
     index: Index
     max_lengths: tuple[int, int] = UNCUT
     """The maximum lengths of a query and a passage, in the index's unit."""
+    weight: float | None = None
+    """Share of the batches, relative to the other sources'; None: by the number of pairs."""
+    mix: Mix | None = None
+    """The mix of this source, if it has its own."""
+    query_prefix: str | None = None
+    passage_prefix: str | None = None
+    """Prefixes of its texts; None: the model's."""

@@ -4,13 +4,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
+from hybrid_dist.config.schema import Source
 from hybrid_dist.data import user_cache
 from hybrid_dist.data.blocks import expand_globs
 from hybrid_dist.data.pair_files import read_pair_files
@@ -214,7 +215,7 @@ class Store:
 
 
 def open_sources(
-    patterns: Sequence[str],
+    entries: Sequence[str | Source],
     max_tokens: tuple[int, int] = UNCUT,
     cache_dir: Path | None = None,
 ) -> tuple[list[Store], list[TrainingSource]]:
@@ -225,10 +226,19 @@ def open_sources(
     `cache_dir`: see `Store.open`.
     """
     stores, sources = [], []
-    for pattern in patterns:
-        store = Store.open(pattern, cache_dir)
+    some_weight = any(isinstance(entry, Source) and entry.weight is not None for entry in entries)
+    for entry in entries:
+        given = entry if isinstance(entry, Source) else Source(path=entry)
+        store = Store.open(given.path, cache_dir)
         stores.append(store)
-        sources.append(store.source(pattern, max_tokens))
+        source = replace(
+            store.source(given.path, max_tokens),
+            weight=1.0 if some_weight and given.weight is None else given.weight,
+            mix=given.mix,
+            query_prefix=given.query_prefix,
+            passage_prefix=given.passage_prefix,
+        )
+        sources.append(source)
     return stores, sources
 
 

@@ -12,7 +12,8 @@ import yaml
 
 from hybrid_dist.config.flags import load
 from hybrid_dist.config.resolve import check_consistency, from_yaml, to_yaml
-from hybrid_dist.config.schema import Config, flatten
+from hybrid_dist.config.schema import Config, Source, flatten
+from hybrid_dist.errors import UserError
 from tests.fuzz.reference import Doubt
 from tests.fuzz.target import Target, Variants
 from tests.fuzz.targets.pairs import held_to
@@ -48,6 +49,17 @@ eval:
   every: 100
   tasks: ["toy:toy"]
 """
+SOURCES = """\
+data:
+  train:
+    - toy/train.jsonl
+    - {path: "more/*.jsonl", weight: 2, query_prefix: "ask: ", mix: {cross_lingual: 1}}
+    - path: third.jsonl
+      passage_prefix: ""
+batching:
+  mix: {monolingual: 1}
+  mix_end: {monolingual: 0.25, multilingual: 0.75}
+"""
 EVERY_EIGHTH = 8
 
 
@@ -58,6 +70,7 @@ class Configs(Target):
         whole = to_yaml(Config(data=dataclasses.replace(Config().data, train=("a.jsonl",))))
         return {
             "short": lambda folder: _put(folder, SHORT),
+            "sources": lambda folder: _put(folder, SOURCES),
             "whole": lambda folder: _put(folder, whole),
         }
 
@@ -72,7 +85,7 @@ class Configs(Target):
 
     def names(self, message: str) -> bool:
         keys = [*flatten(Config()), *(field.name for field in dataclasses.fields(Config))]
-        return any(f"{key}:" in message for key in keys)
+        return "data.train." in message or any(f"{key}:" in message for key in keys)
 
     def accepted(self, variant: str, folder: Path, value: Any, good: Any) -> str | None:
         text = (folder / FILE).read_bytes().decode("utf-8-sig")
@@ -116,6 +129,9 @@ def _flat(section: Any, node: Any, prefix: str = "") -> dict[str, Any]:
 def _value(kind: Any, node: Any) -> Any:
     origin, inside = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
+        sections = [each for each in inside if dataclasses.is_dataclass(each)]
+        if sections and isinstance(node, yaml.MappingNode):
+            return _built(sections[0], node)
         return None if _is_null(node) else _value(inside[0], node)
     if origin is tuple:
         if not isinstance(node, yaml.SequenceNode):
@@ -128,6 +144,20 @@ def _value(kind: Any, node: Any) -> Any:
     if not isinstance(node, yaml.ScalarNode):
         raise Doubt("a value has parts", kind)
     return _scalar(kind, node)
+
+
+def _built(section: Any, node: yaml.MappingNode) -> Any:
+    """An entry of data.train, or its mix; a path if it has nothing else."""
+    kinds = typing.get_type_hints(section)
+    given = {key.value: value for key, value in node.value}
+    if unknown := given.keys() - kinds.keys():
+        raise Doubt("a key is unknown", sorted(unknown))
+    try:
+        built = section(**{name: _value(kinds[name], value) for name, value in given.items()})
+    except (UserError, TypeError) as error:
+        raise Doubt("an entry is none", error) from None
+    is_path = isinstance(built, Source) and built == Source(path=built.path)
+    return built.path if is_path else built
 
 
 def _scalar(kind: Any, node: Any) -> Any:

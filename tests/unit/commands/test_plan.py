@@ -74,6 +74,26 @@ def test_without_json_it_shows_shares_streams_languages_and_small_streams(
     assert "left out: qad: 5 pairs give no monolingual batch of 13" in output
 
 
+def test_it_shows_sources_with_settings_and_a_mix_that_changes(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, train = tmp_path / "run.yaml", toy / "train.jsonl"
+    file.write_text(
+        f"data: {{train: [{train}, {{path: {train}, weight: 3, query_prefix: 'ask: '}}]}}\n"
+        "batching: {mix: {monolingual: 1}, mix_end: {cross_lingual: 1}, size: 13}\n"
+        f"model: {{name_or_path: {toy / 'model'}}}\ntrain: {{steps: 100}}\n"
+    )
+    main(["--config", str(file), "--steps", "100"])
+    output = capsys.readouterr().out
+    for part in ("90.0%", "10.0%", "75.00%", "25.00%", "'ask: '", "the model's", "80 to 99"):
+        assert part in output
+    main(["--config", str(file), "--steps", "100", "--json", "--world-size", "2"])
+    steps = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    kinds = [record["kind"] for record in steps]
+    assert abs(kinds[:50].count("monolingual") - 37.5) <= 1.5
+    assert abs(kinds[50:].count("monolingual") - 12.5) <= 1.5
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -8,6 +8,7 @@ import pytest
 from hybrid_dist.commands.study import main
 from hybrid_dist.config.flags import load
 from hybrid_dist.config.resolve import to_yaml
+from hybrid_dist.config.schema import Source
 from hybrid_dist.errors import UserError
 from hybrid_dist.studies.grids import grid
 from hybrid_dist.studies.run_states import check_folder, claim_folder
@@ -233,6 +234,32 @@ def test_flags_give_the_config_of_a_run(toy: Path, tmp_path: Path) -> None:
         file = tmp_path / "base-run.yaml"
         file.write_text(to_yaml(base))
         assert load(["--config", str(file), *flags_of(base, run.config)], "test") == run.config
+
+
+def test_cells_may_differ_in_the_settings_of_a_source(toy: Path, tmp_path: Path) -> None:
+    train = str(toy / "train.jsonl")
+    heavy = {"path": train, "weight": 3, "query_prefix": "ask: "}
+    cells: dict[str, Any] = {
+        "equal": {"data.train": [train, {"path": train, "weight": 1}]},
+        "heavy": {"data.train": [train, heavy]},
+        "ending": {"batching.mix_end": {"multilingual": 1}},
+        "cut": {"data.train": [train, heavy], "recipe.keep": {"qaa": 0.5}},
+    }
+    made = make_grid(tmp_path, toy, cells=cells)
+    claim_folder(made)
+    check_folder(make_grid(tmp_path, toy, cells=cells))
+    cells["heavy"]["data.train"][1] = heavy | {"weight": 4}
+    with pytest.raises(UserError, match=r"in its cell heavy, data.train is .*'weight': 3.0"):
+        check_folder(make_grid(tmp_path, toy, cells=cells))
+    run = made.runs(made.cell("heavy"))[0]
+    assert run.config.data.train_paths == (train, train)
+    cut = made.runs(made.cell("cut"))[0].config.data.train
+    assert isinstance(cut[0], str) and cut[0].endswith("train-1.jsonl")
+    assert isinstance(cut[1], Source) and cut[1].path.endswith("train-2.jsonl")
+    assert (cut[1].weight, cut[1].query_prefix) == (3, "ask: ")
+    base = made.runs(made.cell("ending"))[0].config
+    with pytest.raises(UserError, match=r"data.train: .* flags, which cannot give the settings"):
+        flags_of(base, run.config)
 
 
 @pytest.mark.parametrize(
