@@ -155,8 +155,12 @@ class Model:
     """A Hugging Face model: a name on the hub or a folder with config.json and tokenizer."""
     init: Literal["pretrained", "scratch"] = "pretrained"
     """Start from the model's weights, or from random weights of its config's sizes."""
-    pooling: Literal["mean", "cls", "labse"] = "mean"
-    """Mean of the tokens, the first token, or the first token through LaBSE's dense layer."""
+    pooling: Literal["mean", "cls", "last", "labse"] = "mean"
+    """Mean of the tokens, the first token, the last token (of decoders; the tokenizer has to end
+    texts with a special token), or the first token through LaBSE's dense layer."""
+    attention: Literal["auto", "bidirectional"] = "auto"
+    """auto: as the model's config says; bidirectional: let the tokens of a decoder attend to those
+    after them too."""
     query_prefix: Text = "Query: "
     """Put before every query."""
     passage_prefix: Text = "Passage: "

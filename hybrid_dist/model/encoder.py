@@ -11,6 +11,7 @@ Shapes:
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from hybrid_dist.config.schema import LEARNED_TEMPERATURE
+from hybrid_dist.model.direction import is_causal, window_of
 from hybrid_dist.model.packing import (
     NAME,
     AttentionMode,
@@ -66,6 +68,8 @@ class Encoder(nn.Module):
         """D, the width of a vector."""
         self._first_position = first_position(backbone.config)
         self._attention = backbone.config._attn_implementation
+        takes_cache = "use_cache" in signature(backbone.forward).parameters
+        self._options = {"use_cache": False} if takes_cache else {}  # of decoders: keys, values
 
     def forward(self, texts: PackedTexts, token_embeddings: Tensor | None = None) -> Tensor:
         """Vectors [N, D]. `token_embeddings` [T, D] are looked up if None."""
@@ -105,12 +109,13 @@ class Encoder(nn.Module):
             **row,
             position_ids=texts.positions[None] + self._first_position,
             **texts.for_attention(self.attention_mode),
+            **self._options,
         ).last_hidden_state[0]
 
     def _hidden_padded(self, texts: PackedTexts) -> Tensor:
         """The last hidden states [T, D], computed in a padded batch."""
         batch, _ = texts.padded(self.backbone.config.pad_token_id or 0)
-        hidden = self.backbone(**batch).last_hidden_state
+        hidden = self.backbone(**batch, **self._options).last_hidden_state
         return hidden.flatten(0, 1).index_select(0, texts.padded_indices(hidden.shape[1]))
 
     def _pool(self, hidden: Tensor, texts: PackedTexts) -> Tensor:
@@ -124,6 +129,8 @@ class Encoder(nn.Module):
             return torch.segment_reduce(
                 _at_least_fp32(hidden), "mean", offsets=offsets, unsafe=True
             )
+        if self.pooling == "last":
+            return _at_least_fp32(hidden[texts.offsets[1:].long() - 1])
         first = hidden[texts.offsets[:-1].long()]
         if self.pooling == "labse":
             first = self.backbone.pooler(first[:, None])
@@ -145,7 +152,15 @@ class Encoder(nn.Module):
             return None
         config = self.backbone.config
         head_width = getattr(config, "head_dim", None) or self.width // config.num_attention_heads
-        return kernel_refusal(head_width, dtype, device)
+        return kernel_refusal(head_width, dtype, device, self._kernel_arguments())
+
+    def _kernel_arguments(self) -> set[str]:
+        """Arguments of torch's kernel for packed texts that not every model needs."""
+        config, modules = self.backbone.config, list(self.backbone.modules())
+        heads = config.num_attention_heads
+        grouped = (getattr(config, "num_key_value_heads", None) or heads) != heads
+        limited = is_causal(self.backbone) or any(map(window_of, modules))
+        return ({"enable_gqa"} if grouped else set()) | ({"window_size"} if limited else set())
 
     def select_attention(self, device: torch.device, kernel_refusal_reason: str | None) -> None:
         """Choose the AttentionMode: padded if the kernel is refused, else the device's best."""

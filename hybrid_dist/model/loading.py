@@ -8,6 +8,7 @@ from torch import nn
 
 from hybrid_dist.config.schema import Model
 from hybrid_dist.errors import UserError, short
+from hybrid_dist.model.direction import attend_both_ways, is_causal, window_of
 from hybrid_dist.model.encoder import Encoder
 from hybrid_dist.model.packing import ROBERTAS, PackedTexts, first_position
 from hybrid_dist.model.repository import (
@@ -23,6 +24,8 @@ from hybrid_dist.model.spec import read_modules
 
 PACKING_TOLERANCE = 1e-4
 """The largest difference of packed and padded vectors that is attributed to rounding."""
+LONGEST_PROBE = 600
+"""Tokens of the longest text by which packed and padded vectors are compared."""
 LIMITS = {
     "hidden_size": 2**20,
     "vocab_size": 2**31,
@@ -92,9 +95,21 @@ def build(model: Model, config: Any) -> Encoder:
     else:
         backbone = _pretrained(AutoModel, config, model, extra)
     with loading(name, "an encoder of texts", trusted):
+        if model.attention == "bidirectional":
+            attend_both_ways(backbone)
+        _check_pooling(backbone, model.pooling)
         encoder = Encoder(backbone, model.pooling)
         _pack(encoder, model.attention_dropout)
     return encoder
+
+
+def _check_pooling(backbone: Any, pooling: str) -> None:
+    if pooling == "cls" and is_causal(backbone):
+        raise UserError(
+            f"model.pooling: the first token of a {backbone.config.model_type} model sees no other "
+            "token, so cls would give all texts one vector; choose last or mean, or set "
+            "model.attention: bidirectional"
+        )
 
 
 def _pack(encoder: Encoder, dropout: float | None) -> None:
@@ -108,7 +123,7 @@ def _pack(encoder: Encoder, dropout: float | None) -> None:
     if not getattr(encoder.backbone, "_supports_attention_backend", False):
         encoder.set_padding(f"models of type {kind} take no attention but their own")
         return
-    texts = PackedTexts.of([[3], [3, 4, 5, 6, 7, 8, 9], [3, 4, 5, 6]])
+    texts = PackedTexts.of([[3], [3, 4, 5, 6, 7, 8, 9], [3, 4, 5, 6], *_beyond_window(encoder)])
     training = encoder.training
     encoder.eval()
     with torch.no_grad():
@@ -126,6 +141,17 @@ def _pack(encoder: Encoder, dropout: float | None) -> None:
     if why_not is not None:
         encoder.set_padding(f"models of type {kind} cannot be packed ({why_not})")
     encoder.train(training)
+
+
+def _beyond_window(encoder: Encoder) -> list[list[int]]:
+    """A text whose first and last tokens are outside each other's window; none without windows, or
+    with such wide ones that the comparison would take long."""
+    config = encoder.backbone.config
+    windows = [window for part in encoder.backbone.modules() if (window := window_of(part))]
+    size = max(windows, default=0) + 2
+    if not windows or size > min(LONGEST_PROBE, positions(config)):
+        return []
+    return [[3 + (place * place) % 7 for place in range(size)]]
 
 
 def positions(config: Any) -> int:

@@ -5,12 +5,14 @@ Shapes:
     T  tokens of all texts, special tokens included
     L  padded length: tokens of the longest text, or more
     H  attention heads
+    G  heads of keys and values; each serves H / G heads of queries
     D  width of a head
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from inspect import signature
 from itertools import accumulate, groupby
 from typing import Any
 
@@ -21,7 +23,7 @@ from torch.nn import functional
 
 NAME = "hybrid_dist_packed"
 """The name under which the attention below is registered with transformers."""
-UNSUPPORTED = ("sliding_window", "softcap", "s_aux", "position_bias")
+UNSUPPORTED = ("softcap", "s_aux", "position_bias")
 """Arguments of transformers' attention functions that the one here does not implement."""
 ROBERTAS = ("roberta", "camembert", "xmod", "mpnet", "data2vec-text", "longformer")
 """Model types whose position ids start after the padding token's id, as RoBERTa's do."""
@@ -137,10 +139,22 @@ def _round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-def kernel_refusal(head_width: int, dtype: torch.dtype, device: torch.device) -> str | None:
-    """Why the CUDA kernel for packed texts cannot be used; None if it can, or on a CPU."""
+def kernel_refusal(
+    head_width: int, dtype: torch.dtype, device: torch.device, needed: Collection[str] = ()
+) -> str | None:
+    """Why the CUDA kernel for packed texts cannot be used; None if it can, or on a CPU.
+
+    `needed`: arguments of `varlen_attn` that the model needs and older versions of torch lack.
+    """
     if device.type != "cuda":
         return None
+    from torch.nn.attention.varlen import varlen_attn
+
+    if lacking := sorted(set(needed) - signature(varlen_attn).parameters.keys()):
+        return (
+            f"the kernel for packed texts of torch {torch.__version__} takes no {lacking[0]}, "
+            "which this model needs"
+        )
     if dtype not in (torch.float16, torch.bfloat16):
         return "the CUDA kernel for packed texts computes in bf16 and fp16 only"
     if head_width % 8 or head_width > WIDEST_HEAD:
@@ -158,6 +172,47 @@ def kernel_refusal(head_width: int, dtype: torch.dtype, device: torch.device) ->
     return None
 
 
+@dataclass(frozen=True)
+class Scope:
+    """Which tokens of its text a token attends to."""
+
+    causal: bool
+    """Those before it and itself only."""
+    reach: int | None
+    """Those at most this many tokens away; None: at any distance."""
+
+    @classmethod
+    def of(cls, module: Any, is_causal: bool | None, sliding_window: int | None) -> "Scope":
+        """Of an attention module, from the arguments that transformers passes.
+
+        transformers counts a window with the token itself: `sliding_window` is one more than the
+        distance, for causal models (Qwen3) and others (ModernBERT, whose config has twice the
+        distance as `local_attention`). Masks of a decoder that is made bidirectional count the
+        distance alone.
+        """
+        declared = getattr(module, "is_causal", False) is True
+        causal = declared if is_causal is None else is_causal
+        if sliding_window is not None and causal >= declared:
+            sliding_window -= 1
+        return cls(causal, sliding_window)
+
+    @property
+    def window_size(self) -> tuple[int, int]:
+        """Tokens to the left and right, as `varlen_attn` takes them; -1 is no limit."""
+        reach = -1 if self.reach is None else self.reach
+        return reach, 0 if self.causal else reach
+
+    def mask(self, size: int, device: torch.device) -> Tensor | None:
+        """Whether each token of a text attends to each other [size, size]; None if all do."""
+        limited = self.reach is not None and size - 1 > self.reach
+        if not limited and not self.causal:
+            return None
+        places = torch.arange(size, device=device)
+        distance = places[:, None] - places
+        seen = distance >= 0 if self.causal else torch.ones_like(distance, dtype=torch.bool)
+        return seen & (distance.abs() <= self.reach) if self.reach is not None else seen
+
+
 def attention(
     module: Any,
     query: Tensor,
@@ -165,6 +220,8 @@ def attention(
     value: Tensor,
     mask: None,
     scaling: float | None = None,
+    is_causal: bool | None = None,
+    sliding_window: int | None = None,
     sizes: tuple[int, ...] | None = None,
     offsets: Tensor | None = None,
     longest: int = 0,
@@ -174,23 +231,48 @@ def attention(
 ) -> tuple[Tensor, None]:
     """Attention of each token to the tokens of its own text, as transformers calls it.
 
-    Takes query, key and value [1, H, T, D] and what `PackedTexts.for_attention` returns; returns
-    [1, T, H, D]. There is no dropout of attention weights, since the CUDA kernel has none.
+    Takes query [1, H, T, D], key and value [1, G, T, D] and what `PackedTexts.for_attention`
+    returns; returns [1, T, H, D]. There is no dropout of attention weights, since the CUDA kernel
+    has none.
     """
     if unsupported := [name for name in UNSUPPORTED if options.get(name) is not None]:
         raise ValueError(f"its attention has a {unsupported[0]}")
+    scope = Scope.of(module, is_causal, sliding_window)
+    group = query.shape[1] // key.shape[1]
+    if group > 1 and offsets is None:
+        key, value = (part.repeat_interleave(group, dim=1) for part in (key, value))
     if sizes is not None:
-        return _by_size(query, key, value, sizes, scaling), None
+        return _by_size(query, key, value, sizes, scaling, scope), None
     query, key, value = (part[0].transpose(0, 1) for part in (query, key, value))
     if padded_indices is not None and is_token is not None:
-        return _padded(query, key, value, padded_indices, is_token, scaling)[None], None
+        return _padded(query, key, value, padded_indices, is_token, scaling, scope)[None], None
+    return _in_kernel(query, key, value, offsets, longest, scaling, scope)[None], None
+
+
+def _in_kernel(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    offsets: Tensor | None,
+    longest: int,
+    scaling: float | None,
+    scope: Scope,
+) -> Tensor:
+    """Attention of [T, H, D] to [T, G, D] in torch's CUDA kernel for packed texts."""
     from torch.nn.attention.varlen import varlen_attn
 
     width = query.shape[-1]
     if scaling is not None and scaling != width**-0.5:
         query = query * (scaling * width**0.5)  # the kernel's own scale is 1 / sqrt(width)
-    output: Any = varlen_attn(query, key, value, offsets, offsets, longest, longest)  # type: ignore[arg-type]
-    return output[None], None
+    # under autocast, norms and rotation give fp32; it does not cast the kernel's inputs
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    more: dict[str, Any] = {}  # arguments that older versions of torch lack
+    if scope.window_size != (-1, -1):
+        more["window_size"] = scope.window_size
+    if query.shape[1] != key.shape[1]:
+        more["enable_gqa"] = True
+    output: Any = varlen_attn(query, key, value, offsets, offsets, longest, longest, **more)  # type: ignore[arg-type]
+    return output
 
 
 def _padded(
@@ -200,6 +282,7 @@ def _padded(
     padded_indices: Tensor,
     is_token: Tensor,
     scaling: float | None,
+    scope: Scope,
 ) -> Tensor:
     """Attention of [T, H, D] in a padded batch.
 
@@ -212,14 +295,23 @@ def _padded(
         rows = rows.index_put((padded_indices,), packed)
         return rows.unflatten(0, (texts, longest)).transpose(1, 2)
 
+    mask = is_token[:, None, None]
+    if (within := scope.mask(longest, query.device)) is not None:
+        # padding attends to itself: a row of a mask without any key would give NaN
+        mask = (mask & within) | torch.eye(longest, dtype=torch.bool, device=query.device)
     output = functional.scaled_dot_product_attention(
-        pad(query), pad(key), pad(value), attn_mask=is_token[:, None, None], scale=scaling
+        pad(query), pad(key), pad(value), attn_mask=mask, scale=scaling
     )
     return output.transpose(1, 2).flatten(0, 1).index_select(0, padded_indices)
 
 
 def _by_size(
-    query: Tensor, key: Tensor, value: Tensor, sizes: tuple[int, ...], scaling: float | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    sizes: tuple[int, ...],
+    scaling: float | None,
+    scope: Scope,
 ) -> Tensor:
     """Attention of [1, H, T, D], with one call for each run of texts of the same size."""
     runs = [(size, len(list(same))) for size, same in groupby(sizes)]
@@ -228,7 +320,9 @@ def _by_size(
     outputs = []
     for (size, texts), *vectors in parts:
         q, k, v = (part.unflatten(1, (texts, size)).transpose(0, 1) for part in vectors)
-        output = functional.scaled_dot_product_attention(q, k, v, scale=scaling)
+        output = functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=scope.mask(size, query.device), scale=scaling
+        )
         outputs.append(output.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)[None]
 

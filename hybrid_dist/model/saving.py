@@ -52,13 +52,13 @@ def _save_sentence_transformers(
             for i, (kind, path) in enumerate(zip(kinds, paths, strict=True))
         ],
     )
-    mean = settings.pooling == "mean"
     _write(
         folder / "1_Pooling" / "config.json",
         {
             "word_embedding_dimension": width,
-            "pooling_mode_cls_token": not mean,
-            "pooling_mode_mean_tokens": mean,
+            "pooling_mode_cls_token": settings.pooling in ("cls", "labse"),
+            "pooling_mode_mean_tokens": settings.pooling == "mean",
+            **({"pooling_mode_lasttoken": True} if settings.pooling == "last" else {}),
         },
     )
     if dense:

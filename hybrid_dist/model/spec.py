@@ -12,10 +12,12 @@ from hybrid_dist.model.repository import find, json_object, kind_of, read_object
 from hybrid_dist.runtime.files import read_json
 
 FILE = "hybrid_dist.json"
-Pooling = Literal["mean", "cls", "labse"]
+Pooling = Literal["mean", "cls", "last", "labse"]
 Length = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 ACTIVATION = "torch.nn.modules.activation.Tanh"
 """The activation after the dense layer of LaBSE pooling."""
+POOLING_MODES: dict[str, Pooling] = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
+"""Supported poolings by the names of sentence-transformers."""
 MODULES = ("Transformer", "Pooling", "Dense", "Dropout", "Normalize")
 """Supported modules of sentence-transformers. Dropout has no effect in inference."""
 
@@ -131,14 +133,15 @@ def _pooling(name: str, paths: dict[str, str]) -> Pooling:
                 raise UserError(f"{name}/{paths['Pooling']}: {key}: expected true or false")
             mode = key.removeprefix("pooling_mode_").removesuffix("s").removesuffix("_token")
             modes.append(mode)
-    if modes not in (["mean"], ["cls"]):
+    if modes not in ([mode] for mode in POOLING_MODES):
         given = f", not {' and '.join(map(str, modes))}" if modes else ""
-        raise UserError(f"{name}: unsupported pooling: expected mean or cls{given}")
+        raise UserError(f"{name}: unsupported pooling: expected mean, cls or lasttoken{given}")
+    pooling = POOLING_MODES[modes[0]]
     if "Dense" not in paths:
-        return "mean" if modes == ["mean"] else "cls"
-    if modes != ["cls"]:
+        return pooling
+    if pooling != "cls":
         raise UserError(
-            f"{name}: has a dense layer after mean pooling, which is supported only after cls"
+            f"{name}: has a dense layer after {modes[0]} pooling, which is supported only after cls"
         )
     activation = _value(name, f"{paths['Dense']}/config.json", "activation_function", str)
     if activation not in (None, ACTIVATION):

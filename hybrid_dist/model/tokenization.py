@@ -82,6 +82,16 @@ class TextTokens:
                 f"{last}, its model {config.vocab_size} embeddings; they do not belong together"
             )
 
+    def check_end(self) -> None:
+        """Reject last-token pooling with a tokenizer that adds no token after a text."""
+        end = self.passage_ids(["a"])[0][-1:]
+        if self.settings.pooling == "last" and end[0] not in self.tokenizer.all_special_ids:
+            raise UserError(
+                "model.pooling: last takes the vector of a text's last token, but the tokenizer of "
+                f"{self.tokenizer.name_or_path} ends texts with no special token (EOS): choose "
+                "mean, or add one to the tokenizer (docs/encoders.md has the lines)"
+            )
+
     def _check_lengths(self, name: str) -> None:
         """Reject maximum lengths that leave no token of a text; tokenizers ignore those."""
         special = self.tokenizer.num_special_tokens_to_add()

@@ -88,6 +88,7 @@ def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
     tokens.check(model_config)
     for source in sources:  # prefixes of a source have to leave room for its texts
         tokens.with_prefixes(source.query_prefix, source.passage_prefix)
+    tokens.check_end()
     evaluation = load_evaluation(config, _languages(plan))
     return RunInputs(folder, stores, plan, dev, evaluation, model_config, tokens)
 

@@ -5,6 +5,7 @@ import os
 import time
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from hybrid_dist.model.packing import AttentionMode, PackedTexts, attention
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.initial_model import choose_attention
 from tests.support.compiled_chunks import chunks
-from tests.support.encoders import SIZES, encoder_of
+from tests.support.encoders import DECODERS, SIZES, encoder_of
 from tests.support.launch import train
 from tests.support.runs import column, options, succeed
 
@@ -68,21 +69,54 @@ def test_any_head_width_and_precision_trains(
     assert apart(gradient, true) < 3 * most
 
 
+@pytest.mark.parametrize(
+    ("dtype", "most"), [(torch.float32, 1e-4), (torch.float16, 5e-3), (torch.bfloat16, 3e-2)]
+)
+@pytest.mark.parametrize("kind", ["modernbert", *DECODERS])
+def test_windows_and_decoders_train_on_a_card(
+    kind: str, dtype: torch.dtype, most: float, tmp_path: Path
+) -> None:
+    encoder = on_card(encoder_of(kind, tmp_path, {"head_dim": 8}), dtype)
+    with_kernel = AMPERE and dtype != torch.float32
+    assert encoder.attention_mode is (
+        AttentionMode.KERNEL if with_kernel else AttentionMode.PADDED
+    ), encoder.encoding_description
+    actual, gradient = vectors_and_gradient(encoder, dtype)
+    encoder.set_padding("a test")
+    wanted, true = vectors_and_gradient(encoder, torch.float32)
+    assert apart(actual, wanted) < most
+    assert apart(gradient, true) < 3 * most
+
+
 @pytest.mark.skipif(not AMPERE, reason="the kernel needs compute capability 8.0")
-@pytest.mark.parametrize("scaling", [None, 0.2])
-def test_the_kernel_and_its_gradients_equal_float64(scaling: float | None) -> None:
+@pytest.mark.parametrize(
+    ("scaling", "more"),
+    [
+        (None, {}),
+        (0.2, {}),
+        (None, {"sliding_window": 65}),
+        (None, {"is_causal": True}),
+        (None, {"is_causal": True, "sliding_window": 33}),
+    ],
+)
+@pytest.mark.parametrize("key_heads", [16, 4])
+def test_the_kernel_and_its_gradients_equal_float64(
+    scaling: float | None, more: dict[str, Any], key_heads: int
+) -> None:
     """Texts of 1 to 256 tokens, at and beside the edges of the kernel's blocks."""
     heads, width = 16, 64
     torch.manual_seed(0)
     sizes = (1, 2, 3, 127, 128, 129, 255, 256, *torch.randint(1, 257, (40,)).tolist())
     offsets = torch.tensor([0, *accumulate(sizes)], dtype=torch.int32, device=CUDA)
-    shape = (1, heads, sum(sizes), width)
-    inputs = [torch.randn(shape, device=CUDA).bfloat16().requires_grad_() for _ in range(3)]
+    inputs = [
+        torch.randn(1, count, sum(sizes), width, device=CUDA).bfloat16().requires_grad_()
+        for count in (heads, key_heads, key_heads)
+    ]
     q, k, v = inputs
-    output, _ = attention(None, q, k, v, None, scaling, offsets=offsets, longest=256)
+    output, _ = attention(None, q, k, v, None, scaling, offsets=offsets, longest=256, **more)
     exact = [part.detach().double().requires_grad_() for part in inputs]
     q, k, v = exact
-    wanted, _ = attention(None, q, k, v, None, scaling, sizes=sizes)
+    wanted, _ = attention(None, q, k, v, None, scaling, sizes=sizes, **more)
     gradient = torch.randn_like(wanted)
     output.backward(gradient.bfloat16())
     wanted.backward(gradient.bfloat16().double())

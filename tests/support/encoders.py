@@ -12,7 +12,7 @@ from hybrid_dist.model.loading import build, read_config
 SIZES = [[3], [4, 5, 6, 7, 8, 9, 10, 11, 12], [5, 4], [6] * 30, [7, 9, 3]]
 
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "xlm-roberta": {"pad_token_id": 1},
     "bert": {},
     "roberta": {"pad_token_id": 1},
@@ -20,31 +20,46 @@ KINDS = {
     "distilbert": {},
     "electra": {},
     "nomic_bert": {},
+    "modernbert": {
+        "bos_token_id": 1,
+        "cls_token_id": 1,
+        "eos_token_id": 2,
+        "sep_token_id": 2,
+        "num_hidden_layers": 3,  # one with global attention, two with a window
+        "local_attention": 8,
+    },
+    "qwen3": {"num_key_value_heads": 2, "head_dim": 12},
+    "qwen3 with windows": {
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "use_sliding_window": True,
+        "sliding_window": 5,
+        "max_window_layers": 1,
+    },
 }
+"""Settings of model types that are packed; a few words may follow a type."""
+DECODERS = tuple(kind for kind in KINDS if kind.startswith("qwen3"))
 
 
 def encoder_of(
-    kind: str, folder: Path, sizes: dict[str, int] | None = None, **changes: Any
+    kind: str, folder: Path, sizes: dict[str, Any] | None = None, **changes: Any
 ) -> Encoder:
     """A small model of some type with random weights."""
     from transformers import AutoConfig
 
-    sizes = {
+    usual = {
         "vocab_size": 60,
         "hidden_size": 32,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "intermediate_size": 48,
         "max_position_embeddings": 40,
-    } | (sizes or {})
-    if kind == "modernbert":
-        sizes |= {"bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
-    if kind == "qwen3":
-        sizes |= {"num_key_value_heads": 4, "head_dim": 8}
+        "pad_token_id": 0,
+    }
     if kind == "distilbert":
-        sizes |= {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}
-    more = {"pad_token_id": 0} | KINDS.get(kind, {})
-    AutoConfig.for_model(kind, **sizes, **more).save_pretrained(folder)
+        usual |= {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}
+    values = usual | KINDS.get(kind, {}) | (sizes or {})
+    AutoConfig.for_model(kind.split()[0], **values).save_pretrained(folder)
     options = Model(name_or_path=str(folder), init="scratch", **changes)
     torch.manual_seed(0)
     return build(options, read_config(options))

@@ -35,9 +35,12 @@ def no_recompilation() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-def module(folder: Path, how: AttentionMode | str, dropout: float) -> BiEncoder:
+def module(
+    folder: Path, how: AttentionMode | str, dropout: float, kind: str = "xlm-roberta"
+) -> BiEncoder:
     sizes = {"max_position_embeddings": LONGEST + 4, "hidden_size": 16, "num_attention_heads": 2}
-    encoder = encoder_of("xlm-roberta", folder, sizes, dropout=dropout, attention_dropout=0.0)
+    changes: dict[str, Any] = {"dropout": dropout, "attention_dropout": 0.0}
+    encoder = encoder_of(kind, folder, sizes, **(changes if kind == "xlm-roberta" else {}))
     if isinstance(how, AttentionMode):
         encoder.attention_mode = how
     else:
@@ -77,8 +80,25 @@ def assert_one_graph() -> None:
 def test_compiled_layers_have_the_same_gradients_and_one_graph(
     how: AttentionMode | str, tmp_path: Path
 ) -> None:
-    """Three steps with other numbers of chunks and texts, and texts of other lengths."""
     plain, compiled = (module(tmp_path, how, dropout=0.0).train() for _ in range(2))
+    assert_same_gradients(plain, compiled)
+    assert_one_graph()
+
+
+@pytest.mark.parametrize("how", [AttentionMode.KERNEL, AttentionMode.PADDED], ids=str)
+@pytest.mark.parametrize(("kind", "graphs"), [("modernbert", 2), ("qwen3 with windows", 2)])
+def test_layers_with_windows_have_a_graph_of_their_own(
+    kind: str, graphs: int, how: AttentionMode, tmp_path: Path
+) -> None:
+    plain, compiled = (module(tmp_path, how, 0.0, kind).train() for _ in range(2))
+    with torch._dynamo.config.patch(error_on_recompile=False):
+        assert_same_gradients(plain, compiled)
+    assert counters["stats"]["unique_graphs"] == graphs
+    assert not counters["graph_break"]
+
+
+def assert_same_gradients(plain: BiEncoder, compiled: BiEncoder) -> None:
+    """Three steps with other numbers of chunks and texts, and texts of other lengths."""
     compile_layers(compiled.encoder, "aot_eager")
     for number in range(3):
         expected, actual = step(plain, number), step(compiled, number)
@@ -87,7 +107,6 @@ def test_compiled_layers_have_the_same_gradients_and_one_graph(
         for name, part in expected.items():
             close: dict[str, Any] = {"rtol": 0, "atol": 1e-2 * largest}
             torch.testing.assert_close(actual[name], part, msg=name, **close)
-    assert_one_graph()
 
 
 def test_on_cpus_attention_is_padded_where_layers_are_compiled(tmp_path: Path) -> None:

@@ -14,14 +14,13 @@ from hybrid_dist.model.packing import AttentionMode, PackedTexts
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.initial_model import choose_attention
 from tests.support import varlen_on_cpu
-from tests.support.encoders import KINDS, SIZES, encoder_of
+from tests.support.encoders import DECODERS, KINDS, SIZES, encoder_of
 
 varlen_on_cpu.register()
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 PADDED = {
     "deberta-v2": "take no attention but their own",
-    "modernbert": "its attention has a sliding_window",
-    "qwen3": "its packed vectors differ",
+    "gemma2": "its attention has a softcap",
 }
 
 
@@ -39,12 +38,32 @@ def vectors_and_gradients(encoder: Encoder, texts: PackedTexts) -> tuple[Tensor,
 
 @pytest.mark.parametrize("mode", AttentionMode, ids=lambda mode: mode.name)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("pooling", ["mean", "one token"])
 def test_packed_rows_give_what_padded_rows_give(
     kind: str, pooling: Any, mode: AttentionMode, tmp_path: Path
 ) -> None:
+    if pooling == "one token":
+        pooling = "last" if kind in DECODERS else "cls"
     encoder = encoder_of(kind, tmp_path, pooling=pooling).eval()
+    assert_packed_equals_padded(encoder, mode)
+
+
+@pytest.mark.parametrize("mode", AttentionMode, ids=lambda mode: mode.name)
+@pytest.mark.parametrize("kind", DECODERS)
+def test_decoders_that_attend_both_ways_are_packed_too(
+    kind: str, mode: AttentionMode, tmp_path: Path
+) -> None:
+    encoder = encoder_of(kind, tmp_path, attention="bidirectional", pooling="last").eval()
+    assert_packed_equals_padded(encoder, mode)
+
+
+def assert_packed_equals_padded(encoder: Encoder, mode: AttentionMode) -> None:
+    """Vectors and gradients; weights are large enough for attention to matter."""
     assert encoder.padding_reason is None
+    torch.manual_seed(1)
+    for weights in encoder.parameters():
+        if weights.ndim == 2:
+            torch.nn.init.normal_(weights, std=0.15)
     encoder.attention_mode = mode
     packed, packed_gradients = vectors_and_gradients(encoder, PackedTexts.of(SIZES))
     encoder.set_padding("a test")
@@ -56,6 +75,35 @@ def test_packed_rows_give_what_padded_rows_give(
         torch.testing.assert_close(
             packed_gradients[name], gradient, msg=name, rtol=0, atol=1e-5 * largest
         )
+
+
+WINDOWS: dict[str, dict[str, Any]] = {
+    "modernbert": {"local_attention": 6, "layer_types": ["sliding_attention"]},
+    "qwen3": {"sliding_window": 4, "use_sliding_window": True, "max_window_layers": 0},
+}
+"""Layers that see three tokens to each side, or three to the left."""
+
+
+@pytest.mark.parametrize("mode", [*AttentionMode, None], ids=lambda m: m.name if m else "padded")
+@pytest.mark.parametrize(
+    ("kind", "pooling"), [("modernbert", "cls"), ("modernbert", "last"), ("qwen3", "last")]
+)
+def test_a_window_ends_at_the_token_where_that_of_the_padded_model_does(
+    kind: str, pooling: Any, mode: AttentionMode | None, tmp_path: Path
+) -> None:
+    """Of one layer: a token's hidden state has gradients for the words inside its window only."""
+    sizes = {"num_hidden_layers": 1, "max_position_embeddings": 40} | WINDOWS[kind]
+    encoder = encoder_of(kind, tmp_path, sizes, pooling=pooling).eval()
+    assert encoder.padding_reason is None
+    if mode is None:
+        encoder.set_padding("a test")
+    else:
+        encoder.attention_mode = mode
+    words = list(range(10, 22))  # each occurs once, so rows of the table are tokens
+    _, gradients = vectors_and_gradients(encoder, PackedTexts.of([words, [30, 31]]))
+    table = next(part for name, part in gradients.items() if len(part) == 60)
+    used = table.abs().sum(1).nonzero().flatten().tolist()
+    assert used == [*(words[:4] if pooling == "cls" else words[-4:]), 30, 31]
 
 
 @pytest.mark.parametrize("kind", PADDED)

@@ -170,7 +170,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "ours with another key": (change("hybrid_dist.json", x=1), "hybrid_dist.json: x: unknown key"),
     "pooling xx": (
         change("hybrid_dist.json", pooling="xx"),
-        "hybrid_dist.json: pooling: input should be 'mean', 'cls' or 'labse', given 'xx'",
+        "hybrid_dist.json: pooling: input should be 'mean', 'cls', 'last' or 'labse', given 'xx'",
     ),
     "a prefix of numbers": (change("hybrid_dist.json", query_prefix=5), "query_prefix: input"),
     "half a prefix": (change("hybrid_dist.json", query_prefix="\ud800"), "query_prefix: holds"),
@@ -206,7 +206,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "pooling of two kinds": (
         sentence_transformers(change(POOL, pooling_mode_mean_tokens=True)),
-        "unsupported pooling: expected mean or cls, not cls and mean",
+        "unsupported pooling: expected mean, cls or lasttoken, not cls and mean",
     ),
     "a dense layer that ends otherwise": (
         sentence_transformers(change("2_Dense/config.json", activation_function="x.Identity")),
@@ -224,11 +224,11 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         sentence_transformers(
             change(POOL, pooling_mode_cls_token=False, pooling_mode_mean_sqrt_len_tokens=True)
         ),
-        "expected mean or cls, not mean_sqrt_len",
+        "expected mean, cls or lasttoken, not mean_sqrt_len",
     ),
     "newer pooling of two kinds": (
         sentence_transformers(change(POOL, pooling_mode=["cls", "mean"])),
-        "expected mean or cls, not cls and mean",
+        "expected mean, cls or lasttoken, not cls and mean",
     ),
     "a pooling of numbers": (
         sentence_transformers(change(POOL, pooling_mode_cls_token=1)),

@@ -227,7 +227,7 @@ def test_a_run_folder_stands_for_its_model(config_folder: Path, tmp_path: Path) 
     ("pooling", "mode"),
     [
         ({"pooling_mode_max_tokens": True}, "max"),
-        ({"pooling_mode": "lasttoken"}, "lasttoken"),
+        ({"pooling_mode": "weightedmean"}, "weightedmean"),
     ],
 )
 def test_other_pooling_is_refused(
@@ -236,7 +236,7 @@ def test_other_pooling_is_refused(
     saved(config_folder, tmp_path / "model", "mean")
     (tmp_path / "model" / "hybrid_dist.json").unlink()
     (tmp_path / "model" / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    with pytest.raises(UserError, match=f"expected mean or cls, not {mode}"):
+    with pytest.raises(UserError, match=f"expected mean, cls or lasttoken, not {mode}"):
         TextEmbedder.load(str(tmp_path / "model"), CPU)
 
 
