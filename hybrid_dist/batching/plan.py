@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from hybrid_dist.batching.negatives import Negatives, draw_negatives
+from hybrid_dist.batching.parallel import Parallel, draw_parallel
 from hybrid_dist.batching.quotas import QuotaSchedule
 from hybrid_dist.batching.randomness import key, keyed_hash, permuted
 from hybrid_dist.batching.schedule import Schedule
@@ -28,7 +29,7 @@ from hybrid_dist.batching.streams import (
     pair_uids,
     sampling_probabilities,
 )
-from hybrid_dist.config.schema import Batching
+from hybrid_dist.config.schema import Align, Batching
 from hybrid_dist.data.store.index import Index, TrainingSource
 from hybrid_dist.errors import UserError, nearest
 
@@ -49,10 +50,12 @@ class GlobalBatch:
     """Passage cluster and query cluster of each row [B, 2]. Rows that agree in either may answer
     each other's query, so they are not negatives of each other."""
     lengths: np.ndarray
-    """Length of each row's query, passage and hard negatives together, after truncation, in
-    tokens or characters as in the store [B]."""
+    """Length of each row's query, passage, hard negatives and translations together, after
+    truncation, in tokens or characters as in the store [B]."""
     negatives: Negatives | None
     """None if the run uses no hard negatives."""
+    parallel: Parallel | None = None
+    """None if the run aligns no translations."""
 
     def __len__(self) -> int:
         return len(self.uid)
@@ -93,11 +96,16 @@ class Plan:
         seed: int,
         data: str = "data.train",
         steps: int | None = None,
+        align: Align | None = None,
     ) -> None:
-        """`data`: what messages call the sources. `steps`: when batching.mix_end is reached."""
+        """`data`: what messages call the sources. `steps`: when batching.mix_end is reached.
+        `align`: None or weight 0 draw no translations."""
         self.sources, self.size, self._seed = sources, batching.size, seed
         self._hard_negatives = batching.hard_negatives
+        self._align = align if align is not None and align.weight else None
         _check_negatives(sources, batching, data)
+        if self._align is not None:
+            _check_translations(sources, data)
         _check_languages(sources, batching, data)
         self.streams: dict[str, list[Stream]] = {}
         self.small_streams: list[Stream] = []
@@ -176,6 +184,10 @@ class Plan:
         if self._hard_negatives:
             negatives_key = key(pass_key, "negatives")
             negatives = draw_negatives(index, passage_row, self._hard_negatives, negatives_key)
+        parallel = None
+        if self._align is not None:
+            align_key = key(pass_key, "align")
+            parallel = draw_parallel(index, uids, query_row, passage_row, self._align, align_key)
         return GlobalBatch(
             step=step,
             stream=stream,
@@ -185,8 +197,11 @@ class Plan:
             clusters=np.stack(
                 [index.uid_passage_cluster[uids], index.uid_query_cluster[uids]], axis=1
             ),
-            lengths=_lengths(self.sources[stream.source], query_row, passage_row, negatives),
+            lengths=_lengths(
+                self.sources[stream.source], query_row, passage_row, negatives, parallel
+            ),
             negatives=negatives,
+            parallel=parallel,
         )
 
     def _across(
@@ -223,17 +238,27 @@ def _lengths(
     query_row: np.ndarray,
     passage_row: np.ndarray,
     negatives: Negatives | None,
+    parallel: Parallel | None,
 ) -> np.ndarray:
-    """The truncated length of each row [B]: query, passage and hard negatives together."""
+    """The truncated length of each row [B]: query, passage, hard negatives and translations."""
     index, (max_query, max_passage) = source.index, source.max_lengths
 
     def truncated(lengths: np.ndarray, limit: int) -> np.ndarray:
         return np.minimum(lengths.astype(np.int64), limit)
 
-    lengths = truncated(index.query_length[query_row], max_query)
-    lengths += truncated(index.passage_length[index.passage_of[passage_row]], max_passage)
+    def of_queries(rows: np.ndarray) -> np.ndarray:
+        return truncated(index.query_length[rows], max_query)
+
+    def of_passages(rows: np.ndarray) -> np.ndarray:
+        return truncated(index.passage_length[index.passage_of[rows]], max_passage)
+
+    lengths = of_queries(query_row) + of_passages(passage_row)
     if negatives is not None:
         negatives.add_to(lengths, truncated(index.passage_length[negatives.passages], max_passage))
+    if parallel is not None and parallel.query_row is not None:
+        lengths += parallel.aligned * of_queries(parallel.query_row)
+    if parallel is not None and parallel.passage_row is not None:
+        lengths += parallel.aligned * of_passages(parallel.passage_row)
     return lengths
 
 
@@ -242,6 +267,15 @@ def _check_negatives(sources: Sequence[TrainingSource], batching: Batching, data
         raise UserError(
             f"batching.hard_negatives: is {batching.hard_negatives}, but no pair of {data} has "
             "`negatives`; set it to 0, or give pairs that have them"
+        )
+
+
+def _check_translations(sources: Sequence[TrainingSource], data: str) -> None:
+    if not any(len(source.index.parallel_uids) for source in sources):
+        raise UserError(
+            f"align.weight: no uid of {data} is in two languages of one source, so there are no "
+            "translations to align; set it to 0, or give pairs that share uids across languages "
+            "(files that share them are named by one glob)"
         )
 
 

@@ -56,7 +56,8 @@ def main(args: Sequence[str], program: str = "hybrid-dist plan") -> None:
             EncoderSpec.of(config.model).max_tokens,
             store_cache(config.data.cache_dir),
         )
-        plan = Plan(sources, config.batching, config.seed, steps=config.train.steps)
+        steps = config.train.steps
+        plan = Plan(sources, config.batching, config.seed, steps=steps, align=config.align)
         if own.json:
             _print_lines(step_records(config, plan, stores, own.steps, own.world_size))
         else:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hybrid_dist.config import flags
-from hybrid_dist.config.schema import Config
+from hybrid_dist.config.schema import STORED, Config
 from hybrid_dist.data.store.reader import check_sources
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.evaluation.task_specs import fetch_task
@@ -13,9 +13,9 @@ from hybrid_dist.text import printable
 
 HELP = """usage: hybrid-dist prefetch CONFIG [--section.key value ...]
 
-Fetch the model and the evaluation data of a run into the Hugging Face cache (HF_HOME), and check
-that the files it names are there. Run it where there is a network, as on a login node; jobs then
-run with HF_HUB_OFFLINE=1 and the same HF_HOME.
+Fetch the model, its teacher and the evaluation data of a run into the Hugging Face cache (HF_HOME),
+and check that the files it names are there. Run it where there is a network, as on a login node;
+jobs then run with HF_HUB_OFFLINE=1 and the same HF_HOME.
 
 Example: hybrid-dist prefetch configs/xlmr-large-hybrid.yaml"""
 
@@ -37,6 +37,7 @@ def prefetch(config: Config) -> None:
     from hybrid_dist.model.loading import build, read_config
     from hybrid_dist.model.spec import EncoderSpec
     from hybrid_dist.model.tokenization import TextTokens
+    from hybrid_dist.training.teacher_sources import load_model
 
     check_sources([*config.data.train_paths, *config.data.dev])
     for task in config.eval.tasks:
@@ -49,4 +50,8 @@ def prefetch(config: Config) -> None:
     place = name if Path(name).is_dir() else HF_HUB_CACHE
     what = "model and tokenizer" if config.model.init == "pretrained" else "sizes and tokenizer"
     print(printable(f"{name}: {what} in {place}"))
+    if (teacher := config.distill.teacher) not in ("", STORED):
+        load_model(config)
+        place = teacher if Path(teacher).is_dir() else HF_HUB_CACHE
+        print(printable(f"{teacher}: the teacher in {place}"))
     print("jobs need no network now: set HF_HUB_OFFLINE=1 in slurm/site.env")

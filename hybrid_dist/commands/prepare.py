@@ -43,8 +43,10 @@ class Options:
     """An option of SOURCE, as KEY=VALUE; may be given several times."""
     tokenize: str | None = None
     """Store the token ids of this Hugging Face model's tokenizer."""
+    teacher: str | None = None
+    """Store the vectors of this model, from which training can distill (distill.teacher)."""
     trust_remote_code: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Run the Python code in the repository of --tokenize; read it first."""
+    """Run the Python code in the repository of --tokenize and --teacher; read it first."""
     query_prefix: str = Model.query_prefix
     """The text before each query to tokenize, as in model.query_prefix."""
     passage_prefix: str = Model.passage_prefix
@@ -106,9 +108,10 @@ def _prepare(options: Options) -> None:
     reading = Reading(skip_bad=options.skip_bad, options=_source_options(options.option))
     source.check(reading.options)
     add_tokens = _token_writer(options.tokenize, options) if options.tokenize else None
+    add_teacher = _teacher_writer(options.teacher, options) if options.teacher else None
     with _progress() as progress:
         watch = partial(_show_progress, progress)
-        store = prepare(source, options.paths, options.out, reading, add_tokens, watch)
+        store = prepare(source, options.paths, options.out, reading, add_tokens, watch, add_teacher)
     _print_summary(options.out, store.manifest)
 
 
@@ -142,6 +145,22 @@ def _token_writer(tokenizer: str, options: Options) -> Callable[[Path], Mapping[
     return write
 
 
+def _teacher_writer(teacher: str, options: Options) -> Callable[[Path], Mapping[str, Any]]:
+    """Writes a teacher's vectors; its weights are loaded here, before any pair is read."""
+    from hybrid_dist.data.store.teacher_vectors import write_teacher_vectors
+    from hybrid_dist.model.embedder import TextEmbedder
+    from hybrid_dist.model.repository import naming_flag
+
+    with naming_flag("--teacher"):
+        model = TextEmbedder.load(teacher, trust_remote_code=options.trust_remote_code)
+
+    def write(folder: Path) -> Mapping[str, Any]:
+        about = {"model": teacher, "fingerprint": model.fingerprint, "settings": model.settings}
+        return write_teacher_vectors(folder, model.encode_queries, model.encode_passages, about)
+
+    return write
+
+
 def _progress() -> Progress:
     """A line on the terminal with the number of pairs read."""
     columns = (TextColumn("{task.completed:,} pairs read"), TimeElapsedColumn())
@@ -167,6 +186,9 @@ def _print_summary(out: Path, manifest: Mapping[str, Any]) -> None:
         f"{sum(count['passages'] for count in counts):,} distinct passages"
     )
     print(printable(summary))
+    if "teacher" in manifest:
+        model, width = manifest["teacher"]["model"], manifest["teacher"]["width"]
+        print(printable(f"vectors of the teacher {model}, {width} dimensions"))
     if manifest["renamed"]:
         renamed = ", ".join(f"{code} is {name}" for code, name in manifest["renamed"].items())
         print(printable(f"language codes that have another name here: {renamed}"))

@@ -17,6 +17,7 @@ from hybrid_dist.config.schema import (
     SOURCE_TAG,
     Batching,
     Config,
+    Distill,
     Mix,
     Source,
     flatten,
@@ -147,6 +148,7 @@ def check_consistency(config: Config) -> None:
             f"start between {lowest} and {highest}"
         )
     _check_loss(config)
+    _check_teaching(config)
     _check_evaluation(config)
 
 
@@ -169,6 +171,29 @@ def _check_loss(config: Config) -> None:
         raise UserError(
             f"loss.dim_weights: has {len(loss.dim_weights)} weights for the {len(loss.dims)} "
             "numbers of loss.dims; give one for each, or none"
+        )
+
+
+def _check_teaching(config: Config) -> None:
+    align, distill = config.align, config.distill
+    if align.weight and align.kind == "jsd" and align.of != "queries":
+        raise UserError(
+            f"align.of: is {align.of}, but align.kind jsd compares rankings of passages, which "
+            "only queries have; set align.of to queries, or align.kind to cosine"
+        )
+    if distill.teacher:
+        return
+    for key in ("weight", "kind", "temperature"):
+        value = getattr(distill, key)
+        if value != getattr(Distill(), key):
+            raise UserError(
+                f"distill.{key}: is {value}, but there is no teacher; give distill.teacher, or "
+                f"leave distill.{key} out"
+            )
+    if config.batching.margin_scores == "teacher":
+        raise UserError(
+            "batching.margin_scores: is teacher, but there is none; give distill.teacher, or set "
+            "batching.margin_scores to own"
         )
 
 

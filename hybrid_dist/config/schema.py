@@ -302,6 +302,8 @@ class Batching:
     much."""
     margin_kind: Literal["absolute", "relative"] = "absolute"
     """Subtract batching.margin, or this share of the right passage's similarity."""
+    margin_scores: Literal["own", "teacher"] = "own"
+    """Whose similarities batching.margin compares: the model's own, or those of distill.teacher."""
 
 
 @section
@@ -323,6 +325,41 @@ class Loss:
     again. The loss is the weighted mean over these and the full width."""
     dim_weights: tuple[PositiveReal, ...] = ()
     """Weight of each of loss.dims; empty: 1 each. The full width weighs 1 unless it is listed."""
+
+
+@section
+class Align:
+    weight: Weight = 0.0
+    """Weight, beside the contrastive loss, of a loss that pulls texts and their translations (the
+    same uid in another language) together; 0: none, and no translations are encoded."""
+    of: Literal["queries", "passages", "both"] = "queries"
+    """Which texts of a row are aligned with a translation."""
+    share: Annotated[float, NUMBER, Field(gt=0, le=1)] = 1.0
+    """Share of the rows with a translation that are aligned; each encodes a text more, or two."""
+    kind: Literal["cosine", "mse", "jsd"] = "cosine"
+    """The distance of a text's vector from its translation's: 1 - cosine, or the mean squared
+    difference of their numbers; or that of two queries' rankings of the batch's candidates, their
+    Jensen-Shannon divergence."""
+    temperature: Temperature = 0.05
+    """Of the rankings that jsd compares: similarities are divided by this before the softmax."""
+
+
+STORED = "stored"
+"""The distill.teacher whose vectors are in the stores."""
+
+
+@section
+class Distill:
+    teacher: Text = ""
+    """A model to learn from, beside the pairs; or `stored`: the vectors that `prepare --teacher`
+    has put in the stores of data.train; empty: no teacher."""
+    weight: Weight = 1.0
+    """Weight of the distillation loss beside the contrastive one; 0: none."""
+    kind: Literal["scores", "cosine", "mse"] = "scores"
+    """What is learned: the teacher's scores of the batch's candidates, by the KL divergence from
+    its distribution; or its vectors, by 1 - cosine or by the mean squared difference."""
+    temperature: Temperature = 0.05
+    """Scores of teacher and student are divided by this before the softmax."""
 
 
 @section
@@ -435,6 +472,8 @@ class Config:
     data: Data = field(default_factory=Data)
     batching: Batching = field(default_factory=Batching)
     loss: Loss = field(default_factory=Loss)
+    align: Align = field(default_factory=Align)
+    distill: Distill = field(default_factory=Distill)
     optim: Optim = field(default_factory=Optim)
     train: Train = field(default_factory=Train)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)

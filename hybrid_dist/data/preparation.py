@@ -24,11 +24,13 @@ def prepare(
     reading: Reading,
     add_tokens: Callable[[Path], Mapping[str, Any]] | None = None,
     watch: Callable[[Blocks], Blocks] = iter,
+    add_teacher: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> Store:
     """Build the store of a source's training pairs; an error leaves everything as it was.
 
     `add_tokens`: writes token ids into the store's folder and returns their description.
-    `watch`: wraps the stream of pairs, for instance to show progress.
+    `watch`: wraps the stream of pairs, for instance to show progress. `add_teacher`: as
+    `add_tokens`, for a teacher's vectors.
     """
     if source.pairs is None:
         raise UserError(
@@ -39,8 +41,11 @@ def prepare(
 
     def annotate(folder: Path) -> Mapping[str, Any]:
         tokens = {} if add_tokens is None else {"tokens": add_tokens(folder)}
+        teacher = {} if add_teacher is None else {"teacher": add_teacher(folder)}
         evaluation = count_evaluation_data(source, paths, reading)
-        return tokens | {
+        return {
+            **tokens,
+            **teacher,
             "hybrid_dist": hybrid_dist.__version__,
             "source": source.name,
             "paths": list(paths),

@@ -6,11 +6,12 @@ Shapes:
     D  width of a vector: the hidden size of the backbone
     B  queries on this rank, each with its passage
     M  hard negatives on this rank
+    P  translations on this rank, where the run aligns any
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from typing import Any
 
@@ -37,14 +38,17 @@ class Chunk:
 
     queries: PackedTexts
     candidates: PackedTexts
-    """The passages of the queries, in their order, then the hard negatives."""
+    """The passages of the queries, in their order, then the hard negatives, then translations."""
+    num_translations: int = 0
+    """Texts at the end of `candidates` that are not candidates, but are encoded to be aligned: in
+    the same call, so that ranks that hold none make as many calls as the others."""
 
     def pinned(self) -> "Chunk":
         """The same in pinned memory."""
-        return Chunk(self.queries.pinned(), self.candidates.pinned())
+        return replace(self, queries=self.queries.pinned(), candidates=self.candidates.pinned())
 
     def to(self, device: torch.device) -> "Chunk":
-        return Chunk(self.queries.to(device), self.candidates.to(device))
+        return replace(self, queries=self.queries.to(device), candidates=self.candidates.to(device))
 
 
 Encoded = tuple[Tensor, Tensor]
@@ -201,12 +205,13 @@ class BiEncoder(nn.Module):
         self.temperature = Temperature(temperature) if learn_temperature else None
 
     def forward(self, chunks: Sequence[Chunk]) -> tuple[Tensor, Tensor, Tensor]:
-        """Vectors of queries [B, D] and of candidates [B + M, D], and the temperature [1].
+        """Vectors of queries [B, D] and of candidates [B + M + P, D], and the temperature [1].
 
         Candidates are the passages of all chunks in the order of the queries, then all hard
-        negatives. Chunks are encoded in turn, all but the last under activation checkpointing. This
-        takes the memory of one chunk, and DDP, FSDP and ZeRO see an ordinary step. The backward
-        pass starts with the last chunk and frees its activations before it recomputes the others.
+        negatives, then all translations. Chunks are encoded in turn, all but the last under
+        activation checkpointing. This takes the memory of one chunk, and DDP, FSDP and ZeRO see an
+        ordinary step. The backward pass starts with the last chunk and frees its activations before
+        it recomputes the others.
         """
         with _no_autocast_cache():
             if len(chunks) == 1:
@@ -216,10 +221,10 @@ class BiEncoder(nn.Module):
                 encoded.append(self._encode(chunks[-1]))
             else:
                 encoded = self._encode_all(chunks)
-        queries = torch.cat([part for part, _ in encoded])
+        queries, candidates = torch.cat([part for part, _ in encoded]), _candidates(encoded, chunks)
         if self.temperature is not None:
-            return queries, _candidates(encoded), self.temperature()
-        return queries, _candidates(encoded), queries.new_full((1,), self._fixed_temperature)
+            return queries, candidates, self.temperature()
+        return queries, candidates, queries.new_full((1,), self._fixed_temperature)
 
     def _encode_all(self, chunks: Sequence[Chunk]) -> list[Encoded]:
         """Encode packed chunks with one lookup of token embeddings for all of them.
@@ -278,11 +283,17 @@ def _no_autocast_cache() -> Iterator[None]:
         torch.set_autocast_cache_enabled(cached)
 
 
-def _candidates(encoded: Sequence[Encoded]) -> Tensor:
-    """The passages of all chunks, then their hard negatives [B + M, D]."""
-    passages = [candidates[: len(queries)] for queries, candidates in encoded]
-    negatives = [candidates[len(queries) :] for queries, candidates in encoded]
-    return torch.cat(passages + negatives)
+def _candidates(encoded: Sequence[Encoded], chunks: Sequence[Chunk]) -> Tensor:
+    """The passages of all chunks, then their hard negatives and their translations
+    [B + M + P, D]."""
+    passages, negatives, translations = [], [], []
+    for (queries, candidates), chunk in zip(encoded, chunks, strict=True):
+        last = len(candidates) - chunk.num_translations
+        passages.append(candidates[: len(queries)])
+        negatives.append(candidates[len(queries) : last])
+        if chunk.num_translations:
+            translations.append(candidates[last:])
+    return torch.cat(passages + negatives + translations)
 
 
 def _layer_classes(backbone: Any) -> list[str]:

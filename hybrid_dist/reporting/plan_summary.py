@@ -64,6 +64,14 @@ def _ranks(
     if batch.negatives is not None:
         ids = tokens.passage_ids(store.passage_texts(batch.negatives.passages))
         batch.negatives.add_to(lengths, np.array([len(one) for one in ids], np.int64))
+    if batch.parallel is not None and (aligned := np.flatnonzero(batch.parallel.aligned)).size:
+        queries, passages = batch.parallel.query_row, batch.parallel.passage_row
+        if queries is not None:
+            ids = tokens.query_ids(store.queries(queries[aligned]))
+            lengths[aligned] += [len(one) for one in ids]
+        if passages is not None:
+            ids = tokens.passage_ids(store.passages(passages[aligned]))
+            lengths[aligned] += [len(one) for one in ids]
     shard = shard_batch(batch.lengths, 0, world, chunk_size=0)
     of_ranks = np.split(shard.order, np.cumsum(shard.counts)[:-1])
     return [{"rows": rows.tolist(), "tokens": int(lengths[rows].sum())} for rows in of_ranks]

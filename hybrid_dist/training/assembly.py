@@ -72,7 +72,12 @@ def assemble(context: RunContext, model: BiEncoder) -> TrainingParts:
     """Prepare the model for its strategy, resume from a checkpoint, and build what surrounds it."""
     config, inputs, ranks = context.config, context.inputs, context.ranks
     flops = Flops.of(model.encoder.backbone)  # before weights are sharded
-    updater = Updater(config, context.accelerator, ranks, model, adamw(model, config.optim))
+    teacher = inputs.teacher
+    if teacher is not None:
+        teacher.place(ranks)
+        context.terminal.say(f"teacher: {teacher.description}")
+    optimizer = adamw(model, config.optim)
+    updater = Updater(config, context.accelerator, ranks, model, optimizer, teacher)
     feed = partial(
         Feed,
         tokens=inputs.tokens,
@@ -105,7 +110,7 @@ def assemble(context: RunContext, model: BiEncoder) -> TrainingParts:
     )
     return TrainingParts(
         progress,
-        feed(inputs.plan, inputs.stores),
+        feed(inputs.plan, inputs.stores, teacher=teacher),
         updater,
         meters,
         log,

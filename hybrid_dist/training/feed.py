@@ -10,11 +10,13 @@ import torch
 from hybrid_dist.batching import GlobalBatch, Plan, RankShard, shard_batch
 from hybrid_dist.batching.language_pairs import LanguagePairs
 from hybrid_dist.data.store.reader import Store
+from hybrid_dist.losses.alignment import Translations
 from hybrid_dist.losses.batch_layout import NO_ID, BatchLayout
 from hybrid_dist.model.encoder import Chunk
 from hybrid_dist.model.packing import PackedTexts
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.training.teacher import ChunkTexts, Teacher, TeacherInputs
 
 AHEAD = 3
 """Steps prepared ahead."""
@@ -31,18 +33,28 @@ class StepInputs:
     layout: BatchLayout
     pairs: torch.Tensor
     """[B] index of the language pair of each of this rank's rows."""
+    translations: Translations | None = None
+    """None if no row of the global batch is aligned."""
+    teacher: TeacherInputs | None = None
+    """None if there is no teacher."""
 
     def pinned(self) -> "StepInputs":
         """The same in pinned memory, from which a GPU copies while the host goes on."""
         chunks = [chunk.pinned() for chunk in self.chunks]
         pairs = self.pairs.pin_memory()
-        return replace(self, chunks=chunks, layout=self.layout.pinned(), pairs=pairs)
+        work = replace(self, chunks=chunks, layout=self.layout.pinned(), pairs=pairs)
+        if self.translations is not None:
+            work = replace(work, translations=self.translations.pinned())
+        return work if self.teacher is None else replace(work, teacher=self.teacher.pinned())
 
     def to(self, device: torch.device) -> "StepInputs":
         """The same on a device. The host does not wait for pinned inputs."""
         chunks = [chunk.to(device) for chunk in self.chunks]
         pairs = self.pairs.to(device, non_blocking=True)
-        return replace(self, chunks=chunks, layout=self.layout.to(device), pairs=pairs)
+        work = replace(self, chunks=chunks, layout=self.layout.to(device), pairs=pairs)
+        if self.translations is not None:
+            work = replace(work, translations=self.translations.to(device))
+        return work if self.teacher is None else replace(work, teacher=self.teacher.to(device))
 
 
 class StoreTokens:
@@ -77,6 +89,7 @@ class Feed:
         chunk_size: int,
         mask: bool,
         query_negatives: bool = False,
+        teacher: Teacher | None = None,
     ) -> None:
         self._plan = plan
         self._tokens = [
@@ -85,7 +98,7 @@ class Feed:
         ]
         self._ranks, self._chunk_size, self._mask = ranks, chunk_size, mask
         self._query_negatives = query_negatives
-        self._pairs = LanguagePairs(plan.sources)
+        self._pairs, self._teacher = LanguagePairs(plan.sources), teacher
 
     def steps(self, first: int, last: int) -> Iterator[StepInputs]:
         """The inputs of steps first .. last - 1, in order."""
@@ -108,24 +121,37 @@ class Feed:
     def _prepare(self, step: int) -> StepInputs:
         batch = self._plan.batch(step)
         shard = shard_batch(batch.lengths, self._ranks.rank, self._ranks.world, self._chunk_size)
+        texts = [self._texts(batch, shard.rows[cut]) for cut in shard.chunks]
+        source, teacher = batch.stream.source, self._teacher
         work = StepInputs(
             batch,
             shard,
-            [self._chunk(batch, shard, cut) for cut in shard.chunks],
+            [
+                self._chunk(batch, shard.rows[cut], chunk)
+                for cut, chunk in zip(shard.chunks, texts, strict=True)
+            ],
             self._layout(batch, shard).with_columns(self._query_negatives),
             torch.from_numpy(self._pairs.of(batch, shard.rows)),
+            _translations(batch, shard),
+            None if teacher is None else teacher.inputs(source, texts),
         )
         return work if self._ranks.device.type == "cpu" else work.pinned()
 
-    def _chunk(self, batch: GlobalBatch, shard: RankShard, cut: slice) -> Chunk:
-        rows, tokens = shard.rows[cut], self._tokens[batch.stream.source]
-        candidates = tokens.index.passage_of[batch.passage_row[rows]]
+    def _texts(self, batch: GlobalBatch, rows: np.ndarray) -> ChunkTexts:
+        index = self._tokens[batch.stream.source].index
+        candidates = index.passage_of[batch.passage_row[rows]]
         if batch.negatives is not None:
             drawn = batch.negatives.passages[batch.negatives.of(rows)]
             candidates = np.concatenate([candidates, drawn])
+        return ChunkTexts(batch.query_row[rows], candidates)
+
+    def _chunk(self, batch: GlobalBatch, rows: np.ndarray, texts: ChunkTexts) -> Chunk:
+        tokens = self._tokens[batch.stream.source]
+        translations = _translation_ids(batch, rows, tokens)
         return Chunk(
-            PackedTexts.of(tokens.queries(batch.query_row[rows])),
-            PackedTexts.of(tokens.passages(candidates)),
+            PackedTexts.of(tokens.queries(texts.query_rows)),
+            PackedTexts.of([*tokens.passages(texts.candidates), *translations]),
+            len(translations),
         )
 
     def _layout(self, batch: GlobalBatch, shard: RankShard) -> BatchLayout:
@@ -151,3 +177,33 @@ class Feed:
     def _on_device(self, work: StepInputs) -> StepInputs:
         device = self._ranks.device
         return work if device.type == "cpu" else work.to(device)
+
+
+def _translation_ids(
+    batch: GlobalBatch, rows: np.ndarray, tokens: StoreTokens
+) -> list[Sequence[int]]:
+    """Token ids of the translations of some rows' queries, then of their passages."""
+    if batch.parallel is None:
+        return []
+    parallel, rows = batch.parallel, rows[batch.parallel.aligned[rows]]
+    ids: list[Sequence[int]] = []
+    if len(rows) and parallel.query_row is not None:
+        ids += tokens.queries(parallel.query_row[rows])
+    if len(rows) and parallel.passage_row is not None:
+        ids += tokens.passages(tokens.index.passage_of[parallel.passage_row[rows]])
+    return ids
+
+
+def _translations(batch: GlobalBatch, shard: RankShard) -> Translations | None:
+    """Which of this rank's texts the translations belong to, in the order of `_translation_ids`."""
+    parallel = batch.parallel
+    if parallel is None or not parallel.num_texts:
+        return None
+    originals = []
+    for cut in shard.chunks:
+        aligned = np.flatnonzero(parallel.aligned[shard.rows[cut]]) + cut.start
+        if parallel.query_row is not None:
+            originals.append(aligned)
+        if parallel.passage_row is not None:
+            originals.append(aligned + len(shard.rows))
+    return Translations(torch.from_numpy(np.concatenate(originals)), parallel.num_texts)

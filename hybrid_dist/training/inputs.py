@@ -17,6 +17,8 @@ from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.objective import check_dims
 from hybrid_dist.training.run_folder import RunFolder
+from hybrid_dist.training.teacher import Teacher
+from hybrid_dist.training.teacher_sources import load_teacher
 
 
 class RunEvaluation(Protocol):
@@ -52,7 +54,7 @@ LoadEvaluation = Callable[[Config, Sequence[str]], RunEvaluation]
 
 @dataclass(frozen=True)
 class RunInputs:
-    """Everything a run needs except weights: read and validated."""
+    """Everything a run needs except the weights to train: read and validated."""
 
     folder: RunFolder
     stores: list[Store]
@@ -61,6 +63,7 @@ class RunInputs:
     evaluation: RunEvaluation
     model_config: Any
     tokens: TextTokens
+    teacher: Teacher | None = None
 
     @property
     def languages(self) -> list[str]:
@@ -69,7 +72,7 @@ class RunInputs:
 
 
 def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
-    """Read everything but weights; raise a UserError for what cannot be trained with."""
+    """Read all but the weights to train; raise a UserError for what cannot be trained with."""
     check_sources(
         [*config.data.train_paths, *config.data.dev]
     )  # report wrong paths before all else
@@ -78,7 +81,8 @@ def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
     spec = EncoderSpec.of(config.model)
     cache = store_cache(config.data.cache_dir)
     stores, sources = open_sources(config.data.train, spec.max_tokens, cache)
-    plan = Plan(sources, config.batching, config.seed, steps=config.train.steps)
+    steps = config.train.steps
+    plan = Plan(sources, config.batching, config.seed, steps=steps, align=config.align)
     dev = _load_dev(config, spec, cache) if config.data.dev else None
     model_config = read_config(config.model)
     check_lengths(model_config, config.model)
@@ -90,7 +94,8 @@ def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
         tokens.with_prefixes(source.query_prefix, source.passage_prefix)
     tokens.check_end()
     evaluation = load_evaluation(config, _languages(plan))
-    return RunInputs(folder, stores, plan, dev, evaluation, model_config, tokens)
+    teacher = load_teacher(config, stores, model_config.hidden_size)
+    return RunInputs(folder, stores, plan, dev, evaluation, model_config, tokens, teacher)
 
 
 def _languages(plan: Plan) -> list[str]:

@@ -17,6 +17,8 @@ from hybrid_dist.training.flops import Flops, peak
 from hybrid_dist.training.step import Result
 
 GIB = 2**30
+OTHERS = ("align", "distill")
+"""Losses beside the contrastive one, by their section of the config."""
 
 
 class Meters:
@@ -49,6 +51,8 @@ class Meters:
         self._losses = torch.zeros(len(KINDS), dtype=torch.float64, device=device)
         self._made = torch.zeros(len(KINDS) + 2, dtype=torch.float64, device=device)
         """Of applied updates, the same on all ranks: updates of each kind, rows, negatives."""
+        self._others = torch.zeros(2, len(OTHERS), dtype=torch.float64, device=device)
+        """This rank's sums of OTHERS; the updates with each loss, the same on all ranks."""
         self._tokens = self._updates = 0
         self._computed = self._waited = 0.0
         self._seconds = Counter[str]()
@@ -66,6 +70,7 @@ class Meters:
         self._tokens += sum(sizes)
         self._computed += self._flops(sizes) if self._flops is not None else 0.0
         self._timing.append(result.loss.stopwatch)
+        self._timing.extend(other.stopwatch for other in result.others.values())
         while self._timing and self._timing[0].ready:
             self._seconds.update(self._timing.popleft().seconds())
         self._add(work, result)
@@ -79,6 +84,9 @@ class Meters:
         self._made[-2] += made.double() * work.layout.global_batch_size
         self._made[-1] += made.double() * negatives
         self._losses[kind] += torch.where(made, loss.share, 0.0)
+        for name, other in result.others.items():
+            self._others[0, OTHERS.index(name)] += torch.where(made, other.share, 0.0)
+            self._others[1, OTHERS.index(name)] += made
         parts = (
             loss.num_correct.reshape(1),
             loss.similarity_sums,
@@ -109,12 +117,18 @@ class Meters:
         of_ranks = np.zeros((self._ranks.world, len(mine)))
         of_ranks[self._ranks.rank] = mine  # one row per rank, so that a sum keeps them apart
         losses, sums = self._losses.cpu().numpy(), self._sums.cpu().numpy()
-        parts = [losses, sums, np.array([self._tokens, self._computed]), of_ranks.ravel()]
+        others, updates = self._others.cpu().numpy()
+        parts = [losses, sums, others, np.array([self._tokens, self._computed]), of_ranks.ravel()]
         summed = self._ranks.sum(np.concatenate(parts))
         ends = np.cumsum([len(part) for part in parts])
-        losses, sums, (tokens, computed), of_ranks = np.split(summed, ends[:-1])
+        losses, sums, others, (tokens, computed), of_ranks = np.split(summed, ends[:-1])
         waited, gather, loss, memory, peaks = of_ranks.reshape(self._ranks.world, -1).T
         record = self._learned(losses, sums, self._made.cpu().numpy()) | {
+            **{
+                f"train/{n}_loss": v / k
+                for n, v, k in zip(OTHERS, others, updates, strict=True)
+                if k
+            },
             "system/pairs_per_s": self._updates * size / seconds,
             "system/tokens_per_s": tokens / seconds,
             "system/step_ms": 1000 * seconds / self._updates,

@@ -11,6 +11,11 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from hybrid_dist.config.schema import Config
+from hybrid_dist.losses.alignment import Translations, align_rankings, align_vectors
+from hybrid_dist.losses.auxiliary import AuxiliaryLoss, Pool
+from hybrid_dist.losses.batch_layout import BatchLayout
+from hybrid_dist.losses.distillation import Vectors, distill_scores, distill_vectors
+from hybrid_dist.losses.gathered_loss import Guide
 from hybrid_dist.losses.infonce import LossOutput, info_nce
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.runtime.launch import strategy
@@ -20,6 +25,7 @@ from hybrid_dist.training.feed import Feed, StepInputs
 from hybrid_dist.training.moving_average import MovingAverage
 from hybrid_dist.training.objective import loss_options
 from hybrid_dist.training.optimizer import learning_rate
+from hybrid_dist.training.teacher import Teacher
 from hybrid_dist.training.vocabulary import VocabularyExchange, is_sparse
 
 
@@ -58,6 +64,9 @@ class Result:
     """The outcome of an update; figures of this rank's rows are summed over ranks when logged."""
 
     loss: LossOutput
+    """The contrastive loss."""
+    others: dict[str, AuxiliaryLoss]
+    """The losses beside it, by name."""
     temperature: Tensor
     grad_norm: float | Tensor
     """Gradient norm of the global batch, before clipping."""
@@ -77,11 +86,14 @@ class Updater:
         ranks: Ranks,
         model: BiEncoder,
         optimizer: torch.optim.Optimizer,
+        teacher: Teacher | None = None,
     ) -> None:
         if accelerator.is_fsdp2:
             keep_temperature_fp32(model, optimizer)
         self._config, self._accelerator, self._ranks = config, accelerator, ranks
         self.loss_options = loss_options(config)
+        self._guided = config.batching.margin_scores == "teacher"
+        self._teacher = teacher
         self.vocabulary: VocabularyExchange | None = None
         table = model.encoder.backbone.get_input_embeddings().weight
         if table.requires_grad and is_sparse(config.train.sparse_vocabulary, strategy(accelerator)):
@@ -100,13 +112,16 @@ class Updater:
         rate = learning_rate(work.batch.step, self._config.train.steps, optim)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        output, temperature = self._loss(work)
+        output, others, temperature = self._losses(work)
+        loss = output.loss
+        for name, other in others.items():
+            loss = loss + getattr(self._config, name).weight * other.loss
         if (
             not self._sums_in_fp32
         ):  # only after a forward pass are FSDP2's weights gathered, in bf16
             sum_gradients_in_fp32(self.model)
             self._sums_in_fp32 = True
-        self._accelerator.backward(output.loss)  # DeepSpeed clips and updates, or skips, here too
+        self._accelerator.backward(loss)  # DeepSpeed clips and updates, or skips, here too
         self._reshard()
         if self.vocabulary is not None:
             self.vocabulary.average()
@@ -121,7 +136,7 @@ class Updater:
         if self.average is not None:
             self.average.update(skipped)
         self.optimizer.zero_grad()
-        return Result(output, temperature.detach(), norm, rate, skipped)
+        return Result(output, others, temperature.detach(), norm, rate, skipped)
 
     def _step(self, skipped: Tensor) -> None:
         """Update the weights unless the flag on the device is set; the host does not wait.
@@ -142,7 +157,7 @@ class Updater:
         """The mean loss over the first steps of a feed, without dropout or updates."""
         self.model.eval()
         with torch.no_grad():
-            values = [self._loss(work)[0].share for work in feed.steps(0, steps)]
+            values = [self._losses(work)[0].share for work in feed.steps(0, steps)]
         self._reshard()
         self.model.train()
         return float(self._ranks.sum(torch.stack(values).mean(0, keepdim=True).cpu().numpy())[0])
@@ -151,7 +166,49 @@ class Updater:
         for module in self._sharded:
             module.reshard()
 
-    def _loss(self, work: StepInputs) -> tuple[LossOutput, Tensor]:
+    def _losses(self, work: StepInputs) -> tuple[LossOutput, dict[str, AuxiliaryLoss], Tensor]:
+        """The contrastive loss, those beside it by their section of the config, and the
+        temperature [1]."""
         queries, candidates, temperature = self.model(work.chunks)
+        others: dict[str, AuxiliaryLoss] = {}
+        if (translations := work.translations) is not None:
+            ends = len(candidates) - len(translations.originals), len(translations.originals)
+            candidates, vectors = candidates.split(ends)
+            others["align"] = self._alignment(
+                queries, candidates, vectors, translations, work.layout
+            )
+        guide = None
+        if self._teacher is not None and work.teacher is not None:
+            its = self._teacher.vectors(work.teacher)
+            if self._config.distill.weight:
+                others["distill"] = self._distillation((queries, candidates), its, work.layout)
+            guide = Guide(*its) if self._guided else None
         options = self.loss_options
-        return info_nce(queries, candidates, temperature, work.layout, options), temperature
+        output = info_nce(queries, candidates, temperature, work.layout, options, guide)
+        return output, others, temperature
+
+    def _alignment(
+        self,
+        queries: Tensor,
+        candidates: Tensor,
+        vectors: Tensor,
+        translations: Translations,
+        layout: BatchLayout,
+    ) -> AuxiliaryLoss:
+        align = self._config.align
+        if align.kind == "jsd":
+            pool = Pool.gather(candidates, layout)
+            return align_rankings(
+                queries, candidates, vectors, translations, align.temperature, pool
+            )
+        return align_vectors(
+            queries, candidates, vectors, translations, align.kind, self._ranks.world
+        )
+
+    def _distillation(
+        self, student: Vectors, teacher: Vectors, layout: BatchLayout
+    ) -> AuxiliaryLoss:
+        distill = self._config.distill
+        if distill.kind == "scores":
+            return distill_scores(student, teacher, distill.temperature, layout)
+        return distill_vectors(student, teacher, distill.kind, layout)

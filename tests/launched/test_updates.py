@@ -18,6 +18,7 @@ NAMES = (
     "no masks",
     "hard negatives",
     "margin",
+    "guided",
     "hardness",
     "other negatives",
     "dims",
@@ -25,9 +26,27 @@ NAMES = (
     "padded",
     "labse",
     "all",
+    "aligned",
+    "aligned, mse",
+    "aligned, few",
+    "aligned rankings",
+    "distilled scores",
+    "distilled vectors",
+    "distilled, mse",
+    "taught by a model",
     "dropout",
 )
-FEW = ("plain", "every signal", "all", "dropout")
+FEW = ("plain", "every signal", "all", "aligned rankings", "taught by a model", "dropout")
+
+EXTRA = {
+    "aligned rankings": (1, 1),
+    "distilled scores": (2, 1),
+    "taught by a model": (2, 1),
+    "other negatives": (1, 1),
+    "every signal": (1, 1),
+    "guided": (2, 0),
+}
+"""All-gathers and reduce-scatters that options add: a teacher's vectors are only gathered."""
 
 
 def assert_collectives(
@@ -35,8 +54,8 @@ def assert_collectives(
 ) -> None:
     """One all-gather and one reduce-scatter per step, whatever the number of chunks and widths.
 
-    Queries as negatives of each other take one more of each. The symmetric loss adds two
-    all-reduces: of the maxima and the sums of its columns.
+    Losses over rankings, and queries as negatives of each other, add some. The symmetric loss adds
+    two all-reduces: of the maxima and the sums of its columns.
 
     A learned temperature is a parameter that stands alone: some strategies gather it and scatter
     its gradient by itself.
@@ -45,12 +64,12 @@ def assert_collectives(
     gathers, scatters = plain["allgather_base"], plain["reduce_scatter_base"]
     reductions = plain.get("allreduce", 0)
     for name, result in measured.items():
-        reduced = reductions + (2 if name in ("symmetric", "all") else 0)
+        reduced = reductions + (2 if name in ("symmetric", "all", "aligned, few") else 0)
         learned = "temperature_error" in result
-        queries = name in ("other negatives", "every signal")
+        gathered, scattered = EXTRA.get(name, (0, 0))
         assert result["collectives"] == plain | {
-            "allgather_base": gathers + queries + learned * gathers_temperature,
-            "reduce_scatter_base": scatters + queries + learned * scatters_temperature,
+            "allgather_base": gathers + gathered + learned * gathers_temperature,
+            "reduce_scatter_base": scatters + scattered + learned * scatters_temperature,
             **({"allreduce": reduced} if reduced else {}),
         }, name
     chunks = {name: result["chunks"] for name, result in measured.items()}

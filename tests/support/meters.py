@@ -30,10 +30,12 @@ def assert_meters(records: list[dict[str, Any]], processes: int, tolerance: floa
         "margin",
         "dims",
         "all",
+        "aligned",
     ]
     for record in records:
         actual, expected = record["actual"], record["expected"]
         assert actual.keys() - expected.keys() - {"train/accuracy"} == MEASURED
+        assert ("train/align_loss" in actual) == (record["options"] == "aligned")
         assert ("train/accuracy" in expected) == (record["options"] != "no masks")
         for name, value in expected.items():
             assert actual[name] == pytest.approx(value, tolerance, tolerance / 10), name

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from tests.support.launch import Done, script
 
 SCRIPT = script("updates")
@@ -25,4 +27,7 @@ def assert_equal_updates(measured: dict[str, dict[str, Any]], names: tuple[str, 
         assert result["update_error"] < TOLERANCE, result
         assert result["loss_error"] < TOLERANCE, result
         assert result.get("temperature_error", 0.0) < TOLERANCE, result
+        wanted = result["wanted_other_losses"]
+        for losses, of_judge in zip(result["other_losses"], wanted, strict=True):
+            assert losses == pytest.approx(of_judge, TOLERANCE), result
         assert result["masked"] > 0, "the batches held no false negatives to mask"

@@ -8,6 +8,7 @@ import numpy as np
 from hybrid_dist.data.store.columns import TextColumn
 from hybrid_dist.data.store.format import ARRAY_NAMES, NEGATIVE_SCORES
 from hybrid_dist.data.store.index import Index
+from hybrid_dist.data.store.teacher_vectors import TeacherVectors
 from hybrid_dist.data.store.token_cache import TokenCache
 
 
@@ -16,6 +17,7 @@ def check(
     columns: Mapping[str, TextColumn],
     tokens: TokenCache | None,
     scores: Mapping[str, np.ndarray],
+    teacher: TeacherVectors | None,
     manifest: Mapping[str, Any],
 ) -> None:
     """Raise a ValueError that says what does not fit, if anything."""
@@ -50,6 +52,14 @@ def check(
         size = len(index.negatives) if name == NEGATIVE_SCORES else index.num_rows
         _hold(values.shape == (size,), f"{name}: has other than {size:,} numbers")
         _hold(values.dtype == np.float32 and bool(np.isfinite(values).all()), f"{name}: no scores")
+    if teacher is not None:
+        sides = (
+            ("queries", teacher.queries, index.num_rows),
+            ("passages", teacher.passages, passages),
+        )
+        for name, vectors, size in sides:
+            _hold(len(vectors) == size, f"teacher_{name}: is of other texts")
+            _hold(vectors.dtype == np.float16, f"teacher_{name}: is not in float16")
 
 
 def _sizes(index: Index, texts: Mapping[str, int]) -> None:

@@ -5,6 +5,7 @@ queries.arrow    the query of each row
 passages.arrow   the distinct passages of each language, with their hashes
 uids.arrow       every uid, sorted
 *.npy            the index: see `data.store.index.Index`
+teacher_*.npy    a teacher's vectors, if requested: see `data.store.teacher_vectors`
 *_tokens.npy     token ids, if requested: see `data.store.token_cache`
 *_scores.npy     scores of mined negatives and of each row's own passage, if it was mined: `mining`
 """

@@ -21,6 +21,7 @@ from hybrid_dist.data.store import format as store_format
 from hybrid_dist.data.store.builder import NoPairsError, build_files
 from hybrid_dist.data.store.columns import TextColumn, load_mapped
 from hybrid_dist.data.store.index import UNCUT, Index, Ints, TrainingSource
+from hybrid_dist.data.store.teacher_vectors import TeacherVectors
 from hybrid_dist.data.store.token_cache import TokenCache
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import OTHER_TMPDIR, writing
@@ -59,7 +60,14 @@ class Store:
             try:
                 self._map()
                 if is_first:
-                    bounds.check(self.index, self.columns, self.tokens, self.scores, self.manifest)
+                    bounds.check(
+                        self.index,
+                        self.columns,
+                        self.tokens,
+                        self.scores,
+                        self.teacher,
+                        self.manifest,
+                    )
             except (ValueError, KeyError, TypeError, IndexError, OSError, pa.ArrowException) as bad:
                 raise UserError(f"{folder}: is damaged: {bad}; {store_format.REMEDY}") from None
 
@@ -83,6 +91,8 @@ class Store:
         }
         """Of a mined store: `negative_scores`, of each number in `Index.negatives`, and
         `positive_scores`, of each row's own passage."""
+        description = self.manifest.get("teacher")
+        self.teacher = TeacherVectors(self.folder, description) if description else None
 
     @property
     def columns(self) -> dict[str, TextColumn]:

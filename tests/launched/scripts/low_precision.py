@@ -72,7 +72,7 @@ def measure(case: Case, accelerator: Any, ranks: Ranks, kind: str) -> dict[str, 
     weights = {n: initial[n] + part - before[n] for n, part in whole_weights().items()}
     if not ranks.is_first:
         return None
-    _, wanted = case.judged(ranks.world)
+    *_, wanted = case.judged(ranks.world)
     matrices = {
         name: wanted[0][name]
         for name, part in initial.items()

@@ -26,7 +26,16 @@ from tests.launched.scripts.updates import SIZE, Case, Sgd, pairs_with_shared_pa
 STEPS, SECONDS, PEAK = 6, 2.0, 1e9
 LEFT_OUT = {"plain": 2}
 """A step whose update is skipped: it takes time, but its loss is not a number."""
-OPTIONS = ("plain", "symmetric", "no masks", "hard negatives", "margin", "dims", "all")
+OPTIONS = (
+    "plain",
+    "symmetric",
+    "no masks",
+    "hard negatives",
+    "margin",
+    "dims",
+    "all",
+    "aligned",
+)
 
 
 class SelectionMetric:
@@ -88,6 +97,9 @@ class SelectionMetric:
         if case.mask:  # else equal texts tie, and rounding decides
             self.sums["accuracy"] += int((scores.argmax(1) == rows).sum())
             self.counts["accuracy"] += SIZE
+        for name, loss in case.others(vectors, step).items():
+            self.sums[f"{name}_loss"] += loss.item()
+            self.counts[f"{name}_loss"] += 1
         self.sums["false_negatives"] += int(masked.sum())
         self.counts["false_negatives"] += 1
 
@@ -119,6 +131,9 @@ class SelectionMetric:
             if batch.negatives is not None:
                 texts = case.store.passage_texts(batch.negatives.passages)
                 sizes += case.tokens.passages(texts).sizes
+            if batch.parallel is not None and batch.parallel.query_row is not None:
+                texts = case.store.queries(batch.parallel.query_row[batch.parallel.aligned])
+                sizes += case.tokens.queries(texts).sizes
         return sizes
 
 

@@ -70,7 +70,7 @@ def compare(case: Case, accelerator: Any, ranks: Ranks, folder: Path) -> dict[st
     save(state_of(updater, accelerator, ranks), folder, ranks)
     if not ranks.is_first:
         return None
-    _, wanted = case.judged(ranks.world)
+    _, _, wanted = case.judged(ranks.world)
     by_definition = moving_averages(initial, wanted)
     stored = load_file(folder / f"{AVERAGE}.safetensors")
     pairs = zip(averages, by_definition, strict=True)

@@ -6,13 +6,15 @@ encoder's arithmetic. With dropout it is one process in fp32 that replays every 
 that rank's random state. Prints one line of JSON for each set of options, from the first rank.
 """
 
+import hashlib
 import json
 import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,11 +23,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hybrid_dist.batching import Plan
-from hybrid_dist.config.schema import Batching, Config, Loss, Mix, Model, Optim, Train
+from hybrid_dist.batching import GlobalBatch, Plan
+from hybrid_dist.config.schema import (
+    STORED,
+    Align,
+    Batching,
+    Config,
+    Distill,
+    Loss,
+    Mix,
+    Model,
+    Optim,
+    Train,
+)
 from hybrid_dist.data.store.index import TrainingSource
 from hybrid_dist.data.store.reader import Store
+from hybrid_dist.data.store.teacher_vectors import write_teacher_vectors
 from hybrid_dist.losses.batch_layout import NO_ID
+from hybrid_dist.losses.gathered_loss import Guide
 from hybrid_dist.losses.options import LossOptions
 from hybrid_dist.losses.reference import reference_info_nce
 from hybrid_dist.model.compiling import compile_layers
@@ -41,6 +56,8 @@ from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.initial_model import choose_attention
 from hybrid_dist.training.objective import loss_options
 from hybrid_dist.training.step import Updater
+from hybrid_dist.training.teacher import Teacher
+from hybrid_dist.training.teacher_sources import ModelTeacher, StoredTeacher
 from tests.launched.scripts.fully_sharded import start_fsdp2
 
 SIZE, STEPS = 25, 3  # 25 rows: ranks differ by one
@@ -55,7 +72,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "padded": {"chunks": 3, "padded": True},
     "labse": {"chunks": 3, "pooling": "labse"},
     "all": {"chunks": 3, "symmetric": True, "learn_temperature": True, "negatives": 1},
-    "margin": {"chunks": 3, "negatives": 1, "margin": 0.001},
+    "margin": {"chunks": 3, "negatives": 1, "margin": 0.1, "spread": True},
+    "guided": {
+        "chunks": 3,
+        "negatives": 1,
+        "margin": 0.1,
+        "stored": 12,
+        "distill": {"weight": 0},
+    },
     "hardness": {"chunks": 3, "negatives": 1, "loss": {"hardness": 4.0}},
     "other negatives": {
         "chunks": 3,
@@ -67,7 +91,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "every signal": {
         "chunks": 3,
         "negatives": 1,
-        "margin": 0.002,
+        "margin": 0.1,
+        "spread": True,
         "loss": {
             "hardness": 2.0,
             "query_negatives": True,
@@ -82,6 +107,45 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "frozen layer": {"chunks": 3, "negatives": 1, "frozen_layers": 1},
     "frozen layer, padded": {"chunks": 3, "padded": True, "frozen_layers": 1},
     "compiled": {"chunks": 3, "negatives": 1, "compile": True},
+    "aligned": {"chunks": 3, "negatives": 1, "align": {"weight": 5, "share": 0.6}},
+    "aligned, mse": {"align": {"weight": 500, "kind": "mse", "of": "both"}},
+    "aligned, few": {
+        "chunks": 3,
+        "padded": True,
+        "symmetric": True,
+        "align": {"weight": 50, "of": "passages", "share": 0.1},
+    },
+    "aligned rankings": {
+        "chunks": 3,
+        "negatives": 2,
+        "spread": True,
+        "align": {"weight": 5, "share": 0.6, "kind": "jsd", "temperature": 0.1},
+    },
+    "distilled scores": {
+        "chunks": 3,
+        "negatives": 2,
+        "stored": 12,
+        "spread": True,
+        "distill": {"weight": 2, "temperature": 0.2},
+    },
+    "distilled vectors": {
+        "negatives": 1,
+        "stored": 32,
+        "distill": {"weight": 9, "kind": "cosine"},
+    },
+    "distilled, mse": {
+        "chunks": 3,
+        "padded": True,
+        "stored": 32,
+        "distill": {"weight": 99, "kind": "mse"},
+    },
+    "taught by a model": {
+        "chunks": 3,
+        "negatives": 1,
+        "spread": True,
+        "align": {"weight": 2, "share": 0.5},
+        "distill": {"teacher": "a model", "weight": 2, "temperature": 0.1},
+    },
     "dropout": {"chunks": 3, "dropout": 0.1, "learn_temperature": True, "negatives": 1},
 }
 
@@ -106,6 +170,27 @@ def pairs_with_shared_passages(toy: Path) -> Path:
     return file
 
 
+def hashed_vectors(texts: Sequence[str], width: int) -> np.ndarray:
+    """A teacher that knows nothing but which texts are equal: normalized vectors [texts, width]."""
+    seeds = [int.from_bytes(hashlib.blake2b(t.encode(), digest_size=8).digest()) for t in texts]
+    rows = [np.random.default_rng(seed).normal(size=width) for seed in seeds]
+    vectors = np.array(rows).reshape(-1, width)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rounded: np.ndarray = vectors.astype(np.float16)
+    return rounded
+
+
+def with_vectors(pairs: str, width: int) -> Store:
+    """The store of the pairs with this teacher's vectors."""
+
+    def annotate(folder: Path) -> dict[str, Any]:
+        encode = partial(hashed_vectors, width=width)
+        about = {"model": "hashes", "fingerprint": str(width)}
+        return {"teacher": write_teacher_vectors(folder, encode, encode, about)}
+
+    return Store.build(pairs, annotate=annotate)
+
+
 class Vectors(NamedTuple):
     """Of a whole batch: queries and passages in the order of its rows, then hard negatives."""
 
@@ -113,6 +198,8 @@ class Vectors(NamedTuple):
     passages: Tensor
     negatives: Tensor
     negative_texts: list[str]
+    translations: tuple[Tensor, Tensor] | None = None
+    """Of the aligned rows' queries and passages, in the order of the rows."""
 
 
 class Case:
@@ -122,30 +209,54 @@ class Case:
         self.name, self.options = name, OPTIONS[name]
         self.config = config_of(toy, self.options, world)
         self.mask, self.dropout = self.options.get("mask", True), self.options.get("dropout", 0.0)
-        self.store = Store.open(pairs)
+        width = self.options.get("stored")
+        self.store = Store.open(pairs) if width is None else with_vectors(pairs, width)
         self.answers: dict[str, set[str]] = {}
         """Of each uid: its passage in every language."""
         for line in Path(pairs).read_text().splitlines():
             row = json.loads(line)
             self.answers.setdefault(row["uid"], set()).add(row["passage"])
-        self.plan = Plan([TrainingSource("pairs", self.store.index)], self.config.batching, seed=3)
+        sources = [TrainingSource("pairs", self.store.index)]
+        self.plan = Plan(sources, self.config.batching, seed=3, align=self.config.align)
         self.tokens = TextTokens.load(
             self.config.model.name_or_path, EncoderSpec.of(self.config.model)
         )
 
-    def feed(self, ranks: Ranks) -> Feed:
+    def feed(self, ranks: Ranks, teacher: Teacher | None = None) -> Feed:
         chunk_size = self.config.train.chunk_size
         assert chunk_size != "auto"
         query_negatives = self.config.loss.query_negatives
         return Feed(
-            self.plan, [self.store], self.tokens, ranks, chunk_size, self.mask, query_negatives
+            self.plan,
+            [self.store],
+            self.tokens,
+            ranks,
+            chunk_size,
+            self.mask,
+            query_negatives,
+            teacher,
         )
 
+    def teacher(self) -> Teacher | None:
+        """Vectors in the store, or a model like the student with other weights."""
+        name = self.config.distill.teacher
+        if not name:
+            return None
+        if name == STORED:
+            return StoredTeacher([part for part in [self.store.teacher] if part is not None])
+        spec = EncoderSpec("mean", "ask ", "", max_query_tokens=9, max_passage_tokens=90)
+        tokens = TextTokens.load(self.config.model.name_or_path, spec)
+        return ModelTeacher(name, self.built(1).encoder, tokens, [self.store], "fp32")
+
     def model(self) -> BiEncoder:
-        torch.manual_seed(0)
+        return self.built(0)
+
+    def built(self, seed: int) -> BiEncoder:
+        torch.manual_seed(seed)
         encoder = build(self.config.model, read_config(self.config.model))
         assert encoder.padding_reason is None
-        if self.config.model.pooling == "labse":  # else first tokens are too alike for fp32
+        # else first tokens, and rankings of all texts, are too alike for fp32
+        if self.config.model.pooling == "labse" or self.options.get("spread"):
             for name, weights in encoder.named_parameters():
                 if name.endswith("weight") and weights.ndim == 2:
                     torch.nn.init.normal_(weights, std=0.15)
@@ -177,8 +288,14 @@ class Case:
         options = loss_options(self.config)
         if options != LossOptions(symmetric=self.config.loss.symmetric):
             candidates = torch.cat([vectors.passages, vectors.negatives])
-            ids = self.ids(step)
-            return reference_info_nce(vectors.queries, candidates, temperature, ids, options).mean()
+            guide = None
+            if self.config.batching.margin_scores == "teacher":
+                its = self.taught(step)
+                guide = Guide(its.queries, torch.cat([its.passages, its.negatives]))
+            losses = reference_info_nce(
+                vectors.queries, candidates, temperature, self.ids(step), options, guide
+            )
+            return losses.mean()
         scores, rows = self.scores(vectors, temperature, step), torch.arange(SIZE)
         loss = functional.cross_entropy(scores, rows)
         if self.config.loss.symmetric:
@@ -194,13 +311,73 @@ class Case:
         passages = torch.from_numpy(batch.negatives.clusters.astype(np.int64))
         return torch.cat([ids, torch.stack([passages, torch.full_like(passages, NO_ID)], dim=1)])
 
-    def judged(self, world: int) -> tuple[list[float], list[dict[str, Tensor]]]:
-        """Losses, and weights after every step, of one process."""
+    def others(self, vectors: "Vectors", step: int) -> dict[str, Tensor]:
+        """The losses beside the contrastive one."""
+        parallel, losses = self.plan.batch(step).parallel, {}
+        if parallel is not None and vectors.translations is not None:
+            rows, align = torch.from_numpy(parallel.aligned), self.config.align
+            sides = {"queries": (0,), "passages": (1,), "both": (0, 1)}[align.of]
+            originals = (vectors.queries[rows], vectors.passages[rows])
+            one = torch.cat([originals[side] for side in sides])
+            other = torch.cat([vectors.translations[side] for side in sides])
+            if align.kind == "jsd":
+                pool = torch.cat([vectors.passages, vectors.negatives])
+                losses["align"] = jensen_shannon(one, other, pool, align.temperature).mean()
+            elif align.kind == "mse":
+                losses["align"] = functional.mse_loss(one, other)
+            else:
+                losses["align"] = 1 - functional.cosine_similarity(one, other).mean()
+        if self.config.distill.weight and self.config.distill.teacher:
+            losses["distill"] = self.distillation(vectors, self.taught(step))
+        return losses
+
+    def distillation(self, vectors: "Vectors", wanted: "Vectors") -> Tensor:
+        distill = self.config.distill
+        (queries, pool), (its_queries, its_pool) = (
+            (each.queries, torch.cat([each.passages, each.negatives])) for each in (vectors, wanted)
+        )
+        if distill.kind == "scores":
+            scores, its_scores = (
+                (one @ other.T / distill.temperature).softmax(1)
+                for one, other in ((queries, pool), (its_queries, its_pool))
+            )
+            return (its_scores * (its_scores / scores).log()).sum(1).mean()
+        mine, its = torch.cat([queries, pool]), torch.cat([its_queries, its_pool])
+        if distill.kind == "mse":
+            return functional.mse_loss(mine, its)
+        return 1 - functional.cosine_similarity(mine, its).mean()
+
+    @torch.no_grad()
+    def taught(self, step: int) -> "Vectors":
+        """The teacher's vectors of a whole batch."""
+        batch, store, width = self.plan.batch(step), self.store, self.options.get("stored")
+        texts = [
+            store.queries(batch.query_row),
+            store.passages(batch.passage_row),
+            [] if batch.negatives is None else store.passage_texts(batch.negatives.passages),
+        ]
+        if width is not None:
+            parts = [torch.from_numpy(hashed_vectors(some, width)).double() for some in texts]
+        else:
+            model = self.built(1).double().eval()
+            model.encoder.set_padding("the judge pads")
+            teacher = self.teacher()
+            assert isinstance(teacher, ModelTeacher)
+            tokens = teacher._tokens[0]._tokens
+            parts = [pooled(model, tokens.queries(texts[0]))]
+            parts += [pooled(model, tokens.passages(some)) for some in texts[1:]]
+        queries, passages, negatives = parts
+        return Vectors(queries, passages, negatives, texts[2])
+
+    def judged(
+        self, world: int
+    ) -> tuple[list[float], list[dict[str, float]], list[dict[str, Tensor]]]:
+        """Losses, those beside them, and weights after every step, of one process."""
         model = self.model().train()
         if not self.dropout:
             model.double().encoder.set_padding("the judge pads")
         optimizer = torch.optim.SGD(model.parameters(), lr=self.config.optim.lr)
-        losses, weights = [], []
+        losses, others, weights = [], [], []
         for step in range(STEPS):
             if self.dropout:
                 vectors = self._replayed(model, step, world)
@@ -209,23 +386,44 @@ class Case:
             temperature = torch.tensor(self.config.loss.temperature)
             if model.temperature is not None:
                 temperature = model.temperature.log.exp()
-            loss = self.loss(vectors, temperature, step)
-            loss.backward()
+            loss, beside = self.loss(vectors, temperature, step), self.others(vectors, step)
+            weighted = [getattr(self.config, n).weight * value for n, value in beside.items()]
+            sum(weighted, loss).backward()
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.item())
+            others.append({name: value.item() for name, value in beside.items()})
             weights.append({name: part.clone() for name, part in model.state_dict().items()})
-        return losses, weights
+        return losses, others, weights
 
     def together(self, model: BiEncoder, step: int) -> "Vectors":
         """The whole batch at once."""
         batch = self.plan.batch(step)
         queries = pooled(model, self.tokens.queries(self.store.queries(batch.query_row)))
         passages = pooled(model, self.tokens.passages(self.store.passages(batch.passage_row)))
+        translations = self._translations(model, batch)
         if batch.negatives is None:
-            return Vectors(queries, passages, passages[:0], [])
+            return Vectors(queries, passages, passages[:0], [], translations)
         texts = self.store.passage_texts(batch.negatives.passages)
-        return Vectors(queries, passages, pooled(model, self.tokens.passages(texts)), texts)
+        negatives = pooled(model, self.tokens.passages(texts))
+        return Vectors(queries, passages, negatives, texts, translations)
+
+    def _translations(self, model: BiEncoder, batch: GlobalBatch) -> tuple[Tensor, Tensor] | None:
+        parallel = batch.parallel
+        if parallel is None or not parallel.aligned.any():
+            return None
+        none = torch.empty(0)
+        queries, passages = parallel.query_row, parallel.passage_row
+        return (
+            none
+            if queries is None
+            else pooled(model, self.tokens.queries(self.store.queries(queries[parallel.aligned]))),
+            none
+            if passages is None
+            else pooled(
+                model, self.tokens.passages(self.store.passages(passages[parallel.aligned]))
+            ),
+        )
 
     def _replayed(self, model: BiEncoder, step: int, world: int) -> "Vectors":
         """Every rank's chunks in turn, each kept in memory, under that rank's random numbers."""
@@ -250,6 +448,13 @@ class Case:
         return Vectors(queries[at], passages[at], negatives, self.store.passage_texts(drawn))
 
 
+def jensen_shannon(one: Tensor, other: Tensor, pool: Tensor, temperature: float) -> Tensor:
+    """Of the distributions of every row and its translation over the pool."""
+    p, q = ((rows @ pool.T / temperature).softmax(1) for rows in (one, other))
+    mean = (p + q) / 2
+    return ((p * (p / mean).log()).sum(1) + (q * (q / mean).log()).sum(1)) / 2
+
+
 def seed_of(rank: int, step: int) -> int:
     return 1000 * (rank + 1) + step
 
@@ -272,11 +477,16 @@ def config_of(toy: Path, options: dict[str, Any], world: int) -> Config:
             hard_negatives=options.get("negatives", 0),
             false_negatives="margin" if "margin" in options else "mask",
             margin=options.get("margin", 0.0),
+            margin_scores="teacher" if "margin" in options and "stored" in options else "own",
         ),
         loss=Loss(
             symmetric=options.get("symmetric", False),
             learn_temperature=options.get("learn_temperature", False),
             **options.get("loss", {}),
+        ),
+        align=Align(**options.get("align", {})),
+        distill=Distill(
+            **{"teacher": STORED if "stored" in options else "", **options.get("distill", {})}
         ),
         optim=Optim(lr=0.1, schedule="constant", max_grad_norm=0.0),
         train=Train(
@@ -318,14 +528,19 @@ def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None
     initial = {key: value.clone() for key, value in model.state_dict().items()}
     frozen = [name for name, part in model.named_parameters() if not part.requires_grad]
     optimizer = Sgd([part for part in model.parameters() if part.requires_grad], 0.1)
-    updater = Updater(case.config, accelerator, ranks, model, optimizer)
+    teacher = case.teacher()
+    if teacher is not None:
+        teacher.place(ranks)
+    updater = Updater(case.config, accelerator, ranks, model, optimizer, teacher)
     losses, weights, masked, calls = [], [], 0, Counter[str]()
-    for step, work in enumerate(case.feed(ranks).steps(0, STEPS)):
+    others: list[dict[str, float]] = []
+    for step, work in enumerate(case.feed(ranks, teacher).steps(0, STEPS)):
         torch.manual_seed(seed_of(ranks.rank, step))
         last = step == STEPS - 1  # DDP has settled its buckets by then
         with counted(calls) if last else nullcontext():
-            value = updater.update(work).loss.share
-        losses.append(float(ranks.sum(value.double().reshape(1).cpu().numpy())[0]))
+            updated = updater.update(work)
+        losses.append(over_ranks(ranks, updated.loss.share))
+        others.append({name: over_ranks(ranks, o.share) for name, o in updated.others.items()})
         masked += work.batch.false_negatives()
         if 0 < step < STEPS - 1:
             continue  # asking for weights in between could hide that they were not renewed
@@ -333,12 +548,14 @@ def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None
         weights.append({name: part.cpu().clone() for name, part in (state or {}).items()})
     if not ranks.is_first:
         return None
-    wanted_losses, wanted = case.judged(ranks.world)
+    wanted_losses, wanted_others, wanted = case.judged(ranks.world)
     result = {
         "options": case.name,
         "gradient_error": apart(weights[0], wanted[0], initial),  # SGD: a step is the gradient
         "update_error": apart(weights[-1], wanted[-1], initial),
         "loss_error": float(np.max(np.abs(np.array(losses) / np.array(wanted_losses) - 1))),
+        "other_losses": others,
+        "wanted_other_losses": wanted_others,
         "masked": masked,
         "chunks": len(work.chunks),
         "collectives": dict(calls),
@@ -352,6 +569,10 @@ def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None
         )
         result["temperature_error"] = apart(one, other, initial)
     return result
+
+
+def over_ranks(ranks: Ranks, share: Tensor) -> float:
+    return float(ranks.sum(share.double().reshape(1).cpu().numpy())[0])
 
 
 def apart(

@@ -9,7 +9,7 @@ import pytest
 from hybrid_dist.batching import GlobalBatch, Plan
 from hybrid_dist.commands import plan as command
 from hybrid_dist.commands import prepare
-from hybrid_dist.config.schema import Batching, Mix
+from hybrid_dist.config.schema import Align, Batching, Mix
 from hybrid_dist.data.store.reader import CHARACTERS_PER_TOKEN, Store, open_sources
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
@@ -34,17 +34,24 @@ def file(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def batches(path: Path) -> tuple[Store, list[GlobalBatch]]:
     stores, sources = open_sources([str(path)], (QUERY, PASSAGE))
-    plan = Plan(sources, BATCHING, seed=1)
+    plan = Plan(sources, BATCHING, seed=1, align=Align(weight=1, of="both", share=0.5))
     return stores[0], [plan.batch(step) for step in range(6)]
 
 
-def texts(store: Store, batch: GlobalBatch, place: int) -> tuple[str, list[str]]:
-    """A row's query, and its passage with its hard negatives."""
+def texts(store: Store, batch: GlobalBatch, place: int) -> tuple[list[str], list[str]]:
+    """A row's queries, and its passages with its hard negatives; translations included."""
     rows = np.array([place])
     assert batch.negatives is not None
     drawn = batch.negatives.passages[batch.negatives.of(rows)]
     passages = store.passages(batch.passage_row[rows]) + store.passage_texts(drawn)
-    return store.queries(batch.query_row[rows])[0], passages
+    queries = store.queries(batch.query_row[rows])
+    parallel = batch.parallel
+    assert parallel is not None
+    assert parallel.query_row is not None and parallel.passage_row is not None
+    if parallel.aligned[place]:
+        queries += store.queries(parallel.query_row[rows])
+        passages += store.passages(parallel.passage_row[rows])
+    return queries, passages
 
 
 def test_lengths_are_the_tokens_that_are_encoded(toy: Path, file: Path, tmp_path: Path) -> None:
@@ -56,8 +63,8 @@ def test_lengths_are_the_tokens_that_are_encoded(toy: Path, file: Path, tmp_path
     cut = 0
     for batch in drawn_batches:
         for place, length in enumerate(batch.lengths.tolist()):
-            query, passages = texts(store, batch, place)
-            ids = [*tokens.query_ids([query]), *tokens.passage_ids(passages)]
+            queries, passages = texts(store, batch, place)
+            ids = [*tokens.query_ids(queries), *tokens.passage_ids(passages)]
             assert length == sum(map(len, ids))
             cut += sum(len(one) == PASSAGE for one in ids)
     assert cut > 100
@@ -67,9 +74,10 @@ def test_without_tokens_lengths_are_characters_cut_at_about_so_many_tokens(file:
     store, drawn_batches = batches(file)
     for batch in drawn_batches:
         for place, length in enumerate(batch.lengths.tolist()):
-            query, passages = texts(store, batch, place)
+            queries, passages = texts(store, batch, place)
             wanted = [min(len(text), CHARACTERS_PER_TOKEN * PASSAGE) for text in passages]
-            assert length == min(len(query), CHARACTERS_PER_TOKEN * QUERY) + sum(wanted)
+            wanted += [min(len(text), CHARACTERS_PER_TOKEN * QUERY) for text in queries]
+            assert length == sum(wanted)
 
 
 def test_ranks_have_equally_many_tokens(

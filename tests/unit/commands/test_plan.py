@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hybrid_dist.batching import Plan
@@ -92,6 +93,27 @@ def test_it_shows_sources_with_settings_and_a_mix_that_changes(
     kinds = [record["kind"] for record in steps]
     assert abs(kinds[:50].count("monolingual") - 37.5) <= 1.5
     assert abs(kinds[50:].count("monolingual") - 12.5) <= 1.5
+
+
+def test_tokens_of_ranks_include_translations(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--align.weight", "1", "--align.of", "both", "--align.share", "0.5")
+    config = load(words(toy, *more), "test")
+    stores, sources = open_sources(config.data.train)
+    plan = Plan(sources, config.batching, config.seed, align=config.align)
+    tokens = TextTokens.load(config.model.name_or_path, EncoderSpec.of(config.model))
+    for record in records(toy, capsys, 4, "--world-size", "3", *more):
+        batch = plan.batch(record["step"])
+        assert batch.parallel is not None
+        assert batch.parallel.query_row is not None and batch.parallel.passage_row is not None
+        at = batch.parallel.aligned
+        query_rows = [*batch.query_row, *batch.parallel.query_row[at]]
+        passage_rows = [*batch.passage_row, *batch.parallel.passage_row[at]]
+        queries = tokens.queries(stores[0].queries(np.array(query_rows)))
+        passages = tokens.passages(stores[0].passages(np.array(passage_rows)))
+        total = sum(rank["tokens"] for rank in record["ranks"])
+        assert total == len(queries.ids) + len(passages.ids)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.small_models import write_model
+
 COMMIT = "0123456789012345678901234567890123456789"
 
 
@@ -38,6 +40,16 @@ def test_what_is_in_the_cache_is_found_without_a_network(toy: Path, tmp_path: Pa
     done = prefetch(toy, tmp_path, "--model.name_or_path", "someone/retriever")
     assert done.returncode == 0, done.stderr
     assert f"someone/retriever: sizes and tokenizer in {tmp_path}\n" in done.stdout
+
+
+def test_a_teacher_is_fetched_too(toy: Path, tmp_path: Path) -> None:
+    teacher = write_model(tmp_path / "teacher", toy / "model", 1)
+    done = prefetch(toy, tmp_path / "cache", "--distill.teacher", str(teacher))
+    assert done.returncode == 0, done.stderr
+    assert f"{teacher}: the teacher in {teacher}\n" in done.stdout
+    done = prefetch(toy, tmp_path / "cache", "--distill.teacher", "someone/teacher")
+    assert done.returncode == 2
+    assert "distill.teacher: someone/teacher" in done.stderr
 
 
 def test_missing_data_is_reported_with_what_to_do(toy: Path, tmp_path: Path) -> None:

@@ -213,6 +213,18 @@ def test_a_wrong_flag_ends_the_program_and_is_named(
         ((*TRAIN, "--eval.tasks", "toy"), "eval.tasks: 'toy' is not NAME:PATH"),
         ((*TRAIN, "--eval.tasks", ":toy"), "eval.tasks: ':toy' is not NAME:PATH"),
         ((*TRAIN, "--eval.tasks", "toy:"), "eval.tasks: 'toy:' is not NAME:PATH"),
+        ((*TRAIN, "--align.weight=-1"), "align.weight: input should be greater than or equal to 0"),
+        ((*TRAIN, "--align.share=0"), "align.share: input should be greater than 0"),
+        (
+            (*TRAIN, "--align.weight=1", "--align.kind=jsd", "--align.of=both"),
+            "align.of: is both, but align.kind jsd compares rankings",
+        ),
+        ((*TRAIN, "--distill.kind=mse"), "distill.kind: is mse, but there is no teacher"),
+        ((*TRAIN, "--distill.weight=2"), "distill.weight: is 2.0, but there is no teacher"),
+        (
+            (*TRAIN, "--distill.teacher=m", "--distill.weight=-1"),
+            "distill.weight: input should be greater than or equal to 0",
+        ),
         ((*TRAIN, "--run.name", ".."), "run.name: '..' names no folder"),
         ((*TRAIN, "--run.name="), "run.name: '' names no folder"),
         ((*TRAIN, "--run.name", "../elsewhere"), "run.name: '../elsewhere' names no folder"),

@@ -9,7 +9,7 @@ import torch
 
 from hybrid_dist.batching import Plan
 from hybrid_dist.commands.prepare import main as prepare
-from hybrid_dist.config.schema import Batching, Mix, Model, Source
+from hybrid_dist.config.schema import Align, Batching, Mix, Model, Source
 from hybrid_dist.data.store.reader import open_sources
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.spec import EncoderSpec
@@ -23,7 +23,8 @@ def test_inputs_are_pinned_in_the_thread_of_the_feed(
 ) -> None:
     """On PyTorch's device without memory, in place of a GPU."""
     stores, sources = open_sources([str(toy / "train.jsonl")])
-    plan = Plan(sources, Batching(size=12, mix=Mix(cross_lingual=1)), seed=3)
+    batching = Batching(size=12, mix=Mix(cross_lingual=1))
+    plan = Plan(sources, batching, seed=3, align=Align(weight=1))
     config = Model(name_or_path=str(toy / "model"), max_passage_tokens=128)
     tokens = TextTokens.load(config.name_or_path, EncoderSpec.of(config))
     ranks = Ranks(1, 2, torch.device("meta"))
@@ -43,10 +44,15 @@ def test_inputs_are_pinned_in_the_thread_of_the_feed(
     monkeypatch.setattr(torch.Tensor, "to", to)
     for work in Feed(plan, stores, tokens, ranks, chunk_size=2, mask=True).steps(0, 3):
         assert work.layout.ids is None and work.layout.columns is not None
-        parts = [work.pairs, *(chunk.queries.ids for chunk in work.chunks)]
+        assert work.translations is not None
+        parts = [
+            work.pairs,
+            work.translations.originals,
+            *(chunk.queries.ids for chunk in work.chunks),
+        ]
         assert all(part.device.type == "meta" for part in parts)
     assert all(name.startswith("feed") for name in pinned.values())
-    assert len(copied) >= 3 * (1 + 6 * 3) and all(copied), "each was pinned before"
+    assert len(copied) >= 3 * (2 + 6 * 3) and all(copied), "each was pinned before"
 
 
 def test_texts_of_a_source_get_its_own_prefixes(toy: Path, tmp_path: Path) -> None:
