@@ -220,12 +220,16 @@ def _chance(seed: int, use: str, uid: str) -> float:
 
 
 def _read(number: int, spec: str, languages: Sequence[str]) -> Iterator[TrainingPair]:
-    """The pairs of a source; those of a prepared store come without hard negatives."""
+    """The pairs of a source, with their hard negatives."""
     name, path, options = _split(spec)
     if name is None and store_format.is_store(Path(path)):
-        for row in Store(Path(path)).table().to_pylist():
+        store = Store(Path(path))
+        starts, negatives = store.index.negative_starts, store.index.negatives
+        texts = store.passage_texts(negatives)
+        for at, row in enumerate(store.table().to_pylist()):
             if not languages or row["lang"] in languages:
-                yield TrainingPair(number, **row, negatives=())
+                listed = tuple(texts[starts[at] : starts[at + 1]])
+                yield TrainingPair(number, **row, negatives=listed)
         return
     source = SOURCES[name or "pairs"]
     if source.pairs is None:

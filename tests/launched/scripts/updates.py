@@ -91,7 +91,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "every signal": {
         "chunks": 3,
         "negatives": 1,
-        "margin": 0.1,
+        "margin": -0.05,
         "spread": True,
         "loss": {
             "hardness": 2.0,

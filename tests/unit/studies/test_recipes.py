@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hybrid_dist.commands.prepare import main as prepare
 from hybrid_dist.errors import UserError
 from hybrid_dist.studies.recipes import (
     Recipe,
@@ -97,3 +98,18 @@ def test_unknown_keys_are_refused() -> None:
     with pytest.raises(UserError, match=r"recipe\.keeps: unknown key; did you mean 'keep'"):
         recipe_of({"keeps": {}}, "study")
     assert recipe_of({}, "study") is None
+
+
+def test_pairs_of_a_store_keep_their_hard_negatives(tmp_path: Path) -> None:
+    lines = [
+        {"uid": f"u{n}", "lang": lang, "query": f"{lang} q{n}", "passage": f"{lang} p{n}"}
+        | ({"negatives": [f"{lang} p{n + 1}", f"{lang} x{n}"]} if n % 2 else {})
+        for lang in ("de", "en")
+        for n in range(6)
+    ]
+    file, store = tmp_path / "pairs.jsonl", tmp_path / "store"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    prepare(["pairs", str(file), "--out", str(store)])
+    (written,) = build_recipe(Recipe(languages=("en",)), [str(store)], tmp_path / "recipe")
+    rows = {row["uid"]: row for row in map(json.loads, written.read_text().splitlines())}
+    assert rows == {line["uid"]: line for line in lines if line["lang"] == "en"}
