@@ -15,7 +15,9 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.checkpoint.random_state import random_state
 from hybrid_dist.training.checkpoint.state import TrainingState, read_scale
+from hybrid_dist.training.checkpoint.strategy_state import TorchState
 from hybrid_dist.training.checkpoint.zero import scaler_numbers
+from hybrid_dist.training.moving_average import MovingAverage
 
 
 def trained(seed: int) -> tuple[nn.Module, torch.optim.AdamW]:
@@ -72,6 +74,7 @@ def random_states(change: Callable[[Any], None]) -> Callable[[Path], None]:
 
 
 W, M, V, S = (f"{part}.safetensors" for part in ("weights", "exp_avg", "exp_avg_sq", "step"))
+A = "moving_average.safetensors"
 CRAFTED: dict[str, tuple[Change, str]] = {
     "a row that would be broadcast": (
         tensors(W, set_to("0.weight", torch.ones(1, 3))),
@@ -176,6 +179,40 @@ def test_what_fits_is_taken_up(tmp_path: Path) -> None:
     torch.rand(1)
     state_of(*other).load(tmp_path)
     assert everything(*other) == wanted
+
+
+@pytest.mark.parametrize(
+    ("craft", "expected"),
+    [
+        (
+            tensors(A, set_to("0.weight", torch.ones(1, 3))),
+            "moving_average.safetensors: is of another model; 0.weight is 1 x 3 in it and 4 x 3",
+        ),
+        (
+            tensors(A, lambda found: found.__delitem__("1.bias")),
+            "moving_average.safetensors: is of another model; one of both lacks 1.bias",
+        ),
+        (lambda folder: (folder / A).write_bytes(b"x"), "moving_average.safetensors: is damaged"),
+    ],
+)
+def test_a_moving_average_that_does_not_fit_is_refused_before_anything_is_changed(
+    tmp_path: Path, craft: Change, expected: str
+) -> None:
+    averaged_state_of(*trained(1)).save(tmp_path, lambda action: action())
+    craft(tmp_path)
+    other = trained(2)
+    state, before = averaged_state_of(*other), everything(*other)
+    with pytest.raises(UserError) as refusal:
+        state.load(tmp_path)
+    assert expected in str(refusal.value)
+    assert everything(*other) == before
+    state_of(*other).load(tmp_path)  # who keeps no average does not read it
+
+
+def averaged_state_of(model: nn.Module, optimizer: torch.optim.AdamW) -> TrainingState:
+    accelerator = SimpleNamespace(unwrap_model=lambda model: model, scaler=None)
+    average = MovingAverage(0.5, TorchState(optimizer))
+    return TrainingState(accelerator, Ranks(), model, optimizer, "single", average)
 
 
 def test_a_temperature_is_found_under_its_old_name(tmp_path: Path) -> None:
