@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 import hybrid_dist
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bias import TOP
+from hybrid_dist.evaluation.cuts import check_dims, cut
 from hybrid_dist.evaluation.debiasing import Debiasing
 from hybrid_dist.evaluation.quantisation import Quantisation
 from hybrid_dist.evaluation.ranking import Ranking, exact_ranks, ranks_and_candidates
@@ -39,6 +40,16 @@ MAX_RUN_LINES = 1 << 28
 
 
 @dataclass(frozen=True)
+class Found:
+    """The ranks of the relevant passages, and the top passages."""
+
+    ranking: Ranking
+    top: TopK
+    in_host_memory: bool = False
+    """Whether this rank's passages had no room on its card."""
+
+
+@dataclass(frozen=True)
 class Scored:
     """A scored task: ranks and top passages, with the settings and timings behind them."""
 
@@ -48,6 +59,8 @@ class Scored:
     top: TopK
     settings: Mapping[str, Any]
     timing: Mapping[str, Any]
+    cuts: Mapping[int, Found] = field(default_factory=dict)
+    """The same by vectors that are cut, by their dimension."""
 
 
 def check_run_is_possible(task: Task, depth: int) -> None:
@@ -82,6 +95,8 @@ class ScoringOptions:
     """Remove languages from the vectors of both sides before anything is ranked."""
     quantisation: Quantisation | None = None
     """Rank passages by smaller codes."""
+    dims: tuple[int, ...] = ()
+    """Also score vectors that are cut to so many dimensions."""
 
 
 def score_vectors(
@@ -110,43 +125,79 @@ def score_vectors(
         check_memory(task, code.rescored, grid)
     own = TaskVectors(task, vectors, ranks, options.debiasing, log)
     queries = own.queries()
-    check_index(options.index, queries.shape[1])
+    width = queries.shape[1]
+    check_dims(options.dims, width)
+    dims = [dim for dim in options.dims if dim < width]
+    for dim in (width, *dims):
+        check_index(options.index, dim)
     numbers = grid.shards(len(task.passage_ids), ranks.world)[ranks.rank]
     passages = own.passages(numbers, options.half)
-    ranked = passages if code is None else code.decoded(passages, ranks)
-    shard = Shard.of(numbers.start, ranked, ranks.device, grid)
-    in_host_memory = shard.card is not None
     clock.lap("embed_s")
-    count, tops = f"{len(task.relevant):,}", f"the top {depth} passages of every query"
-    if code is not None and code.rescored:
-        log(f"{task.name}: ranking {count} relevant passages by codes")
-        ranking = exact_ranks(task, queries, [shard], ranks)
-        clock.lap("rank_s")
-        log(f"{task.name}: scoring the best {code.rescored} of each pool again")
-        whole = Shard.of(numbers.start, passages, ranks.device, grid)
-        in_host_memory |= whole.card is not None
-        ranking, top = rescore(task, queries, shard, whole, code.rescored, ranking, depth, ranks)
-    elif searcher.faiss is None:  # one pass over one set of scores
-        log(f"{task.name}: ranking {count} relevant passages, and finding {tops}")
-        ranking, rows = ranks_and_candidates(task, queries, [shard], ranks, depth + SPARE)
-        clock.lap("rank_s")
-        top = merge_proposals(queries, [shard], rows, depth, ranks, searcher.why)
-    else:
-        log(f"{task.name}: ranking {count} relevant passages")
-        ranking = exact_ranks(task, queries, [shard], ranks)
-        clock.lap("rank_s")
-        log(f"{task.name}: searching {tops}")
-        top = top_k(queries, [shard], depth, ranks, searcher=searcher)
-    clock.lap("search_s")
-    scoring = _scoring(queries.shape[1], options, top.method, grid)
-    on_host = sum(ranks.gather(in_host_memory))
+    search = _Search(task, options, searcher, grid, numbers, depth, ranks)
+    found = search.run(queries, passages, log, clock)
+    cuts = {}
+    for dim in dims:
+        log(f"{task.name}: vectors cut to {dim} dimensions")
+        cuts[dim] = search.run(cut(queries, dim), cut(passages, dim), log, _Clock())
+    if dims:
+        clock.lap("cuts_s")
+    scoring = _scoring(width, options, found.top.method, grid)
+    on_host = sum(ranks.gather(found.in_host_memory))
     if on_host:
         scoring["passages"] = (
             f"in the host's memory on {on_host} of {ranks.world} processes, whose cards have no "
             "room for them; copied to the card in parts"
         )
     timing = {**clock.laps, "processes": ranks.world, "threads": torch.get_num_threads()}
-    return Scored(task, vectors.name, ranking, top, _settings(task, scoring), timing)
+    settings = _settings(task, scoring)
+    return Scored(task, vectors.name, found.ranking, found.top, settings, timing, cuts)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """Ranks and top passages of vectors, of one width after another."""
+
+    task: Task
+    options: ScoringOptions
+    searcher: Searcher
+    grid: Grid
+    numbers: range
+    """This rank's passages."""
+    depth: int
+    ranks: Ranks
+
+    def run(
+        self, queries: np.ndarray, passages: np.ndarray, log: Callable[[str], None], clock: "_Clock"
+    ) -> Found:
+        """With the vectors of all queries, and of this rank's passages."""
+        task, ranks, depth, grid = self.task, self.ranks, self.depth, self.grid
+        code, start = self.options.quantisation, self.numbers.start
+        ranked = passages if code is None else code.decoded(passages, ranks)
+        shard = Shard.of(start, ranked, ranks.device, grid)
+        in_host_memory = shard.card is not None
+        count, tops = f"{len(task.relevant):,}", f"the top {depth} passages of every query"
+        if code is not None and code.rescored:
+            log(f"{task.name}: ranking {count} relevant passages by codes")
+            ranking = exact_ranks(task, queries, [shard], ranks)
+            clock.lap("rank_s")
+            log(f"{task.name}: scoring the best {code.rescored} of each pool again")
+            whole = Shard.of(start, passages, ranks.device, grid)
+            in_host_memory |= whole.card is not None
+            n = code.rescored
+            ranking, top = rescore(task, queries, shard, whole, n, ranking, depth, ranks)
+        elif self.searcher.faiss is None:  # one pass over one set of scores
+            log(f"{task.name}: ranking {count} relevant passages, and finding {tops}")
+            ranking, rows = ranks_and_candidates(task, queries, [shard], ranks, depth + SPARE)
+            clock.lap("rank_s")
+            top = merge_proposals(queries, [shard], rows, depth, ranks, self.searcher.why)
+        else:
+            log(f"{task.name}: ranking {count} relevant passages")
+            ranking = exact_ranks(task, queries, [shard], ranks)
+            clock.lap("rank_s")
+            log(f"{task.name}: searching {tops}")
+            top = top_k(queries, [shard], depth, ranks, searcher=self.searcher)
+        clock.lap("search_s")
+        return Found(ranking, top, in_host_memory)
 
 
 def score_run(task: Task, run: Run, log: Callable[[str], None]) -> Scored:
@@ -187,6 +238,11 @@ def _scoring(dimension: int, options: ScoringOptions, search: str, grid: Grid) -
         size = options.quantisation.bytes_per_passage(dimension)
         scoring["quantisation"] = (
             f"{options.quantisation}; {size:,} bytes per passage in place of {4 * dimension:,}"
+        )
+    if options.dims:
+        scoring["cuts"] = (
+            f"{', '.join(map(str, options.dims))}: vectors cut to their first values and "
+            "normalised again"
         )
     return scoring
 

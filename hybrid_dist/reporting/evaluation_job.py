@@ -11,6 +11,7 @@ import tyro
 from hybrid_dist.config.embedding import EmbeddingOptions
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bias import TOP
+from hybrid_dist.evaluation.cuts import parse_dims
 from hybrid_dist.evaluation.debiasing import NONE, Debiasing
 from hybrid_dist.evaluation.evaluator import ScoringOptions, check_run_is_possible
 from hybrid_dist.evaluation.groups import LanguageGroups
@@ -89,6 +90,9 @@ class EvaluationOptions(EmbeddingOptions):
     quantise: Annotated[str, tyro.conf.arg(metavar="none|int8[:N]|binary[:N]")] = NONE
     """Rank passages by smaller codes, as an index would store them: a byte or a bit per dimension.
     With N the best N of each pool are scored again with the whole vectors."""
+    dims: Annotated[str, tyro.conf.arg(metavar="D,D,...")] = ""
+    """Also report every figure by vectors that are cut to their first D values and normalised
+    again, as in 64,128,256, from the same embedding pass."""
     ties: Literal["number", "trec_eval"] = "number"
     """Equal scores: the smaller passage number first, or trec_eval's order, the larger id first."""
     save_run: Annotated[int, tyro.conf.arg(metavar="K")] = 0
@@ -131,11 +135,22 @@ class EvaluationOptions(EmbeddingOptions):
                 raise UserError("--debias: works in fp32; leave --shards out")
         if Quantisation.parse(self.quantise) is not None:
             self._check_quantise()
+        if parse_dims(self.dims):
+            self._check_dims()
         if self.save_run < 0 or (self.save_run and self.run):
             raise UserError(
                 f"--save-run: {self.save_run} of --run {self.run}; it is a run already"
                 if self.run
                 else f"--save-run: {self.save_run} is not a number of passages; give 1 or more"
+            )
+
+    def _check_dims(self) -> None:
+        if self.run is not None:
+            raise UserError("--dims: --run has no vectors; leave --dims out")
+        if self.shards != "fp32" or self.debias != NONE:
+            raise UserError(
+                "--dims: whole fp32 vectors are cut; leave --shards and --debias out, or store "
+                "cut vectors and give them with --embeddings"
             )
 
     def _check_quantise(self) -> None:
@@ -216,6 +231,7 @@ class EvaluationJob:
             options.shards == "fp16",
             Debiasing.parse(options.debias),
             Quantisation.parse(options.quantise),
+            parse_dims(options.dims),
         )
         return ReportOptions(settings, self.groups, options.save_run, scoring, made_from)
 
@@ -265,6 +281,7 @@ class EvaluationJob:
             **({} if self.options.debias == NONE else {"debias": self.options.debias}),
             **({} if self.options.search == "auto" else {"search": self.options.search}),
             **({} if self.options.quantise == NONE else {"quantise": self.options.quantise}),
+            **({"dims": list(parse_dims(self.options.dims))} if self.options.dims else {}),
             "save-run": self.options.save_run,
         }
 

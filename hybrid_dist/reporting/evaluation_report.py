@@ -106,9 +106,12 @@ def _report(
             scored.timing,
             report_options.groups.within(task),
             report_options.made_from,
+            {dim: (found.ranking, found.top.first(TOP)) for dim, found in scored.cuts.items()},
         )
         write_report(out, report, _run_writer(scored, report_options.save_run))
         log(f"{task.name}: {headline(report.content)}")
+        for dim, figures in report.content.get("dims", {}).items():
+            log(f"{task.name}: {dim} dimensions: {headline(figures)}")
         if report_options.save_run:
             log(f"{task.name}: run in {out / RUN}")
         log(f"{task.name}: report in {out}")

@@ -10,6 +10,7 @@ from hybrid_dist.text import markdown as escaped
 def markdown(report: Mapping[str, Any]) -> str:
     """report.md: headline figures, bias, groups, languages and settings."""
     counts, pairs, grouped = report["counts"], tables.pair_rows(report), tables.group_rows(report)
+    cuts = tables.dim_rows(report)
     biased, consistent = bias_tables.bias_rows(report), bias_tables.consistency_rows(report)
     lines = [
         f"# {escaped(report['task'])}: {escaped(report['model'])}",
@@ -20,6 +21,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         *_table(["", *tables.SETTINGS.values()], tables.metric_rows(report)),
         "",
         *_paragraph([escaped(line) for line in [tables.left_out(report)] if line]),
+        *_paragraph(_table(_names(tables.DIM_COLUMNS), cuts) if cuts else []),
         *_paragraph(_table(_names(bias_tables.BIAS_COLUMNS), biased) if biased else []),
         *_paragraph(
             _table(_names(bias_tables.CONSISTENCY_COLUMNS), consistent) if consistent else []

@@ -46,6 +46,7 @@ def report_page(content: Mapping[str, Any], plots: Mapping[str, bytes]) -> str:
         html.table([(name, "") for name in ("", *names)], tables.metric_rows(content)),
         f'<p class="note">Small figures are intervals: {html.escape(intervals)}.</p>',
         *_left_out(content),
+        *_dims(content),
         *_groups(content),
         html.heading("By query language", tables.LEGEND),
         html.table(tables.LANGUAGE_COLUMNS, tables.language_rows(content)),
@@ -95,6 +96,14 @@ def _headline(content: Mapping[str, Any]) -> list[html.Card]:
         )
         cards.append(html.Card(label, figure, interval, note))
     return cards
+
+
+def _dims(content: Mapping[str, Any]) -> list[str]:
+    rows = tables.dim_rows(content)
+    note = "Vectors are cut to their first values and normalised again."
+    if not rows:
+        return []
+    return [html.heading("Fewer dimensions", note), html.table(tables.DIM_COLUMNS, rows)]
 
 
 def _groups(content: Mapping[str, Any]) -> list[str]:

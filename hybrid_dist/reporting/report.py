@@ -156,33 +156,27 @@ def build_report(
     timing: Mapping[str, Any],
     grouped: groups.Groups,
     made_from: Mapping[str, Any] | None = None,
+    cuts: Mapping[int, tuple[Ranking, TopK]] | None = None,
 ) -> Report:
     """Compute all figures of an evaluation.
 
     `made_from` identifies the evaluation, so that the same evaluation may replace its report.
+    `cuts` are ranks and top passages by cut vectors, by their dimension.
     """
-    scores = {name: metrics.score(metric, task, ranking) for name, (_, metric) in METRICS.items()}
-    precision = scores["map"]
+    measured = _Measured.of(task, ranking, top)
+    precision = measured.scores["map"]
     shown = precision.pooled if task.one_pool else metrics.mean_over_pools(precision)
-    measured = bias.measure(task, ranking, top)
-    consistent = consistency.measure(task, ranking, top)
-    values = PerQuery.of(task, scores, measured, consistent)
-    resampled = Resampled.of(values)
+    at_dims = {
+        str(dim): _figures_at(task, *found, grouped, _Measured.of(task, *found))
+        for dim, found in (cuts or {}).items()
+    }
     content: dict[str, Any] = {
         FORMAT: VERSION,
         "task": task.name,
         "model": model,
         "counts": report_sections.counts(task, metrics.by_pair(task, precision)),
-        **{name: metrics.settings(task, metric) for name, metric in scores.items()},
-        "intervals": {name: interval(draws) for name, draws in resampled.figures().items()},
-        "left_out": report_sections.left_out(task, ranking, measured, consistent),
-        "groups": groups.summary(resampled, grouped),
-        "spread": groups.spread(resampled),
-        **report_sections.tables(task, scores),
-        "bias": bias.summary(task, measured)
-        | report_sections.languages_of_the_top(task, ranking, top),
-        "consistency": report_sections.consistency_section(task, consistent),
-        "search": top.method,
+        **_figures_at(task, ranking, top, grouped, measured),
+        **({"dims": at_dims} if at_dims else {}),
         "examples": examples.choose(task, ranking, shown, top),
         "settings": dict(settings) | {"intervals": bootstrap.INTERVAL_METHOD},
         "timing": dict(timing),
@@ -190,8 +184,46 @@ def build_report(
     }
     content = _without_nan(content)
     content = {"id": report_id(content)} | content
-    values = replace(values, report=content["id"])
-    return Report(content, values, lambda: _plots(task, precision, measured, consistent, top))
+    values = replace(measured.values, report=content["id"])
+    return Report(
+        content, values, lambda: _plots(task, precision, measured.bias, measured.consistency, top)
+    )
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The per-query values of an evaluation."""
+
+    scores: dict[str, Scores]
+    bias: bias.Bias
+    consistency: consistency.Consistency
+    values: PerQuery
+
+    @classmethod
+    def of(cls, task: Task, ranking: Ranking, top: TopK) -> "_Measured":
+        scores = {name: metrics.score(m, task, ranking) for name, (_, m) in METRICS.items()}
+        biased = bias.measure(task, ranking, top)
+        consistent = consistency.measure(task, ranking, top)
+        return cls(scores, biased, consistent, PerQuery.of(task, scores, biased, consistent))
+
+
+def _figures_at(
+    task: Task, ranking: Ranking, top: TopK, grouped: groups.Groups, measured: _Measured
+) -> dict[str, Any]:
+    """All figures, with intervals and tables."""
+    resampled = Resampled.of(measured.values)
+    return {
+        **{name: metrics.settings(task, metric) for name, metric in measured.scores.items()},
+        "intervals": {name: interval(draws) for name, draws in resampled.figures().items()},
+        "left_out": report_sections.left_out(task, ranking, measured.bias, measured.consistency),
+        "groups": groups.summary(resampled, grouped),
+        "spread": groups.spread(resampled),
+        **report_sections.tables(task, measured.scores),
+        "bias": bias.summary(task, measured.bias)
+        | report_sections.languages_of_the_top(task, ranking, top),
+        "consistency": report_sections.consistency_section(task, measured.consistency),
+        "search": top.method,
+    }
 
 
 def _plots(

@@ -81,20 +81,55 @@ GROUP_COLUMNS = (
 )
 
 
+HEADLINE_DIGITS = {
+    "map.monolingual": 3,
+    "map.cross_lingual": 3,
+    "map.multilingual": 3,
+    "bias.rank_distance.mean": 1,
+}
+"""The figures of the headline, and their decimals."""
+
+
 def group_rows(report: Mapping[str, Any]) -> list[list[str]]:
     """The figures of each group of query languages."""
-    digits = {"map.monolingual": 3, "map.cross_lingual": 3, "map.multilingual": 3}
-    digits["bias.rank_distance.mean"] = 1
     return [
         [
             printable(name),
             " ".join(group["languages"]),
             *(
                 with_interval(group["figures"].get(key), group["intervals"].get(key), places)
-                for key, places in digits.items()
+                for key, places in HEADLINE_DIGITS.items()
             ),
         ]
         for name, group in report["groups"].items()
+    ]
+
+
+DIM_COLUMNS = (
+    ("Dimensions", "vectors are cut to their first values and normalised again"),
+    ("mAP monolingual", ""),
+    ("cross-lingual", ""),
+    ("multilingual", ""),
+    ("Rank distance", "mean"),
+)
+
+
+def dim_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """The headline figures of each cut and of the whole vectors; none if nothing was cut."""
+    cuts = report.get("dims", {})
+    if not cuts:
+        return []
+    whole = f"{report['settings']['dimension']} (whole)"
+    return [[name, *_headline_cells(figures)] for name, figures in {**cuts, whole: report}.items()]
+
+
+def _headline_cells(figures: Mapping[str, Any]) -> list[str]:
+    values = {f"map.{setting}": figures["map"][setting] for setting in SETTINGS}
+    values["bias.rank_distance.mean"] = figures["bias"]["rank_distance"]["mean"]
+    intervals = figures["intervals"]
+    return [
+        with_interval(values[key], intervals.get(key), places)
+        for key, places in HEADLINE_DIGITS.items()
     ]
 
 

@@ -42,7 +42,8 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scored(given: Path, out: Path, processes: int) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The report without its timing, and the bytes of what else was written."""
     words = ["--embeddings", str(given), "--task", f"pairs:{given}/pairs.jsonl"]
-    module = ["-m", "hybrid_dist.evaluate", *words, "--save-run", "50", "--out", str(out)]
+    words += ["--save-run", "50", "--dims", "6,12"]
+    module = ["-m", "hybrid_dist.evaluate", *words, "--out", str(out)]
     succeed(launch("cpu", processes, module))
     report: dict[str, Any] = json.loads((out / "pairs" / "report.json").read_text())
     assert report.pop("timing")["processes"] == processes
@@ -69,5 +70,6 @@ def test_any_number_of_processes_finds_the_same_bits(
 ) -> None:
     report, files = scored(given, tmp_path, processes)
     assert json.dumps(report) == json.dumps(alone[0])
+    assert report["dims"].keys() == {"6", "12"}
     assert files == alone[1]
     assert {"run.trec", "report.md", "map_by_pair.png"} <= files.keys()

@@ -44,6 +44,36 @@ def report(out: Path) -> dict[str, Any]:
     return found
 
 
+def test_figures_by_cut_vectors_are_those_of_vectors_cut_beforehand(
+    pairs: str, vectors: Path, tmp_path: Path
+) -> None:
+    words = ["--task", pairs, "--groups", "few=de"]
+    evaluate.main(
+        ["--embeddings", str(vectors), *words, "--out", str(tmp_path / "both"), "--dims", "8,4"]
+    )
+    short = Path(shutil.copytree(vectors, tmp_path / "short"))
+    for array in ("queries.npy", "corpus.npy"):
+        whole = np.load(short / array)[:, :4].astype(np.float64)
+        np.save(short / array, (whole / np.linalg.norm(whole, axis=1, keepdims=True)).astype("f4"))
+    evaluate.main(["--embeddings", str(short), *words, "--out", str(tmp_path / "cut")])
+    evaluate.main(["--embeddings", str(vectors), *words, "--out", str(tmp_path / "whole")])
+    both, cut, whole = (report(tmp_path / name) for name in ("both", "cut", "whole"))
+    assert list(both["dims"]) == ["4", "8"] and "dims" not in whole
+    for name, value in both["dims"]["4"].items():
+        assert value == cut[name], name
+    others = {"model", "task", "counts", "examples", "settings", "timing", "made_from"}
+    assert both["dims"]["4"].keys() == cut.keys() - others - {"id", "format"}
+    for name in whole.keys() - {"id", "settings", "timing", "made_from"}:
+        assert both[name] == whole[name], name
+    for page in ("report.md", "report.html"):
+        text = (tmp_path / "both/pairs" / page).read_text()
+        assert text.count("(whole)") == 1 and "Dimensions" in text
+        assert f"{both['dims']['4']['map']['multilingual']:.3f}" in text
+        assert "(whole)" not in (tmp_path / "whole/pairs" / page).read_text()
+    line = (tmp_path / "both/pairs/report.md").read_text().partition("| Dimensions")[2]
+    assert [row.split(" |")[0] for row in line.splitlines()[2:5]] == ["| 4", "| 8", "| 48 (whole)"]
+
+
 def test_vectors_then_the_run_that_they_gave(pairs: str, vectors: Path, tmp_path: Path) -> None:
     words = ["--embeddings", str(vectors), "--task", pairs, "--out", str(tmp_path / "one")]
     words += ["--groups", "few=de", "--ties", "trec_eval", "--save_run", "24"]
@@ -207,6 +237,10 @@ def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
         ({"model": "m", "debias": "mode"}, "'mode' is unknown; give none, mean"),
         ({"model": "m", "debias": "mean", "shards": "fp16"}, "--debias: works in fp32"),
         ({"run": Path("r"), "quantise": "int8"}, "--quantise: --run has no vectors"),
+        ({"run": Path("r"), "dims": "64"}, "--dims: --run has no vectors"),
+        ({"model": "m", "dims": "64", "shards": "fp16"}, "--dims: whole fp32 vectors are cut"),
+        ({"model": "m", "dims": "64", "debias": "mean"}, "leave --shards and --debias out"),
+        ({"model": "m", "dims": "64,0"}, "--dims: '0' is no number of dimensions"),
         ({"model": "m", "quantise": "int4"}, "--quantise: 'int4' is unknown; give none, int8"),
         (
             {"model": "m", "quantise": "int8", "index": "IVF8,Flat"},
