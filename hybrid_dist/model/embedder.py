@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
@@ -66,9 +65,8 @@ class TextEmbedder:
     @property
     def settings(self) -> dict[str, Any]:
         """How texts become vectors, for reports."""
-        spec = {
-            key.replace("_", " "): value for key, value in asdict(self._tokens.settings).items()
-        }
+        content = self._tokens.settings.content()
+        spec = {key.replace("_", " "): value for key, value in content.items()}
         arithmetic = "bf16" if self._dtype is torch.bfloat16 else "fp32"
         return spec | {
             "arithmetic": arithmetic,

@@ -1,8 +1,7 @@
 """Export an encoder to a folder that transformers, sentence-transformers and hybrid_dist load."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,25 @@ def save(
     with atomic_folder(folder, cure="make room there and start the same command again") as draft:
         backbone.save_pretrained(draft, state_dict=dict(state))
         _save_tokenizer(draft, tokenizer)
-        _write(draft / FILE, asdict(settings))
+        _write(draft / FILE, settings.content())
+        if settings.dims:
+            (draft / "README.md").write_text(_cutting(settings.dims), encoding="utf-8")
         _save_sentence_transformers(draft, backbone.config.hidden_size, state, settings)
         apply_umask(draft.rglob("*.safetensors"))  # safetensors creates them with mode 600
+
+
+def _cutting(dims: Sequence[int]) -> str:
+    """README.md: how sentence-transformers cuts the vectors."""
+    return (
+        f"Vectors were also trained to be cut to their first {' or '.join(map(str, dims))} values. "
+        "Cut vectors are not of norm 1 until they are normalised again:\n\n"
+        "```python\n"
+        "from sentence_transformers import SentenceTransformer\n\n"
+        f'model = SentenceTransformer("THIS FOLDER", truncate_dim={dims[0]})\n'
+        'queries = model.encode(texts, prompt_name="query", normalize_embeddings=True)\n'
+        'passages = model.encode(texts, prompt_name="passage", normalize_embeddings=True)\n'
+        "```\n"
+    )
 
 
 def _save_tokenizer(folder: Path, tokenizer: Any) -> None:

@@ -1,6 +1,6 @@
 """EncoderSpec: the prefixes, maximum lengths and pooling that belong to an encoder's weights."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,15 +33,18 @@ class EncoderSpec:
     passage_prefix: Text
     max_query_tokens: Length
     max_passage_tokens: Length
+    dims: tuple[Length, ...] = ()
+    """Dimensions that vectors were trained to be cut to; none: only whole vectors were trained."""
 
     @classmethod
-    def of(cls, model: Model) -> "EncoderSpec":
+    def of(cls, model: Model, dims: tuple[int, ...] = ()) -> "EncoderSpec":
         return cls(
             pooling=model.pooling,
             query_prefix=model.query_prefix,
             passage_prefix=model.passage_prefix,
             max_query_tokens=model.max_query_tokens,
             max_passage_tokens=model.max_passage_tokens,
+            dims=dims,
         )
 
     @classmethod
@@ -61,6 +64,12 @@ class EncoderSpec:
             return TypeAdapter(cls).validate_python(content)
         except ValidationError as error:
             raise UserError(f"{file}: {validation_problem(error.errors()[0])}") from None
+
+    def content(self) -> dict[str, Any]:
+        """The values by name, for files and reports; `dims` only if there are any."""
+        content = asdict(self)
+        dims = content.pop("dims")
+        return {**content, "dims": list(dims)} if dims else content
 
     @property
     def max_tokens(self) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from transformers import AutoModel
 
 from hybrid_dist.config.schema import Model
 from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.cuts import cut
 from hybrid_dist.model.embedder import TextEmbedder
 from hybrid_dist.model.encoder import Encoder
 from hybrid_dist.model.loading import build, read_config
@@ -274,3 +275,27 @@ def test_a_published_model_gives_the_vectors_that_sentence_transformers_gives() 
     embedder = TextEmbedder.load(folder, CPU)
     np.testing.assert_allclose(embedder.encode_queries(texts), expected, **CLOSE)
     np.testing.assert_allclose(embedder.encode_passages(texts), expected, **CLOSE)
+
+
+def test_sentence_transformers_cuts_vectors_as_the_evaluation_does(case: Case) -> None:
+    folder, queries, passages = case
+    model = SentenceTransformer(str(folder), truncate_dim=8, device="cpu")
+    for prompt, vectors in (("query", queries), ("passage", passages)):
+        found = model.encode(TEXTS, prompt_name=prompt, normalize_embeddings=True)
+        np.testing.assert_allclose(found, cut(vectors, 8), rtol=0, atol=1e-6)
+
+
+def test_the_dimensions_of_training_are_written_down(config_folder: Path, tmp_path: Path) -> None:
+    whole, cuts = tmp_path / "whole", tmp_path / "cuts"
+    encoder, tokens = saved(config_folder, whole, "mean")
+    spec = replace(tokens.settings, dims=(8, 16))
+    save(cuts, encoder.backbone, encoder.backbone.state_dict(), tokens.tokenizer, spec)
+    assert EncoderSpec.load(str(cuts)) == spec
+    assert TextEmbedder.load(cuts, CPU).settings["dims"] == [8, 16]
+    readme = (cuts / "README.md").read_text()
+    assert "first 8 or 16 values" in readme and "truncate_dim=8" in readme
+    assert "dims" not in json.loads((whole / "hybrid_dist.json").read_text())
+    assert not (whole / "README.md").exists()
+    (cuts / "hybrid_dist.json").write_text(json.dumps(spec.content() | {"dims": [0]}))
+    with pytest.raises(UserError, match=r"hybrid_dist\.json: dims"):
+        EncoderSpec.load(str(cuts))
