@@ -161,6 +161,16 @@ class Model:
     attention: Literal["auto", "bidirectional"] = "auto"
     """auto: as the model's config says; bidirectional: let the tokens of a decoder attend to those
     after them too."""
+    lora_rank: Count = 0
+    """Freeze the model and train LoRA matrices of this rank beside its layers; they are merged when
+    the model is exported. 0: train the model itself."""
+    lora_alpha: PositiveReal = 16
+    """LoRA's update is multiplied by this over the rank."""
+    lora_modules: tuple[Text, ...] = ("all-linear",)
+    """Linear layers that get LoRA matrices: ends of their names, such as `query`, or `all-linear`:
+    all inside the Transformer layers."""
+    lora_dropout: Rate = 0.0
+    """Dropout of the inputs of LoRA matrices."""
     query_prefix: Text = "Query: "
     """Put before every query."""
     passage_prefix: Text = "Passage: "

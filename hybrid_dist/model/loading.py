@@ -10,6 +10,7 @@ from hybrid_dist.config.schema import Model
 from hybrid_dist.errors import UserError, short
 from hybrid_dist.model.direction import attend_both_ways, is_causal, window_of
 from hybrid_dist.model.encoder import Encoder
+from hybrid_dist.model.lora import add_adapters
 from hybrid_dist.model.packing import ROBERTAS, PackedTexts, first_position
 from hybrid_dist.model.repository import (
     KEY,
@@ -100,6 +101,8 @@ def build(model: Model, config: Any) -> Encoder:
         _check_pooling(backbone, model.pooling)
         encoder = Encoder(backbone, model.pooling)
         _pack(encoder, model.attention_dropout)
+        if model.lora_rank:
+            add_adapters(backbone, model)
     return encoder
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from hybrid_dist.model.lora import merged
 from hybrid_dist.model.spec import ACTIVATION, FILE, EncoderSpec
 from hybrid_dist.runtime.files import apply_umask, atomic_folder
 
@@ -16,9 +17,10 @@ def save(
 ) -> None:
     """Write the folder atomically: after a failure the old one, if any, is unchanged.
 
-    `state` is the full state dict of the backbone, gathered from all ranks.
+    `state` is the full state dict of the backbone, gathered from all ranks. LoRA adapters are
+    merged.
     """
-    state = {name: tensor.contiguous() for name, tensor in state.items()}
+    state = {name: tensor.contiguous() for name, tensor in merged(backbone, state).items()}
     with atomic_folder(folder, cure="make room there and start the same command again") as draft:
         backbone.save_pretrained(draft, state_dict=dict(state))
         _save_tokenizer(draft, tokenizer)

@@ -50,17 +50,20 @@ def peak(device_name: str) -> float | None:
 class Flops:
     """Model FLOPs of a forward and a backward pass.
 
-    2 per layer weight and real token forward, and 4 backward where the layer is trained; plus
-    attention within each text. Embeddings, padding and recomputation are not counted.
+    Per layer weight and real token: 2 forward, 2 backward in layers that are not frozen, and 2 if
+    the weight itself is trained; plus attention of all tokens of a text to all. Embeddings,
+    padding and recomputation are not counted.
     """
 
     weights: int
     """Number of weights in all layers."""
     width: int
     """Number of layers times the hidden size."""
+    backward_weights: int
+    backward_width: int
+    """The same of the layers that are not frozen, which gradients pass through."""
     trained_weights: int
-    trained_width: int
-    """The same of the layers that are not frozen."""
+    """Number of weights that have gradients of their own: with LoRA, few of them."""
 
     @classmethod
     def of(cls, backbone: Any) -> "Flops | None":
@@ -72,15 +75,16 @@ class Flops:
         trained = [la for la in layers if any(part.requires_grad for part in la.parameters())]
         width: int = config.hidden_size
         sizes = [(_weights(some), len(some) * width) for some in (layers, trained)]
-        return cls(*sizes[0], *sizes[1]) if layers else None
+        return cls(*sizes[0], *sizes[1], _weights(trained, True)) if layers else None
 
     def __call__(self, sizes: Sequence[int]) -> float:
         """FLOPs for texts of these lengths in tokens."""
         lengths = np.asarray(sizes, float)
-        per_token = 2 * self.weights + 4 * self.trained_weights
-        per_pair_of_tokens = 4 * self.width + 8 * self.trained_width
+        per_token = 2 * (self.weights + self.backward_weights + self.trained_weights)
+        per_pair_of_tokens = 4 * self.width + 8 * self.backward_width
         return float(per_token * lengths.sum() + per_pair_of_tokens * (lengths**2).sum())
 
 
-def _weights(layers: Sequence[nn.Module]) -> int:
-    return sum(part.numel() for layer in layers for part in layer.parameters())
+def _weights(layers: Sequence[nn.Module], trained_only: bool = False) -> int:
+    parts = [part for layer in layers for part in layer.parameters()]
+    return sum(part.numel() for part in parts if part.requires_grad or not trained_only)

@@ -12,6 +12,7 @@ from hybrid_dist.data.user_cache import store_cache
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.layers import check_frozen_layers
 from hybrid_dist.model.loading import check_lengths, read_config
+from hybrid_dist.model.lora import check_peft
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.runtime.ranks import Ranks
@@ -84,6 +85,7 @@ def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
     steps = config.train.steps
     plan = Plan(sources, config.batching, config.seed, steps=steps, align=config.align)
     dev = _load_dev(config, spec, cache) if config.data.dev else None
+    check_peft(config.model)
     model_config = read_config(config.model)
     check_lengths(model_config, config.model)
     check_frozen_layers(model_config, config.train.frozen_layers)

@@ -9,6 +9,7 @@ from typing import Any
 
 from hybrid_dist.batching import check_world
 from hybrid_dist.config.schema import Config, flatten
+from hybrid_dist.model import lora
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.runtime import environment
 from hybrid_dist.runtime.launch import joined, strategy
@@ -159,6 +160,8 @@ def _introduce(
     if ranks.is_first:
         terminal.say(inputs.evaluation.overlap(inputs.stores, config.data.train_paths))
     terminal.say(f"texts are {model.encoder.encoding_description}")
+    if adapters := lora.describe(model, model.encoder.backbone):
+        terminal.say(adapters)
 
 
 def _cached_stores(config: Config, inputs: RunInputs, ranks: Ranks) -> list[str]:

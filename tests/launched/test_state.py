@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModel
 
-from hybrid_dist.training.checkpoint import manifest
+from hybrid_dist.model.embedder import TextEmbedder
+from hybrid_dist.training.checkpoint import manifest, trained_model
 from tests.support.launch import TORCHRUN, run, script, train
 from tests.support.runs import column, metrics, options, succeed
 
@@ -92,6 +94,51 @@ def test_frozen_weights_are_kept_in_checkpoints(
     for name in initial:
         same = torch.equal(initial[name], final[name])
         assert same == (f"encoder.backbone.{name}" in frozen), name
+
+
+@pytest.mark.parametrize(
+    ("launcher", "processes"), [("zero2", 2), pytest.param("zero3", 2, marks=pytest.mark.long)]
+)
+def test_adapters_are_resumed_under_other_strategies_and_merged_in_the_model(
+    launcher: str, processes: int, toy: Path, tmp_path: Path
+) -> None:
+    changed = {"optim__schedule": "constant", "checkpoint__every": "2", "model__lora_rank": "4"}
+    changed |= {"optim__lr": "0.01"}
+    succeed(train(options(toy, tmp_path, "whole", **changed, train__steps="4")))
+    args = options(toy, tmp_path, "moved", **changed, train__steps="2")
+    done = succeed(train(args, launcher, processes))
+    assert re.search(
+        r"LoRA on 12 layers \(dense, key, query, value\): [\d,]+ of [\d,]+ parameters", done.output
+    )
+    initial = load_file(tmp_path / "moved/checkpoints/step-000002/weights.safetensors")
+    done = succeed(train(options(toy, tmp_path, "moved", **changed, train__steps="4"), "cpu", 2))
+    assert "resumed from" in done.output
+    for key in ("train/loss", "train/grad_norm"):
+        moved, whole = column(tmp_path, "moved", key), column(tmp_path, "whole", key)
+        assert len(moved) == 4
+        assert np.max(np.abs(moved / whole - 1)) < 1e-4
+    checkpoint = tmp_path / "moved/checkpoints/step-000004"
+    stored = load_file(checkpoint / "weights.safetensors")
+    changed_names = {name for name, part in stored.items() if not torch.equal(part, initial[name])}
+    assert changed_names == {name for name in stored if "lora_" in name}
+    assert_merged(checkpoint, tmp_path / "moved/model", tmp_path / "exported")
+
+
+def assert_merged(checkpoint: Path, model: Path, out: Path) -> None:
+    """The model has plain weights only, with the vectors of the adapters in the checkpoint."""
+    backbone, report = AutoModel.from_pretrained(
+        model, output_loading_info=True, add_pooling_layer=False
+    )
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert not any("lora" in name for name in backbone.state_dict())
+    texts, cpu = ["bo du fo ka?", "ka", "ra ti mo " * 9], torch.device("cpu")
+    adapted = trained_model.load(checkpoint, cpu).encode_passages(texts)
+    merged = TextEmbedder.load(model, cpu).encode_passages(texts)
+    np.testing.assert_allclose(merged, adapted, rtol=0, atol=1e-5)
+    trained_model.export(checkpoint, out)
+    exported, whole = (load_file(folder / "model.safetensors") for folder in (out, model))
+    assert exported.keys() == whole.keys()
+    assert all(torch.equal(exported[name], whole[name]) for name in whole)
 
 
 @pytest.mark.long

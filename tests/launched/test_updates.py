@@ -106,6 +106,22 @@ def test_frozen_layers_stay_and_the_others_update_alike(launcher: str, toy: Path
         assert result["frozen"] and all(result["frozen"].values()), "exactly as they were"
 
 
+ENCODERS = ("lora", "windows", "decoder", "decoder, both ways")
+
+
+@pytest.mark.parametrize(
+    "launcher", ["cpu", "zero2", "fsdp2", pytest.param("zero3", marks=pytest.mark.long)]
+)
+def test_adapters_windows_and_decoders_update_alike(launcher: str, toy: Path) -> None:
+    words = [*SCRIPT, str(toy), *ENCODERS]
+    output = run([*TORCHRUN, "2", *words]) if launcher == "fsdp2" else launch(launcher, 2, words)
+    measured = results(output)
+    assert_equal_updates(measured, ENCODERS)
+    for name, result in measured.items():
+        assert bool(result["frozen"]) == (name == "lora")
+        assert all(result["frozen"].values()), "exactly as they were"
+
+
 USED_ROWS = ("used rows", "used rows, padded")
 
 

@@ -9,6 +9,7 @@ that rank's random state. Prints one line of JSON for each set of options, from 
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -59,6 +60,7 @@ from hybrid_dist.training.step import Updater
 from hybrid_dist.training.teacher import Teacher
 from hybrid_dist.training.teacher_sources import ModelTeacher, StoredTeacher
 from tests.launched.scripts.fully_sharded import start_fsdp2
+from tests.support.encoders import KINDS
 
 SIZE, STEPS = 25, 3  # 25 rows: ranks differ by one
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -146,6 +148,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "align": {"weight": 2, "share": 0.5},
         "distill": {"teacher": "a model", "weight": 2, "temperature": 0.1},
     },
+    "lora": {"chunks": 3, "negatives": 1, "lora_rank": 4},
+    "windows": {"chunks": 3, "kind": "modernbert"},
+    "decoder": {"chunks": 3, "kind": "qwen3", "pooling": "last"},
+    "decoder, both ways": {"chunks": 3, "kind": "qwen3", "attention": "bidirectional"},
     "dropout": {"chunks": 3, "dropout": 0.1, "learn_temperature": True, "negatives": 1},
 }
 
@@ -260,6 +266,9 @@ class Case:
             for name, weights in encoder.named_parameters():
                 if name.endswith("weight") and weights.ndim == 2:
                     torch.nn.init.normal_(weights, std=0.15)
+        for name, weights in encoder.named_parameters():
+            if "lora_" in name:  # B starts at zero, so that A would have no gradient
+                torch.nn.init.normal_(weights, std=0.1)
         if self.options.get("padded"):
             encoder.set_padding("a test of padding")
         if self.config.train.frozen_layers:
@@ -459,17 +468,36 @@ def seed_of(rank: int, step: int) -> int:
     return 1000 * (rank + 1) + step
 
 
+def model_folder(toy: Path, kind: str) -> Path:
+    """The toy model's tokenizer, with the sizes of another type of model."""
+    from transformers import AutoConfig
+
+    if not kind:
+        return toy / "model"
+    folder = Path(tempfile.mkdtemp())
+    shutil.copytree(toy / "model", folder, dirs_exist_ok=True)
+    toys = json.loads((folder / "config.json").read_text())
+    kept = ("vocab_size", "hidden_size", "num_attention_heads", "pad_token_id")
+    sizes = {name: toys[name] for name in kept} | {"num_hidden_layers": 3, "intermediate_size": 48}
+    config = AutoConfig.for_model(kind, **(KINDS[kind] | sizes | {"num_key_value_heads": 1}))
+    config.save_pretrained(folder)
+    return folder
+
+
 def config_of(toy: Path, options: dict[str, Any], world: int) -> Config:
     most = -(-SIZE // world)
+    kind = options.get("kind", "")
     chunk_size = -(-most // min(options.get("chunks", 1), SIZE // world))
     return Config(
         model=Model(
-            name_or_path=str(toy / "model"),
+            name_or_path=str(model_folder(toy, kind)),
             init="scratch",
             pooling=options.get("pooling", "mean"),
+            attention=options.get("attention", "auto"),
+            lora_rank=options.get("lora_rank", 0),
             max_passage_tokens=128,
-            dropout=options.get("dropout", 0.0),
-            attention_dropout=0.0,
+            dropout=None if kind else options.get("dropout", 0.0),
+            attention_dropout=None if kind else 0.0,
         ),
         batching=Batching(
             size=SIZE,
@@ -506,6 +534,9 @@ def pooled(model: BiEncoder, texts: PackedTexts) -> Tensor:
     if model.encoder.pooling == "labse":
         return functional.normalize(output.pooler_output, dim=-1)
     hidden, mask = output.last_hidden_state, real[..., None].double()
+    if model.encoder.pooling == "last":
+        last = hidden[torch.arange(len(real)), real.sum(1) - 1]
+        return functional.normalize(last, dim=-1)
     return functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
 
 
@@ -613,6 +644,8 @@ def main() -> None:
     for name in names:
         result = compare(Case(toy, name, pairs, ranks.world), accelerator, ranks)
         accelerator.free_memory()  # else DeepSpeed goes on with the first model
+        if accelerator.is_fsdp2:  # it keeps the layer classes of the first model
+            accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = None
         if result is not None:
             print("RESULT " + json.dumps(result), flush=True)
     exit_process()

@@ -7,7 +7,9 @@ import pytest
 import torch
 from transformers import AlbertConfig, AutoModel, DistilBertConfig, XLMRobertaConfig
 
+from hybrid_dist.config.schema import Model
 from hybrid_dist.model.layers import freeze_layers
+from hybrid_dist.model.lora import add_adapters
 from hybrid_dist.tracking.stopwatch import Stopwatch
 from hybrid_dist.training.flops import Flops, peak
 
@@ -75,6 +77,19 @@ def test_frozen_layers_have_no_backward_pass() -> None:
     assert whole is not None
     assert rest is not None
     assert rest([10, 30]) == pytest.approx(whole([10, 30]) * (12 + 2 * 3) / 36)
+
+
+def test_with_lora_frozen_weights_have_no_gradients_but_pass_them_on() -> None:
+    config = XLMRobertaConfig(
+        hidden_size=64, num_hidden_layers=2, intermediate_size=256, num_attention_heads=4
+    )
+    adapted = model(config)
+    add_adapters(adapted, Model(lora_rank=8))
+    plain, flops = Flops.of(model(config)), Flops.of(adapted)
+    assert plain is not None
+    assert flops is not None
+    matrices = 2 * 8 * (4 * (64 + 64) + 2 * (64 + 256))
+    assert flops([10, 30]) == (4 * plain.weights + 6 * matrices) * 40 + 12 * 2 * 64 * (100 + 900)
 
 
 def test_flops_are_known_where_every_token_meets_every_weight() -> None:
