@@ -162,7 +162,7 @@ def _exporter(context: RunContext, updater: Updater, model: BiEncoder) -> Export
         updater.model,
         model.encoder.backbone,
         context.inputs.tokens.tokenizer,
-        EncoderSpec.of(context.config.model),
+        EncoderSpec.of(context.config.model, context.config.loss.dims),
     )
 
 

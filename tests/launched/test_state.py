@@ -1,6 +1,7 @@
 """The training state is independent of the strategy: any strategy resumes from any other's."""
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def test_frozen_weights_are_kept_in_checkpoints(
 ) -> None:
     """So that a model can be exported from one, and any strategy resumes."""
     changed = {"optim__schedule": "constant", "checkpoint__every": "2", "train__frozen_layers": "1"}
+    changed |= {"loss__dims": "16"}
     first = options(toy, tmp_path, "run", **changed, train__steps="2")
     succeed(train(first, launcher, processes))
     initial = load_file(tmp_path / "run/model/model.safetensors")
@@ -94,6 +96,9 @@ def test_frozen_weights_are_kept_in_checkpoints(
     for name in initial:
         same = torch.equal(initial[name], final[name])
         assert same == (f"encoder.backbone.{name}" in frozen), name
+    trained_model.export(tmp_path / "run/checkpoints/step-000004", tmp_path / "exported")
+    for folder in ("run/model", "exported"):
+        assert json.loads((tmp_path / folder / "hybrid_dist.json").read_text())["dims"] == [16]
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,8 @@ def _read(folder: Path, trust_remote_code: bool) -> tuple[Encoder, TextTokens]:
             f"{folder}: is not inside a run folder's checkpoints/, so its model is unknown "
             f"({run_config} does not exist)"
         )
-    model = replace(from_yaml(run_config).model, trust_remote_code=trust_remote_code)
+    run = from_yaml(run_config)
+    model = replace(run.model, trust_remote_code=trust_remote_code)
     config = read_config(model)
     encoder = build(replace(model, init="scratch"), config)
     file = tensors_file(folder, AVERAGE)  # with train.ema the model is the moving average
@@ -107,6 +108,7 @@ def _read(folder: Path, trust_remote_code: bool) -> tuple[Encoder, TextTokens]:
     with torch.no_grad():
         for name, parameter in named.items():
             parameter.copy_(weights[name])
-    tokens = TextTokens.load(model.name_or_path, EncoderSpec.of(model), trust_remote_code)
+    spec = EncoderSpec.of(model, run.loss.dims)
+    tokens = TextTokens.load(model.name_or_path, spec, trust_remote_code)
     tokens.check(config)
     return encoder, tokens
