@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -29,6 +30,9 @@ from hybrid_dist.runtime.files import bytes_of
 from hybrid_dist.runtime.launch import start
 from hybrid_dist.runtime.ranks import exit_process
 from hybrid_dist.text import cell, printable
+
+HANG_MINUTES = 60
+"""Longer than by default: the other ranks wait while the first copies a large store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +105,7 @@ def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.mine") -
 def _run(options: Options) -> None:
     began = time.perf_counter()
     job = MiningJob.load(options.store, options.out, options.pool, options.rules())
-    _, ranks = start()
+    _, ranks = start(hang_minutes=HANG_MINUTES)
 
     def log(message: str) -> None:
         if ranks.is_first:
@@ -120,7 +124,8 @@ def _run(options: Options) -> None:
 
 
 def _print(findings: Findings, out: Path) -> None:
-    table = Table(COLUMNS[0], *(Column(name, justify="right") for name in COLUMNS[1:]))
+    columns = (Column(name, justify="right") for name in COLUMNS[1:])
+    table = Table(COLUMNS[0], *columns, box=box.SIMPLE_HEAD, collapse_padding=True)
     for row in rows(findings.figures):
         table.add_row(*map(cell, row))
     console = Console()

@@ -17,7 +17,7 @@ CLIP = 300
 """Characters of a text that are shown."""
 FILTERS = ("relative", "absolute")
 COLUMNS = (
-    "Language",
+    "",
     "Queries",
     "Mined",
     "None",
