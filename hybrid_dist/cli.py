@@ -45,7 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """The module of every command, which is imported when the command is called, and its summary."""
 
-RENAMED = {"tell": "config get"}
+RENAMED = {"tell": "config get", "merge": "average"}
 """Commands that had another name."""
 
 
