@@ -13,6 +13,7 @@ from tests.support.updates import TOLERANCE, results
 
 SCRIPT = script("moving_averages")
 NAMES = ("all", "frozen layer")
+MORE = ("cpu", "zero1", "zero2", "zero3-offload")
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_the_average_is_exact_in_use_and_after_resuming(launcher: str, toy: Path
 
 @pytest.mark.parametrize(
     "launcher",
-    ["zero3", *(pytest.param(name, marks=pytest.mark.long) for name in ("cpu", "zero1", "zero2"))],
+    ["zero3", *(pytest.param(name, marks=pytest.mark.long) for name in MORE)],
 )
 def test_a_run_that_is_resumed_and_evaluated_is_the_same(
     launcher: str, toy: Path, tmp_path: Path
