@@ -37,12 +37,13 @@ def main(toy: Path, names: list[str]) -> None:
     for name in names:
         case = Case(toy, name, pairs, ranks.world)
         model = case.model()
-        updater = Updater(case.config, accelerator, ranks, model, adamw(model, case.config.optim))
+        optimizer, teacher = adamw(model, case.config.optim), case.teacher()
+        updater = Updater(case.config, accelerator, ranks, model, optimizer, teacher)
         meters = Meters(ranks, case.plan, None, first=0)
         health = Health(folder / "not_finite.json", [case.store], ranks, STEPS)
         requests = Requests(folder, ranks, Interruption())
         summary[name] = []
-        for work in case.feed(ranks).steps(0, STEPS):
+        for work in case.feed(ranks, teacher).steps(0, STEPS):
             with counted_reads() as reads:
                 result = updater.update(work)
                 meters.note(work, result)

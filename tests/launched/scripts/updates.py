@@ -6,16 +6,14 @@ encoder's arithmetic. With dropout it is one process in fp32 that replays every 
 that rank's random state. Prints one line of JSON for each set of options, from the first rank.
 """
 
-import hashlib
 import json
 import os
 import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +37,6 @@ from hybrid_dist.config.schema import (
 )
 from hybrid_dist.data.store.index import TrainingSource
 from hybrid_dist.data.store.reader import Store
-from hybrid_dist.data.store.teacher_vectors import write_teacher_vectors
 from hybrid_dist.losses.batch_layout import NO_ID
 from hybrid_dist.losses.gathered_loss import Guide
 from hybrid_dist.losses.options import LossOptions
@@ -60,6 +57,12 @@ from hybrid_dist.training.step import Updater
 from hybrid_dist.training.teacher import Teacher
 from hybrid_dist.training.teacher_sources import ModelTeacher, StoredTeacher
 from tests.launched.scripts.fully_sharded import start_fsdp2
+from tests.support.auxiliary_losses import (
+    alignment,
+    distillation,
+    hashed_vectors,
+    with_vectors,
+)
 from tests.support.encoders import KINDS
 
 SIZE, STEPS = 25, 3  # 25 rows: ranks differ by one
@@ -174,27 +177,6 @@ def pairs_with_shared_passages(toy: Path) -> Path:
     file = Path(tempfile.mkdtemp()) / "pairs.jsonl"
     file.write_text("\n".join(map(json.dumps, kept)))
     return file
-
-
-def hashed_vectors(texts: Sequence[str], width: int) -> np.ndarray:
-    """A teacher that knows nothing but which texts are equal: normalized vectors [texts, width]."""
-    seeds = [int.from_bytes(hashlib.blake2b(t.encode(), digest_size=8).digest()) for t in texts]
-    rows = [np.random.default_rng(seed).normal(size=width) for seed in seeds]
-    vectors = np.array(rows).reshape(-1, width)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    rounded: np.ndarray = vectors.astype(np.float16)
-    return rounded
-
-
-def with_vectors(pairs: str, width: int) -> Store:
-    """The store of the pairs with this teacher's vectors."""
-
-    def annotate(folder: Path) -> dict[str, Any]:
-        encode = partial(hashed_vectors, width=width)
-        about = {"model": "hashes", "fingerprint": str(width)}
-        return {"teacher": write_teacher_vectors(folder, encode, encode, about)}
-
-    return Store.build(pairs, annotate=annotate)
 
 
 class Vectors(NamedTuple):
@@ -325,36 +307,17 @@ class Case:
         parallel, losses = self.plan.batch(step).parallel, {}
         if parallel is not None and vectors.translations is not None:
             rows, align = torch.from_numpy(parallel.aligned), self.config.align
-            sides = {"queries": (0,), "passages": (1,), "both": (0, 1)}[align.of]
-            originals = (vectors.queries[rows], vectors.passages[rows])
-            one = torch.cat([originals[side] for side in sides])
-            other = torch.cat([vectors.translations[side] for side in sides])
-            if align.kind == "jsd":
-                pool = torch.cat([vectors.passages, vectors.negatives])
-                losses["align"] = jensen_shannon(one, other, pool, align.temperature).mean()
-            elif align.kind == "mse":
-                losses["align"] = functional.mse_loss(one, other)
-            else:
-                losses["align"] = 1 - functional.cosine_similarity(one, other).mean()
+            texts = (vectors.queries[rows], vectors.passages[rows])
+            pool = torch.cat([vectors.passages, vectors.negatives])
+            losses["align"] = alignment(align, texts, vectors.translations, pool)
         if self.config.distill.weight and self.config.distill.teacher:
-            losses["distill"] = self.distillation(vectors, self.taught(step))
-        return losses
-
-    def distillation(self, vectors: "Vectors", wanted: "Vectors") -> Tensor:
-        distill = self.config.distill
-        (queries, pool), (its_queries, its_pool) = (
-            (each.queries, torch.cat([each.passages, each.negatives])) for each in (vectors, wanted)
-        )
-        if distill.kind == "scores":
-            scores, its_scores = (
-                (one @ other.T / distill.temperature).softmax(1)
-                for one, other in ((queries, pool), (its_queries, its_pool))
+            taught, distill = self.taught(step), self.config.distill
+            mine, its = (
+                (each.queries, torch.cat([each.passages, each.negatives]))
+                for each in (vectors, taught)
             )
-            return (its_scores * (its_scores / scores).log()).sum(1).mean()
-        mine, its = torch.cat([queries, pool]), torch.cat([its_queries, its_pool])
-        if distill.kind == "mse":
-            return functional.mse_loss(mine, its)
-        return 1 - functional.cosine_similarity(mine, its).mean()
+            losses["distill"] = distillation(distill, mine, its)
+        return losses
 
     @torch.no_grad()
     def taught(self, step: int) -> "Vectors":
@@ -455,13 +418,6 @@ class Case:
         drawn = batch.negatives.passages[batch.negatives.of(of)]
         at = torch.from_numpy(of).argsort()
         return Vectors(queries[at], passages[at], negatives, self.store.passage_texts(drawn))
-
-
-def jensen_shannon(one: Tensor, other: Tensor, pool: Tensor, temperature: float) -> Tensor:
-    """Of the distributions of every row and its translation over the pool."""
-    p, q = ((rows @ pool.T / temperature).softmax(1) for rows in (one, other))
-    mean = (p + q) / 2
-    return ((p * (p / mean).log()).sum(1) + (q * (q / mean).log()).sum(1)) / 2
 
 
 def seed_of(rank: int, step: int) -> int:
