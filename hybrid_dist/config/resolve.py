@@ -149,7 +149,33 @@ def check_consistency(config: Config) -> None:
         )
     _check_loss(config)
     _check_teaching(config)
+    _check_chunks(config)
     _check_evaluation(config)
+
+
+def _check_chunks(config: Config) -> None:
+    """Reject chunks that are cut in two ways, or that a single pair may exceed."""
+    tokens, size, model = config.train.chunk_tokens, config.train.chunk_size, config.model
+    if not tokens:
+        return
+    if size != 0:
+        raise UserError(
+            f"train.chunk_tokens: is {tokens}, but train.chunk_size is {size}; give one of them "
+            "(0 leaves one out)"
+        )
+    queries, passages, beside = 1, 1 + config.batching.hard_negatives, ""
+    if passages > 1:
+        beside = f" with its {passages - 1} hard negatives"
+    if config.align.weight:
+        queries += config.align.of != "passages"
+        passages += config.align.of != "queries"
+        beside += " and its translations"
+    longest = queries * model.max_query_tokens + passages * model.max_passage_tokens
+    if tokens < longest:
+        raise UserError(
+            f"train.chunk_tokens: {tokens} is less than a pair{beside} may have, {longest} "
+            "(model.max_query_tokens and model.max_passage_tokens); give that or more"
+        )
 
 
 def _check_loss(config: Config) -> None:

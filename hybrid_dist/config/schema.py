@@ -393,6 +393,9 @@ class Train:
     chunk_size: ChunkSize = 0
     """Pairs encoded at once on a rank, for large batches in little memory; 0: all of them; auto:
     the most that fit in the memory of every rank, measured when the run starts."""
+    chunk_tokens: Count = 0
+    """Tokens encoded at once on a rank, at most, instead of chunk_size: chunks of equal work; 0:
+    chunks by pairs. Stores need token ids (prepare --tokenize)."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     """Arithmetic of the encoder; the loss is always computed in fp32."""
     frozen_layers: Count = 0
@@ -501,6 +504,7 @@ FREE_ON_RESUME = (
     "checkpoint.",
     "train.steps",
     "train.chunk_size",
+    "train.chunk_tokens",
     "train.hang_minutes",
 )
 """Keys that may differ when a run folder is resumed: the others would make it another run."""

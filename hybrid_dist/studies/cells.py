@@ -23,6 +23,7 @@ SEPARATE_POOLS = "tatoeba:"
 training names as the one that chooses the best model even if it never chooses."""
 NOT_IN_IDENTITY = (
     *("run.", "log.", "eval.tasks", "checkpoint.", "train.hang_minutes", "train.chunk_size"),
+    "train.chunk_tokens",
     "data.train",
 )
 """Keys that do not change what a run gives; data.train is compared as the file gives it."""

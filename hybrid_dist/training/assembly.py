@@ -28,6 +28,7 @@ from hybrid_dist.training.chunk_size import (
     check_strategy,
     largest_chunk_size,
     reserved_bytes,
+    steady_chunks,
 )
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.flops import Flops
@@ -84,6 +85,10 @@ def assemble(context: RunContext, model: BiEncoder) -> TrainingParts:
         ranks=ranks,
         mask=config.batching.false_negatives != "keep",
         query_negatives=config.loss.query_negatives,
+        chunk_tokens=config.train.chunk_tokens,
+        least_chunks=steady_chunks(
+            inputs.plan, ranks.world, config.train.chunk_tokens, strategy(context.accelerator)
+        ),
     )
     chunk_size = _chunk_size(context, model, updater, partial(feed, inputs.plan, inputs.stores))
     feed = partial(feed, chunk_size=chunk_size)
@@ -117,7 +122,13 @@ def assemble(context: RunContext, model: BiEncoder) -> TrainingParts:
         selection,
         checkpoints,
         exporter,
-        Health(inputs.folder.not_finite, inputs.stores, ranks, config.train.steps),
+        Health(
+            inputs.folder.not_finite,
+            inputs.stores,
+            ranks,
+            config.train.steps,
+            by_tokens=config.train.chunk_tokens > 0,
+        ),
     )
 
 
@@ -214,7 +225,8 @@ def _agree_on_first_step(context: RunContext, progress: Progress, chunk_size: in
     """Check that all ranks start at the same step, with equally many chunks."""
     ranks = context.ranks
     lengths = context.inputs.plan.batch(progress.step).lengths
-    shard = shard_batch(lengths, ranks.rank, ranks.world, chunk_size)
+    tokens = context.config.train.chunk_tokens
+    shard = shard_batch(lengths, ranks.rank, ranks.world, chunk_size, tokens)
     ranks.agree({"the first step": progress.step, "its number of chunks": len(shard.chunks)})
 
 

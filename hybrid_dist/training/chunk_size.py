@@ -156,6 +156,20 @@ def chunk_sizes(rows: int) -> Iterator[int]:
             last = size
 
 
+def steady_chunks(plan: Plan, world: int, chunk_tokens: int, strategy: str) -> int:
+    """The fewest chunks that a step makes under `train.chunk_tokens`.
+
+    Under ZeRO-3 the most that any of the first STEPS needs: DeepSpeed records the order in which
+    modules run, and in a step with another number of chunks it gathers weights for every chunk.
+    """
+    if not chunk_tokens or strategy != "zero3":
+        return 1
+    return max(
+        len(shard_batch(plan.batch(step).lengths, 0, world, 0, chunk_tokens).chunks)
+        for step in range(STEPS)
+    )
+
+
 def check_strategy(strategy: str) -> None:
     """Reject `auto` where a trial would exchange weights between ranks."""
     if strategy not in STRATEGIES:

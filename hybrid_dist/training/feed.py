@@ -90,14 +90,16 @@ class Feed:
         mask: bool,
         query_negatives: bool = False,
         teacher: Teacher | None = None,
+        chunk_tokens: int = 0,
+        least_chunks: int = 1,
     ) -> None:
         self._plan = plan
         self._tokens = [
             StoreTokens(store, tokens.with_prefixes(source.query_prefix, source.passage_prefix))
             for store, source in zip(stores, plan.sources, strict=True)
         ]
-        self._ranks, self._chunk_size, self._mask = ranks, chunk_size, mask
-        self._query_negatives = query_negatives
+        self._ranks, self._mask, self._query_negatives = ranks, mask, query_negatives
+        self._chunks = chunk_size, chunk_tokens, least_chunks
         self._pairs, self._teacher = LanguagePairs(plan.sources), teacher
 
     def steps(self, first: int, last: int) -> Iterator[StepInputs]:
@@ -120,7 +122,8 @@ class Feed:
 
     def _prepare(self, step: int) -> StepInputs:
         batch = self._plan.batch(step)
-        shard = shard_batch(batch.lengths, self._ranks.rank, self._ranks.world, self._chunk_size)
+        rank, world = self._ranks.rank, self._ranks.world
+        shard = shard_batch(batch.lengths, rank, world, *self._chunks)
         texts = [self._texts(batch, shard.rows[cut]) for cut in shard.chunks]
         source, teacher = batch.stream.source, self._teacher
         work = StepInputs(

@@ -37,8 +37,17 @@ class Update:
 class Health:
     """Counts skipped updates. Every rank counts the same ones, since they share the gradient."""
 
-    def __init__(self, file: Path, stores: Sequence[Store], ranks: Ranks, steps: int) -> None:
+    def __init__(
+        self,
+        file: Path,
+        stores: Sequence[Store],
+        ranks: Ranks,
+        steps: int,
+        by_tokens: bool = False,
+    ) -> None:
+        """`by_tokens`: chunks are cut by train.chunk_tokens."""
         self._file, self._stores, self._ranks, self._steps = file, stores, ranks, steps
+        self._by_tokens = by_tokens
         self._consecutive = 0
         self._unread = deque[Update]()
 
@@ -96,8 +105,12 @@ class Health:
             yield
         except torch.OutOfMemoryError:
             pairs = max(len(chunk.queries.sizes) for chunk in work.chunks)
+            largest = max(
+                chunk.queries.ids.numel() + chunk.candidates.ids.numel() for chunk in work.chunks
+            )
+            size = f"tokens to {largest // 2}" if self._by_tokens else f"size to {pairs // 2}"
             remedy = (
-                f"set train.chunk_size to {pairs // 2}, which changes memory and nothing else"
+                f"set train.chunk_{size}, which changes memory and nothing else"
                 if pairs > 1
                 else "lower model.max_passage_tokens, set train.gradient_checkpointing to true, "
                 "or use launchers/zero3.yaml or fsdp2.yaml"

@@ -92,12 +92,26 @@ def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
     check_dims(config.loss.dims, model_config)
     tokens = TextTokens.load(config.model.name_or_path, spec, config.model.trust_remote_code)
     tokens.check(model_config)
-    for source in sources:  # prefixes of a source have to leave room for its texts
-        tokens.with_prefixes(source.query_prefix, source.passage_prefix)
+    for store, source in zip(stores, sources, strict=True):
+        # rejects prefixes that leave no room for a text
+        own = tokens.with_prefixes(source.query_prefix, source.passage_prefix)
+        if config.train.chunk_tokens:
+            _check_token_lengths(config, store, source.name, own)
     tokens.check_end()
     evaluation = load_evaluation(config, _languages(plan))
     teacher = load_teacher(config, stores, model_config.hidden_size)
     return RunInputs(folder, stores, plan, dev, evaluation, model_config, tokens, teacher)
+
+
+def _check_token_lengths(config: Config, store: Store, name: str, tokens: TextTokens) -> None:
+    """Reject train.chunk_tokens where the plan does not know the lengths in the model's tokens."""
+    reason = "it holds none" if store.tokens is None else tokens.mismatch(store.tokens)
+    if reason:
+        raise UserError(
+            f"train.chunk_tokens: the token ids of {name} are needed, but {reason}; write a store "
+            f"with `hybrid-dist prepare ... --tokenize {config.model.name_or_path}` and the "
+            "prefixes of the run, or give train.chunk_size instead"
+        )
 
 
 def _languages(plan: Plan) -> list[str]:

@@ -122,6 +122,26 @@ def test_adapters_windows_and_decoders_update_alike(launcher: str, toy: Path) ->
         assert all(result["frozen"].values()), "exactly as they were"
 
 
+BY_TOKENS = ("chunk tokens", "chunk tokens, padded")
+
+
+@pytest.mark.parametrize("launcher", ["cpu", "zero3", "fsdp2"])
+def test_chunks_by_tokens_where_ranks_by_themselves_need_different_numbers(
+    launcher: str, toy: Path
+) -> None:
+    words = [*SCRIPT, str(toy), "plain", *BY_TOKENS]
+    output = run([*TORCHRUN, "2", *words]) if launcher == "fsdp2" else launch(launcher, 2, words)
+    measured = results(output)
+    assert_equal_updates(measured, ("plain", *BY_TOKENS))
+    for name in BY_TOKENS:
+        own = measured[name]["own_chunks"]
+        assert any(len(set(of_ranks)) > 1 for of_ranks in own)
+        chunks = measured[name]["chunks"]
+        assert chunks >= max(own[-1]) if launcher == "zero3" else chunks == max(own[-1])
+        assert chunks >= 3
+        assert measured[name]["collectives"] == measured["plain"]["collectives"]
+
+
 USED_ROWS = ("used rows", "used rows, padded")
 
 

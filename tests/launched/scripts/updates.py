@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hybrid_dist.batching import GlobalBatch, Plan
+from hybrid_dist.batching import GlobalBatch, Plan, shard_batch
+from hybrid_dist.batching.sharding import fewest_chunks
 from hybrid_dist.config.schema import (
     STORED,
     Align,
@@ -50,6 +51,7 @@ from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.runtime.launch import start, strategy
 from hybrid_dist.runtime.ranks import Ranks, exit_process
+from hybrid_dist.training.chunk_size import steady_chunks
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.initial_model import choose_attention
 from hybrid_dist.training.objective import loss_options
@@ -155,6 +157,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "windows": {"chunks": 3, "kind": "modernbert"},
     "decoder": {"chunks": 3, "kind": "qwen3", "pooling": "last"},
     "decoder, both ways": {"chunks": 3, "kind": "qwen3", "attention": "bidirectional"},
+    "chunk tokens": {"chunk_tokens": True, "negatives": 1},
+    "chunk tokens, padded": {"chunk_tokens": True, "padded": True},
     "dropout": {"chunks": 3, "dropout": 0.1, "learn_temperature": True, "negatives": 1},
 }
 
@@ -193,7 +197,10 @@ class Vectors(NamedTuple):
 class Case:
     """One set of options: its data, its batches, its model."""
 
-    def __init__(self, toy: Path, name: str, pairs: str, world: int) -> None:
+    def __init__(
+        self, toy: Path, name: str, pairs: str, world: int, strategy: str = "single"
+    ) -> None:
+        self.strategy = strategy
         self.name, self.options = name, OPTIONS[name]
         self.config = config_of(toy, self.options, world)
         self.mask, self.dropout = self.options.get("mask", True), self.options.get("dropout", 0.0)
@@ -213,7 +220,10 @@ class Case:
     def feed(self, ranks: Ranks, teacher: Teacher | None = None) -> Feed:
         chunk_size = self.config.train.chunk_size
         assert chunk_size != "auto"
-        query_negatives = self.config.loss.query_negatives
+        tokens, least = 0, 1
+        if self.options.get("chunk_tokens"):
+            chunk_size, tokens = 0, self.chunk_tokens(ranks.world)
+            least = steady_chunks(self.plan, ranks.world, tokens, self.strategy)
         return Feed(
             self.plan,
             [self.store],
@@ -221,8 +231,10 @@ class Case:
             ranks,
             chunk_size,
             self.mask,
-            query_negatives,
+            self.config.loss.query_negatives,
             teacher,
+            tokens,
+            least,
         )
 
     def teacher(self) -> Teacher | None:
@@ -235,6 +247,26 @@ class Case:
         spec = EncoderSpec("mean", "ask ", "", max_query_tokens=9, max_passage_tokens=90)
         tokens = TextTokens.load(self.config.model.name_or_path, spec)
         return ModelTeacher(name, self.built(1).encoder, tokens, [self.store], "fp32")
+
+    def own_chunks(self, world: int, most: int) -> list[list[int]]:
+        """How many chunks of at most so many tokens each rank needs for its own rows, by step."""
+        return [
+            [
+                fewest_chunks(lengths[shard_batch(lengths, rank, world, 0).rows], most)
+                for rank in range(world)
+            ]
+            for lengths in (self.plan.batch(step).lengths for step in range(STEPS))
+        ]
+
+    def chunk_tokens(self, world: int) -> int:
+        """The largest limit for which ranks need different numbers of chunks, three or more."""
+        longest = int(sum(self.plan.batch(0).lengths)) // world
+        return next(
+            most
+            for most in range(longest // 2, 0, -1)
+            if min(map(min, counts := self.own_chunks(world, most))) >= 3
+            and any(len(set(of_ranks)) > 1 for of_ranks in counts)
+        )
 
     def model(self) -> BiEncoder:
         return self.built(0)
@@ -545,6 +577,9 @@ def compare(case: Case, accelerator: Any, ranks: Ranks) -> dict[str, Any] | None
         "wanted_other_losses": wanted_others,
         "masked": masked,
         "chunks": len(work.chunks),
+        "own_chunks": case.own_chunks(ranks.world, case.chunk_tokens(ranks.world))
+        if case.options.get("chunk_tokens")
+        else None,
         "collectives": dict(calls),
         "frozen": {name: weights[-1][name].equal(initial[name]) for name in frozen},
         "used_rows": updater.vocabulary.rows if updater.vocabulary is not None else None,
@@ -598,7 +633,8 @@ def main() -> None:
         raise SystemExit(f"{ranks.world} ranks")
     pairs = ranks.broadcast_from_first(str(pairs_with_shared_passages(toy)))
     for name in names:
-        result = compare(Case(toy, name, pairs, ranks.world), accelerator, ranks)
+        case = Case(toy, name, pairs, ranks.world, strategy(accelerator))
+        result = compare(case, accelerator, ranks)
         accelerator.free_memory()  # else DeepSpeed goes on with the first model
         if accelerator.is_fsdp2:  # it keeps the layer classes of the first model
             accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = None

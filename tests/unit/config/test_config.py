@@ -277,12 +277,36 @@ def test_a_chunk_size_is_a_number_or_auto(tmp_path: Path) -> None:
             Config.load(file)
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (("--train.chunk_size", "8"), "train.chunk_tokens: is 4096, but train.chunk_size is 8"),
+        (("--train.chunk_size", "auto"), "is 4096, but train.chunk_size is auto; give one of them"),
+        (
+            ("--train.chunk_tokens", "319"),
+            "train.chunk_tokens: 319 is less than a pair may have, 320",
+        ),
+        (
+            ("--batching.hard_negatives", "15"),
+            "4096 is less than a pair with its 15 hard negatives may have, 4160",
+        ),
+        (("--train.chunk_tokens=-1",), "train.chunk_tokens: input should be greater"),
+    ],
+)
+def test_chunks_are_cut_in_one_way_that_any_pair_fits(
+    flags: tuple[str, ...], expected: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(expected)):
+        load([*TRAIN, "--train.chunk_tokens=4096", *flags], "program")
+    assert load([*TRAIN, "--train.chunk_tokens=320"], "program").train.chunk_size == 0
+
+
 def test_the_given_values_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config().optim.lr = 1.0  # type: ignore[misc]
 
 
-FREE = ("train.steps", "train.chunk_size", "train.hang_minutes")
+FREE = ("train.steps", "train.chunk_size", "train.chunk_tokens", "train.hang_minutes")
 
 
 def changed(value: Any) -> Any:
