@@ -20,6 +20,7 @@ COUNTS = {
     "duplicate_passages": "Passages again",
     "duplicate_queries": "Queries again",
     "hard_negatives": "Negatives",
+    "listed_negatives": "Listed",
     "candidates": "Candidates",
     "queries": "Queries",
 }
@@ -43,6 +44,9 @@ def describe(store: Store) -> StoreSummary:
             "pairs": pairs,
             "passages": passages,
             "hard_negatives": counts["passages"] - passages,
+            "listed_negatives": int(
+                index.negative_starts[rows.stop] - index.negative_starts[rows.start]
+            ),
             "duplicate_passages": pairs - passages,
             "duplicate_queries": pairs - len(np.unique(queries[rows])),
             "query_length": _percentiles(index.query_length[rows]),

@@ -15,6 +15,7 @@ from hybrid_dist.mining.mined_blocks import BlockFiles, Mined, places
 from hybrid_dist.mining.mined_store import OF_FILES, Findings, write_mined
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
+from hybrid_dist.reporting.store_summary import describe
 from tests.support.pair_rows import pair_blocks
 
 ROWS = [
@@ -98,6 +99,8 @@ def test_negatives_are_replaced_and_the_rest_is_kept(
     assert mined.scores["negative_scores"].dtype == np.float32
     assert len(mined.scores["positive_scores"]) == 12
     assert store.scores == {}
+    described = describe(mined)["languages"]
+    assert [described[name]["listed_negatives"] for name in ("de", "en")] == [6, 6]
 
 
 def test_a_mined_store_can_be_mined_again(
