@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from hybrid_dist.config import flags
+from hybrid_dist.config.schema import Source
 from hybrid_dist.errors import UserError, report_errors
 
 TRAIN = "hybrid_dist.train"
@@ -34,7 +35,7 @@ def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.commands
         for key in args[1:split]:
             value = attrgetter(key)(config)
             for item in value if isinstance(value, tuple) else (value,):
-                print(item)
+                print(item.path if isinstance(item, Source) else item)
 
 
 if __name__ == "__main__":

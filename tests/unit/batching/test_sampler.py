@@ -172,6 +172,8 @@ def test_impossible_options_are_rejected() -> None:
         HybridBatchSampler(store, mix={"bilingual": 1})
     with pytest.raises(UserError, match=r"batching\.language_alpha"):
         HybridBatchSampler(store, language_alpha=-1)
+    with pytest.raises(UserError, match=r"batching\.mix_end: needs the number of steps"):
+        HybridBatchSampler(store, size=SIZE, mix_end={"multilingual": 1})
 
 
 def test_the_factory_survives_pickling_and_takes_the_trainers_defaults() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hybrid_dist.commands.config import main as get
 from hybrid_dist.config.flags import load
 from hybrid_dist.config.resolve import from_yaml, to_yaml
 from hybrid_dist.config.schema import Config, Data, Mix, MixEnd, Source, changes_to_run
@@ -128,3 +129,8 @@ def test_where_the_mix_changes_the_number_of_steps_makes_another_run(file: Path)
     constant = replace(config, batching=replace(config.batching, mix_end=MixEnd()))
     longer = replace(constant, train=replace(config.train, steps=2000))
     assert changes_to_run(constant, longer) == {}
+
+
+def test_scripts_get_the_paths_of_entries(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    get(["get", "data.train", "--", "--config", str(file)])
+    assert capsys.readouterr().out.splitlines() == ["a.jsonl", "b*.jsonl"]
