@@ -95,6 +95,7 @@ fuzz: $(READY)
 bench: $(READY)
 	@$(BIN)/python benchmarks/engine.py
 	@$(BIN)/python benchmarks/loss_options.py
+	@$(BIN)/python benchmarks/auxiliary.py
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/batching.py
 	@$(BIN)/python benchmarks/loop.py
 
