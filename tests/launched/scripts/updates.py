@@ -107,7 +107,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
             "dims": (8,),
             "dim_weights": (0.5,),
         },
-        "learn_temperature": True,
     },
     "used rows": {"chunks": 3, "negatives": 1, "sparse_vocabulary": "always"},
     "used rows, padded": {"chunks": 3, "padded": True, "sparse_vocabulary": "always"},
