@@ -98,6 +98,7 @@ bench: $(READY)
 	@$(BIN)/python benchmarks/auxiliary.py
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/batching.py
 	@$(BIN)/python benchmarks/loop.py
+	@$(BIN)/python benchmarks/encoders.py
 
 # What needs a GPU; DRY_RUN=1 runs the same programs with tiny sizes on a CPU
 gpu: $(READY)
