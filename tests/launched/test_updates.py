@@ -44,7 +44,7 @@ EXTRA = {
     "taught by a model": (2, 1),
     "other negatives": (1, 1),
     "every signal": (1, 1),
-    "guided": (2, 0),
+    "guided": (1, 0),
 }
 """All-gathers and reduce-scatters that options add: a teacher's vectors are only gathered."""
 
