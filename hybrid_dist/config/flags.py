@@ -8,7 +8,8 @@ from pathlib import Path
 import tyro
 
 from hybrid_dist.config.resolve import RENAMED, check_consistency, validate
-from hybrid_dist.config.schema import Config, flatten, validation_deferred
+from hybrid_dist.config.schema import Config, flatten
+from hybrid_dist.config.section import validation_deferred
 from hybrid_dist.config.strict_yaml import read_yaml
 from hybrid_dist.errors import UserError
 

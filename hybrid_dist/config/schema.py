@@ -1,140 +1,39 @@
-"""The schema of a run: frozen, typed sections with defaults, validated however they are built.
+"""The schema of a run: typed sections with defaults.
 
 resolve.py builds a Config from YAML and from Python overrides, flags.py from the command line.
 """
 
 import dataclasses
-import functools
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+from typing import Annotated, Any, Literal
 
 import tyro
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Discriminator,
-    Field,
-    PlainValidator,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from hybrid_dist.config.embedding import Precision
-from hybrid_dist.errors import UserError
+from hybrid_dist.config.section import section
+from hybrid_dist.config.values import (
+    MOST,
+    NUMBER,
+    ChunkSize,
+    Count,
+    Length,
+    Positive,
+    PositiveReal,
+    Rate,
+    Real,
+    Seed,
+    Share,
+    Switch,
+    Temperature,
+    Text,
+    Weight,
+)
 
-
-def _number(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("expected a number")
-    return value
-
-
-def _boolean(value: Any) -> Any:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        raise ValueError("expected true or false")
-    return value
-
-
-def _text(value: str) -> str:
-    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise ValueError("holds a NUL or a character that UTF-8 cannot encode")
-    return value
-
-
-def _chunk_size(value: Any) -> Any:
-    number = int(value) if isinstance(value, str) and value.isdecimal() else value
-    is_count = isinstance(number, int) and not isinstance(number, bool) and number >= 0
-    if not is_count and number != "auto":
-        raise ValueError("expected a number of pairs (0: all of them), or auto")
-    if is_count and number > MOST:
-        raise ValueError(f"input should be less than or equal to {MOST}")
-    return number
-
-
-MOST = 10**9
-"""The largest count of steps, pairs or tokens; sums of two still fit 32 bits."""
-NUMBER = BeforeValidator(_number)
-Text = Annotated[str, AfterValidator(_text)]
-Switch = Annotated[bool, BeforeValidator(_boolean)]
-Count = Annotated[int, NUMBER, Field(ge=0, le=MOST)]
-Positive = Annotated[int, NUMBER, Field(ge=1, le=MOST)]
-Length = Annotated[int, NUMBER, Field(ge=2, le=MOST)]
-"""Length of a text in tokens; the special tokens, nearly always two, have to fit too."""
-Weight = Annotated[float, NUMBER, Field(ge=0, le=1e6, allow_inf_nan=False)]
-Share = Annotated[float, NUMBER, Field(ge=0, le=1e6, allow_inf_nan=False)]
-Seed = Annotated[int, NUMBER, Field(ge=0, lt=2**32)]
-Temperature = Annotated[float, NUMBER, Field(ge=1e-4, le=100, allow_inf_nan=False)]
-PositiveReal = Annotated[float, NUMBER, Field(gt=0, le=1e6, allow_inf_nan=False)]
-Real = Annotated[float, NUMBER, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
-Rate = Annotated[float, NUMBER, Field(ge=0, lt=1)]
-ChunkSize = Annotated[int | Literal["auto"], PlainValidator(_chunk_size)]
-T = TypeVar("T")
 LEARNED_TEMPERATURE = (0.001, 1.0)
 """Bounds of a learned temperature."""
-
-
-_validates = ContextVar("validates", default=True)
-
-
-@contextmanager
-def validation_deferred() -> Iterator[None]:
-    """Build sections without validation: the caller validates the whole config afterwards."""
-    token = _validates.set(False)
-    try:
-        yield
-    finally:
-        _validates.reset(token)
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True)
-def section(cls: type[T]) -> type[T]:
-    """A frozen dataclass that validates its values when it is built in Python.
-
-    The check sits in `__init__`, which pydantic does not call when it builds a section from YAML:
-    it has validated the values by then, and reports all problems of a file at once.
-    """
-    cls.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]
-    frozen = dataclass(frozen=True, kw_only=True)(cls)
-    assign = frozen.__init__
-
-    @functools.wraps(assign)
-    def init(self: Any, **values: Any) -> None:
-        assign(self, **values)
-        if _validates.get():
-            _validate(self)
-
-    frozen.__init__ = init  # type: ignore[method-assign]
-    return frozen
-
-
-def _validate(built: Any) -> None:
-    """Replace the values of a section by validated ones, as YAML gives them (lists as tuples)."""
-    kind: Any = type(built)
-    names = [each.name for each in dataclasses.fields(built)]
-    try:
-        valid = _adapter(kind).validate_python({name: getattr(built, name) for name in names})
-    except ValidationError as error:
-        from hybrid_dist.config.resolve import problems
-
-        raise UserError("\n  ".join(problems(error, _key_of(kind)))) from None
-    for name in names:
-        object.__setattr__(built, name, getattr(valid, name))
-
-
-@functools.cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
-def _key_of(kind: type) -> str:
-    """The dotted key of a section's values in a config; empty for the config itself."""
-    keys = {"Config": "", "Mix": "batching.mix", "MixEnd": "batching.mix_end"}
-    return (keys | {"Source": "data.train"}).get(kind.__name__, kind.__name__.lower())
 
 
 @section

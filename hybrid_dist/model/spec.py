@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from hybrid_dist.config.schema import Model, Text
+from hybrid_dist.config.schema import Model
+from hybrid_dist.config.values import Text
 from hybrid_dist.errors import UserError, validation_problem
 from hybrid_dist.model.repository import find, json_object, kind_of, read_object
 from hybrid_dist.runtime.files import read_json

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hybrid_dist.batching.randomness import key
-from hybrid_dist.config.schema import Positive, Rate, Seed
+from hybrid_dist.config.values import Positive, Rate, Seed
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store import format as store_format

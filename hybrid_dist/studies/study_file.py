@@ -16,8 +16,8 @@ from pydantic import (
 )
 
 from hybrid_dist.config.resolve import MAX_PROBLEMS
-from hybrid_dist.config.schema import Positive, Seed
 from hybrid_dist.config.strict_yaml import read_yaml
+from hybrid_dist.config.values import Positive, Seed
 from hybrid_dist.errors import UserError, nearest, short, validation_problem
 
 VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")

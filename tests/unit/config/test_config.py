@@ -24,8 +24,8 @@ from hybrid_dist.config.schema import (
     Optim,
     changes_to_run,
     flatten,
-    validation_deferred,
 )
+from hybrid_dist.config.section import validation_deferred
 from hybrid_dist.config.strict_yaml import read_yaml
 from hybrid_dist.errors import UserError
 
