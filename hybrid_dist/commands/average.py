@@ -34,6 +34,8 @@ class Options:
     def __post_init__(self) -> None:
         if len(self.models) < 2:
             raise UserError("give two models or more")
+        if files := [name for name in self.models if Path(name).is_file()]:
+            raise UserError(f"{files[0]}: is a file; give folders, as in RUN/checkpoints/step-*")
         if self.weights and len(self.weights) != len(self.models):
             raise UserError(
                 f"--weights: there are {len(self.weights)} for {len(self.models)} models"

@@ -44,6 +44,7 @@ def test_checkpoints_and_runs_are_averaged(toy: Path, tmp_path: Path) -> None:
         (["one", "two", "--weights", "0", "0"], "not all of them 0"),
         (["one", "two", "--weights", "1", "nan"], "give finite numbers"),
         (["one", "two", "--weights", "2", "-1"], "give finite numbers of 0 or more"),
+        (["one", __file__], f"{__file__}: is a file; give folders, as in RUN/checkpoints/step-*"),
     ],
 )
 def test_bad_options_are_refused(
