@@ -2,7 +2,7 @@
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -154,10 +154,18 @@ class Updater:
         return nullcontext() if self.average is None else self.average.in_use()
 
     def mean_loss(self, feed: Feed, steps: int) -> float:
-        """The mean loss over the first steps of a feed, without dropout or updates."""
+        """The mean contrastive loss over the first steps of a feed, without dropout or updates.
+
+        No negatives are masked by score: a model that scores them too high would hide its errors.
+        """
+        options = replace(self.loss_options, margin=None)
+        values = []
         self.model.eval()
         with torch.no_grad():
-            values = [self._losses(work)[0].share for work in feed.steps(0, steps)]
+            for work in feed.steps(0, steps):
+                queries, candidates, temperature = self.model(work.chunks)
+                output = info_nce(queries, candidates, temperature, work.layout, options)
+                values.append(output.share)
         self._reshard()
         self.model.train()
         return float(self._ranks.sum(torch.stack(values).mean(0, keepdim=True).cpu().numpy())[0])
