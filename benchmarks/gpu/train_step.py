@@ -320,7 +320,7 @@ def auto_chunk(engine: Engine, what: str) -> None:
     plan: Any = SimpleNamespace(
         size=LARGE, batch=lambda step: SimpleNamespace(lengths=np.ones(LARGE, np.int64))
     )
-    reserve = reserved_bytes(engine.model, engine.optimizer, LARGE, LARGE)
+    reserve = reserved_bytes(engine.model, engine.optimizer, 2 * LARGE)
     trial = Trial(model, feed, plan, Ranks(device=CARD.device), steps=1, reserve=reserve)
     begin = CARD.now()
     size = largest_chunk_size(trial, print)

@@ -129,9 +129,7 @@ class Plan:
         ]
         for members, mix, name in groups:
             if not any(stream.source in members for stream in self.streams[kind]):
-                small = [
-                    s for s in self.small_streams if (s.kind, s.source in members) == (kind, 1)
-                ]
+                small = [s for s in self.small_streams if s.kind == kind and s.source in members]
                 sources = [self.sources[at] for at in members]
                 raise UserError(_nothing_to_draw(kind, small, sources, self.size, name, mix))
 
@@ -263,7 +261,8 @@ def _lengths(
 
 
 def _check_negatives(sources: Sequence[TrainingSource], batching: Batching, data: str) -> None:
-    if batching.hard_negatives and not any(len(source.index.negatives) for source in sources):
+    drawn = (source for source in sources if source.is_drawn)
+    if batching.hard_negatives and not any(len(source.index.negatives) for source in drawn):
         raise UserError(
             f"batching.hard_negatives: is {batching.hard_negatives}, but no pair of {data} has "
             "`negatives`; set it to 0, or give pairs that have them"
@@ -271,7 +270,7 @@ def _check_negatives(sources: Sequence[TrainingSource], batching: Batching, data
 
 
 def _check_translations(sources: Sequence[TrainingSource], data: str) -> None:
-    if not any(len(source.index.parallel_uids) for source in sources):
+    if not any(len(source.index.parallel_uids) for source in sources if source.is_drawn):
         raise UserError(
             f"align.weight: no uid of {data} is in two languages of one source, so there are no "
             "translations to align; set it to 0, or give pairs that share uids across languages "

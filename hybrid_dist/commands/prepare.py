@@ -45,12 +45,16 @@ class Options:
     """Store the token ids of this Hugging Face model's tokenizer."""
     teacher: str | None = None
     """Store the vectors of this model, from which training can distill (distill.teacher)."""
+    teacher_query_prefix: str | None = None
+    """The text before each query for --teacher; what its files say by default."""
+    teacher_passage_prefix: str | None = None
+    """The text before each passage for --teacher; what its files say by default."""
     trust_remote_code: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Run the Python code in the repository of --tokenize and --teacher; read it first."""
     query_prefix: str = Model.query_prefix
-    """The text before each query to tokenize, as in model.query_prefix."""
+    """The text before each query for --tokenize, as in model.query_prefix."""
     passage_prefix: str = Model.passage_prefix
-    """The text before each passage to tokenize, as in model.passage_prefix."""
+    """The text before each passage for --tokenize, as in model.passage_prefix."""
     describe: Path | None = None
     """Show the contents of this store."""
     verify: Path | None = None
@@ -151,8 +155,9 @@ def _teacher_writer(teacher: str, options: Options) -> Callable[[Path], Mapping[
     from hybrid_dist.model.embedder import TextEmbedder
     from hybrid_dist.model.repository import naming_flag
 
+    prefixes = options.teacher_query_prefix, options.teacher_passage_prefix
     with naming_flag("--teacher"):
-        model = TextEmbedder.load(teacher, trust_remote_code=options.trust_remote_code)
+        model = TextEmbedder.load(teacher, None, options.trust_remote_code, *prefixes)
 
     def write(folder: Path) -> Mapping[str, Any]:
         about = {"model": teacher, "fingerprint": model.fingerprint, "settings": model.settings}

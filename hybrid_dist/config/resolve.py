@@ -15,6 +15,7 @@ from hybrid_dist.config.schema import (
     LEARNED_TEMPERATURE,
     PATH_TAG,
     SOURCE_TAG,
+    STORED,
     Batching,
     Config,
     Distill,
@@ -155,7 +156,7 @@ def check_consistency(config: Config) -> None:
 
 def _check_chunks(config: Config) -> None:
     """Reject chunks that are cut in two ways, or that a single pair may exceed."""
-    tokens, size, model = config.train.chunk_tokens, config.train.chunk_size, config.model
+    tokens, size = config.train.chunk_tokens, config.train.chunk_size
     if not tokens:
         return
     if size != 0:
@@ -163,19 +164,25 @@ def _check_chunks(config: Config) -> None:
             f"train.chunk_tokens: is {tokens}, but train.chunk_size is {size}; give one of them "
             "(0 leaves one out)"
         )
-    queries, passages, beside = 1, 1 + config.batching.hard_negatives, ""
-    if passages > 1:
-        beside = f" with its {passages - 1} hard negatives"
-    if config.align.weight:
-        queries += config.align.of != "passages"
-        passages += config.align.of != "queries"
-        beside += " and its translations"
-    longest = queries * model.max_query_tokens + passages * model.max_passage_tokens
+    longest = longest_pair(config)
     if tokens < longest:
+        parts = [f"its {config.batching.hard_negatives} hard negatives"]
+        parts = parts if config.batching.hard_negatives else []
+        parts += ["its translations"] if config.align.weight else []
+        beside = f" with {' and '.join(parts)}" if parts else ""
         raise UserError(
             f"train.chunk_tokens: {tokens} is less than a pair{beside} may have, {longest} "
             "(model.max_query_tokens and model.max_passage_tokens); give that or more"
         )
+
+
+def longest_pair(config: Config) -> int:
+    """The most tokens of a pair with its hard negatives and translations."""
+    queries, passages = 1, 1 + config.batching.hard_negatives
+    if config.align.weight:
+        queries += config.align.of != "passages"
+        passages += config.align.of != "queries"
+    return queries * config.model.max_query_tokens + passages * config.model.max_passage_tokens
 
 
 def _check_loss(config: Config) -> None:
@@ -186,11 +193,13 @@ def _check_loss(config: Config) -> None:
                 f"loss.{key}: cannot be combined with loss.symmetric, which scores passages "
                 "against queries in a softmax of their own; set one of them to false"
             )
-    if batching.margin and batching.false_negatives != "margin":
-        raise UserError(
-            f"batching.margin: is {batching.margin}, but batching.false_negatives is "
-            f"{batching.false_negatives}; set that to margin, or batching.margin to 0"
-        )
+    for key in ("margin", "margin_kind", "margin_scores"):
+        value, default = getattr(batching, key), getattr(Batching(), key)
+        if batching.false_negatives != "margin" and value != default:
+            raise UserError(
+                f"batching.{key}: is {value}, but batching.false_negatives is "
+                f"{batching.false_negatives}; set that to margin, or batching.{key} to {default}"
+            )
     if len(set(loss.dims)) < len(loss.dims):
         raise UserError(f"loss.dims: {list(loss.dims)} names a number of dimensions twice")
     if len(loss.dim_weights) not in (0, len(loss.dims)):
@@ -207,9 +216,16 @@ def _check_teaching(config: Config) -> None:
             f"align.of: is {align.of}, but align.kind jsd compares rankings of passages, which "
             "only queries have; set align.of to queries, or align.kind to cosine"
         )
+    if distill.teacher == STORED:
+        for key in ("query_prefix", "passage_prefix"):
+            if getattr(distill, key) is not None:
+                raise UserError(
+                    f"distill.{key}: stored vectors were made with their prefixes; leave it out, "
+                    "and give `prepare --teacher` the prefix"
+                )
     if distill.teacher:
         return
-    for key in ("weight", "kind", "temperature"):
+    for key in ("weight", "kind", "temperature", "query_prefix", "passage_prefix"):
         value = getattr(distill, key)
         if value != getattr(Distill(), key):
             raise UserError(

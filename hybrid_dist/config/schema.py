@@ -228,7 +228,8 @@ class Loss:
     passage_negatives: Switch = False
     """Score every right passage against the other right passages of the batch too, as negatives."""
     hardness: Weight = 0.0
-    """Weigh negatives by exp(hardness * similarity), so that hard ones count more; 0: equally."""
+    """Weigh candidates that are negatives by exp(hardness * similarity), so that hard ones count
+    more; 0: equally. Those of query_negatives and passage_negatives weigh 1."""
     dims: tuple[Positive, ...] = ()
     """Matryoshka: train these numbers of first dimensions of the vectors too, each cut normalized
     again. The loss is the weighted mean over these and the full width."""
@@ -262,6 +263,10 @@ class Distill:
     teacher: Text = ""
     """A model to learn from, beside the pairs; or `stored`: the vectors that `prepare --teacher`
     has put in the stores of data.train; empty: no teacher."""
+    query_prefix: Text | None = None
+    """Put before every query for the teacher; unset: what the teacher's files say."""
+    passage_prefix: Text | None = None
+    """Put before every passage for the teacher; unset: what the teacher's files say."""
     weight: Weight = 1.0
     """Weight of the distillation loss beside the contrastive one; 0: none."""
     kind: Literal["scores", "cosine", "mse"] = "scores"

@@ -28,7 +28,7 @@ def parse_dims(text: str) -> tuple[int, ...]:
     return tuple(sorted(dims))
 
 
-def check_dims(dims: tuple[int, ...], width: int) -> None:
+def check_cuts(dims: tuple[int, ...], width: int) -> None:
     """Refuse cuts that are wider than the vectors."""
     if wide := [dim for dim in dims if dim > width]:
         raise UserError(f"--dims: {wide[0]} is more than the vectors have, {width}; leave it out")

@@ -12,7 +12,7 @@ import torch
 import hybrid_dist
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bias import TOP
-from hybrid_dist.evaluation.cuts import check_dims, cut
+from hybrid_dist.evaluation.cuts import check_cuts, cut
 from hybrid_dist.evaluation.debiasing import Debiasing
 from hybrid_dist.evaluation.quantisation import Quantisation
 from hybrid_dist.evaluation.ranking import Ranking, exact_ranks, ranks_and_candidates
@@ -126,7 +126,7 @@ def score_vectors(
     own = TaskVectors(task, vectors, ranks, options.debiasing, log)
     queries = own.queries()
     width = queries.shape[1]
-    check_dims(options.dims, width)
+    check_cuts(options.dims, width)
     dims = [dim for dim in options.dims if dim < width]
     for dim in (width, *dims):
         check_index(options.index, dim)
@@ -239,10 +239,9 @@ def _scoring(dimension: int, options: ScoringOptions, search: str, grid: Grid) -
         scoring["quantisation"] = (
             f"{options.quantisation}; {size:,} bytes per passage in place of {4 * dimension:,}"
         )
-    if options.dims:
+    if cuts := [dim for dim in options.dims if dim < dimension]:
         scoring["cuts"] = (
-            f"{', '.join(map(str, options.dims))}: vectors cut to their first values and "
-            "normalised again"
+            f"{', '.join(map(str, cuts))}: vectors cut to their first values and normalised again"
         )
     return scoring
 

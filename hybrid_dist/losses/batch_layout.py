@@ -1,7 +1,7 @@
 """Which ranks hold which queries, passages and hard negatives, and which are false negatives.
 
 Ids are set by training/feed.py, or gathered for other training loops (gathered_layout.py);
-`mask_padding_and_false_negatives` in streamed.py applies them.
+`mask_padding_and_false_negatives` in masking.py applies them.
 
 Shapes:
     W  ranks

@@ -1,7 +1,8 @@
 """InfoNCE of one rank's queries against what all ranks hold, and its gradients.
 
 One all-gather of candidates and one reduce-scatter of their gradients, whatever the number of
-widths. Scoring queries against each other takes one more of each, a guide an all-gather.
+widths. Scoring queries against each other takes one more of each. A guide's vectors are gathered
+as well.
 
 Shapes (more in batch_layout.py):
     B  queries on this rank, each with its positive passage

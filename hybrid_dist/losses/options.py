@@ -41,8 +41,8 @@ class LossOptions:
     margin: Margin | None = None
     """Masks false negatives by score; None: by id alone."""
     hardness: float = 0.0
-    """Multiplies the exponential of each negative by exp(hardness * its cosine), which is not
-    differentiated."""
+    """Multiplies the exponential of each candidate that is a negative by exp(hardness * its
+    cosine), which is not differentiated. Negatives among queries or passages weigh 1."""
     query_negatives: bool = False
     """Score each query against the other queries too, in the same softmax."""
     passage_negatives: bool = False

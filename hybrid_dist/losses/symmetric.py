@@ -42,7 +42,7 @@ def symmetric_cross_entropy(
     Ranks reduce two numbers for each column.
     """
     rows, layout = part.rows, part.layout
-    losses, positives, row_lse = (rows.new_empty(len(rows)) for _ in range(3))
+    positives, row_lse = (rows.new_empty(len(rows)) for _ in range(2))
     num_correct, num_masked = (rows.new_zeros(shape, dtype=torch.long) for shape in ((), (2,)))
     logits_sum = sum_of_logits(part, scale)
     lowest = torch.finfo(rows.dtype).min

@@ -63,6 +63,11 @@ class TextEmbedder:
         return cls(str(path), encoder, tokens, _device(device), trust_remote_code, precision)
 
     @property
+    def width(self) -> int:
+        """D, the width of a vector."""
+        return self._encoder.width
+
+    @property
     def settings(self) -> dict[str, Any]:
         """How texts become vectors, for reports."""
         content = self._tokens.settings.content()

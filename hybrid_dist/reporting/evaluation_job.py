@@ -11,7 +11,7 @@ import tyro
 from hybrid_dist.config.embedding import EmbeddingOptions
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bias import TOP
-from hybrid_dist.evaluation.cuts import parse_dims
+from hybrid_dist.evaluation.cuts import check_cuts, parse_dims
 from hybrid_dist.evaluation.debiasing import NONE, Debiasing
 from hybrid_dist.evaluation.evaluator import ScoringOptions, check_run_is_possible
 from hybrid_dist.evaluation.groups import LanguageGroups
@@ -136,7 +136,7 @@ class EvaluationOptions(EmbeddingOptions):
         if Quantisation.parse(self.quantise) is not None:
             self._check_quantise()
         if parse_dims(self.dims):
-            self._check_dims()
+            self._check_cuts()
         if self.save_run < 0 or (self.save_run and self.run):
             raise UserError(
                 f"--save-run: {self.save_run} of --run {self.run}; it is a run already"
@@ -144,7 +144,7 @@ class EvaluationOptions(EmbeddingOptions):
                 else f"--save-run: {self.save_run} is not a number of passages; give 1 or more"
             )
 
-    def _check_dims(self) -> None:
+    def _check_cuts(self) -> None:
         if self.run is not None:
             raise UserError("--dims: --run has no vectors; leave --dims out")
         if self.shards != "fp32" or self.debias != NONE:
@@ -211,6 +211,7 @@ class EvaluationJob:
     def _evaluate_model(self, name: str, ranks: Ranks, log: Log) -> None:
         options = self.options
         embedder = load_model(name, ranks.device, options)
+        check_cuts(parse_dims(options.dims), embedder.width)  # before anything is embedded
         all_made_from = self._check_places(ranks, embedder)
         for task, made_from in zip(self.tasks, all_made_from, strict=True):
             out = self.options.out / task.name

@@ -29,7 +29,10 @@ NOT_IN_IDENTITY = (
 """Keys that do not change what a run gives; data.train is compared as the file gives it."""
 OF_UNTRAINED = ("model.", "eval.precision", "seed", "untrained")
 """Keys that decide what an untrained model gives."""
-DROPOUT = ("model.dropout", "model.attention_dropout")
+OF_TRAINING = (
+    *("model.dropout", "model.attention_dropout"),
+    *("model.lora_rank", "model.lora_alpha", "model.lora_modules", "model.lora_dropout"),
+)
 """Keys of the model that act in training only."""
 
 
@@ -226,7 +229,7 @@ def identity_of_untrained(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in identity.items()
-        if key.startswith(OF_UNTRAINED) and key not in DROPOUT
+        if key.startswith(OF_UNTRAINED) and key not in OF_TRAINING
     }
 
 

@@ -3,13 +3,13 @@
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hybrid_dist.config.schema import Config, flatten
 from hybrid_dist.errors import UserError, nearest, short
-from hybrid_dist.studies.cells import RECIPE, Cell, Grid, matches
+from hybrid_dist.studies.cells import OF_TRAINING, RECIPE, Cell, Grid, matches
 from hybrid_dist.studies.recipes import Recipe, recipe_of
 from hybrid_dist.studies.study_file import PLACEHOLDER, Plot, StudyFile, Trend, Values
 
@@ -149,8 +149,9 @@ def _untrained(cells: Sequence[Cell]) -> list[Cell]:
     """A cell for every model that the study starts from, as it is before training."""
     models: dict[str, Cell] = {}
     for cell in cells:
-        model = replace(cell.config.model, dropout=None, attention_dropout=None)
-        models.setdefault(str(asdict(model)), cell)
+        values = asdict(cell.config.model)
+        model = {key: value for key, value in values.items() if f"model.{key}" not in OF_TRAINING}
+        models.setdefault(str(model), cell)
     if len(models) == 1:
         return [_before_training(next(iter(models.values())), UNTRAINED)]
     return [

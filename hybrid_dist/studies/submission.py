@@ -38,7 +38,7 @@ def flags_of(base: Config, config: Config) -> list[str]:
         elif key == "data.train":
             words += _paths(config)
         elif isinstance(value, tuple):
-            words += list(value)
+            words += map(str, value)
         else:
             words.append(str(value))
     return words

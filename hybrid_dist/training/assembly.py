@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from hybrid_dist.batching import shard_batch
+from hybrid_dist.config.resolve import longest_pair
 from hybrid_dist.config.schema import DEV_LOSS, Config
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.encoder import BiEncoder
@@ -35,6 +36,7 @@ from hybrid_dist.training.flops import Flops
 from hybrid_dist.training.health import Health
 from hybrid_dist.training.inputs import RunEvaluation, RunInputs
 from hybrid_dist.training.meters import Meters
+from hybrid_dist.training.objective import copies_of_vectors
 from hybrid_dist.training.optimizer import adamw
 from hybrid_dist.training.selection import Evaluate, Selection, SelectionMetric, resume_selection
 from hybrid_dist.training.step import Updater
@@ -85,12 +87,13 @@ def assemble(context: RunContext, model: BiEncoder) -> TrainingParts:
         ranks=ranks,
         mask=config.batching.false_negatives != "keep",
         query_negatives=config.loss.query_negatives,
-        chunk_tokens=config.train.chunk_tokens,
-        least_chunks=steady_chunks(
-            inputs.plan, ranks.world, config.train.chunk_tokens, strategy(context.accelerator)
+        chunk_tokens=(tokens := config.train.chunk_tokens),
+        least_chunks=(
+            least := steady_chunks(inputs.plan, ranks.world, tokens, strategy(context.accelerator))
         ),
     )
-    chunk_size = _chunk_size(context, model, updater, partial(feed, inputs.plan, inputs.stores))
+    training_feed = partial(feed, inputs.plan, inputs.stores, teacher=teacher)
+    chunk_size = _chunk_size(context, model, updater, training_feed)
     feed = partial(feed, chunk_size=chunk_size)
     torch.manual_seed(config.seed + 1000 * (ranks.rank + 1))  # dropout differs between ranks
     if updater.vocabulary is not None:
@@ -99,7 +102,7 @@ def assemble(context: RunContext, model: BiEncoder) -> TrainingParts:
     checkpoints = _checkpoints(context, updater)
     metric = selection_metric(inputs.evaluation)
     progress = _resume(context, checkpoints, metric)
-    _agree_on_first_step(context, progress, chunk_size)
+    _agree_on_first_step(context, progress, (chunk_size, tokens, least))
     options, width = updater.loss_options, model.encoder.width
     meters = Meters(ranks, inputs.plan, flops, progress.step, options, width)
     log = _step_log(context, meters, progress)
@@ -115,7 +118,7 @@ def assemble(context: RunContext, model: BiEncoder) -> TrainingParts:
     )
     return TrainingParts(
         progress,
-        feed(inputs.plan, inputs.stores, teacher=teacher),
+        training_feed(chunk_size=chunk_size),
         updater,
         meters,
         log,
@@ -127,7 +130,7 @@ def assemble(context: RunContext, model: BiEncoder) -> TrainingParts:
             inputs.stores,
             ranks,
             config.train.steps,
-            by_tokens=config.train.chunk_tokens > 0,
+            least_tokens=longest_pair(config) if config.train.chunk_tokens else 0,
         ),
     )
 
@@ -150,9 +153,17 @@ def _chunk_size(
         return recorded
     pairs = config.batching.size
     candidates = pairs * (1 + config.batching.hard_negatives)
-    reserve = reserved_bytes(model, updater.optimizer, pairs, candidates)
-    steps = config.train.steps
-    trial = Trial(model, lambda size: feed(chunk_size=size), inputs.plan, ranks, steps, reserve)
+    copies = copies_of_vectors(config)
+    reserve = reserved_bytes(model, updater.optimizer, copies * (pairs + candidates))
+    trial = Trial(
+        model,
+        lambda size: feed(chunk_size=size),
+        inputs.plan,
+        ranks,
+        config.train.steps,
+        reserve,
+        inputs.teacher,
+    )
     size = largest_chunk_size(trial, context.terminal.say)
     if ranks.is_first:
         inputs.folder.record_chunk_size(size, measured_on)
@@ -221,12 +232,14 @@ def _resume(context: RunContext, checkpoints: Checkpoints, metric: SelectionMetr
     return progress
 
 
-def _agree_on_first_step(context: RunContext, progress: Progress, chunk_size: int) -> None:
-    """Check that all ranks start at the same step, with equally many chunks."""
+def _agree_on_first_step(
+    context: RunContext, progress: Progress, chunks: tuple[int, int, int]
+) -> None:
+    """Check that all ranks start at the same step, with equally many chunks, which are given by
+    their pairs, their tokens and their least number."""
     ranks = context.ranks
     lengths = context.inputs.plan.batch(progress.step).lengths
-    tokens = context.config.train.chunk_tokens
-    shard = shard_batch(lengths, ranks.rank, ranks.world, chunk_size, tokens)
+    shard = shard_batch(lengths, ranks.rank, ranks.world, *chunks)
     ranks.agree({"the first step": progress.step, "its number of chunks": len(shard.chunks)})
 
 

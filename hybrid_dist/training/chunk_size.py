@@ -21,6 +21,7 @@ from hybrid_dist.errors import LaunchError, UserError
 from hybrid_dist.model.encoder import BiEncoder, Chunk
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.feed import Feed, StepInputs
+from hybrid_dist.training.teacher import Teacher
 
 STEPS = 64
 """Steps of the plan whose heaviest is tried."""
@@ -44,6 +45,8 @@ class Trial:
     """Steps of the run."""
     reserve: int
     """Bytes that a step needs beside the encoder: AdamW's states and the loss."""
+    teacher: Teacher | None = None
+    """Encodes while the student's activations are kept."""
 
     def heaviest_step(self) -> int:
         """The step whose rows on this rank are longest together, of STEPS spread over the run."""
@@ -83,6 +86,8 @@ class Trial:
                 self.reserve if device.type == "cuda" else 0, dtype=torch.uint8, device=device
             )
             queries, candidates, temperature = self.model(work.chunks)
+            if self.teacher is not None and work.teacher is not None:
+                self.teacher.vectors(work.teacher)
             (queries.sum() + candidates.sum() + temperature.sum()).backward()
             del others
         finally:
@@ -180,12 +185,12 @@ def check_strategy(strategy: str) -> None:
         )
 
 
-def reserved_bytes(model: BiEncoder, optimizer: Any, batch: int, candidates: int) -> int:
-    """Bytes of a step beside the encoder: AdamW's states, if they do not exist yet; vectors of all
-    ranks [batch + candidates, D] in fp32, and their gradients."""
+def reserved_bytes(model: BiEncoder, optimizer: Any, vectors: int) -> int:
+    """Bytes of a step beside the encoder: AdamW's states, if they do not exist yet; so many vectors
+    [vectors, D] of all ranks in fp32, and their gradients."""
     trained = (part.numel() for part in model.parameters() if part.requires_grad)
     states = 0 if optimizer.state else 8 * sum(trained)
-    return states + 2 * 4 * model.encoder.width * (batch + candidates)
+    return states + 2 * 4 * model.encoder.width * vectors
 
 
 def free_memory() -> int:

@@ -43,11 +43,11 @@ class Health:
         stores: Sequence[Store],
         ranks: Ranks,
         steps: int,
-        by_tokens: bool = False,
+        least_tokens: int = 0,
     ) -> None:
-        """`by_tokens`: chunks are cut by train.chunk_tokens."""
+        """`least_tokens`: the lowest possible train.chunk_tokens, if chunks are cut by tokens."""
         self._file, self._stores, self._ranks, self._steps = file, stores, ranks, steps
-        self._by_tokens = by_tokens
+        self._least_tokens = least_tokens
         self._consecutive = 0
         self._unread = deque[Update]()
 
@@ -93,7 +93,7 @@ class Health:
         ranks = ", ".join(str(rank) for rank, count in enumerate(broken) if count)
         where = f" (its vectors are not on rank {ranks})" if ranks else ""
         raise UserError(
-            f"train/loss is not finite at step {update.step}{where}; {self._consecutive} updates "
+            f"the gradient is not finite at step {update.step}{where}; {self._consecutive} updates "
             f"in a row were skipped; {self._file} has the batch's uids; start another run.name "
             "with a lower optim.lr, more optim.warmup_steps or another train.precision"
         )
@@ -105,13 +105,10 @@ class Health:
             yield
         except torch.OutOfMemoryError:
             pairs = max(len(chunk.queries.sizes) for chunk in work.chunks)
-            largest = max(
-                chunk.queries.ids.numel() + chunk.candidates.ids.numel() for chunk in work.chunks
-            )
-            size = f"tokens to {largest // 2}" if self._by_tokens else f"size to {pairs // 2}"
+            smaller = self._smaller_chunks(work, pairs)
             remedy = (
-                f"set train.chunk_{size}, which changes memory and nothing else"
-                if pairs > 1
+                f"set train.{smaller}, which changes memory and nothing else"
+                if smaller
                 else "lower model.max_passage_tokens, set train.gradient_checkpointing to true, "
                 "or use launchers/zero3.yaml or fsdp2.yaml"
             )
@@ -119,3 +116,13 @@ class Health:
                 f"out of memory on rank {self._ranks.rank} ({self._ranks.device}) at step "
                 f"{work.batch.step + 1}, with {pairs} pairs in a chunk; {remedy}"
             ) from None
+
+    def _smaller_chunks(self, work: StepInputs, pairs: int) -> str:
+        """The key and value that halve the chunks; empty if they cannot be smaller."""
+        if not self._least_tokens:
+            return f"chunk_size to {pairs // 2}" if pairs > 1 else ""
+        largest = max(
+            chunk.queries.ids.numel() + chunk.candidates.ids.numel() for chunk in work.chunks
+        )
+        half = max(largest // 2, self._least_tokens)
+        return f"chunk_tokens to {half}" if half < largest else ""

@@ -115,7 +115,8 @@ def _check_token_lengths(config: Config, store: Store, name: str, tokens: TextTo
 
 
 def _languages(plan: Plan) -> list[str]:
-    return sorted({name for source in plan.sources for name in source.index.languages})
+    drawn = (source for source in plan.sources if source.is_drawn)
+    return sorted({name for source in drawn for name in source.index.languages})
 
 
 def _load_dev(config: Config, spec: EncoderSpec, cache: Path | None) -> tuple[Plan, list[Store]]:

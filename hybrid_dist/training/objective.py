@@ -23,6 +23,16 @@ def loss_options(config: Config) -> LossOptions:
     )
 
 
+def copies_of_vectors(config: Config) -> int:
+    """How many copies of all ranks' vectors the losses of a step hold, gradients not counted."""
+    cuts = 1 if config.loss.dims else 0  # one width after the other
+    rankings = config.align.weight > 0 and config.align.kind == "jsd"
+    distill = config.distill
+    scores = bool(distill.teacher) and distill.weight > 0 and distill.kind == "scores"
+    guide = config.batching.margin_scores == "teacher"
+    return 1 + cuts + config.loss.query_negatives + rankings + 2 * scores + guide
+
+
 def check_dims(dims: tuple[int, ...], model_config: Any) -> None:
     """Reject widths that vectors do not have, from the Hugging Face config of the model."""
     width = model_config.hidden_size

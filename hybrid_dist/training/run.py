@@ -143,7 +143,8 @@ def _introduce(
     ranks: Ranks,
 ) -> None:
     """Show what is about to be trained, and every fallback with its reason."""
-    pairs = sum(source.index.num_rows for source in inputs.plan.sources)
+    sources = inputs.plan.sources
+    pairs = sum(source.index.num_rows for source in sources if source.is_drawn)
     terminal.say(
         f"{pairs:,} pairs in {len(inputs.languages)} languages; "
         f"{ranks.world} x {ranks.device.type} ({strategy(accelerator)}, "
@@ -158,7 +159,10 @@ def _introduce(
     for stream in inputs.plan.small_streams:
         terminal.say(stream.too_small_message(config.batching.size))
     if ranks.is_first:
-        terminal.say(inputs.evaluation.overlap(inputs.stores, config.data.train_paths))
+        drawn = [at for at, source in enumerate(sources) if source.is_drawn]
+        stores = [inputs.stores[at] for at in drawn]
+        paths = [config.data.train_paths[at] for at in drawn]
+        terminal.say(inputs.evaluation.overlap(stores, paths))
     terminal.say(f"texts are {model.encoder.encoding_description}")
     if adapters := lora.describe(model, model.encoder.backbone):
         terminal.say(adapters)

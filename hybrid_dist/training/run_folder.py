@@ -97,7 +97,8 @@ class RunFolder:
                 "choose another run.name, or set checkpoint.resume to auto"
             )
         trained = self._steps_trained()
-        if resume == "auto" and trained > self._config.train.steps:
+        is_free = self._config.batching.mix_end.weights is None  # else the steps decide the mix
+        if resume == "auto" and trained > self._config.train.steps and is_free:
             raise UserError(
                 f"train.steps: is {self._config.train.steps}, but {self.path} is trained to step "
                 f"{trained}; give {trained} or more, or choose another run.name"

@@ -16,10 +16,10 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.losses.distillation import Vectors
 from hybrid_dist.model.encoder import BiEncoder, Chunk, Encoder
 from hybrid_dist.model.packing import PackedTexts
-from hybrid_dist.model.pretrained import load_pretrained
 from hybrid_dist.model.repository import KEY
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.training.checkpoint.trained_model import load_weights
 from hybrid_dist.training.feed import StoreTokens
 from hybrid_dist.training.initial_model import DTYPES, choose_attention
 from hybrid_dist.training.teacher import ChunkTexts, Teacher, TeacherInputs
@@ -127,11 +127,16 @@ def load_teacher(config: Config, stores: Sequence[Store], student_width: int) ->
 
 
 def load_model(config: Config) -> tuple[Encoder, TextTokens]:
-    """The model that distill.teacher names; messages name that key."""
+    """The model that distill.teacher names, with its prefixes; messages name that key."""
+    distill = config.distill
     try:
-        return load_pretrained(config.distill.teacher, config.model.trust_remote_code)
+        encoder, tokens = load_weights(distill.teacher, config.model.trust_remote_code)
+        return encoder, tokens.with_prefixes(distill.query_prefix, distill.passage_prefix)
     except UserError as error:
-        raise UserError(str(error).replace(KEY, "distill.teacher")) from None
+        message = str(error).replace(KEY, "distill.teacher")
+        if message.startswith("model."):  # a key of the student cannot help
+            message = f"distill.teacher: {distill.teacher}: {message}"
+        raise UserError(message) from None
 
 
 def _stored_vectors(names: Sequence[str], stores: Sequence[Store]) -> list[TeacherVectors]:

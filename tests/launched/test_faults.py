@@ -248,7 +248,7 @@ def test_a_run_that_was_never_finite_ends_at_its_last_step_and_keeps_nothing(
     args = options(toy, tmp_path, "run", **changed)
     done = run(faulty("nan 0 1,2,3,4,5,6", args, processes=1))
     assert done.code == 2
-    assert "train/loss is not finite at step 6" in done.output and "Traceback" not in done.output
+    assert "the gradient is not finite at step 6" in done.output and "Traceback" not in done.output
     assert not (tmp_path / "run" / "checkpoints").exists()
     assert not (tmp_path / "run" / "model").exists()
 

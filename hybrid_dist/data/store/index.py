@@ -89,3 +89,8 @@ class TrainingSource:
     query_prefix: str | None = None
     passage_prefix: str | None = None
     """Prefixes of its texts; None: the model's."""
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether batches are drawn from it: weight 0 leaves it out."""
+        return self.weight != 0

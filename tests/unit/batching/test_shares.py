@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hybrid_dist.batching import KINDS, Plan, Stream, shard_batch
-from hybrid_dist.config.schema import Batching, Mix, MixEnd
+from hybrid_dist.config.schema import Align, Batching, Mix, MixEnd
 from hybrid_dist.data.store.index import TrainingSource
 from hybrid_dist.errors import UserError
 from tests.support.plans import batching, corpus
@@ -46,6 +46,13 @@ def test_a_source_of_weight_zero_is_left_out() -> None:
     assert {source for source, _ in drawn} == {1}
     nothing = TrainingSource("tiny", corpus({"aa": [1, 2]}), weight=0.0)
     assert not Plan([nothing, replace(LARGE, weight=1.0)], HALVES, 3).small_streams
+
+
+def test_translations_of_a_source_of_weight_zero_are_none() -> None:
+    sources = [replace(SMALL, weight=0.0), replace(ALONE, weight=1.0)]
+    monolingual = batching(Mix(monolingual=1), 10)
+    with pytest.raises(UserError, match=r"align.weight: no uid of data.train is in two languages"):
+        Plan(sources, monolingual, 3, align=Align(weight=1))
 
 
 def test_a_source_takes_those_kinds_of_the_common_mix_that_it_has() -> None:

@@ -581,6 +581,7 @@ def test_a_wrong_file_is_named_before_overrides_are_read(file: Path) -> None:
         (("--loss.symmetric=True", "--loss.query-negatives=True"), "loss.query_negatives: cannot"),
         (("--loss.symmetric=True", "--loss.passage-negatives=True"), "loss.passage_negatives: can"),
         (("--batching.margin=0.1",), "batching.margin: is 0.1, but batching.false_negatives is"),
+        (("--batching.margin_scores=teacher",), "batching.margin_scores: is teacher, but"),
         (("--loss.dims", "64", "64"), "loss.dims: [64, 64] names a number of dimensions twice"),
         (("--loss.dims", "0"), "loss.dims.0: input should be"),
         (("--loss.dims", "8", "--loss.dim-weights", "1", "2"), "loss.dim_weights: has 2 weights"),

@@ -98,6 +98,15 @@ def test_cells_are_compared_with_a_cell_or_along_an_axis(toy: Path, tmp_path: Pa
     }
 
 
+def test_adapters_start_from_one_untrained_model(toy: Path, tmp_path: Path) -> None:
+    plain = make_grid(tmp_path, toy, untrained=True)
+    made = make_grid(
+        tmp_path, toy, axes={"model.lora_rank": [0, 4]}, untrained=True, baseline="lora_rank=0"
+    )
+    (one,), (other,) = ([c for c in g.cells if c.is_untrained] for g in (plain, made))
+    assert one.identity() == other.identity()
+
+
 def refused(toy: Path, folder: Path, **changed: Any) -> str:
     """The message about such a study, before any data is read."""
     with pytest.raises(UserError) as error:
@@ -226,6 +235,8 @@ def test_flags_give_the_config_of_a_run(toy: Path, tmp_path: Path) -> None:
             "model.query_prefix": 'it\'s a "query": ',
             "eval.groups": ["a=qaa", "b=qab"],
             "loss.symmetric": True,
+            "loss.dims": [8, 16],
+            "loss.dim_weights": [1, 0.5],
         }
     }
     made = make_grid(tmp_path, toy, cells=cells)

@@ -98,9 +98,9 @@ def test_states_that_adamw_does_not_have_yet_are_set_aside(trial: Trial) -> None
     vectors = 8 * trial.model.encoder.width * (24 + 72)
     parameters = sum(part.numel() for part in trial.model.parameters())
     of: Any = chunk_size.reserved_bytes
-    assert of(trial.model, optimizer, 24, 72) == vectors + 8 * parameters
+    assert of(trial.model, optimizer, 24 + 72) == vectors + 8 * parameters
     optimizer.state[next(trial.model.parameters())] = {"step": torch.zeros(1)}
-    assert of(trial.model, optimizer, 24, 72) == vectors
+    assert of(trial.model, optimizer, 24 + 72) == vectors
 
 
 def test_a_measured_size_is_reused_for_as_many_processes_of_the_device(tmp_path: Path) -> None:

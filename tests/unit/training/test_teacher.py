@@ -10,6 +10,7 @@ import pytest
 
 from hybrid_dist.batching import Plan
 from hybrid_dist.commands import prepare
+from hybrid_dist.config.resolve import check_consistency
 from hybrid_dist.config.schema import Batching, Config, Data, Distill, Mix, Model, Train
 from hybrid_dist.data.store.columns import save_array
 from hybrid_dist.data.store.reader import Store, open_sources
@@ -20,7 +21,7 @@ from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.feed import Feed
-from hybrid_dist.training.teacher import Teacher
+from hybrid_dist.training.teacher import ChunkTexts, Teacher
 from hybrid_dist.training.teacher_sources import load_teacher
 from tests.support.small_models import write_model
 
@@ -101,6 +102,43 @@ def test_vectors_are_those_of_the_students_texts(
         assert not queries.requires_grad
         negatives += len(drawn)
     assert negatives > 20
+
+
+def test_prefixes_of_a_teacher_may_be_given(
+    toy: Path, pairs: Path, teacher: Path, tmp_path: Path
+) -> None:
+    """As for a model that names its own in a README only."""
+    stores, _ = open_sources([str(pairs)])
+    own = {"query_prefix": "look: ", "passage_prefix": "text: "}
+    of_run = loaded(toy, (pairs,), teacher, **own)
+    assert of_run is not None
+    of_run.place(Ranks())
+    rows, passages = np.arange(4), np.arange(4)
+    inputs = of_run.inputs(0, [ChunkTexts(rows, passages)])
+    queries, candidates = of_run.vectors(inputs)
+    embedder = TextEmbedder.load(teacher, "cpu", query_prefix="look: ", passage_prefix="text: ")
+    wanted = embedder.encode_queries(stores[0].queries(rows))
+    np.testing.assert_allclose(queries.numpy(), wanted, rtol=0, atol=1e-5)
+    wanted = embedder.encode_passages(stores[0].passage_texts(passages))
+    np.testing.assert_allclose(candidates.numpy(), wanted, rtol=0, atol=1e-5)
+    words = ["pairs", str(pairs), "--out", str(tmp_path / "s"), "--teacher", str(teacher)]
+    prefixes = ["--teacher-query-prefix", "look: ", "--teacher-passage-prefix", "text: "]
+    prepare.main([*words, *prefixes])
+    stored = Store.open(str(tmp_path / "s")).teacher
+    assert stored is not None
+    np.testing.assert_allclose(stored.queries[rows], queries.numpy(), rtol=0, atol=1e-3)
+    assert "distill.query_prefix: stored vectors" in refusal_of_config(toy, pairs)
+
+
+def refusal_of_config(toy: Path, pairs: Path) -> str:
+    with pytest.raises(UserError) as refused:
+        check_consistency(
+            Config(
+                data=Data(train=(str(pairs),)),
+                distill=Distill(teacher="stored", query_prefix="look: "),
+            )
+        )
+    return str(refused.value)
 
 
 def test_weight_0_has_no_teacher(toy: Path, pairs: Path) -> None:
