@@ -40,7 +40,9 @@ SPARE = 16
 NO_PASSAGE = -1
 """Fills the passage numbers where a pool has fewer than k passages."""
 FETCHED = 64
-"""Queries whose proposals are fetched at once."""
+"""Queries whose proposals are fetched at once, unless they have many."""
+FETCHED_VECTORS = 1 << 16
+"""The most vectors that are fetched at once; those of one query always are."""
 
 
 @dataclass(frozen=True)
@@ -293,8 +295,9 @@ def _exact_scores(
     """Passage numbers and scores of proposed rows [Q, C], each product summed in float64."""
     numbers = np.where(rows < 0, NO_PASSAGE, rows + shard.start)
     scores = np.empty(rows.shape, dtype=np.float32)
-    for low in range(0, len(rows), FETCHED):
-        block = torch.from_numpy(rows[low : low + FETCHED]).clamp(min=0)
+    step = max(1, min(FETCHED, FETCHED_VECTORS // max(1, rows.shape[1])))
+    for low in range(0, len(rows), step):
+        block = torch.from_numpy(rows[low : low + step]).clamp(min=0)
         passages = shard.vectors[block.to(shard.vectors.device)].cpu().numpy()
         for query, vectors in enumerate(passages, low):  # one at a time: in the cache of a core
             scores[query] = (vectors * queries[query].astype(np.float64)).sum(axis=1)

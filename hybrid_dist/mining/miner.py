@@ -4,7 +4,7 @@ All ranks hold a part of the pool, search it for all queries of a block and choo
 first writes. Shapes as in `rules`; D is the dimension of vectors.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +24,9 @@ from hybrid_dist.runtime.ranks import Ranks
 RESCORED = 16
 """Queries whose pairs a rank rescores together. Their batches do not depend on how many ranks
 there are, since padding changes the last bits of a score."""
+RANKED = 1 << 22
+"""Places of rankings, queries x passages of each, that are searched at once: up to 100 bytes of
+temporary memory each. A block with a window that ends at rank 500 is searched whole."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Miner:
             self.ranks.decide_on_first(partial(files.write, number, mined))
             self.log(f"mined {rows.stop:,} of {self.store.index.num_rows:,} queries")
 
-    def _shard(self, pool: Pool) -> "Shard":
+    def _shard(self, pool: Pool) -> Shard:
         """This rank's part of a pool; rows are positions in it."""
         size, device = len(pool.numbers), self.ranks.device
         grid = Grid.of(device, BLOCK, size)
@@ -67,19 +70,15 @@ class Miner:
         """The vectors of passages [len(numbers), D]; a run of them stays mapped."""
         if len(numbers) and numbers[-1] - numbers[0] + 1 == len(numbers):
             return self.vectors.passages(slice(int(numbers[0]), int(numbers[-1]) + 1))
-        return self.vectors.passages(slice(0, len(self.store.passage_column)))[numbers]
+        everything = self.vectors.passages(slice(0, len(self.store.passage_column)))
+        vectors: np.ndarray = everything[numbers]
+        return vectors
 
     def _mine(self, rows: np.ndarray, searched: "_Searched", relevance: KnownRelevance) -> Mined:
         queries = self.vectors.queries(slice(int(rows[0]), int(rows[-1]) + 1))
         own = self.store.index.passage_of[rows]
-        count = self.rules.last + relevance.most(rows, searched.relevant)
-        top = top_k(queries, [searched.shard], count, self.ranks, searcher=self.searcher)
-        numbers = np.where(
-            top.numbers == NO_PASSAGE, NO_PASSAGE, searched.pool.numbers[top.numbers]
-        )
-        relevant = relevance.of(rows, numbers)
-        window = cut_window(numbers, top.scores, relevant, own, self.rules)
-        positives = _pair_scores(queries, self._positives(own))
+        window = self._windows(queries, rows, own, searched, relevance)
+        positives = _pair_scores(queries, self._passages(own))
         if self.rescorer is not None:
             window, positives = self._rescored(rows, own, window, self.rescorer)
         refused = too_close(window.scores, positives, self.rules)
@@ -96,8 +95,28 @@ class Miner:
         counted = np.array([tally.get(name, 0) for name in TALLY], np.int64)
         return Mined(*chosen, positives, counted)
 
-    def _positives(self, numbers: np.ndarray) -> np.ndarray:
-        return self.vectors.passages(slice(0, len(self.store.passage_column)))[numbers]
+    def _windows(
+        self,
+        queries: np.ndarray,
+        rows: np.ndarray,
+        own: np.ndarray,
+        searched: "_Searched",
+        relevance: KnownRelevance,
+    ) -> Window:
+        """The rank windows of a block. A query needs as many passages more than the window's last
+        rank as are known to be relevant to it; those that need many are searched apart."""
+        counts = self.rules.last + relevance.counts(rows, searched.relevant)
+        parts, windows = list(parts_of(counts, RANKED)), []
+        for part in parts:
+            count = int(counts[part].max())
+            top = top_k(queries[part], [searched.shard], count, self.ranks, searcher=self.searcher)
+            numbers = np.where(
+                top.numbers == NO_PASSAGE, NO_PASSAGE, searched.pool.numbers[top.numbers]
+            )
+            relevant = relevance.of(rows[part], numbers)
+            windows.append(cut_window(numbers, top.scores, relevant, own[part], self.rules))
+        in_order = np.argsort(np.concatenate(parts))
+        return Window(*(np.concatenate(of)[in_order] for of in zip(*windows, strict=True)))
 
     def _rescored(
         self, rows: np.ndarray, own: np.ndarray, window: Window, rescorer: Rescorer
@@ -125,6 +144,16 @@ class _Searched:
     pool: Pool
     shard: Shard
     relevant: np.ndarray
+
+
+def parts_of(counts: np.ndarray, budget: int) -> Iterator[np.ndarray]:
+    """Queries with these counts in parts of similar counts, each as positions: queries x highest
+    count of a part are at most the budget, unless the part is one query."""
+    order = np.argsort(counts, kind="stable")
+    while len(order):
+        size = max(1, budget // int(counts[order[-1]]))
+        yield order[-size:]
+        order = order[:-size]
 
 
 def _pair_scores(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:

@@ -40,6 +40,7 @@ class KnownRelevance:
         query, passage = np.divmod(self._pairs, self._clusters)
         return np.bincount(query, passages[passage], minlength=self._index.num_uids).astype(int)
 
-    def most(self, rows: np.ndarray, in_pool: np.ndarray) -> int:
-        """The most that are relevant to the query of any of these rows."""
-        return int(in_pool[self._query_clusters(rows)].max(initial=0))
+    def counts(self, rows: np.ndarray, in_pool: np.ndarray) -> np.ndarray:
+        """[B]: how many are relevant to the query of each of these rows [B]."""
+        counts: np.ndarray = in_pool[self._query_clusters(rows)]
+        return counts

@@ -1,7 +1,9 @@
 """Whole jobs on toy data: against the definition, against sentence-transformers, resumed."""
 
+import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ import pytest
 
 from hybrid_dist.data.store.reader import Store, open_sources
 from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation import search as evaluation_search
 from hybrid_dist.mining import miner
 from hybrid_dist.mining.job import MiningJob
 from hybrid_dist.mining.mined_store import Findings
+from hybrid_dist.mining.miner import RANKED, parts_of
 from hybrid_dist.mining.rules import Rules
 from hybrid_dist.model.embedder import TextEmbedder
 from hybrid_dist.runtime.ranks import Ranks
@@ -20,6 +24,8 @@ from tests.support.mining import TIED, by_definition, contents, mined, positives
 from tests.support.small_models import write_model
 
 Mine = Callable[..., Store]
+FIRST_TWO = ("first two languages",)
+"""A pool whose languages are those of the store that come first."""
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +80,7 @@ def execute(job: MiningJob, embedder: TextEmbedder, cache: Path, search: Any = "
         (("own",), {}),
         (("own",), {"relative": 0.98}),
         (("all",), {"relative": 0.99, "absolute": 0.005}),
-        (("ab", "cd"), {"absolute": 0.01}),
+        (FIRST_TWO, {"absolute": 0.01}),
     ],
     ids=["own", "relative", "all", "named"],
 )
@@ -82,7 +88,7 @@ def test_negatives_are_those_of_the_definition(
     mine: Mine, store: Path, model: Path, pool: tuple[str, ...], options: dict[str, float]
 ) -> None:
     languages = Store(store).index.languages
-    pool = languages[:2] if pool[0] == "ab" else pool
+    pool = languages[:2] if pool == FIRST_TWO else pool
     searched = {"own": (), "all": languages}.get(pool[0], pool)
     found = mined(mine(pool=pool, first=3, last=200, number=4, sample="top", **options))
     expected = by_definition(Store(store), model, 3, 200, 4, pool=searched, **options)
@@ -96,6 +102,62 @@ def test_no_negative_shares_a_text_uid_or_translation(mine: Mine) -> None:
     for negatives, known in zip(mined(found), positives_of(found), strict=True):
         assert len(negatives) == 30
         assert not known & {text for text, _ in negatives}
+
+
+@pytest.fixture(scope="module")
+def one_with_many(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which one query has 30 relevant passages of its language, and others one."""
+    folder = tmp_path_factory.mktemp("one")
+    rows = [json.loads(one) for one in (toy / "train.jsonl").read_text("utf-8").splitlines()]
+    rows = [row for row in rows if row["lang"] == rows[0]["lang"]][:300]
+    for row in rows[1:30]:
+        rows.append(row | {"uid": f"again-{row['uid']}", "query": rows[0]["query"]})
+    file = folder / "pairs.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    Store.build(str(file), folder / "store")
+    return folder / "store"
+
+
+@pytest.mark.parametrize("search", ["torch", "faiss"])
+def test_a_block_in_parts_gives_the_same(
+    one_with_many: Path,
+    embedder: TextEmbedder,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    search: str,
+) -> None:
+    """In parts of a few queries, whose proposals are fetched one by one."""
+    pytest.importorskip("faiss")
+    job = partial(MiningJob.load, one_with_many, pool=("own",), rules=Rules(2, 30, relative=0.99))
+    execute(job(tmp_path / "whole"), embedder, cache, search)
+    widths: list[tuple[int, int]] = []
+
+    def recorded(queries: np.ndarray, shards: Any, k: int, *rest: Any, **options: Any) -> Any:
+        widths.append((len(queries), k))
+        return evaluation_search.top_k(queries, shards, k, *rest, **options)
+
+    monkeypatch.setattr(miner, "top_k", recorded)
+    monkeypatch.setattr(miner, "RANKED", 3000)
+    monkeypatch.setattr(evaluation_search, "FETCHED_VECTORS", 1)
+    execute(job(tmp_path / "parts"), embedder, cache, search)
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert all(queries * k <= 3000 for queries, k in widths)
+    assert len({k for _, k in widths}) > 1, "queries with more relevant passages need more"
+    assert sum(queries for queries, _ in widths) == Store(one_with_many).index.num_rows
+
+
+def test_parts_hold_every_query_once_and_keep_to_the_budget() -> None:
+    counts = np.array([210, 50_200, 205, 201, 900, 201, 201])
+    parts = list(parts_of(counts, 1000))
+    assert sorted(np.concatenate(parts).tolist()) == list(range(7))
+    assert [counts[part].tolist() for part in parts] == [
+        [50_200],
+        [900],
+        [201, 201, 205, 210],
+        [201],
+    ]
+    assert len(list(parts_of(np.full(8192, 217), RANKED))) == 1, "as usual, a block is whole"
 
 
 def test_faiss_and_torch_mine_the_same(
