@@ -93,17 +93,20 @@ def _pool(store: Store, languages: Sequence[str]) -> Pool:
 
 def check_pools(store: Store, pools: Sequence[Pool], rules: Rules) -> list[str]:
     """Refuse a window that no pool can fill; returns a note on each that is smaller than it."""
-    sizes = [len(pool.numbers) - 1 for pool in pools]  # one is the query's own passage
+    languages = store.index.languages
+    holds_own = [name in pool.languages for name, pool in zip(languages, pools, strict=True)]
+    sizes = [len(pool.numbers) - own for pool, own in zip(pools, holds_own, strict=True)]
+    beside = [" beside the query's own" if own else "" for own in holds_own]
     largest = max(sizes)
     if rules.last > largest:
-        which = ", ".join(pools[sizes.index(largest)].languages[:5])
+        at = sizes.index(largest)
+        which = ", ".join(pools[at].languages[:5])
         raise UserError(
             f"--to {rules.last}: the window is larger than the pool, which has {largest:,} "
-            f"passages ({which}) beside the query's own; give --to {largest} or less, or a larger "
-            "--pool"
+            f"passages ({which}){beside[at]}; give --to {largest} or less, or a larger --pool"
         )
     return [
-        f"{language}: its pool of {size + 1:,} passages ends before rank {rules.last}"
-        for language, size in zip(store.index.languages, sizes, strict=True)
+        f"{language}: its pool has {size:,} passages{own}, fewer than --to {rules.last}"
+        for language, size, own in zip(languages, sizes, beside, strict=True)
         if size < rules.last
     ]

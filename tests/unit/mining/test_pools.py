@@ -64,6 +64,19 @@ def test_a_window_beyond_every_pool_is_refused_and_one_beyond_some_noted(store: 
     assert check_pools(store, pools_of(store, ("all",)), Rules(1, 16)) == []
 
 
+def test_a_pool_of_other_languages_has_no_passage_of_the_query_s_own(store: Store) -> None:
+    english = pools_of(store, ("en",))
+    with pytest.raises(UserError, match=r"--to 10: .* has 9 passages \(en\); give --to 9 or less"):
+        check_pools(store, english, Rules(1, 10))
+    assert check_pools(store, english, Rules(1, 9)) == [
+        "en: its pool has 8 passages beside the query's own, fewer than --to 9"
+    ]
+    assert check_pools(store, pools_of(store, ("de", "sw")), Rules(1, 8)) == [
+        "de: its pool has 7 passages beside the query's own, fewer than --to 8",
+        "sw: its pool has 7 passages beside the query's own, fewer than --to 8",
+    ]
+
+
 def test_texts_to_embed_are_the_columns_of_the_store(store: Store) -> None:
     texts = StoreTexts.of(store)
     rows = np.arange(store.index.num_rows)
