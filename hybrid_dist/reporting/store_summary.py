@@ -29,7 +29,7 @@ StoreSummary = dict[str, Any]
 
 
 def describe(store: Store) -> StoreSummary:
-    """The figures of every language, and the unit of lengths."""
+    """The figures of every language, the unit of lengths, and models whose results it holds."""
     index = store.index
     parallel = pair_sizes(index)
     queries = _query_hashes(store)
@@ -60,7 +60,18 @@ def describe(store: Store) -> StoreSummary:
         }
     for name, counts in store.manifest.get("evaluation", {}).items():
         languages.setdefault(name, {"pairs": 0, "passages": 0}).update(counts)
-    return {"unit": "tokens" if store.tokens else "characters", "languages": languages}
+    unit = "tokens" if store.tokens else "characters"
+    return {"unit": unit, **_models(store), "languages": languages}
+
+
+def _models(store: Store) -> StoreSummary:
+    """The teacher whose vectors a store has, and the model that mined its negatives."""
+    models: StoreSummary = {}
+    if store.teacher is not None:
+        models["teacher"] = {"model": store.teacher.model, "width": store.teacher.width}
+    if mining := store.manifest.get("mining"):
+        models["mining"] = {"model": mining["model"], "negatives": mining["all"]["negatives"]}
+    return models
 
 
 def _query_hashes(store: Store) -> np.ndarray:
@@ -106,6 +117,8 @@ def tables(summary: StoreSummary, width: int = 80) -> Iterator[Table]:
     yield table
     named = {name: figures for name, figures in languages.items() if figures["pairs"]}
     yield _lengths(named, summary["unit"])
+    if "teacher" in summary or "mining" in summary:
+        yield _results(summary)
     at_once = max(1, (width - 12) // 12)
     for start in range(0, len(named) if len(named) > 1 else 0, at_once):
         others = list(named)[start : start + at_once]
@@ -127,6 +140,15 @@ def _lengths(named: dict[str, StoreSummary], unit: str) -> Table:
         cells = [f"{n:,}" for kind in kinds for n in figures[f"{kind}_length"].values()]
         fertility = figures["tokens_per_character"]
         table.add_row(cell(name), *cells, *([f"{fertility or 0:.3f}"] if last else []))
+    return table
+
+
+def _results(summary: StoreSummary) -> Table:
+    table = Table("", "Model", "", title="Results of models")
+    if teacher := summary.get("teacher"):
+        table.add_row("Teacher's vectors", cell(teacher["model"]), f"{teacher['width']} dimensions")
+    if mining := summary.get("mining"):
+        table.add_row("Mined negatives", cell(mining["model"]), f"{mining['negatives']:,} passages")
     return table
 
 

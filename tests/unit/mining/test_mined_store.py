@@ -1,21 +1,27 @@
 """The store that mining writes: what it keeps, what it replaces, and what verification covers."""
 
 import json
+import re
+from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from hybrid_dist.data.store import format as store_format
 from hybrid_dist.data.store.columns import save_array
 from hybrid_dist.data.store.reader import Store
+from hybrid_dist.data.store.teacher_vectors import write_teacher_vectors
 from hybrid_dist.data.store.token_cache import write_tokens
 from hybrid_dist.errors import UserError
 from hybrid_dist.mining.mined_blocks import BlockFiles, Mined, places
 from hybrid_dist.mining.mined_store import OF_FILES, Findings, write_mined
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
-from hybrid_dist.reporting.store_summary import describe
+from hybrid_dist.reporting.store_summary import describe, tables
 from tests.support.pair_rows import pair_blocks
 
 ROWS = [
@@ -36,14 +42,23 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def store(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A store with token ids and with negatives of its own."""
+    """A store with token ids, a teacher's vectors and negatives of its own."""
     tokenizer = TextTokens.load(str(toy / "model"), EncoderSpec("mean", "", "", 64, 64)).tokenizer
     out = tmp_path_factory.mktemp("stores") / "store"
-    return Store.build(
-        pair_blocks(ROWS, LISTED),
-        out,
-        annotate=lambda folder: {"tokens": write_tokens(folder, tokenizer, "toy", "", "")},
-    )
+
+    def add(folder: Path) -> dict[str, Any]:
+        about = {"model": "large", "fingerprint": "f", "settings": {}}
+        return {
+            "tokens": write_tokens(folder, tokenizer, "toy", "", ""),
+            "teacher": write_teacher_vectors(folder, vectors_of, vectors_of, about),
+        }
+
+    return Store.build(pair_blocks(ROWS, LISTED), out, annotate=add)
+
+
+def vectors_of(texts: Sequence[str]) -> np.ndarray:
+    """A vector of each text, different for different texts."""
+    return np.array([[len(text), *map(ord, text[-2:])] for text in texts]) / 128
 
 
 @pytest.fixture
@@ -95,12 +110,31 @@ def test_negatives_are_replaced_and_the_rest_is_kept(
     assert "de other" in mined.passage_texts(everything), "a negative of before stays a passage"
     assert mined.tokens is not None and store.tokens is not None
     assert mined.tokens.passages(everything, 64) == store.tokens.passages(everything, 64)
+    assert mined.teacher is not None and store.teacher is not None
+    assert mined.teacher.width == 3
+    assert np.array_equal(mined.teacher.queries, store.teacher.queries)
+    assert np.array_equal(mined.teacher.passages, store.teacher.passages)
+    assert mined.manifest["teacher"] == store.manifest["teacher"]
     assert mined.fingerprint != store.fingerprint
     assert mined.scores["negative_scores"].dtype == np.float32
     assert len(mined.scores["positive_scores"]) == 12
     assert store.scores == {}
-    described = describe(mined)["languages"]
-    assert [described[name]["listed_negatives"] for name in ("de", "en")] == [6, 6]
+
+
+def test_a_description_names_the_teacher_and_the_mining_model(
+    store: Store, written: tuple[Store, Findings]
+) -> None:
+    described = describe(written[0])
+    listed = [described["languages"][name]["listed_negatives"] for name in ("de", "en")]
+    assert listed == [6, 6]
+    assert described["teacher"] == {"model": "large", "width": 3}
+    assert described["mining"] == {"model": "m", "negatives": 12}
+    assert "mining" not in describe(store)
+    shown = StringIO()
+    for table in tables(described):
+        Console(file=shown, width=80).print(table)
+    assert re.search(r"Teacher's vectors *│ large *│ 3 dimensions", shown.getvalue())
+    assert re.search(r"Mined negatives *│ m *│ 12 passages", shown.getvalue())
 
 
 def test_a_mined_store_can_be_mined_again(
@@ -135,8 +169,11 @@ def test_the_report_shows_shares_and_examples(written: tuple[Store, Findings]) -
     assert [example["language"] for example in written[1].examples] == ["de", "en"]
 
 
-@pytest.mark.parametrize("name", ["negative_scores.npy", "positive_scores.npy", "mining.md"])
-def test_verification_covers_scores_and_report(written: tuple[Store, Findings], name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["negative_scores.npy", "positive_scores.npy", "mining.md", "teacher_passages.npy"],
+)
+def test_verification_covers_every_file(written: tuple[Store, Findings], name: str) -> None:
     file = written[0].folder / name
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
