@@ -13,7 +13,7 @@ import tyro
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.contamination import find_overlap
-from hybrid_dist.evaluation.decontamination import write_without
+from hybrid_dist.evaluation.decontamination import FILE_SUFFIXES, write_without
 from hybrid_dist.evaluation.task_specs import load_task
 from hybrid_dist.reporting.overlap_report import show, summarize
 from hybrid_dist.text import json_text, printable
@@ -43,6 +43,12 @@ class Options:
     which give it away too. A store, or a pair file if the name ends in .jsonl or .jsonl.gz."""
 
 
+RESTORE = (
+    "to have them again, --drop into a .jsonl.gz file, prepare that with --tokenize and --teacher "
+    "as before, then mine it"
+)
+
+
 def main(args: Sequence[str], program: str = "hybrid-dist overlap") -> None:
     options = tyro.cli(Options, args=args, prog=program)
     if not 0.5 <= options.threshold <= 1:
@@ -57,5 +63,17 @@ def main(args: Sequence[str], program: str = "hybrid-dist overlap") -> None:
         kept = write_without(store, overlap.uids, options.drop, options.store, options.task)
         if not options.json:
             print(printable(f"{options.drop}: {kept:,} of {store.index.num_rows:,} pairs are left"))
+            if (lost := _lost(store)) and not options.drop.name.endswith(FILE_SUFFIXES):
+                print(printable(f"{options.drop}: is without {', '.join(lost)}; {RESTORE}"))
     elif overlap.best:
         raise SystemExit(1)
+
+
+def _lost(store: Store) -> list[str]:
+    """What a store of some of its pairs does not take over, since it is of all of its texts."""
+    has = {
+        "token ids": store.tokens is not None,
+        "teacher's vectors": store.teacher is not None,
+        "scores of mined negatives": bool(store.scores),
+    }
+    return [name for name, there in has.items() if there]
