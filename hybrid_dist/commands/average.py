@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.text import printable
+
+if TYPE_CHECKING:
+    from hybrid_dist.model.encoder import Encoder
+    from hybrid_dist.model.tokenization import TextTokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +51,13 @@ def main(args: Sequence[str], program: str = "hybrid-dist average") -> None:
     with report_errors(program):
         options = tyro.cli(Options, args=args, prog=program)
         from hybrid_dist.model.averaging import average
+        from hybrid_dist.model.repository import naming_flag
         from hybrid_dist.training.checkpoint.trained_model import load_weights
 
+        def load(name: str) -> "tuple[Encoder, TextTokens]":
+            with naming_flag("MODELS"):
+                return load_weights(name, options.trust_remote_code)
+
         weights = options.weights or (1.0,) * len(options.models)
-        load = partial(load_weights, trust_remote_code=options.trust_remote_code)
         average(options.models, weights, options.out, load)
         print(printable(f"{options.out}: the average of {len(options.models)} models"))

@@ -101,10 +101,13 @@ def adapted_layers(backbone: Any) -> dict[str, Any]:
 def merged(backbone: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict of a plain backbone: adapters added to the weights beside them, in fp64.
 
-    `state` holds whole tensors, wherever the backbone's own are.
+    `state` holds whole tensors, wherever the backbone's own are. Layers without adapter weights in
+    it are merged already.
     """
     plain = dict(state)
     for name, layer in adapted_layers(backbone).items():
+        if f"{name}.lora_A.{ADAPTER}.weight" not in plain:
+            continue
         down, up = (plain.pop(f"{name}.lora_{part}.{ADAPTER}.weight") for part in "AB")
         weight = plain.pop(f"{name}.base_layer.weight")
         update = layer.scaling[ADAPTER] * (up.double() @ down.double())

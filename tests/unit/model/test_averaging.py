@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,10 @@ from sentence_transformers import SentenceTransformer
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.averaging import average
+from hybrid_dist.model.encoder import Encoder
 from hybrid_dist.model.pretrained import load_pretrained
+from hybrid_dist.model.tokenization import TextTokens
+from tests.support.encoders import encoder_of
 from tests.support.small_models import write_model
 
 
@@ -87,3 +92,50 @@ def test_models_that_do_not_belong_together_are_refused(
     assert not (tmp_path / "average").exists()
     with pytest.raises(UserError, match=r": exists already; name a new folder"):
         average(models, (1.0, 1.0, 1.0), cls, load_pretrained)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "key"),
+    [
+        ("qwen3", {"attention": "bidirectional"}, "is_causal"),
+        ("qwen3", {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}, "rope_param"),
+        ("qwen3 with windows", {"sliding_window": 7}, "sliding_window"),
+        ("qwen3 with windows", {"max_window_layers": 2}, "layer_types"),
+        ("modernbert", {"hidden_activation": "relu"}, "hidden_activation"),
+        ("modernbert", {"local_attention": 4}, "local_attention"),
+        ("modernbert", {"layer_types": ["full_attention"] * 3}, "layer_types"),
+        ("modernbert", {"global_rope_theta": 5e5}, "rope_parameters"),
+    ],
+)
+def test_equal_shapes_that_compute_something_else_are_refused(
+    kind: str, changed: dict[str, Any], key: str, models: tuple[str, str, str], tmp_path: Path
+) -> None:
+    tokens = load_pretrained(models[0])[1]
+    options = {"attention": changed["attention"]} if "attention" in changed else {}
+    sizes = {} if options else changed
+    encoders = {
+        "one": encoder_of(kind, tmp_path / "one"),
+        "same": encoder_of(kind, tmp_path / "same"),
+        "other": encoder_of(kind, tmp_path / "other", sizes, **options),
+    }
+
+    def load(name: str) -> tuple[Encoder, TextTokens]:
+        return encoders[name], tokens
+
+    with pytest.raises(UserError, match=f"other: cannot be averaged with one: its {key}.* is "):
+        average(("one", "other"), (1.0, 1.0), tmp_path / "average", load)
+    average(("one", "same"), (1.0, 1.0), tmp_path / "average", load)
+
+
+def test_only_the_first_model_stays_in_memory(models: tuple[str, str, str], tmp_path: Path) -> None:
+    loaded: list[weakref.ref[Encoder]] = []
+    alive: list[int] = []
+
+    def load(name: str) -> tuple[Encoder, TextTokens]:
+        alive.append(sum(encoder() is not None for encoder in loaded))
+        encoder, tokens = load_pretrained(name)
+        loaded.append(weakref.ref(encoder))
+        return encoder, tokens
+
+    average((*models, models[1]), (1.0,) * 4, tmp_path / "average", load)
+    assert alive == [0, 1, 1, 1]
