@@ -45,7 +45,9 @@ def prefetch(config: Config) -> None:
         print(printable(f"{task}: here"))
     name, settings = config.model.name_or_path, EncoderSpec.of(config.model)
     model_config = read_config(config.model)
-    TextTokens.load(name, settings, config.model.trust_remote_code).check(model_config)
+    tokens = TextTokens.load(name, settings, config.model.trust_remote_code)
+    tokens.check(model_config)
+    tokens.check_end()
     build(config.model, model_config)
     place = name if Path(name).is_dir() else HF_HUB_CACHE
     what = "model and tokenizer" if config.model.init == "pretrained" else "sizes and tokenizer"

@@ -382,6 +382,12 @@ class Config:
 
         return load_config(file, overrides)
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the loss or the masks use the vectors of distill.teacher."""
+        scored = self.batching.margin_scores == "teacher"
+        return bool(self.distill.teacher and (self.distill.weight or scored))
+
     seed: Seed = 1
     """Decides initial weights, batches and dropout."""
     run: Run = field(default_factory=Run)

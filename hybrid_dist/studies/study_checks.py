@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_dist.batching import check_world
-from hybrid_dist.config.schema import Model
+from hybrid_dist.config.schema import STORED, Config, Model
 from hybrid_dist.data.store.reader import check_sources
 from hybrid_dist.errors import UserError, nearest
 from hybrid_dist.evaluation.metrics import METRICS
@@ -54,6 +54,8 @@ def problems_of_files(grid: Grid) -> Iterator[str]:
             if world and not cell.is_untrained:
                 check_world(cell.config.batching.size, world)
             if cell.recipe is not None:
+                if not cell.is_untrained:
+                    check_pair_files_suffice(cell.config)
                 check_recipe_sources(grid.recipe_sources(cell))
             elif not cell.is_untrained:
                 check_sources(cell.config.data.train_paths)
@@ -69,6 +71,20 @@ def problems_of_files(grid: Grid) -> Iterator[str]:
                 yield f"tasks.{label}: {error}"
 
 
+def check_pair_files_suffice(config: Config) -> None:
+    """Refuse what needs a prepared store where a recipe writes the pairs as JSON lines."""
+    if config.needs_teacher and config.distill.teacher == STORED:
+        raise UserError(
+            f"distill.teacher: is {STORED}, but the pair files that a recipe writes hold no "
+            "vectors; name a model, or cut the pairs before `hybrid-dist prepare --teacher`"
+        )
+    if config.train.chunk_tokens:
+        raise UserError(
+            "train.chunk_tokens: the pair files that a recipe writes hold no token ids; give "
+            "train.chunk_size instead"
+        )
+
+
 def check_everything(grid: Grid) -> None:
     """Refuse what cannot be run, and make what the runs need: the pair files of the recipes."""
     for problem in problems_of_files(grid):
@@ -82,19 +98,26 @@ def check_models(grid: Grid) -> None:
     """Refuse models that cannot be found, or that cannot do what the cells ask of them."""
     from hybrid_dist.model.layers import check_frozen_layers
     from hybrid_dist.model.loading import check_lengths, read_config
+    from hybrid_dist.model.lora import check_peft
     from hybrid_dist.model.spec import EncoderSpec
     from hybrid_dist.model.tokenization import TextTokens
+    from hybrid_dist.training.objective import check_dims
 
     configs: dict[Model, Any] = {}
     for cell in grid.cells:
         model = replace(cell.config.model, dropout=None, attention_dropout=None)
         try:
             if model not in configs:
+                check_peft(model)
                 configs[model] = config = read_config(model)
                 check_lengths(config, model)
                 spec = EncoderSpec.of(model)
-                TextTokens.load(model.name_or_path, spec, model.trust_remote_code).check(config)
+                tokens = TextTokens.load(model.name_or_path, spec, model.trust_remote_code)
+                tokens.check(config)
+                tokens.check_end()
             check_frozen_layers(configs[model], cell.config.train.frozen_layers)
+            if not cell.is_untrained:
+                check_dims(cell.config.loss.dims, configs[model])
         except UserError as error:
             raise UserError(f"{grid.file}: cell {cell.name}: {error}") from None
 

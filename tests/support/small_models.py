@@ -1,11 +1,13 @@
 """Folders of small models with random weights."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from hybrid_dist.config.schema import Model
 from hybrid_dist.model.loading import build, read_config
@@ -37,3 +39,12 @@ def write_reranker(out: Path, config: Path, seed: int, labels: int = 1) -> Path:
     spec = EncoderSpec("mean", "", "", 64, 64)
     TextTokens.load(str(config), spec).tokenizer.save_pretrained(out)
     return out
+
+
+def unended(toy: Path, folder: Path) -> Path:
+    """The toy's model with a tokenizer that adds no special token to texts."""
+    shutil.copytree(toy / "model", folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.small_models import write_model
+from tests.support.small_models import unended, write_model
 
 COMMIT = "0123456789012345678901234567890123456789"
 
@@ -64,3 +64,10 @@ def test_missing_data_is_reported_with_what_to_do(toy: Path, tmp_path: Path) -> 
     assert "hf://someone/queries: is not in the hub's cache" in done.stderr
     done = prefetch(toy, tmp_path, "--data.train", "nowhere.jsonl")
     assert done.returncode == 2 and "nowhere.jsonl" in done.stderr
+
+
+def test_last_pooling_without_an_end_of_texts_is_refused(toy: Path, tmp_path: Path) -> None:
+    model = str(unended(toy, tmp_path / "model"))
+    done = prefetch(toy, tmp_path, "--model.name_or_path", model, "--model.pooling", "last")
+    assert done.returncode == 2
+    assert "model.pooling: last takes the vector of a text's last token" in done.stderr

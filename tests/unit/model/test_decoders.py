@@ -1,6 +1,5 @@
 """Decoders as encoders: last-token pooling, attention both ways, and what is refused."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from hybrid_dist.model.saving import save
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 from tests.support.encoders import DECODERS, KINDS, encoder_of
+from tests.support.small_models import unended
 
 TEXTS = ["bo du fo ka?", "ka", "", "ra ti mo " * 9, "lo"]
 INSTRUCTION = "Instruct: bo\nQuery:"
@@ -132,12 +132,7 @@ def test_last_pooling_needs_a_tokenizer_that_ends_texts_with_a_special_token(
     toy: Path, tmp_path: Path
 ) -> None:
     """The lines of docs/encoders.md then add one, also to the saved tokenizer."""
-    folder = tmp_path / "model"
-    shutil.copytree(toy / "model", folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    post = TemplateProcessing(single="$A", special_tokens=[])
-    tokenizer.backend_tokenizer.post_processor = post
-    tokenizer.save_pretrained(folder)
+    folder = unended(toy, tmp_path / "model")
     spec = EncoderSpec("last", "", "", 32, 32)
     with pytest.raises(UserError, match=r"model.pooling: last takes .* ends texts with no special"):
         TextTokens.load(str(folder), spec).check_end()

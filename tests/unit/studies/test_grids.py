@@ -15,6 +15,7 @@ from hybrid_dist.studies.run_states import check_folder, claim_folder
 from hybrid_dist.studies.study_checks import check_everything, check_figures, problems_of_files
 from hybrid_dist.studies.study_file import read_study
 from hybrid_dist.studies.submission import flags_of
+from tests.support.small_models import unended
 from tests.support.studies import HYBRID, MONOLINGUAL, make_grid, write_study
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -177,6 +178,18 @@ def test_what_cannot_be_run_is_refused(
             {"cells": {"frozen": {"train.frozen_layers": 2}}},
             "cell frozen: train.frozen_layers: the model has 2 layers, and at least one has to be",
         ),
+        (
+            {"cells": {"wide": {"loss.dims": [8, 64]}}},
+            "cell wide: loss.dims: has 64, but the model's vectors have 32 dimensions",
+        ),
+        (
+            {"overrides": {"recipe.keep": {"qaa": 0.5}, "distill.teacher": "stored"}},
+            "distill.teacher: is stored, but the pair files that a recipe writes hold no vectors",
+        ),
+        (
+            {"cells": {"cut": {"recipe.keep": {"qaa": 0.5}, "train.chunk_tokens": 512}}},
+            "cell cut: train.chunk_tokens: the pair files that a recipe writes hold no token ids",
+        ),
         ({"processes": 2}, "2 processes need a launcher"),
         ({"launcher": "no.yaml"}, "no file no.yaml"),
         ({"overrides": {"recipe.sources": ["unit:x"]}}, "did you mean 'units'"),
@@ -195,6 +208,34 @@ def test_what_the_machine_does_not_have_is_refused(
         check_everything(made)
     assert message in str(error.value)
     assert not (made.out / "runs").exists()
+
+
+def test_a_recipe_may_come_with_a_stored_teacher_that_no_run_uses(
+    toy: Path, tmp_path: Path
+) -> None:
+    unused = {"distill.teacher": "stored", "distill.weight": 0}
+    made = make_grid(tmp_path, toy, overrides={"recipe.keep": {"qaa": 0.5}} | unused)
+    assert list(problems_of_files(made)) == []
+
+
+def test_last_pooling_without_an_end_of_texts_is_refused(toy: Path, tmp_path: Path) -> None:
+    folder = unended(toy, tmp_path / "model")
+    made = make_grid(
+        tmp_path, toy, cells={"last": {"model.name_or_path": str(folder), "model.pooling": "last"}}
+    )
+    with pytest.raises(UserError, match=r"cell last: model\.pooling: last takes .* \(EOS\)"):
+        check_everything(made)
+
+
+def test_lora_without_peft_is_refused(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hybrid_dist.model.lora.find_spec", lambda name: None)
+    made = make_grid(tmp_path, toy, cells={"lora": {"model.lora_rank": 4}})
+    with pytest.raises(
+        UserError, match=r"cell lora: model\.lora_rank: LoRA needs the package peft"
+    ):
+        check_everything(made)
 
 
 def test_a_task_without_any_of_the_figures_is_refused(toy: Path, tmp_path: Path) -> None:
