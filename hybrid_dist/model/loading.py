@@ -175,7 +175,8 @@ def _pretrained(auto: Any, config: Any, model: Model, extra: dict[str, Any]) -> 
         raise UserError(
             f"{KEY}: {name} has no weights for {', '.join(missing[:3])}"
             f"{' and more' if len(missing) > 3 else ''}, which would stay random; "
-            "choose another model.pooling (mean and cls need no pooler), or model.init scratch"
+            "choose another model.pooling (mean, cls and last need no pooler), or "
+            "model.init scratch"
             f"{own_code(name, model.trust_remote_code)}"
         )
     return backbone
@@ -237,7 +238,7 @@ def _pooler_argument(config: Any, model: Model) -> dict[str, Any]:
     if model.pooling == "labse" and not has_pooler:
         raise UserError(
             f"model.pooling: models of type {config.model_type} have no pooler, which labse needs; "
-            "choose mean or cls"
+            "choose mean or cls, or for a decoder mean or last"
         )
     return {"add_pooling_layer": model.pooling == "labse"} if has_pooler else {}
 
