@@ -108,8 +108,7 @@ class ModelTeacher:
 def load_teacher(config: Config, stores: Sequence[Store], student_width: int) -> Teacher | None:
     """The teacher of a run, checked; None if it has none, or neither loss nor masks need one."""
     distill = config.distill
-    is_needed = distill.weight or config.batching.margin_scores == "teacher"
-    if not distill.teacher or not is_needed:
+    if not config.needs_teacher:
         return None
     teacher: Teacher
     if distill.teacher == STORED:
@@ -150,7 +149,27 @@ def _stored_vectors(names: Sequence[str], stores: Sequence[Store]) -> list[Teach
         stored.append(store.teacher)
         if store.teacher.fingerprint != stored[0].fingerprint:
             raise UserError(
-                f"distill.teacher: {names[0]} holds vectors of {stored[0].model}, but {name} those "
-                f"of another teacher, {store.teacher.model}; prepare both with the same --teacher"
+                f"distill.teacher: {names[0]} holds vectors of {stored[0].model}, but {name} "
+                + _difference(stored[0], store.teacher)
             )
     return stored
+
+
+def _difference(first: TeacherVectors, other: TeacherVectors) -> str:
+    """What makes the other vectors those of another teacher, and what to do."""
+    if other.model != first.model:
+        return f"those of another teacher, {other.model}; prepare both with the same --teacher"
+    differing = [
+        f"{key}: {first.settings.get(key)} and {other.settings.get(key)}"
+        for key in sorted(first.settings.keys() | other.settings.keys())
+        if first.settings.get(key) != other.settings.get(key)
+    ]
+    if differing:
+        return (
+            f"those of the same name with other settings ({'; '.join(differing)}); prepare both "
+            "with the same files of the teacher, on the same kind of device"
+        )
+    return (
+        "those of another model of that name: its weights or tokenizer differ; prepare both with "
+        "the same files of the teacher"
+    )

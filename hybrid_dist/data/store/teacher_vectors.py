@@ -26,6 +26,8 @@ class TeacherVectors:
         """The teacher's name."""
         self.fingerprint: str = description["fingerprint"]
         """Equal for equal weights, tokenizers and settings of teachers."""
+        self.settings: Mapping[str, Any] = description.get("settings", {})
+        """How texts became vectors: prefixes, lengths, arithmetic and so on."""
         self.width = int(description["width"])
         """D"""
         self.queries, self.passages = (

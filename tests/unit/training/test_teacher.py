@@ -1,6 +1,7 @@
 """Teachers: which are rejected, and that their vectors belong to the student's texts."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,32 @@ def test_stores_of_two_teachers_are_refused(
     message = refusal(toy, (store, out), "stored")
     assert message.startswith(f"distill.teacher: {store} holds vectors of ")
     assert f"but {out} those of another teacher, {other}" in message
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"arithmetic": "bf16"},
+            "those of the same name with other settings (arithmetic: fp32 and bf16); prepare both "
+            "with the same files of the teacher, on the same kind of device",
+        ),
+        ({}, "those of another model of that name: its weights or tokenizer differ"),
+    ],
+)
+def test_what_differs_between_two_preparations_is_named(
+    changed: dict[str, str], message: str, store: Path, tmp_path: Path
+) -> None:
+    """As if the second store had been prepared on a GPU, or with other weights."""
+    stores = [Store(Path(shutil.copytree(store, tmp_path / name))) for name in ("cpu", "gpu")]
+    other = stores[1].teacher
+    assert other is not None and other.settings["arithmetic"] == "fp32"
+    other.settings, other.fingerprint = {**other.settings, **changed}, "another"
+    data = Data(train=tuple(str(tmp_path / name) for name in ("cpu", "gpu")))
+    config = Config(data=data, distill=Distill(teacher="stored"))
+    with pytest.raises(UserError) as refused:
+        load_teacher(config, stores, WIDTH)
+    assert f"but {tmp_path / 'gpu'} {message}" in str(refused.value)
 
 
 @pytest.mark.parametrize("kind", ["cosine", "mse"])
