@@ -1,10 +1,8 @@
 """What options of the loss cost: time and memory relative to plain InfoNCE.
 
-  alone   the loss of 4,096 pairs of width 768, forward and backward, one thread
-  step    a whole training step: real text, MiniLM, fp32 (see engine.py)
-
-Options take turns with plain InfoNCE; ratios of medians are printed, above 1 the option is slower.
-Peak memory is measured in a process of its own for each option.
+The loss of 4,096 pairs of width 768, forward and backward, in one thread. Options take turns with
+plain InfoNCE; ratios of medians are printed, above 1 the option is slower. Peak memory is measured
+in a process of its own for each option.
 """
 
 import argparse
@@ -12,12 +10,10 @@ import json
 import subprocess
 import sys
 import time
-from functools import partial
 from statistics import median
 
 import torch
-from engine import Bench
-from measuring import forget_peak, peak_gib, run_parts
+from measuring import forget_peak, peak_gib
 from torch.nn import functional
 
 from hybrid_dist.losses import BatchLayout, Guide, LossOptions, Margin, info_nce
@@ -40,16 +36,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("what", nargs="*", help="alone, step; both, unless one is named")
     parser.add_argument("--turns", type=int, default=5, help="turns each")
-    parser.add_argument("--size", type=int, default=64, help="pairs in the batch of a step")
     parser.add_argument("--memory", default="", help=argparse.SUPPRESS)  # run by this file itself
     options = parser.parse_args()
     if options.memory:
         print(json.dumps(memory_of(options.memory)))
         return
-    parts = {"alone": alone, "step": steps}
-    run_parts({name: partial(run, options) for name, run in parts.items()}, options.what or parts)
+    compare(options.turns)
 
 
 def loss(name: str, size: int = PAIRS) -> None:
@@ -71,15 +64,16 @@ def memory_of(name: str) -> float:
     return peak_gib() - before
 
 
-def alone(options: argparse.Namespace) -> None:
-    print(f"alone: {PAIRS:,} x {WIDTH}, forward and backward")
+def compare(turns: int) -> None:
+    print(f"{PAIRS:,} x {WIDTH}, forward and backward")
     torch.set_num_threads(1)
     seconds: dict[str, list[float]] = {name: [] for name in OPTIONS}
-    for _ in range(options.turns):
+    for turn in range(-1, turns):  # the first, which warms up, is not counted
         for name, of in seconds.items():
             begin = time.perf_counter()
             loss(name)
-            of.append(time.perf_counter() - begin)
+            if turn >= 0:
+                of.append(time.perf_counter() - begin)
     memory = {name: _in_its_own_process(name) for name in OPTIONS}
     for name, of in seconds.items():
         ratio = median(of) / median(seconds["plain"])
@@ -90,22 +84,6 @@ def alone(options: argparse.Namespace) -> None:
 def _in_its_own_process(name: str) -> float:
     command = [sys.executable, __file__, "--memory", name]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
-def steps(options: argparse.Namespace) -> None:
-    print(f"step: {options.size} pairs of real text, MiniLM, fp32")
-    updater, feed = Bench(options.size, 128).updater_and_feed()
-    seconds: dict[str, list[float]] = {name: [] for name in OPTIONS if "guide" not in name}
-    for turn in range(-1, options.turns):
-        for name, of in seconds.items():
-            updater.loss_options = OPTIONS[name]
-            work = feed.inputs(turn + 1)
-            begin = time.perf_counter()
-            updater.update(work)
-            if turn >= 0:
-                of.append(time.perf_counter() - begin)
-    for name, of in seconds.items():
-        print(f"  {name:<18} {median(of) / median(seconds['plain']):5.2f} times the time")
 
 
 if __name__ == "__main__":
