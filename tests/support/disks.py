@@ -23,3 +23,13 @@ def disk(folder: Path, *choices: str) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path, left: int) -> None:
+    """Leave so many bytes of a disk."""
+    with (folder / "filling").open("wb", 0) as out:
+        try:
+            while out.write(bytes(4096)):
+                pass
+        except OSError:
+            out.truncate(out.tell() - left)

@@ -12,8 +12,10 @@ import numpy as np
 
 from hybrid_dist.data.store import format as store_format
 from hybrid_dist.data.store.columns import ArrayWriter, TextColumn, load_mapped
+from hybrid_dist.runtime.files import check_room
 
 QUERIES, PASSAGES = "teacher_queries.npy", "teacher_passages.npy"
+CURE = "make room there and start again; the teacher's vectors of an interrupted command are lost"
 Encode = Callable[[Sequence[str]], np.ndarray]
 """Texts to vectors [texts, width]."""
 
@@ -41,15 +43,19 @@ def write_teacher_vectors(
     encode_passages: Encode,
     description: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Add the vectors to the folder of a new store; returns their description for the manifest."""
-    width = 0
-    for source, file, encode in (
-        (store_format.QUERIES, QUERIES, encode_queries),
-        (store_format.PASSAGES, PASSAGES, encode_passages),
-    ):
+    """Add the vectors to the folder of a new store; returns their description for the manifest.
+
+    A disk without room for them is refused before any text is encoded.
+    """
+    parts = (
+        (TextColumn(folder / store_format.QUERIES), QUERIES, encode_queries),
+        (TextColumn(folder / store_format.PASSAGES), PASSAGES, encode_passages),
+    )
+    width = encode_queries([]).shape[1]
+    texts = sum(len(column) for column, *_ in parts)
+    check_room(folder, texts * width * np.dtype(np.float16).itemsize, CURE)
+    for column, file, encode in parts:
         with ArrayWriter(folder / file, np.float16) as flat:
-            for texts in TextColumn(folder / source).arrays():
-                vectors = encode(texts.to_pylist())
-                width = vectors.shape[1]
-                flat.append(vectors.ravel())
+            for block in column.arrays():
+                flat.append(encode(block.to_pylist()).ravel())
     return {**description, "width": width}

@@ -24,7 +24,7 @@ from hybrid_dist.runtime.files import (
     write_atomically,
     writing,
 )
-from tests.support.disks import disk
+from tests.support.disks import disk, fill
 
 
 def test_an_error_keeps_the_old_file_and_leaves_no_draft(tmp_path: Path) -> None:
@@ -104,16 +104,6 @@ def test_files_of_a_library_get_the_mode_of_any_new_file(
         os.umask(before)
     assert [file.stat().st_mode & 0o777 for file in files] == [mode, mode]
     assert sorted(tmp_path.iterdir()) == files
-
-
-def fill(folder: Path, left: int) -> None:
-    """Leave so many bytes of a disk."""
-    with (folder / "filling").open("wb", 0) as out:
-        try:
-            while out.write(bytes(4096)):
-                pass
-        except OSError:
-            out.truncate(out.tell() - left)
 
 
 def numpy_saves(folder: Path) -> None:

@@ -24,6 +24,7 @@ from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.teacher import ChunkTexts, Teacher
 from hybrid_dist.training.teacher_sources import load_teacher
+from tests.support.disks import disk, fill
 from tests.support.small_models import write_model
 
 WIDTH = 32
@@ -227,3 +228,18 @@ def test_a_teacher_that_is_no_model_is_refused_by_its_own_key(
 ) -> None:
     message = refusal(toy, (pairs,), tmp_path)
     assert "distill.teacher: " in message and "model.name_or_path" not in message
+
+
+def test_a_disk_without_room_is_refused_before_any_text_is_encoded(
+    store: Path, tmp_path: Path
+) -> None:
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        assert not texts
+        return np.empty((0, WIDTH), np.float32)
+
+    description = {"model": "m", "fingerprint": "f"}
+    with disk(tmp_path / "disk", "size=2m") as place:
+        shutil.copytree(store, place / "store")
+        fill(place, left=4096)
+        with pytest.raises(UserError, match=r"needed, .*of an interrupted command are lost"):
+            write_teacher_vectors(place / "store", encode, encode, description)
