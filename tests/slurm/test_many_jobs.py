@@ -35,7 +35,7 @@ def test_a_sweep_of_four_runs_two_at_a_time(site: Site) -> None:
     for name in ("grid-1", "of another name", "grid-3", "grid-4"):
         assert len(site.metrics(name)) == 12, site.output(f"{job}_1")
         text = (site.folder / "runs" / name / "config.yaml").read_text()
-        seeds[name] = re.findall(r"(?m)^seed: (.*)|monolingual: (.*)", text)
+        seeds[name] = re.findall(r"(?m)^seed: (.*)|mix:\n +monolingual: (.*)", text)
     assert seeds["of another name"][0][0] == "2" and seeds["grid-4"][0][0] == "4"
     assert seeds["grid-3"] == [("1", ""), ("", "0.0")]
 
