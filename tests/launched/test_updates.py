@@ -36,6 +36,9 @@ NAMES = (
     "taught by a model",
     "dropout",
 )
+COMBINED = ("margin", "hardness", "other negatives", "dims", "aligned, mse", "distilled, mse")
+MOST = tuple(name for name in NAMES if name not in COMBINED)
+"""Those of COMBINED are in `every signal` or close to another."""
 FEW = ("plain", "every signal", "all", "aligned rankings", "taught by a model", "dropout")
 
 EXTRA = {
@@ -80,7 +83,8 @@ def assert_collectives(
 @pytest.mark.parametrize(
     ("processes", "names"),
     [
-        (3, NAMES),
+        (3, MOST),
+        pytest.param(3, NAMES, marks=pytest.mark.long),
         pytest.param(2, NAMES, marks=pytest.mark.long),
         pytest.param(4, NAMES, marks=pytest.mark.long),
     ],
@@ -110,7 +114,11 @@ ENCODERS = ("lora", "windows", "decoder", "decoder, both ways")
 
 
 @pytest.mark.parametrize(
-    "launcher", ["cpu", "zero2", "fsdp2", pytest.param("zero3", marks=pytest.mark.long)]
+    "launcher",
+    [
+        *("zero2", "fsdp2"),
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("cpu", "zero3")),
+    ],
 )
 def test_adapters_windows_and_decoders_update_alike(launcher: str, toy: Path) -> None:
     words = [*SCRIPT, str(toy), *ENCODERS]
@@ -125,7 +133,9 @@ def test_adapters_windows_and_decoders_update_alike(launcher: str, toy: Path) ->
 BY_TOKENS = ("chunk tokens", "chunk tokens, padded")
 
 
-@pytest.mark.parametrize("launcher", ["cpu", "zero3", "fsdp2"])
+@pytest.mark.parametrize(
+    "launcher", ["zero3", "fsdp2", pytest.param("cpu", marks=pytest.mark.long)]
+)
 def test_chunks_by_tokens_where_ranks_by_themselves_need_different_numbers(
     launcher: str, toy: Path
 ) -> None:

@@ -239,7 +239,7 @@ def test_other_rules_do_not_take_blocks_of_these(
 def test_candidates_are_those_of_sentence_transformers(
     mine: Mine, store: Path, model: Path
 ) -> None:
-    """The same model and pairs, language by language, without and with a relative margin.
+    """The same model and pairs of two languages, without and with a relative margin.
 
     Where the positive is behind the window, theirs has as many more ranks as a query has
     positives, which matters if a margin has removed others.
@@ -256,7 +256,7 @@ def test_candidates_are_those_of_sentence_transformers(
     for first, relative in ((5, None), (1, 0.99)):
         options = {"first": first, "last": 40, "number": 36, "sample": "top", "relative": relative}
         ours = mined(mine(f"from {first}", **options))
-        for language in range(len(pairs.index.languages)):
+        for language in range(2):
             low, high = pairs.index.language_starts[language : language + 2].tolist()
             rows = np.arange(low, high)
             queries, passages = pairs.queries(rows), pairs.passages(rows)

@@ -85,7 +85,11 @@ def test_compiled_layers_have_the_same_gradients_and_one_graph(
     assert_one_graph()
 
 
-@pytest.mark.parametrize("how", [AttentionMode.KERNEL, AttentionMode.PADDED], ids=str)
+@pytest.mark.parametrize(
+    "how",
+    [AttentionMode.KERNEL, pytest.param(AttentionMode.PADDED, marks=pytest.mark.long)],
+    ids=str,
+)
 @pytest.mark.parametrize(("kind", "graphs"), [("modernbert", 2), ("qwen3 with windows", 2)])
 def test_layers_with_windows_have_a_graph_of_their_own(
     kind: str, graphs: int, how: AttentionMode, tmp_path: Path
