@@ -58,7 +58,8 @@ def store(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def vectors_of(texts: Sequence[str]) -> np.ndarray:
     """A vector of each text, different for different texts."""
-    return np.array([[len(text), *map(ord, text[-2:])] for text in texts]) / 128
+    values = [[len(text), *map(ord, text[-2:])] for text in texts]
+    return np.array(values).reshape(-1, 3) / 128
 
 
 @pytest.fixture
