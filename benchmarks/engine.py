@@ -142,17 +142,14 @@ class Bench:
             [TrainingSource("xquad-r", self.store.index)], self.config.batching, seed=1
         )
 
-    def updater_and_feed(self) -> tuple[Updater, Feed]:
+    def ours(self) -> tuple[Step, Callable[[int], float]]:
+        """Steps; and the share of them that no batch was ready."""
         config = self.config
         accelerator, ranks = start("fp32")
         tokens = TextTokens.load(config.model.name_or_path, EncoderSpec.of(config.model))
         model = BiEncoder(build(config.model, read_config(config.model)), 0.05, False)
         updater = Updater(config, accelerator, ranks, model, adamw(model, config.optim))
-        return updater, Feed(self.plan, [self.store], tokens, ranks, self.chunk_size, mask=False)
-
-    def ours(self) -> tuple[Step, Callable[[int], float]]:
-        """Steps; and the share of them that no batch was ready."""
-        updater, feed = self.updater_and_feed()
+        feed = Feed(self.plan, [self.store], tokens, ranks, self.chunk_size, mask=False)
 
         def turn(first: int, last: int) -> None:
             for work in feed.steps(first, last):

@@ -41,8 +41,10 @@ def leaves(
     streams: Streams, sources: Sequence[TrainingSource], batching: Batching, data: str
 ) -> list[Leaf]:
     """The streams with their shares."""
-    find = _by_source if _of_sources(sources) else _by_kind
-    start, end = (find(streams, sources, batching, at, data) for at in (0, 1))
+    if _of_sources(sources):
+        start, end = (_by_source(streams, sources, batching, at, data) for at in (0, 1))
+    else:
+        start, end = (_by_kind(streams, sources, batching, at) for at in (0, 1))
     return [
         Leaf(number, choice, stream.source, start[kind][choice], end[kind][choice])
         for number, kind in enumerate(KINDS)
@@ -55,11 +57,7 @@ def _of_sources(sources: Sequence[TrainingSource]) -> bool:
 
 
 def _by_kind(
-    streams: Streams,
-    sources: Sequence[TrainingSource],
-    batching: Batching,
-    at: int,
-    data: str,
+    streams: Streams, sources: Sequence[TrainingSource], batching: Batching, at: int
 ) -> dict[str, np.ndarray]:
     """Shares by kind, at the first step (`at` is 0) or the last (1), from batching alone."""
     weights = np.array(mix_weights(mixes(sources[0], batching)[at]))

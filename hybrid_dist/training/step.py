@@ -116,9 +116,8 @@ class Updater:
         loss = output.loss
         for name, other in others.items():
             loss = loss + getattr(self._config, name).weight * other.loss
-        if (
-            not self._sums_in_fp32
-        ):  # only after a forward pass are FSDP2's weights gathered, in bf16
+        if not self._sums_in_fp32:
+            # only after a forward pass are FSDP2's weights gathered, in bf16
             sum_gradients_in_fp32(self.model)
             self._sums_in_fp32 = True
         self._accelerator.backward(loss)  # DeepSpeed clips and updates, or skips, here too

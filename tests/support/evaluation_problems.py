@@ -1,6 +1,7 @@
 """Small retrieval problems with known answers, for the evaluator's tests."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -105,3 +106,18 @@ def sorted_ranks(task: Task, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def rank(task: Task, queries: np.ndarray, passages: np.ndarray) -> Ranking:
     ranks = Ranks()
     return exact_ranks(task, queries, [Shard.of(0, passages, ranks.device)], ranks)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Precomputed vectors of a task."""
+
+    query_vectors: np.ndarray
+    passage_vectors: np.ndarray
+    name: str = "given"
+
+    def queries(self, rows: slice) -> np.ndarray:
+        return self.query_vectors[rows]
+
+    def passages(self, rows: slice) -> np.ndarray:
+        return self.passage_vectors[rows]

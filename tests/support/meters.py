@@ -11,6 +11,16 @@ from tests.support.launch import launch, script
 SCRIPT = script("meters")
 
 
+OPTIONS = (
+    "plain",
+    "symmetric",
+    "no masks",
+    "hard negatives",
+    "margin",
+    "dims",
+    "all",
+    "aligned",
+)
 MEASURED = {"system/data_wait_pct", "system/gather_ms", "system/loss_ms", "system/memory_gib"}
 
 
@@ -22,16 +32,7 @@ def records(launcher: str, processes: int, toy: Path) -> list[dict[str, Any]]:
 
 
 def assert_meters(records: list[dict[str, Any]], processes: int, tolerance: float) -> None:
-    assert [record["options"] for record in records] == [
-        "plain",
-        "symmetric",
-        "no masks",
-        "hard negatives",
-        "margin",
-        "dims",
-        "all",
-        "aligned",
-    ]
+    assert tuple(record["options"] for record in records) == OPTIONS
     for record in records:
         actual, expected = record["actual"], record["expected"]
         assert actual.keys() - expected.keys() - {"train/accuracy"} == MEASURED

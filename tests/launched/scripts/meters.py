@@ -22,20 +22,11 @@ from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.objective import loss_options
 from hybrid_dist.training.step import Updater
 from tests.launched.scripts.updates import SIZE, Case, Sgd, pairs_with_shared_passages
+from tests.support.meters import OPTIONS
 
 STEPS, SECONDS, PEAK = 6, 2.0, 1e9
 LEFT_OUT = {"plain": 2}
 """A step whose update is skipped: it takes time, but its loss is not a number."""
-OPTIONS = (
-    "plain",
-    "symmetric",
-    "no masks",
-    "hard negatives",
-    "margin",
-    "dims",
-    "all",
-    "aligned",
-)
 
 
 class SelectionMetric:

@@ -6,7 +6,6 @@ for bit. Prints one line of JSON for each set of options, from the first rank.
 """
 
 import json
-import os
 import sys
 import tempfile
 from dataclasses import replace
@@ -17,15 +16,21 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hybrid_dist.runtime.launch import start, strategy
+from hybrid_dist.runtime.launch import strategy
 from hybrid_dist.runtime.ranks import Ranks, exit_process
 from hybrid_dist.training.checkpoint.state import TrainingState
 from hybrid_dist.training.checkpoint.tensors import AVERAGE
 from hybrid_dist.training.initial_model import choose_attention
 from hybrid_dist.training.optimizer import adamw
 from hybrid_dist.training.step import Updater
-from tests.launched.scripts.fully_sharded import start_fsdp2
-from tests.launched.scripts.updates import STEPS, Case, Sgd, apart, pairs_with_shared_passages
+from tests.launched.scripts.updates import (
+    STEPS,
+    Case,
+    Sgd,
+    apart,
+    pairs_with_shared_passages,
+    started,
+)
 
 DECAY, DEV_STEPS = 0.5, 2
 Weights = dict[str, Tensor]
@@ -147,14 +152,7 @@ def save(state: TrainingState, folder: Path, ranks: Ranks) -> None:
 
 def main() -> None:
     toy, names = Path(sys.argv[1]), sys.argv[2:]
-    accelerator: Any
-    if "ACCELERATE_MIXED_PRECISION" in os.environ:
-        accelerator, ranks = start("fp32", max_grad_norm=0.0)
-        if strategy(accelerator) == "zero3":  # else so small a model is not dealt at all
-            terms = accelerator.state.deepspeed_plugin.deepspeed_config
-            terms["zero_optimization"]["stage3_param_persistence_threshold"] = 0
-    else:  # torchrun: FSDP2
-        accelerator, ranks = start_fsdp2()
+    accelerator, ranks = started()
     pairs = ranks.broadcast_from_first(str(pairs_with_shared_passages(toy)))
     for name in names:
         case = Case(toy, name, pairs, ranks.world)

@@ -618,16 +618,20 @@ class Sgd(torch.optim.SGD):
             super().step(closure)
 
 
+def started() -> tuple[Any, Ranks]:
+    """Under `accelerate launch` by its launcher file, under torchrun FSDP2."""
+    if "ACCELERATE_MIXED_PRECISION" not in os.environ:
+        return start_fsdp2()
+    accelerator, ranks = start("fp32", max_grad_norm=0.0)
+    if strategy(accelerator) == "zero3":  # else so small a model is not sharded at all
+        terms = accelerator.state.deepspeed_plugin.deepspeed_config
+        terms["zero_optimization"]["stage3_param_persistence_threshold"] = 0
+    return accelerator, ranks
+
+
 def main() -> None:
     toy, names = Path(sys.argv[1]), sys.argv[2:] or list(OPTIONS)
-    accelerator: Any
-    if "ACCELERATE_MIXED_PRECISION" in os.environ:
-        accelerator, ranks = start("fp32", max_grad_norm=0.0)
-        if strategy(accelerator) == "zero3":  # else so small a model is not dealt at all
-            terms = accelerator.state.deepspeed_plugin.deepspeed_config
-            terms["zero_optimization"]["stage3_param_persistence_threshold"] = 0
-    else:  # torchrun: FSDP2
-        accelerator, ranks = start_fsdp2()
+    accelerator, ranks = started()
     if ranks.world != int(os.environ["WORLD_SIZE"]):
         raise SystemExit(f"{ranks.world} ranks")
     pairs = ranks.broadcast_from_first(str(pairs_with_shared_passages(toy)))

@@ -1,7 +1,5 @@
 """Vectors cut to their first values: as if they had been cut and normalised beforehand."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,7 @@ from hybrid_dist.evaluation.evaluator import Found, Scored, ScoringOptions, scor
 from hybrid_dist.evaluation.quantisation import Quantisation
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.runtime.ranks import Ranks
-from tests.support.evaluation_problems import random_task, unit_vectors
+from tests.support.evaluation_problems import Given, random_task, unit_vectors
 from tests.support.thread_ranks import together
 
 DEPTH = 10
@@ -51,21 +49,6 @@ def test_dims_are_numbers_in_ascending_order() -> None:
 def test_other_dims_are_refused(text: str, message: str) -> None:
     with pytest.raises(UserError, match=f"--dims: {message}"):
         parse_dims(text)
-
-
-@dataclass(frozen=True)
-class Given:
-    """Precomputed vectors of a task."""
-
-    query_vectors: np.ndarray
-    passage_vectors: np.ndarray
-    name: str = "given"
-
-    def queries(self, rows: slice) -> np.ndarray:
-        return self.query_vectors[rows]
-
-    def passages(self, rows: slice) -> np.ndarray:
-        return self.passage_vectors[rows]
 
 
 @pytest.fixture(scope="module")

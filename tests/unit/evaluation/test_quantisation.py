@@ -1,6 +1,6 @@
 """Codes of passages, and two-stage search against sorting everything twice."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from hybrid_dist.evaluation.search import NO_PASSAGE, TopK
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import Grid, Shard
 from hybrid_dist.runtime.ranks import Ranks
-from tests.support.evaluation_problems import exact_vectors, random_task, unit_vectors
+from tests.support.evaluation_problems import Given, exact_vectors, random_task, unit_vectors
 from tests.support.thread_ranks import together
 
 CPU = torch.device("cpu")
@@ -121,21 +121,6 @@ def test_any_number_of_ranks_gives_equal_bits(case: Case, world: int) -> None:
     assert np.array_equal(ranking.in_language, alone.in_language)
     assert np.array_equal(ranking.pooled, alone.pooled)
     assert np.array_equal(top.numbers, other.numbers) and np.array_equal(top.scores, other.scores)
-
-
-@dataclass(frozen=True)
-class Given:
-    """Precomputed vectors of a task."""
-
-    query_vectors: np.ndarray
-    passage_vectors: np.ndarray
-    name: str = "given"
-
-    def queries(self, rows: slice) -> np.ndarray:
-        return self.query_vectors[rows]
-
-    def passages(self, rows: slice) -> np.ndarray:
-        return self.passage_vectors[rows]
 
 
 @pytest.mark.parametrize("code", ["int8:20", "binary:20", "binary"])
