@@ -30,7 +30,8 @@ import torch
 from measuring import Step, data, forget_peak, minilm, peak_gib, run_parts
 
 from hybrid_dist.batching import Plan
-from hybrid_dist.config.schema import Align, Batching, Config, Data, Distill, Mix, Model, Train
+from hybrid_dist.config.schema import Align, Batching, Config, Data, Distill, Model, Train
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store.reader import Store

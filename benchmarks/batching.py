@@ -27,7 +27,8 @@ def sizes() -> np.ndarray:
 
 def ours(far: int) -> dict[str, float]:
     from hybrid_dist.batching import Plan
-    from hybrid_dist.config.schema import Batching, Mix
+    from hybrid_dist.config.schema import Batching
+    from hybrid_dist.config.sources import Mix
     from hybrid_dist.data.store.index import Index, TrainingSource
 
     counts = sizes()

@@ -24,7 +24,8 @@ from measuring import Step, compare, data, forget_peak, minilm, needs, peak_gib,
 from torch.nn import functional
 
 from hybrid_dist.batching import Plan
-from hybrid_dist.config.schema import Batching, Config, Loss, Mix, Model, Optim, Train
+from hybrid_dist.config.schema import Batching, Config, Loss, Model, Optim, Train
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store.index import TrainingSource

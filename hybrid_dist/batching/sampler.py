@@ -10,7 +10,8 @@ from torch.utils.data import BatchSampler, Sampler, SequentialSampler
 
 from hybrid_dist.batching.plan import GlobalBatch, Plan
 from hybrid_dist.batching.sharding import check_world, shard_batch
-from hybrid_dist.config.schema import Batching, Mix, Model
+from hybrid_dist.config.schema import Batching, Model
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.pair_dataset import PairDataset
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError, validation_problem

@@ -10,7 +10,8 @@ import numpy as np
 
 from hybrid_dist.batching.quotas import Leaf
 from hybrid_dist.batching.streams import KINDS, Stream, mix_weights, sampling_probabilities
-from hybrid_dist.config.schema import Batching, Mix
+from hybrid_dist.config.schema import Batching
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.store.index import TrainingSource
 from hybrid_dist.errors import UserError
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from hybrid_dist.config import flags
-from hybrid_dist.config.schema import Source
+from hybrid_dist.config.sources import Source
 from hybrid_dist.errors import UserError, report_errors
 
 TRAIN = "hybrid_dist.train"

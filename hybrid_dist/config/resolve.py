@@ -13,16 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 from hybrid_dist.config.schema import (
     DEV_LOSS,
     LEARNED_TEMPERATURE,
-    PATH_TAG,
-    SOURCE_TAG,
     STORED,
     Batching,
     Config,
     Distill,
-    Mix,
-    Source,
     flatten,
 )
+from hybrid_dist.config.sources import PATH_TAG, SOURCE_TAG, Mix, Source
 from hybrid_dist.config.strict_yaml import read_yaml
 from hybrid_dist.errors import UserError, nearest, short, validation_problem
 

@@ -11,8 +11,9 @@ Shapes (more in auxiliary.py):
 import torch
 from torch import Tensor
 
-from hybrid_dist.losses.auxiliary import AuxiliaryLoss, Pool, with_gradients
+from hybrid_dist.losses.auxiliary import AuxiliaryLoss, Pool
 from hybrid_dist.losses.batch_layout import BatchLayout
+from hybrid_dist.losses.gradients import with_gradients
 from hybrid_dist.losses.streamed import BLOCK_ROWS
 from hybrid_dist.tracking.stopwatch import Stopwatch
 

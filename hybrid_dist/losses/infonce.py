@@ -15,7 +15,6 @@ Shapes (more in batch_layout.py):
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
 from zlib import crc32
 
 import torch
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from hybrid_dist.losses.batch_layout import BatchLayout
 from hybrid_dist.losses.gathered_layout import gather_layout
 from hybrid_dist.losses.gathered_loss import Guide, LossSettings, loss_and_gradients
+from hybrid_dist.losses.gradients import with_gradients
 from hybrid_dist.losses.options import PLAIN, LossOptions
 from hybrid_dist.tracking.stopwatch import Stopwatch
 
@@ -159,63 +159,29 @@ def info_nce(
     if guide is not None:
         guide = Guide(guide.queries.to(dtype), guide.candidates.to(dtype))
     settings = LossSettings(layout, options, guide, group, _needs_gradients(*inputs), stopwatch)
-    results = _StreamedInfoNCE.apply(*inputs, settings)
-    loss, share, width_shares, num_correct, query_losses, similarities, num_masked = results
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(queries.device.type, enabled=False):
+        scale = 1 / temperature.to(dtype)
+        result = loss_and_gradients(queries.to(dtype), candidates.to(dtype), scale, settings)
         num_nonfinite = sum((~part.isfinite().all(1)).sum() for part in (queries, candidates))
+        share = result.losses.sum() / layout.global_batch_size
+        # d loss / d temperature = d loss / d scale * -scale^2
+        grad_temperature = -result.grad_scale * scale * scale
+    loss = share * len(layout.query_counts)
+    if settings.with_gradients:
+        gradients = (result.grad_queries, result.grad_candidates, grad_temperature)
+        loss = with_gradients(loss, gradients, *inputs)
+    full = result.full
     return LossOutput(
         loss,
         share,
-        width_shares,
-        num_correct,
+        result.width_sums / layout.global_batch_size,
+        full.num_correct,
         torch.as_tensor(num_nonfinite),
-        query_losses,
-        similarities,
-        num_masked,
+        result.losses,
+        torch.stack([full.positive_sum, full.negative_sum]) * temperature.detach().to(dtype),
+        full.num_false_negatives,
         stopwatch,
     )
-
-
-class _StreamedInfoNCE(torch.autograd.Function):
-    """Loss and gradients are computed in the forward pass; the backward pass scales the latter."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        queries: Tensor,
-        candidates: Tensor,
-        temperature: Tensor,
-        settings: LossSettings,
-    ) -> tuple[Tensor, ...]:
-        layout, dtype = settings.layout, _dtype(queries, candidates)
-        scale = 1 / temperature.to(dtype)
-        with torch.autocast(queries.device.type, enabled=False):
-            result = loss_and_gradients(queries.to(dtype), candidates.to(dtype), scale, settings)
-        if settings.with_gradients:
-            ctx.dtypes = [part.dtype for part in (queries, candidates, temperature)]
-            # d loss / d temperature = d loss / d scale * -scale^2
-            grad_temperature = -result.grad_scale * scale * scale
-            ctx.save_for_backward(result.grad_queries, result.grad_candidates, grad_temperature)
-        share = result.losses.sum() / layout.global_batch_size
-        full = result.full
-        logit_sums = torch.stack([full.positive_sum, full.negative_sum])
-        others = (
-            share,
-            result.width_sums / layout.global_batch_size,
-            full.num_correct,
-            result.losses,
-            logit_sums * temperature.to(share.dtype),
-            full.num_false_negatives,
-        )
-        ctx.mark_non_differentiable(*others)
-        return share * len(layout.query_counts), *others
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        # Scale before casting: unscaled, small gradients would underflow in fp16.
-        scaled = (part * upstream[0].to(part.dtype) for part in ctx.saved_tensors)
-        cast = (part.to(dtype) for part, dtype in zip(scaled, ctx.dtypes, strict=True))
-        return (*cast, None)
 
 
 def _dtype(*vectors: Tensor) -> torch.dtype:

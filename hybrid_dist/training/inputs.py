@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hybrid_dist.batching import Plan, max_batch_size
-from hybrid_dist.config.schema import Config, MixEnd
+from hybrid_dist.config.schema import Config
+from hybrid_dist.config.sources import MixEnd
 from hybrid_dist.data.store.reader import Store, check_sources, open_sources
 from hybrid_dist.data.user_cache import store_cache
 from hybrid_dist.errors import UserError

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from hybrid_dist.config.resolve import from_yaml, to_yaml
-from hybrid_dist.config.schema import Config, Source, changes_to_run
+from hybrid_dist.config.schema import Config, changes_to_run
+from hybrid_dist.config.sources import Source
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import read_json, write_atomically
 from hybrid_dist.training.checkpoint.manager import check_path

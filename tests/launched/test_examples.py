@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from hybrid_dist.batching import Plan, shard_batch
-from hybrid_dist.config.schema import Batching, Mix
+from hybrid_dist.config.schema import Batching
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.store.reader import open_sources
 from tests.support.launch import ROOT, TORCHRUN, run, run_in_folder
 from tests.support.published_files import paragraph, squad_json, write

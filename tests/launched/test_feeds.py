@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from hybrid_dist.batching import Plan
-from hybrid_dist.config.schema import Batching, Mix
+from hybrid_dist.config.schema import Batching
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.store.reader import open_sources
 from tests.support.launch import launch, script
 

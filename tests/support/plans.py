@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from hybrid_dist.config.schema import Batching, Mix
+from hybrid_dist.config.schema import Batching
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.store.index import Index
 from tests.support.pair_rows import store_of
 

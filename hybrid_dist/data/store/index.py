@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from hybrid_dist.config.schema import Mix
+from hybrid_dist.config.sources import Mix
 
 Ints = np.ndarray
 UNCUT = (1 << 16, 1 << 16)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from hybrid_dist.config.schema import Source
+from hybrid_dist.config.sources import Source
 from hybrid_dist.data import user_cache
 from hybrid_dist.data.blocks import expand_globs
 from hybrid_dist.data.pair_files import read_pair_files

@@ -12,7 +12,8 @@ import yaml
 
 from hybrid_dist.config.flags import load
 from hybrid_dist.config.resolve import check_consistency, from_yaml, to_yaml
-from hybrid_dist.config.schema import Config, Source, flatten
+from hybrid_dist.config.schema import Config, flatten
+from hybrid_dist.config.sources import Source
 from hybrid_dist.errors import UserError
 from tests.fuzz.reference import Doubt
 from tests.fuzz.target import Target, Variants

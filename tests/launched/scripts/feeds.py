@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from hybrid_dist.batching import Plan
-from hybrid_dist.config.schema import Batching, Mix, Model
+from hybrid_dist.config.schema import Batching, Model
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.store.reader import open_sources
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens

@@ -31,11 +31,11 @@ from hybrid_dist.config.schema import (
     Config,
     Distill,
     Loss,
-    Mix,
     Model,
     Optim,
     Train,
 )
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.store.index import TrainingSource
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.losses.batch_layout import NO_ID

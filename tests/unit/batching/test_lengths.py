@@ -9,7 +9,8 @@ import pytest
 from hybrid_dist.batching import GlobalBatch, Plan
 from hybrid_dist.commands import plan as command
 from hybrid_dist.commands import prepare
-from hybrid_dist.config.schema import Align, Batching, Mix
+from hybrid_dist.config.schema import Align, Batching
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.store.reader import CHARACTERS_PER_TOKEN, Store, open_sources
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens

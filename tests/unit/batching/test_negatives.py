@@ -8,7 +8,8 @@ import pytest
 
 from hybrid_dist.batching import Plan
 from hybrid_dist.batching.negatives import draw_negatives
-from hybrid_dist.config.schema import Batching, Mix
+from hybrid_dist.config.schema import Batching
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.store.reader import Store, open_sources
 from hybrid_dist.errors import UserError
 

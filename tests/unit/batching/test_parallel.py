@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hybrid_dist.batching import GlobalBatch, Plan
-from hybrid_dist.config.schema import Align, Batching, Mix
+from hybrid_dist.config.schema import Align, Batching
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.store.index import Index, TrainingSource
 from hybrid_dist.errors import UserError
 from tests.support.plans import QUANTILE, chi_square, corpus

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from hybrid_dist.batching import GlobalBatch, Plan, Stream, max_batch_size
 from hybrid_dist.batching.randomness import key, permuted, uniform
-from hybrid_dist.config.schema import Batching, Mix
+from hybrid_dist.config.schema import Batching
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.store.index import Index, TrainingSource
 from hybrid_dist.errors import UserError
 from tests.support.plans import QUANTILE, batching, chi_square, corpus

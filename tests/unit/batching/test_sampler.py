@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader
 import hybrid_dist as hd
 from hybrid_dist.batching import Plan, shard_batch
 from hybrid_dist.batching.sampler import HybridBatchSampler
-from hybrid_dist.config.schema import Batching, Mix
+from hybrid_dist.config.schema import Batching
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.store.index import TrainingSource
 from hybrid_dist.data.store.reader import CHARACTERS_PER_TOKEN, Store
 from hybrid_dist.errors import UserError

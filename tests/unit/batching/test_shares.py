@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from hybrid_dist.batching import KINDS, Plan, Stream, shard_batch
-from hybrid_dist.config.schema import Align, Batching, Mix, MixEnd
+from hybrid_dist.config.schema import Align, Batching
+from hybrid_dist.config.sources import Mix, MixEnd
 from hybrid_dist.data.store.index import TrainingSource
 from hybrid_dist.errors import UserError
 from tests.support.plans import batching, corpus

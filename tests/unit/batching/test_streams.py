@@ -7,7 +7,8 @@ import pytest
 
 from hybrid_dist.batching import Plan
 from hybrid_dist.batching.streams import pair_sizes, pair_uids
-from hybrid_dist.config.schema import Batching, Mix
+from hybrid_dist.config.schema import Batching
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.store.index import TrainingSource
 from hybrid_dist.errors import UserError
 from tests.support.plans import QUANTILE, batching, chi_square, corpus

@@ -15,17 +15,9 @@ import pytest
 from hybrid_dist.config import schema as configs
 from hybrid_dist.config.flags import load
 from hybrid_dist.config.resolve import from_yaml, to_yaml
-from hybrid_dist.config.schema import (
-    Batching,
-    Config,
-    Data,
-    Loss,
-    Mix,
-    Optim,
-    changes_to_run,
-    flatten,
-)
+from hybrid_dist.config.schema import Batching, Config, Data, Loss, Optim, changes_to_run, flatten
 from hybrid_dist.config.section import validation_deferred
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.config.strict_yaml import read_yaml
 from hybrid_dist.errors import UserError
 

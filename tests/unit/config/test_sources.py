@@ -9,7 +9,8 @@ import pytest
 from hybrid_dist.commands.config import main as get
 from hybrid_dist.config.flags import load
 from hybrid_dist.config.resolve import from_yaml, to_yaml
-from hybrid_dist.config.schema import Config, Data, Mix, MixEnd, Source, changes_to_run
+from hybrid_dist.config.schema import Config, Data, changes_to_run
+from hybrid_dist.config.sources import Mix, MixEnd, Source
 from hybrid_dist.errors import UserError
 
 ENTRIES = """\

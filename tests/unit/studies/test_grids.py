@@ -8,7 +8,7 @@ import pytest
 from hybrid_dist.commands.study import main
 from hybrid_dist.config.flags import load
 from hybrid_dist.config.resolve import to_yaml
-from hybrid_dist.config.schema import Source
+from hybrid_dist.config.sources import Source
 from hybrid_dist.errors import UserError
 from hybrid_dist.studies.grids import grid
 from hybrid_dist.studies.run_states import check_folder, claim_folder

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from hybrid_dist.batching import Plan
-from hybrid_dist.config.schema import Batching, Config, Data, Mix, Model, Run
+from hybrid_dist.config.schema import Batching, Config, Data, Model, Run
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.store.reader import open_sources
 from hybrid_dist.errors import LaunchError, UserError
 from hybrid_dist.model.encoder import BiEncoder

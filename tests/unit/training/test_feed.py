@@ -9,7 +9,8 @@ import torch
 
 from hybrid_dist.batching import Plan
 from hybrid_dist.commands.prepare import main as prepare
-from hybrid_dist.config.schema import Align, Batching, Mix, Model, Source
+from hybrid_dist.config.schema import Align, Batching, Model
+from hybrid_dist.config.sources import Mix, Source
 from hybrid_dist.data.store.reader import open_sources
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.spec import EncoderSpec

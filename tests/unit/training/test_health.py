@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from hybrid_dist.batching import Plan
-from hybrid_dist.config.schema import Batching, Mix, Model
+from hybrid_dist.config.schema import Batching, Model
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.store.reader import open_sources
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.spec import EncoderSpec

@@ -12,7 +12,8 @@ import pytest
 from hybrid_dist.batching import Plan
 from hybrid_dist.commands import prepare
 from hybrid_dist.config.resolve import check_consistency
-from hybrid_dist.config.schema import Batching, Config, Data, Distill, Mix, Model, Train
+from hybrid_dist.config.schema import Batching, Config, Data, Distill, Model, Train
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data.store.columns import save_array
 from hybrid_dist.data.store.reader import Store, open_sources
 from hybrid_dist.data.store.teacher_vectors import PASSAGES, QUERIES, write_teacher_vectors

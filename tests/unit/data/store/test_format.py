@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hybrid_dist.batching import Plan
-from hybrid_dist.config.schema import Batching, Mix
+from hybrid_dist.config.schema import Batching
+from hybrid_dist.config.sources import Mix
 from hybrid_dist.data import blocks
 from hybrid_dist.data.preparation import prepare
 from hybrid_dist.data.reading import PAIRS, Reading
