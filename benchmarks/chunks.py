@@ -8,7 +8,6 @@ as by pairs and once as long as the longest by pairs.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import time
 
 import numpy as np
 import torch
-from measuring import forget_peak, peak_gib
+from measuring import forget_peak, peak_gib, returning_memory
 from transformers import BertConfig
 
 from hybrid_dist.batching import RankShard, shard_batch
@@ -111,9 +110,8 @@ def measured(chunk_size: int, chunk_tokens: int, least: int, steps: int) -> dict
     """The same in a new process, which returns memory as soon as it is freed."""
     words = ["--chunk-size", chunk_size, "--chunk-tokens", chunk_tokens, "--least", least]
     command = [sys.executable, __file__, *map(str, words), "--steps", str(steps)]
-    glibc = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
     done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env=os.environ | glibc
+        command, capture_output=True, text=True, check=True, env=returning_memory()
     )
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from measuring import Step, compare, forget_peak, needs, peak_gib, run_parts
+from measuring import Step, compare, forget_peak, needs, peak_gib, returning_memory, run_parts
 from torch.nn import functional
 
 from hybrid_dist.config.schema import Model, Optim
@@ -95,7 +95,9 @@ def measure(part: str, turns: int) -> None:
     compare({side: steps(options) for side, options in PARTS[part].items()}, 1, turns)
     for side in PARTS[part]:
         command = [sys.executable, __file__, "--memory", f"{part}:{side}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=returning_memory()
+        )
         if done.returncode:
             raise SystemExit(done.stderr)
         gib = float(json.loads(done.stdout.splitlines()[-1]))
