@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import tyro
@@ -18,6 +18,7 @@ from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES, source_named
 from hybrid_dist.data.sources.source import COMMON
 from hybrid_dist.data.store.reader import Store
+from hybrid_dist.data.store.teacher_vectors import FEWEST_TEXTS, write_teacher_vectors
 from hybrid_dist.data.store.token_cache import LONGEST, write_tokens
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.runtime.files import bytes_of, write_atomically
@@ -49,6 +50,8 @@ class Options:
     """The text before each query for --teacher; what its files say by default."""
     teacher_passage_prefix: str | None = None
     """The text before each passage for --teacher; what its files say by default."""
+    teacher_debias: Literal["none", "mean"] = "none"
+    """mean: subtract the mean vector of each language from those of --teacher."""
     trust_remote_code: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Run the Python code in the repository of --tokenize and --teacher; read it first."""
     query_prefix: str = Model.query_prefix
@@ -111,6 +114,8 @@ def _prepare(options: Options) -> None:
     source = source_named(options.source)
     reading = Reading(skip_bad=options.skip_bad, options=_source_options(options.option))
     source.check(reading.options)
+    if options.teacher_debias != "none" and not options.teacher:
+        raise UserError("--teacher-debias: there is no --teacher; name the model")
     add_tokens = _token_writer(options.tokenize, options) if options.tokenize else None
     add_teacher = _teacher_writer(options.teacher, options) if options.teacher else None
     with _progress() as progress:
@@ -151,7 +156,6 @@ def _token_writer(tokenizer: str, options: Options) -> Callable[[Path], Mapping[
 
 def _teacher_writer(teacher: str, options: Options) -> Callable[[Path], Mapping[str, Any]]:
     """Writes a teacher's vectors; its weights are loaded here, before any pair is read."""
-    from hybrid_dist.data.store.teacher_vectors import write_teacher_vectors
     from hybrid_dist.model.embedder import TextEmbedder
     from hybrid_dist.model.repository import naming_flag
 
@@ -159,9 +163,16 @@ def _teacher_writer(teacher: str, options: Options) -> Callable[[Path], Mapping[
     with naming_flag("--teacher"):
         model = TextEmbedder.load(teacher, None, options.trust_remote_code, *prefixes)
 
+    debias = options.teacher_debias == "mean"
+    about: dict[str, Any] = {"model": teacher, "fingerprint": model.fingerprint}
+    about["settings"] = model.settings
+    if debias:
+        about["fingerprint"] += ", language means subtracted"
+        about["settings"] = {**model.settings, "debias": "mean"}
+
     def write(folder: Path) -> Mapping[str, Any]:
-        about = {"model": teacher, "fingerprint": model.fingerprint, "settings": model.settings}
-        return write_teacher_vectors(folder, model.encode_queries, model.encode_passages, about)
+        encode = model.encode_queries, model.encode_passages
+        return write_teacher_vectors(folder, *encode, about, debias)
 
     return write
 
@@ -192,8 +203,7 @@ def _print_summary(out: Path, manifest: Mapping[str, Any]) -> None:
     )
     print(printable(summary))
     if "teacher" in manifest:
-        model, width = manifest["teacher"]["model"], manifest["teacher"]["width"]
-        print(printable(f"vectors of the teacher {model}, {width} dimensions"))
+        print(printable(_teacher_line(manifest)))
     if manifest["renamed"]:
         renamed = ", ".join(f"{code} is {name}" for code, name in manifest["renamed"].items())
         print(printable(f"language codes that have another name here: {renamed}"))
@@ -203,6 +213,22 @@ def _print_summary(out: Path, manifest: Mapping[str, Any]) -> None:
         print(f"skipped {len(manifest['bad'])} bad lines:", file=sys.stderr)
         for line in manifest["bad"]:
             print(printable(f"  {line}"), file=sys.stderr)
+
+
+def _teacher_line(manifest: Mapping[str, Any]) -> str:
+    teacher = manifest["teacher"]
+    line = f"vectors of the teacher {teacher['model']}, {teacher['width']} dimensions"
+    if teacher["settings"].get("debias") != "mean":
+        return line
+    line += "; language means subtracted"
+    few = [
+        name
+        for name, count in manifest["languages"].items()
+        if min(count["pairs"], count["passages"]) < FEWEST_TEXTS
+    ]
+    if few:
+        line += f", except in {', '.join(few)}, with fewer than {FEWEST_TEXTS} texts"
+    return line
 
 
 def _verify(folder: Path) -> None:

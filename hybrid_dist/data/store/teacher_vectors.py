@@ -5,6 +5,7 @@ teacher_passages.npy    the vector of each distinct passage
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ QUERIES, PASSAGES = "teacher_queries.npy", "teacher_passages.npy"
 CURE = "make room there and start again; the teacher's vectors of an interrupted command are lost"
 Encode = Callable[[Sequence[str]], np.ndarray]
 """Texts to vectors [texts, width]."""
+FEWEST_TEXTS = 20
+"""Queries, or passages, of a language whose mean is subtracted."""
+BLOCK = 1 << 14
+"""Vectors that are centered at once."""
 
 
 class TeacherVectors:
@@ -42,10 +47,12 @@ def write_teacher_vectors(
     encode_queries: Encode,
     encode_passages: Encode,
     description: Mapping[str, Any],
+    debias: bool = False,
 ) -> dict[str, Any]:
     """Add the vectors to the folder of a new store; returns their description for the manifest.
 
-    A disk without room for them is refused before any text is encoded.
+    A disk without room for them is refused before any text is encoded. `debias`: subtract the mean
+    vector of each language.
     """
     parts = (
         (TextColumn(folder / store_format.QUERIES), QUERIES, encode_queries),
@@ -58,4 +65,42 @@ def write_teacher_vectors(
         with ArrayWriter(folder / file, np.float16) as flat:
             for block in column.arrays():
                 flat.append(encode(block.to_pylist()).ravel())
+    if debias:
+        _subtract_language_means(folder, width)
     return {**description, "width": width}
+
+
+def _subtract_language_means(folder: Path, width: int) -> None:
+    """Center the queries and the passages of each language, and normalize them again."""
+    vectors = [
+        np.load(folder / name, mmap_mode="r+").reshape(-1, width) for name in (QUERIES, PASSAGES)
+    ]
+    rows = np.load(folder / "language_starts.npy")
+    for bounds in zip(pairwise(rows), pairwise(_passage_starts(folder, rows)), strict=True):
+        if all(end - start >= FEWEST_TEXTS for start, end in bounds):
+            for part, (start, end) in zip(vectors, bounds, strict=True):
+                _center(part[start:end])
+
+
+def _passage_starts(folder: Path, language_starts: np.ndarray) -> list[int]:
+    """Passages of language l are `starts[l] : starts[l + 1]`: they are numbered language by
+    language, those that are only negatives included."""
+    names = ("passage_of", "negatives", "negative_starts")
+    passage_of, negatives, negative_starts = (load_mapped(folder / f"{name}.npy") for name in names)
+    starts = [0]
+    for first, last in pairwise(language_starts):
+        of_rows = passage_of[first:last].max()
+        of_negatives = negatives[negative_starts[first] : negative_starts[last]].max(initial=-1)
+        starts.append(int(max(of_rows, of_negatives)) + 1)
+    return starts
+
+
+def _center(vectors: np.ndarray) -> None:
+    """Subtract the mean in place, and normalize again; a vector that is the mean stays."""
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(vectors), BLOCK)]
+    mean = sum(vectors[block].sum(0, dtype=np.float64) for block in blocks) / len(vectors)
+    for block in blocks:
+        centered = vectors[block] - mean
+        norms = np.linalg.norm(centered, axis=1, keepdims=True)
+        kept = vectors[block].astype(np.float64)
+        vectors[block] = np.divide(centered, norms, out=kept, where=norms > 0)
