@@ -46,8 +46,9 @@ test: $(READY)
 test-unit: $(READY)
 	@$(BIN)/pytest -n 2 --dist loadfile --durations=20 tests/unit
 
+# These wait for processes to start and for limits of time: one more worker than cores
 test-launched: $(READY)
-	@$(BIN)/pytest -n 2 --dist loadfile --durations=20 tests/launched tests/gpu tests/fuzz
+	@$(BIN)/pytest -n 3 --dist loadfile --durations=20 tests/launched tests/gpu tests/fuzz
 
 # Not part of CI, since it runs all tests once more and slower. COVERAGE_FLOOR is in percent.
 COVERAGE_FLOOR ?= 90
