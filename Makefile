@@ -98,7 +98,6 @@ bench: $(READY)
 	@$(BIN)/python benchmarks/loss_options.py
 	@$(BIN)/python benchmarks/auxiliary.py
 	@$(BIN)/python benchmarks/chunks.py
-	@$(BIN)/python benchmarks/encoders.py
 	@$(BIN)/python benchmarks/mining.py search
 	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/batching.py
 	@$(BIN)/python benchmarks/loop.py
