@@ -16,7 +16,9 @@ Shapes: Q queries, D dimensions, C = min(k + SPARE, rows of a shard) proposals.
     TopK.numbers, .scores [Q, k]   merged over shards and ranks, best first
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +27,7 @@ import torch
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.candidates import Candidates
+from hybrid_dist.evaluation.exact_products import products
 from hybrid_dist.evaluation.faiss_backend import Faiss, FaissOnCards
 from hybrid_dist.evaluation.tiles import Shard
 from hybrid_dist.runtime.faiss_build import import_problem, remedy, try_faiss
@@ -292,14 +295,25 @@ def propose_by_tiles(queries: np.ndarray, shard: Shard, count: int) -> np.ndarra
 def _exact_scores(
     queries: np.ndarray, shard: Shard, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Passage numbers and scores of proposed rows [Q, C], each product summed in float64."""
+    """Passage numbers and exact scores of proposed rows [Q, C]; the cores share the queries."""
     numbers = np.where(rows < 0, NO_PASSAGE, rows + shard.start)
     scores = np.empty(rows.shape, dtype=np.float32)
     step = max(1, min(FETCHED, FETCHED_VECTORS // max(1, rows.shape[1])))
-    for low in range(0, len(rows), step):
-        block = torch.from_numpy(rows[low : low + step]).clamp(min=0)
-        passages = shard.vectors[block.to(shard.vectors.device)].cpu().numpy()
-        for query, vectors in enumerate(passages, low):  # one at a time: in the cache of a core
-            scores[query] = (vectors * queries[query].astype(np.float64)).sum(axis=1)
+    parts = [slice(low, low + step) for low in range(0, len(rows), step)]
+
+    def score(part: slice) -> None:
+        vectors, own = _fetched(shard, rows[part])
+        scores[part] = products(queries[part], vectors, own)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        deque(pool.map(score, parts), maxlen=0)
     scores[rows < 0] = -np.inf
     return numbers, scores
+
+
+def _fetched(shard: Shard, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors in the host's memory, and the places there of some rows of the shard."""
+    if shard.vectors.device.type == "cpu":
+        return shard.vectors.numpy(), rows
+    there = torch.from_numpy(rows.ravel()).clamp(min=0).to(shard.vectors.device)
+    return shard.vectors[there].cpu().numpy(), np.arange(rows.size).reshape(rows.shape)

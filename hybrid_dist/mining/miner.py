@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 
 from hybrid_dist.data.store.reader import Store
+from hybrid_dist.evaluation.exact_products import paired_products
 from hybrid_dist.evaluation.search import NO_PASSAGE, Searcher, top_k
 from hybrid_dist.evaluation.task_vectors import Vectors
 from hybrid_dist.evaluation.tiles import Grid, Shard
@@ -78,7 +79,7 @@ class Miner:
         queries = self.vectors.queries(slice(int(rows[0]), int(rows[-1]) + 1))
         own = self.store.index.passage_of[rows]
         window = self._windows(queries, rows, own, searched, relevance)
-        positives = _pair_scores(queries, self._passages(own))
+        positives = paired_products(queries, self._passages(own))
         if self.rescorer is not None:
             window, positives = self._rescored(rows, own, window, self.rescorer)
         refused = too_close(window.scores, positives, self.rules)
@@ -154,9 +155,3 @@ def parts_of(counts: np.ndarray, budget: int) -> Iterator[np.ndarray]:
         size = max(1, budget // int(counts[order[-1]]))
         yield order[-size:]
         order = order[:-size]
-
-
-def _pair_scores(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
-    """The scores of queries and passages [B, D], row by row, computed as the search does."""
-    scores: np.ndarray = (passages * queries.astype(np.float64)).sum(axis=1).astype(np.float32)
-    return scores
