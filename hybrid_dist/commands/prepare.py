@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from hybrid_dist.config.schema import Model
+from hybrid_dist.data.dry_run import try_out
 from hybrid_dist.data.preparation import prepare
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES, source_named
@@ -25,6 +26,8 @@ from hybrid_dist.runtime.files import bytes_of, write_atomically
 from hybrid_dist.text import json_text, printable
 
 PICTURE = "description.png"
+WIDTH = 200
+"""Characters of a text that a dry run shows."""
 USAGE = "give hybrid-dist prepare SOURCE PATH --out STORE"
 
 
@@ -38,6 +41,8 @@ class Options:
     """Files, quoted globs or folders."""
     out: Path | None = None
     """The store's folder, new or to be replaced."""
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Show ten pairs as they are understood and what would be left out and why; write no store."""
     skip_bad: int = 0
     """Skip up to this many bad lines."""
     option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -98,6 +103,8 @@ Options of sources:
 
 Examples:
   hybrid-dist prepare pairs 'data/*.jsonl.gz' --out stores/mine --tokenize xlm-roberta-base
+  hybrid-dist prepare table faq.csv --option query=question --option passage=answer \\
+      --option lang=en --dry-run
   hybrid-dist prepare --describe stores/mine
   hybrid-dist prepare --verify stores/mine
   hybrid-dist train --config configs/demo.yaml --data.train stores/mine"""
@@ -107,6 +114,9 @@ def _prepare(options: Options) -> None:
     for name, value in (("SOURCE", options.source), ("PATH", options.paths)):
         if not value:
             raise UserError(f"{name} is missing; {USAGE}")
+    if options.dry_run:
+        _try_out(options)
+        return
     if options.out is None:
         raise UserError(f"--out is missing; {USAGE}")
     if options.skip_bad < 0:
@@ -122,6 +132,32 @@ def _prepare(options: Options) -> None:
         watch = partial(_show_progress, progress)
         store = prepare(source, options.paths, options.out, reading, add_tokens, watch, add_teacher)
     _print_summary(options.out, store.manifest)
+
+
+def _try_out(options: Options) -> None:
+    source = source_named(options.source)
+    result = try_out(source, options.paths, _source_options(options.option), _show_pair)
+    for language, counts in result.languages.items():
+        line = f"{language}: {counts['pairs']:,} pairs, {counts['passages']:,} distinct passages"
+        print(printable(line))
+    if not result.languages:
+        print("no pair would be left")
+    for note in result.notes:
+        print(printable(note))
+    for reason in result.reasons:
+        print(printable(f"bad rows: {reason.rows:,}: {reason.what} (first: {reason.example})"))
+    if result.reasons:
+        count = sum(reason.rows for reason in result.reasons)
+        print(f"bad rows end a preparation; --skip-bad {count} would skip these")
+
+
+def _show_pair(place: str, pair: Mapping[str, Any]) -> None:
+    print(printable(f"{place}  lang {pair['lang']}  uid {pair['uid']}"))
+    texts = [("query", pair["query"]), ("passage", pair["passage"])]
+    texts += [("negative", text) for text in pair["negatives"] or ()]
+    for name, text in texts:
+        shown = text if len(text) <= WIDTH else f"{text[:WIDTH]} ..."
+        print(printable(f"  {name:<8}  {shown}"))
 
 
 def _source_options(words: Sequence[str]) -> dict[str, str]:

@@ -42,10 +42,12 @@ def prepare(
     def annotate(folder: Path) -> Mapping[str, Any]:
         tokens = {} if add_tokens is None else {"tokens": add_tokens(folder)}
         teacher = {} if add_teacher is None else {"teacher": add_teacher(folder)}
+        mapping = {"mapping": reading.mapping} if reading.mapping else {}
         evaluation = count_evaluation_data(source, paths, reading)
         return {
             **tokens,
             **teacher,
+            **mapping,
             "hybrid_dist": hybrid_dist.__version__,
             "source": source.name,
             "paths": list(paths),

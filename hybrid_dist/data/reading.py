@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -70,7 +70,11 @@ class Reading:
     missing: list[str] = field(default_factory=list)
     """Judged ids that no file contains, if `incomplete=allow` permits them."""
 
+    mapping: dict[str, Any] = field(default_factory=dict)
+    """How the columns of a table were read, if the source maps them."""
+
     _numbers: dict[Path, int] = field(default_factory=dict, init=False, repr=False)
+    _refused: set[str] = field(default_factory=set, init=False, repr=False)
 
     def place(self, file: Path, line: int) -> int:
         """An integer that stands for a line of a file."""
@@ -96,8 +100,9 @@ class Reading:
         Some files are read twice: a line that is reported again is not counted again.
         """
         message = f"{place}: {problem}"
-        if message in self.bad:
+        if message in self._refused:
             return
+        self._refused.add(message)
         self.bad.append(message)
         if len(self.bad) > self.skip_bad:
             raise UserError("\n".join(self.bad[-3:]))

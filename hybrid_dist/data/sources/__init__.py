@@ -10,6 +10,7 @@ from hybrid_dist.data.sources import (
     mmarco,
     pairs,
     squad,
+    table,
     tatoeba,
     tldr,
     units,
@@ -21,6 +22,7 @@ SOURCES: dict[str, Source] = {
     source.name: source
     for source in (
         pairs.SOURCE,
+        table.SOURCE,
         lareqa.SOURCE,
         squad.SOURCE,
         beir.SOURCE,

@@ -58,7 +58,7 @@ def records(reading: Reading, file: Path, parse: Callable[[Record], T]) -> Itera
 
     `parse` raises a BadRecord for a record that cannot be used.
     """
-    rows = _rows(file) if file.suffix == ".parquet" else _objects(reading, file)
+    rows = _rows(file) if file.suffix == ".parquet" else objects(reading, file)
     return _parsed(reading, file, rows, parse)
 
 
@@ -83,7 +83,8 @@ def _parsed(
         yield first + number, item
 
 
-def _objects(reading: Reading, file: Path) -> Iterator[tuple[int, Any]]:
+def objects(reading: Reading, file: Path) -> Iterator[tuple[int, Any]]:
+    """Numbers and JSON objects of a file's lines."""
     for number, line in lines(reading, file):
         if not line.strip():
             continue

@@ -1,8 +1,9 @@
 """Pair files: JSON lines or Parquet of `uid`, `lang`, `query` and `passage`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pyarrow as pa
 
 from hybrid_dist.data.blocks import expand_globs
 from hybrid_dist.data.pair_files import read_pair_files
@@ -13,13 +14,20 @@ from hybrid_dist.data.store.space import estimate_bytes
 
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
+    """The queries and passages of pair files."""
+    return collection_of_pairs(read_pair_files(paths, reading), paths, reading)
+
+
+def collection_of_pairs(
+    blocks: Iterable[pa.RecordBatch], paths: Sequence[str], reading: Reading
+) -> Collection:
     """Every pair's query, and the distinct passages of each language.
 
     A passage has the id of the first uid with its text. All passages of a query's uid, in any
     language, are relevant.
     """
     store = Store.build(
-        read_pair_files(paths, reading),
+        blocks,
         reading=reading,
         needed=estimate_bytes(paths),
         name=", ".join(paths),

@@ -18,6 +18,7 @@ class Entry:
 TARGETS: Mapping[str, Entry] = {
     "pairs": Entry("pairs", "Pairs"),
     "parquet": Entry("pairs", "Parquet"),
+    "tables": Entry("tables", "Tables"),
     "layouts": Entry("layouts", "Layouts"),
     "qrels": Entry("layouts", "Qrels"),
     "configs": Entry("configs", "Configs", seconds=3),

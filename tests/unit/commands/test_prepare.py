@@ -216,6 +216,31 @@ def test_wrong_commands_are_refused_with_the_cure(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_shows_pairs_and_what_is_wrong(command: Command, tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("q,p,s\nwho?,Ada.,1\nwer?,,1\nwas?,Roggen.,0\nhow?,\x1b[31mred,2\n")
+    options = [f"--option={one}" for one in ("query=q", "passage=p", "lang=en", "where=s > 0")]
+    code, out, err = command("table", file, "--dry-run", *options)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        f"{file}:2  lang en  uid a.csv:2",
+        "  query     who?",
+        "  passage   Ada.",
+        f"{file}:5  lang en  uid a.csv:5",
+        "  query     how?",
+        "  passage   \\x1b[31mred",
+        "en: 2 pairs, 2 distinct passages",
+        "where s > 0: left out 1 of 4 rows",
+        f"bad rows: 1: column p: expected a non-empty text (first: {file}:3: column p: expected a "
+        "non-empty text, found '')",
+        "bad rows end a preparation; --skip-bad 1 would skip these",
+    ]
+    nothing_beside(str(file))
+    code, out, _ = command("table", file, *options, "--skip-bad", 1, "--out", tmp_path / "store")
+    assert code == 0
+    assert "2 pairs in 1 languages" in out
+
+
 def test_a_source_without_pairs_is_reported(tmp_path: Path) -> None:
     source = replace(SOURCES["pairs"], name="quiz", pairs=None)
     with pytest.raises(UserError, match=r"quiz: has no training pairs; evaluate on it"):

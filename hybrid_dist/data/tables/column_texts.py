@@ -1,0 +1,138 @@
+r"""Texts made of a row's columns: a column's name, or a template such as `{title}\n{text}`.
+
+A dot goes into an object: `answer.text`. Where a column holds a list, a text is made of each
+element: `{positive_passages.title} {positive_passages.text}`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hybrid_dist.data.reading import short
+from hybrid_dist.data.sources.lines import BadRecord, Record, nfc
+from hybrid_dist.errors import UserError
+
+PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|\\[nt\\]")
+ESCAPES = {r"\n": "\n", r"\t": "\t", "\\\\": "\\", "{{": "{", "}}": "}"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column by its name, or a field of the objects in one: `answer.text`."""
+
+    name: str
+
+    def root(self, names: Mapping[str, Any]) -> str:
+        """The column of a row that this is, or is in. A column's own name may have dots."""
+        return self.name if self.name in names else self.name.partition(".")[0]
+
+    def value(self, record: Record) -> Any:
+        """What a row has there; None where it has nothing."""
+        root = self.root(record)
+        value = record.get(root)
+        for field in self.name.removeprefix(root).split(".")[1:]:
+            if value is None:
+                return None
+            if not isinstance(value, Mapping):
+                raise BadRecord(
+                    f"column {self.name}: expected an object with {field!r}, found {short(value)}"
+                )
+            value = value.get(field)
+        return value
+
+
+@dataclass(frozen=True)
+class Template:
+    """A text with columns in it."""
+
+    parts: tuple[str | Column, ...]
+    written: str
+    """As it was given."""
+
+    @property
+    def columns(self) -> Iterator[Column]:
+        return (part for part in self.parts if isinstance(part, Column))
+
+    def text(self, record: Record) -> str:
+        """The text of a row; a BadRecord where it is empty or a column holds no text."""
+        if len(self.parts) == 1 and isinstance(column := self.parts[0], Column):
+            value = column.value(record)
+            if not isinstance(value, str) or not value.strip():
+                raise BadRecord(
+                    f"column {column.name}: expected a non-empty text, found {short(value)}"
+                )
+            return nfc(value)
+        made = "".join(p if isinstance(p, str) else _inserted(p, record) for p in self.parts)
+        if not made.strip():
+            names = ", ".join(column.name for column in self.columns)
+            raise BadRecord(f"columns {names}: expected a text in one of them, found none")
+        return nfc(made.strip())
+
+    def key(self, record: Record) -> str:
+        """The same for an id, which may be a whole number."""
+        if len(self.parts) == 1 and isinstance(column := self.parts[0], Column):
+            value = column.value(record)
+            if type(value) is int:
+                return str(value)
+        return self.text(record)
+
+    def texts(self, record: Record) -> list[str]:
+        """The texts of a row: of each element if a column holds a list, none if there is none."""
+        elements = expand(record, [self])
+        if elements is not None:
+            return [self.text(element) for element in elements]
+        values = [column.value(record) for column in self.columns]
+        if all(value is None or (isinstance(value, str) and not value.strip()) for value in values):
+            return []
+        return [self.text(record)]
+
+
+def _inserted(column: Column, record: Record) -> str:
+    """A column's text inside of others: nothing where it is empty, a whole number as digits."""
+    value = column.value(record)
+    if value is None:
+        return ""
+    if not isinstance(value, str) and type(value) is not int:
+        raise BadRecord(f"column {column.name}: expected a text, found {short(value)}")
+    return str(value)
+
+
+def expand(record: Record, templates: list[Template]) -> list[Record] | None:
+    """The row once for each element of the list in it that templates name; None without a list."""
+    roots = {c.root(record): c for template in templates for c in template.columns}
+    lists = [root for root in roots if isinstance(record.get(root), list)]
+    if not lists:
+        return None
+    if len(lists) > 1:
+        raise BadRecord(
+            f"columns {' and '.join(lists)}: both hold lists; one list gives the pairs of a row"
+        )
+    return [{**record, lists[0]: element} for element in record[lists[0]]]
+
+
+def parse_template(written: str, option: str) -> Template:
+    """A template, or a column's name if it has no braces."""
+    if "{" not in written and "}" not in written:
+        if not written.strip():
+            raise UserError(f"option {option}: is empty; name a column")
+        return Template((Column(written.strip()),), written)
+    parts: list[str | Column] = []
+    end = 0
+    for found in PIECE.finditer(written):
+        parts.append(written[end : found.start()])
+        end = found.end()
+        if found[1] is not None and found[1].strip():
+            parts.append(Column(found[1].strip()))
+        elif found[0] in ESCAPES:
+            parts.append(ESCAPES[found[0]])
+        else:
+            raise UserError(
+                f"option {option}={written}: {found[0]!r} names no column; write {{COLUMN}}, and "
+                "{{ or }} for a brace"
+            )
+    parts.append(written[end:])
+    template = Template(tuple(part for part in parts if part != ""), written)
+    if not any(template.columns):
+        raise UserError(f"option {option}={written}: has no column; write {{COLUMN}} for one")
+    return template

@@ -1,0 +1,167 @@
+"""Rows of JSON lines, Parquet, CSV, TSV and Arrow files as dictionaries, a batch at a time."""
+
+import csv
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hybrid_dist.data.blocks import EMPTY, check_all_rows_read, check_columns
+from hybrid_dist.data.reading import Reading
+from hybrid_dist.data.sources.lines import lines, objects
+from hybrid_dist.data.sources.paths import without_compression
+from hybrid_dist.errors import UserError
+
+Row = tuple[int, dict[str, Any]]
+"""A row's number, which is its line in a text file, and its columns by name."""
+Choose = Callable[[Sequence[str]], list[str]]
+"""The columns to read of those that a file has; raises a UserError if one is missing."""
+BATCH = 1024
+LINES = ("jsonl", "json", "ndjson")
+CELLS = {"csv": ",", "tsv": "\t"}
+ARROW = ("arrow", "feather", "ipc")
+KINDS = (*LINES, "parquet", *CELLS, *ARROW)
+FILE_FORMAT = b"ARROW1"
+
+
+@dataclass(frozen=True)
+class CellFormat:
+    """How CSV and TSV files are written, where it is not as usual."""
+
+    delimiter: str | None = None
+    columns: tuple[str, ...] = ()
+    """Names of the columns, of files without a header."""
+    quotes: bool = True
+
+
+def kind_of(file: Path) -> str:
+    """The format that a file's name says."""
+    return without_compression(file.name).rpartition(".")[2]
+
+
+def read_rows(reading: Reading, file: Path, cells: CellFormat, choose: Choose) -> Iterator[Row]:
+    """The rows of a file; bad ones are refused."""
+    kind = kind_of(file)
+    if kind in LINES:
+        return _json_lines(reading, file, choose)
+    if kind in CELLS:
+        return _cells(reading, file, cells, cells.delimiter or CELLS[kind], choose)
+    if file.suffix != f".{kind}":
+        raise UserError(f"{file}: unpack it first; a {kind} file is compressed inside")
+    return (_parquet if kind == "parquet" else _arrow)(reading, file, choose)
+
+
+def _json_lines(reading: Reading, file: Path, choose: Choose) -> Iterator[Row]:
+    given = objects(reading, file)
+    first = list(islice(given, BATCH))
+    choose(list(dict.fromkeys(name for _, record in first for name in record)))
+    yield from chain(first, given)
+
+
+def _cells(
+    reading: Reading, file: Path, cells: CellFormat, delimiter: str, choose: Choose
+) -> Iterator[Row]:
+    csv.field_size_limit(sys.maxsize)
+    begin = last = 0
+
+    def texts() -> Iterator[str]:
+        nonlocal begin, last
+        for last, line in lines(reading, file):
+            begin = begin or last
+            yield f"{line}\n"
+
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if cells.quotes else csv.QUOTE_NONE
+    names = list(cells.columns)
+    if names:
+        choose(names)
+    try:
+        for row in csv.reader(texts(), delimiter=delimiter, quoting=quoting, strict=True):
+            number, begin = begin, 0
+            if row and not names:
+                names = row
+                check_columns(file, names)
+                choose(names)
+            elif row and len(row) != len(names):
+                reading.refuse(
+                    f"{file}:{number}",
+                    f"expected {len(names)} cells ({', '.join(names)}), found {len(row)}",
+                )
+            elif row:
+                yield number, dict(zip(names, row, strict=True))
+    except csv.Error as error:
+        raise UserError(
+            f"{file}:{begin or last}: cannot be read as cells ({error}); if quotation marks are "
+            "text, give the option quotes=no"
+        ) from None
+
+
+def _parquet(reading: Reading, file: Path, choose: Choose) -> Iterator[Row]:
+    number = 0
+    try:
+        with pq.ParquetFile(file) as parquet:
+            names = parquet.schema_arrow.names
+            check_columns(file, names)
+            for batch in parquet.iter_batches(BATCH, columns=choose(names)):
+                yield from _of_batch(reading, file, batch, number + 1)
+                number += len(batch)
+            check_all_rows_read(parquet, number)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(file, "Parquet", error) from None
+
+
+def _arrow(reading: Reading, file: Path, choose: Choose) -> Iterator[Row]:
+    """Arrow's file format, and its stream format, which the library datasets writes."""
+    number = 1
+    try:
+        if not file.stat().st_size:
+            raise UserError(f"{file}: {EMPTY}")
+        for batch in _record_batches(file, choose):
+            batch.validate(full=True)
+            for start in range(0, len(batch), BATCH):
+                yield from _of_batch(reading, file, batch.slice(start, BATCH), number + start)
+            number += len(batch)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(file, "Arrow", error) from None
+
+
+def _record_batches(file: Path, choose: Choose) -> Iterator[pa.RecordBatch]:
+    with pa.memory_map(str(file)) as content:
+        is_file = content.read(len(FILE_FORMAT)) == FILE_FORMAT
+        open_format = pa.ipc.open_file if is_file else pa.ipc.open_stream
+        content.seek(0)
+        names = open_format(content).schema.names
+        check_columns(file, names)
+        fields = [names.index(name) for name in choose(names)]
+        content.seek(0)
+        reader = open_format(content, options=pa.ipc.IpcReadOptions(included_fields=fields))
+        if is_file:
+            yield from map(reader.get_batch, range(reader.num_record_batches))
+        else:
+            yield from reader
+
+
+def _of_batch(reading: Reading, file: Path, batch: pa.RecordBatch, first: int) -> Iterator[Row]:
+    try:
+        rows = batch.to_pylist()
+    except (ValueError, OverflowError):
+        rows = []  # some value is none of Python's: the rows one by one say which
+    if rows:
+        yield from enumerate(rows, first)
+        return
+    for number in range(len(batch)):
+        try:
+            (record,) = batch.slice(number, 1).to_pylist()
+        except (ValueError, OverflowError) as error:
+            reading.refuse(f"{file}:{first + number}", f"cannot be read ({error})")
+            continue
+        yield first + number, record
+
+
+def _unreadable(file: Path, kind: str, error: Exception) -> UserError:
+    reason = (str(error).splitlines() or [""])[0]
+    return UserError(f"{file}: not a file of {kind} that can be read ({reason})")
