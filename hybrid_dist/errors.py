@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from reprlib import Repr
 from types import FrameType
 from typing import Any, NoReturn
@@ -32,6 +33,17 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     """`; did you mean 'x'?` when a choice is close to the word, else nothing."""
     close = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def nearest_folder(path: str) -> str:
+    """The same for the path of a folder that does not exist, among the folders beside it."""
+    place = Path(path)
+    try:
+        beside = [entry.name for entry in place.parent.iterdir() if entry.is_dir()]
+    except (OSError, ValueError):  # no such folder, or the path contains a NUL
+        return ""
+    close = difflib.get_close_matches(place.name, beside, n=1, cutoff=0.6)
+    return f"; did you mean '{place.parent / close[0]}'?" if close else ""
 
 
 _SHORT = Repr()

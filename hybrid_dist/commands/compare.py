@@ -23,7 +23,8 @@ class Options:
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Run folders, or folders that `hybrid-dist evaluate --out` wrote."""
+    """Run folders, folders that `hybrid-dist evaluate --out` wrote, or folders of single reports
+    in them."""
     out: Path | None = None
     """Also write report.html, .md, .tex, .csv and .json into this folder."""
     task: str | None = None

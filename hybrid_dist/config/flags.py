@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tyro
 
+from hybrid_dist.config.hints import hint
 from hybrid_dist.config.resolve import RENAMED, check_consistency, validate
 from hybrid_dist.config.schema import Config, flatten
 from hybrid_dist.config.section import validation_deferred
@@ -24,9 +25,7 @@ Example: hybrid-dist train --config configs/demo.yaml --run.name first --train.s
 def load(args: Sequence[str], program: str) -> Config:
     """The run described by `--config FILE` and the flags, validated and checked for consistency."""
     file, flags = _split_config_flag(args)
-    for flag in flags:
-        if (key := flag.partition("=")[0].removeprefix("--")) in RENAMED:
-            raise UserError(f"--{key}: is called --{RENAMED[key]} now")
+    _check_names(flags)
     base = validate(read_yaml(file), str(file)) if file else Config()
     with validation_deferred():  # so that one message lists everything wrong with the flags
         config = tyro.cli(
@@ -58,6 +57,19 @@ def _split_config_flag(args: Sequence[str]) -> tuple[Path | None, list[str]]:
         else:
             flags.append(arg)
     return file, flags
+
+
+def _check_names(flags: Sequence[str]) -> None:
+    """Refuse a flag that is no key, with what it is called here."""
+    known = {"help", *flatten(Config())}
+    for flag in flags:
+        name = flag.partition("=")[0]
+        key = name.removeprefix("--").replace("-", "_")
+        if not name.startswith("--") or key in known or key.startswith("tyro_"):
+            continue
+        if key in RENAMED:
+            raise UserError(f"{name}: is called --{RENAMED[key]} now")
+        raise UserError(f"{name}: unknown option{hint(key, '--') or ' (--help lists them all)'}")
 
 
 def _with_python_booleans(flags: Sequence[str]) -> list[str]:

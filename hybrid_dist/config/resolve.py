@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from hybrid_dist.config.hints import hint, hint_for_task
 from hybrid_dist.config.schema import (
     DEV_LOSS,
     LEARNED_TEMPERATURE,
@@ -107,10 +108,7 @@ def _problem(error: Any, section: str) -> str:
         path = ".".join(map(str, error["loc"]))[:MAX_CHARACTERS]
         if path in RENAMED:
             return f"{path}: is called {RENAMED[path]} now"
-        keys = list(flatten(Config()))
-        by_last_name = [key for key in keys if key.rsplit(".", 1)[-1] == path.rsplit(".", 1)[-1]]
-        hint = f"; did you mean '{by_last_name[0]}'?" if by_last_name else nearest(path, keys)
-        return f"{path}: unknown key{hint or ' (--help lists them all)'}"
+        return f"{path}: unknown key{hint(path) or ' (--help lists them all)'}"
     if error["type"] == "tuple_type":
         error = error | {"msg": "expected a list (one `- item` a line)"}
     return validation_problem(error)
@@ -121,8 +119,8 @@ def _unknown_in_source(place: tuple[int | str, ...]) -> str:
     keys = [field.name for field in dataclasses.fields(Source)]
     keys += [f"mix.{field.name}" for field in dataclasses.fields(Mix)]
     given = ".".join(part for part in place[2:] if isinstance(part, str))[:MAX_CHARACTERS]
-    hint = nearest(given, keys) or f" (an entry has {', '.join(keys)})"
-    return f"{'.'.join(map(str, place))[:MAX_CHARACTERS]}: unknown key{hint}"
+    near = nearest(given, keys) or f" (an entry has {', '.join(keys)})"
+    return f"{'.'.join(map(str, place))[:MAX_CHARACTERS]}: unknown key{near}"
 
 
 def check_consistency(config: Config) -> None:
@@ -272,7 +270,9 @@ def _check_evaluation(config: Config) -> None:
     for task in config.eval.tasks:
         name, colon, path = task.partition(":")
         if not (name and colon and path):
-            raise UserError(f"eval.tasks: {task!r} is not NAME:PATH, as in toy:data/toy")
+            raise UserError(
+                f"eval.tasks: {task!r} is not NAME:PATH, as in toy:data/toy{hint_for_task(task)}"
+            )
 
 
 def _check_path(key: str, path: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hybrid_dist.config.hints import hint_for_task
 from hybrid_dist.data.blocks import path_exists
 from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources import SOURCES, pairs
@@ -81,7 +82,8 @@ def _split(spec: str) -> tuple[str, str, dict[str, str]]:
     name, colon, path = spec.partition(":")
     if not colon or not path:
         raise UserError(
-            f"task {spec!r}: expected NAME:PATH, as in toy:toy (NAME: {', '.join(known)})"
+            f"task {spec!r}: expected NAME:PATH, as in toy:toy{hint_for_task(spec)} "
+            f"(NAME: {', '.join(known)})"
         )
     if name not in known:
         raise UserError(
@@ -100,7 +102,7 @@ def _split(spec: str) -> tuple[str, str, dict[str, str]]:
             raise UserError(f"task {spec!r}: option {option!r} is given twice; give it once")
         options[option] = value
     _skip_bad(spec, options)
-    TASKS[name].check({key: value for key, value in options.items() if key != SKIP_BAD})
+    TASKS[name].check(options, (SKIP_BAD,))
     return name, path, options
 
 

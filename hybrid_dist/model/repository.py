@@ -6,7 +6,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from hybrid_dist.errors import UserError
+from hybrid_dist.errors import UserError, nearest_folder, short
 from hybrid_dist.runtime.files import read_json as read_json_file
 
 KEY, TRUST = "model.name_or_path", "set model.trust_remote_code: true"
@@ -26,8 +26,16 @@ def naming_flag(flag: str) -> Iterator[None]:
         raise UserError(message) from None
 
 
+def check_name(name: str) -> None:
+    """Refuse a path at which there is no folder, before anything looks for it on the hub."""
+    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")
+    if is_path and not is_folder(name):
+        raise UserError(f"{KEY}: {short(name)}: no such folder{nearest_folder(name)}")
+
+
 def find(name: str, file: str) -> Path | None:
     """A file of a model folder or hub repository; None if it has no such file."""
+    check_name(name)
     from transformers.utils import cached_file
 
     with loading(name, file):
@@ -72,6 +80,7 @@ def loading(name: str, what: str, trusted: bool = True) -> Iterator[None]:
         raise UserError(
             f"{KEY}: {name} is no {where} with {what} ({reason(error)})"
             f"{own_code(name, trusted)}{_offline(name)}"
+            f"{'' if is_folder(name) else nearest_folder(name)}"
         ) from None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from hybrid_dist.data.store.token_cache import TokenCache
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.packing import PackedTexts
-from hybrid_dist.model.repository import KEY, loading
+from hybrid_dist.model.repository import KEY, check_name, loading
 from hybrid_dist.model.spec import EncoderSpec
 
 
@@ -21,6 +21,7 @@ class TextTokens:
     def load(
         cls, name: str, settings: EncoderSpec, trust_remote_code: bool = False
     ) -> "TextTokens":
+        check_name(name)
         from transformers import AutoTokenizer  # seconds to import, so only when needed
 
         with loading(name, "a tokenizer", trust_remote_code):

@@ -152,14 +152,13 @@ def compare(runs: Sequence[Path], task: str | None = None) -> Comparison:
                 f"({_size(report)} there, {_size(reports[0])} here); evaluate both on the same data"
             )
     names = _names(runs)
-    folders = {label: _reports(run) / name for label, run in zip(names, runs, strict=True)}
+    folders = {label: _report(run, name) for label, run in zip(names, runs, strict=True)}
     ids = {label: report["id"] for label, report in zip(names, reports, strict=True)}
     return Comparison(name, names, reports, pair(folders, ids))
 
 
 def _common_task(runs: Sequence[Path]) -> str:
-    reports = [_reports(run).glob(f"[!.]*/{REPORT}") for run in runs]  # drafts start with a dot
-    tasks = [{file.parent.name for file in files} for files in reports]
+    tasks = [_tasks(run) for run in runs]
     for run, names in zip(runs, tasks, strict=True):
         if not names:
             raise UserError(
@@ -178,16 +177,32 @@ def _common_task(runs: Sequence[Path]) -> str:
     return common[0]
 
 
+def _tasks(run: Path) -> set[str]:
+    """The names of the tasks that a run has reports on."""
+    if (run / REPORT).is_file():
+        return {str(read_report(run / REPORT)["task"])}
+    files = _reports(run).glob(f"[!.]*/{REPORT}")  # drafts start with a dot
+    return {file.parent.name for file in files}
+
+
+def _report(run: Path, task: str) -> Path:
+    """The folder of a report: that of the task, or the given folder if it is one."""
+    return run if (run / REPORT).is_file() else _reports(run) / task
+
+
 def _reports(run: Path) -> Path:
     """The folder of reports: eval/ in a run folder, else the folder itself."""
     return run / "eval" if (run / "config.yaml").exists() or (run / "eval").is_dir() else run
 
 
 def _read(run: Path, task: str) -> dict[str, Any]:
-    file = _reports(run) / task / REPORT
+    file = _report(run, task) / REPORT
     if not file.is_file():
         raise UserError(f"{run}: no report at {file}; evaluate the run on {task} first")
-    return read_report(file)
+    report = read_report(file)
+    if report["task"] != task and file.parent == run:
+        raise UserError(f"{run}: is the report on {report['task']}, not on {task}")
+    return report
 
 
 def _size(report: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from hybrid_dist.evaluation.trec import read_run
 from hybrid_dist.evaluation.vector_cache import CachedVectors
 from hybrid_dist.evaluation.vectors import PrecomputedVectors
 from hybrid_dist.model.embedder import TextEmbedder
-from hybrid_dist.model.repository import naming_flag
+from hybrid_dist.model.repository import check_name, naming_flag
 from hybrid_dist.reporting import replacing
 from hybrid_dist.reporting.evaluation_report import (
     ReportOptions,
@@ -103,6 +103,11 @@ class EvaluationOptions(EmbeddingOptions):
         if len(given) != 1:
             names = " and ".join(f"--{name}" for name in given) or "none"
             raise UserError(f"give one of --model, --embeddings and --run; {names} was given")
+        if self.run is not None and self.run.is_dir():
+            raise UserError(
+                f"--run: {self.run} is a folder, and a TREC run is a file; to evaluate the model "
+                f"of a run folder, give --model {self.run}"
+            )
         if given != ["model"] and len(self.task) > 1:
             raise UserError(
                 f"--{given[0]}: belongs to one task, but --task names {len(self.task)}; "
@@ -180,6 +185,9 @@ class EvaluationJob:
     @classmethod
     def load(cls, options: EvaluationOptions) -> "EvaluationJob":
         """Load the tasks, and refuse what cannot be evaluated before processes start."""
+        if options.model is not None:
+            with naming_flag("--model"):
+                check_name(options.model)
         tasks = load_tasks(options.task, options.ties)
         trained = None
         if options.model is not None:

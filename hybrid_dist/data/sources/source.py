@@ -36,9 +36,9 @@ class Source:
         """The source's own options, and those of every source that can be evaluated on."""
         return {**self.options, **(COMMON if self.collection is not None else {})}
 
-    def check(self, options: Mapping[str, str]) -> None:
-        """Refuse an option that the source does not have."""
-        known = self.all_options
+    def check(self, options: Mapping[str, str], beside: Sequence[str] = ()) -> None:
+        """Refuse an option that the source does not have. `beside`: others that are handled."""
+        known = [*self.all_options, *beside]
         for name in options:
             if name not in known:
                 raise UserError(

@@ -14,7 +14,7 @@ from hybrid_dist.config.schema import Eval
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.names import passage_names, query_names
 from hybrid_dist.evaluation.task_specs import load_task
-from hybrid_dist.reporting.evaluation_job import EvaluationOptions
+from hybrid_dist.reporting.evaluation_job import EvaluationJob, EvaluationOptions
 from hybrid_dist.reporting.run_evaluation import Evaluation
 from hybrid_dist.training.run_folder import trained_languages
 from tests.support import stored_reports
@@ -255,6 +255,19 @@ def test_words_that_make_no_sense(given: dict[str, Any], message: str) -> None:
     options: dict[str, Any] = {"task": ("pairs:x",), "out": Path("out")} | given
     with pytest.raises(UserError, match=message):
         EvaluationOptions(**options)
+
+
+def test_a_run_folder_is_no_trec_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"is a folder.*give --model {tmp_path}$"):
+        EvaluationOptions(run=tmp_path, task=("pairs:x",), out=Path("out"))
+
+
+def test_a_model_that_is_not_there_is_refused_before_its_tasks_are_read(tmp_path: Path) -> None:
+    (tmp_path / "hybrid").mkdir()
+    model = str(tmp_path / "hybrd")
+    options = EvaluationOptions(model=model, task=("pairs:no/where",), out=Path("out"))
+    with pytest.raises(UserError, match=r"^--model: .*no such folder; did you mean '.*/hybrid'\?"):
+        EvaluationJob.load(options)
 
 
 def test_what_a_run_was_trained_on_makes_seen_and_unseen(pairs: str, tmp_path: Path) -> None:

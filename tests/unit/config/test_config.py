@@ -14,6 +14,7 @@ import pytest
 
 from hybrid_dist.config import schema as configs
 from hybrid_dist.config.flags import load
+from hybrid_dist.config.hints import OF_OTHER_TRAINERS, hint
 from hybrid_dist.config.resolve import from_yaml, to_yaml
 from hybrid_dist.config.schema import Batching, Config, Data, Loss, Optim, changes_to_run, flatten
 from hybrid_dist.config.section import validation_deferred
@@ -137,7 +138,13 @@ def test_a_section_without_keys_keeps_its_defaults(file: Path) -> None:
         ("", "expected sections"),
         ("just words\n", "expected sections"),
         ("optimm:\n  lr: 1\n", "optimm: unknown key"),
-        ("optim:\n  learning_rate: 1\n", "optim.learning_rate: unknown key"),
+        ("optim:\n  learning_rate: 1\n", "learning_rate: unknown key; here it is optim.lr"),
+        ("learning_rate: 1\n", "learning_rate: unknown key; here it is optim.lr"),
+        ("losses:\n  temperature: 1\n", "losses: unknown key; did you mean 'loss'?"),
+        (
+            "train:\n  per_device_train_batch_size: 8\n",
+            "unknown key; here it is batching.size, the pairs of all GPUs together",
+        ),
         (
             "optim:\n  warmup_step: 1\n",
             "warmup_step: unknown key; did you mean 'optim.warmup_steps'",
@@ -178,8 +185,30 @@ def test_a_file_that_is_not_text_is_rejected(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "flag", ["--optim.lrr=1", "--optim.lr=fast", "--train.steps=1.5", "--train.precision=fp8"]
+    ("flag", "expected"),
+    [
+        ("--optim.lrr", "--optim.lrr: unknown option; did you mean '--optim.lr'?"),
+        ("--optim.learning-rate=1", "--optim.learning-rate: unknown option; here it is --optim.lr"),
+        ("--max_steps", "--max_steps: unknown option; here it is --train.steps"),
+        ("--model", "--model: unknown option; here it is --model.name_or_path"),
+        ("--train.lr", "--train.lr: unknown option; did you mean '--optim.lr'?"),
+        ("--nothing.like.it", "--nothing.like.it: unknown option (--help lists them all)"),
+    ],
 )
+def test_an_unknown_flag_is_refused_with_the_key_that_is_meant(flag: str, expected: str) -> None:
+    with pytest.raises(UserError) as error:
+        load([*TRAIN, flag, "1"], "program")
+    assert str(error.value) == expected
+
+
+def test_what_other_trainers_call_a_key_leads_to_one_that_exists() -> None:
+    keys = flatten(Config())
+    for name, (key, _) in OF_OTHER_TRAINERS.items():
+        assert key in keys and name not in keys
+        assert key in hint(f"train.{name}"), name
+
+
+@pytest.mark.parametrize("flag", ["--optim.lr=fast", "--train.steps=1.5", "--train.precision=fp8"])
 def test_a_wrong_flag_ends_the_program_and_is_named(
     flag: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -119,6 +119,10 @@ def test_skipped_lines_are_noted(tmp_path: Path) -> None:
     ("spec", "message"),
     [
         ("units:.?field=text", r"unknown option 'field'; did you mean 'fields'"),
+        (
+            "pairs:x.jsonl?langauges=de",
+            r"unknown option 'langauges' \(known: incomplete, skip_bad\)",
+        ),
         ("units:.?fields", r"'fields' is not an option; expected NAME:PATH\?name=value"),
         ("units:.?skip_bad=all", r"skip_bad=all: give a whole number"),
         (f"units:.?skip_bad={'9' * 5000}", r"skip_bad=9+: give a whole number"),
@@ -141,6 +145,8 @@ def test_wrong_options_are_refused(spec: str, message: str) -> None:
         ("toi:x", r"unknown task 'toi'; did you mean 'toy'\? \(known: beir, "),
         ("toy", r"expected NAME:PATH"),
         ("toy:", r"expected NAME:PATH"),
+        ("toy/test.jsonl", r"as in toy:toy; did you mean 'pairs:toy/test.jsonl'\? \(NAME: beir"),
+        ("a/*.jsonl.gz?skip_bad=2", r"did you mean 'pairs:a/\*\.jsonl\.gz\?skip_bad=2'\?"),
         ("toy:no/where", r"no file no/where/test.jsonl; make it with `hybrid-dist toy"),
         ("pairs:no/where.jsonl", r"no/where.jsonl: no such file"),
         ("pairs:a\0b.jsonl", r"a\0b.jsonl: no such file"),

@@ -217,10 +217,26 @@ def test_a_folder_without_a_tokenizer_is_refused(folder: Path, tmp_path: Path) -
         tokens(model(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["no-such/model-here", "no such model", "a/b/c/d"])
+@pytest.mark.parametrize("name", ["no-such/model-here", "no such model"])
 def test_an_unknown_name_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=r"is no folder or reachable model on the hub"):
         read_config(replace(Model(), name_or_path=name))
+
+
+def test_a_path_of_no_folder_is_refused_with_the_nearest_beside_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs/demo/hybrid").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    near = r"; did you mean 'runs/demo/hybrid'\?"
+    for act in (read_config, tokens):
+        with pytest.raises(UserError, match=f"runs/demo/hybrd': no such folder{near}"):
+            act(replace(Model(), name_or_path="runs/demo/hybrd"))
+        with pytest.raises(UserError, match=r"demo/other': no such folder$"):
+            act(replace(Model(), name_or_path="./runs/demo/other"))
+    monkeypatch.chdir(tmp_path / "runs")
+    with pytest.raises(UserError, match=r"on the hub.*; did you mean 'demo/hybrid'\?$"):
+        read_config(replace(Model(), name_or_path="demo/hybrd"))
 
 
 def test_a_tokenizer_larger_than_the_models_vocabulary_is_refused(folder: Path) -> None:

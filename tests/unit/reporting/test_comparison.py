@@ -69,6 +69,18 @@ def shown(comparison: Comparison) -> str:
     return capture.get()
 
 
+def test_folders_of_single_reports_are_compared_too(three: list[Path], tmp_path: Path) -> None:
+    reports = [run / "eval" / "toy" for run in three]
+    assert compare(reports).runs == ("mono/eval/toy", "cross/eval/toy", "hybrid/eval/toy")
+    assert [row[1:] for row in compare(reports).rows()] == [
+        row[1:] for row in compare(three).rows()
+    ]
+    assert compare([three[0], reports[1]]).task == "toy"
+    other = make_run(tmp_path, "other", (0.5, 0.5, 0.5), 1.0, "pairs") / "eval" / "pairs"
+    with pytest.raises(UserError, match=r"other/eval/pairs: is the report on pairs, not on toy"):
+        compare([three[0], other], task="toy")
+
+
 def test_the_table_and_its_best_cells(three: list[Path]) -> None:
     comparison = compare(three)
     assert comparison.runs == ("mono", "cross", "hybrid")
