@@ -46,6 +46,12 @@ def nearest_folder(path: str) -> str:
     return f"; did you mean '{place.parent / close[0]}'?" if close else ""
 
 
+def short_list(names: Sequence[str]) -> str:
+    """The first names, and how many there are."""
+    shown = ", ".join(names[:6])
+    return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more"
+
+
 _SHORT = Repr()
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 2, 4, 4, 4
 _SHORT.maxstring = _SHORT.maxother = 80

@@ -20,15 +20,46 @@ RANGE = 60
 subnormal in float32, and tie."""
 
 
+UNIT_TOLERANCE = 0.01
+"""Norms of vectors in half precision differ from 1 by less."""
+
+
+@dataclass(frozen=True)
+class _Norms:
+    """The norms of the rows of a file."""
+
+    exponent: int
+    """The smallest e for which 2**e is at least the largest norm."""
+    zeros: int
+    shortest: float
+    """Of the vectors that are not zero. Infinite or 0 where a float64 cannot hold it."""
+    longest: float
+
+    def __str__(self) -> str:
+        norms = f"{self.shortest:.4g}"
+        if f"{self.longest:.4g}" != norms:
+            norms += f" to {self.longest:.4g}"
+        return norms + (f" ({self.zeros:,} are 0)" if self.zeros else "")
+
+    @property
+    def are_one(self) -> bool:
+        return max(abs(self.shortest - 1), abs(self.longest - 1)) <= UNIT_TOLERANCE
+
+
 @dataclass(frozen=True)
 class _Array:
     """Rows of a memory-mapped file in the task's order, divided by 2**exponent."""
 
+    file: Path
     rows: np.ndarray
     """[rows of the file, dimension]"""
     place: np.ndarray
     """[queries or passages]: the row of each in the file."""
-    exponent: int
+    norms: _Norms
+
+    @property
+    def exponent(self) -> int:
+        return self.norms.exponent
 
     def __getitem__(self, numbers: slice) -> np.ndarray:
         place = self.place[numbers]
@@ -59,8 +90,25 @@ class PrecomputedVectors:
 
     @property
     def settings(self) -> dict[str, Any]:
-        norms = (f"up to {_power(array.exponent)}" for array in (self._queries, self._passages))
-        return {"vectors": f"given; norms of queries and passages {' and '.join(norms)}"}
+        norms = self._queries.norms, self._passages.norms
+        return {"vectors": f"given; norms of queries {norms[0]}, of passages {norms[1]}"}
+
+    @property
+    def warnings(self) -> list[str]:
+        """Lines on vectors that are zero, and on norms that are not 1."""
+        lines = []
+        for array in (self._queries, self._passages):
+            if array.norms.zeros:
+                lines.append(
+                    f"{array.file}: {array.norms.zeros:,} of {len(array.rows):,} vectors are 0 and "
+                    "score 0 with all others; encode them again"
+                )
+            if not array.norms.are_one:
+                lines.append(
+                    f"{array.file}: norms are {array.norms}, not 1, and scores are inner products; "
+                    "divide the vectors by their norms if the model is for cosine similarity"
+                )
+        return lines
 
     def queries(self, rows: slice) -> np.ndarray:
         return self._queries[rows]
@@ -80,7 +128,7 @@ def _read(folder: Path, array: str, ids: str, task: Task, are_queries: bool) -> 
             "give one id per row"
         )
     place = positions(names, given, str(folder / ids), task, codes)
-    return _Array(rows, place, _exponent(rows, given, folder / array))
+    return _Array(folder / array, rows, place, _norms(rows, given, folder / array))
 
 
 def _ids(file: Path) -> list[str]:
@@ -119,14 +167,17 @@ def _rows(file: Path) -> np.ndarray:
     return rows
 
 
-def _exponent(rows: np.ndarray, ids: list[str], file: Path) -> int:
-    """The smallest e for which 2**e is at least the largest norm.
+def _norms(rows: np.ndarray, ids: list[str], file: Path) -> _Norms:
+    """The norms of all rows.
 
     Refuses vectors so short, beside the longest, that their float32 scores would tie.
     """
     exponents = np.empty(len(rows), np.int64)
+    extremes: list[float] = []
     for low in range(0, len(rows), ROWS_PER_BLOCK):
-        exponents[low : low + ROWS_PER_BLOCK] = _exponents(rows, low, ids, file)
+        part, norms = _block_norms(rows, low, ids, file)
+        exponents[low : low + ROWS_PER_BLOCK] = part
+        extremes += [norms.min(), norms.max()] if len(norms) else []
     if not np.any(exponents > ZERO_NORM):
         raise UserError(
             f"{file}: all {len(rows):,} vectors are 0 ({rows.dtype} {list(rows.shape)}), so that "
@@ -140,15 +191,19 @@ def _exponent(rows: np.ndarray, ids: list[str], file: Path) -> int:
             f"({_power(longest)}) by a factor above 2**{RANGE}, so that their scores tie in "
             f"float32 ({first_of(ids[row] for row in short)}); rescale them"
         )
-    return longest
+    zeros = int((exponents == ZERO_NORM).sum())
+    return _Norms(longest, zeros, float(min(extremes)), float(max(extremes)))
 
 
 ZERO_NORM = -(1 << 20)
 """The exponent that stands for a zero vector."""
 
 
-def _exponents(rows: np.ndarray, low: int, ids: list[str], file: Path) -> np.ndarray:
-    """For one block of rows: the smallest e of each with 2**e at least its norm."""
+def _block_norms(
+    rows: np.ndarray, low: int, ids: list[str], file: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """For one block of rows: the smallest e of each with 2**e at least its norm, and the norms of
+    those that are not zero."""
     with np.errstate(invalid="ignore", over="ignore"):  # values that are not finite raise below
         block = rows[low : low + ROWS_PER_BLOCK].astype(np.float64)
     largest = np.abs(block).max(axis=1)
@@ -164,8 +219,11 @@ def _exponents(rows: np.ndarray, low: int, ids: list[str], file: Path) -> np.nda
         )
     _, scale = np.frexp(largest)  # scale each vector by its own power, so that no square overflows
     scaled = np.ldexp(block, -scale[:, None])
-    mantissa, exponent = np.frexp(np.sqrt((scaled * scaled).sum(axis=1)))
-    return np.where(largest > 0, scale + exponent - (mantissa == 0.5), ZERO_NORM)
+    norms = np.sqrt((scaled * scaled).sum(axis=1))
+    mantissa, exponent = np.frexp(norms)
+    exponents = np.where(largest > 0, scale + exponent - (mantissa == 0.5), ZERO_NORM)
+    with np.errstate(over="ignore"):
+        return exponents, np.ldexp(norms, scale)[largest > 0]
 
 
 def _power(exponent: int) -> str:

@@ -68,6 +68,11 @@ class TextEmbedder:
         return self._encoder.width
 
     @property
+    def tokens(self) -> TextTokens:
+        """The tokenizer, with prefixes and maximum lengths."""
+        return self._tokens
+
+    @property
     def settings(self) -> dict[str, Any]:
         """How texts become vectors, for reports."""
         content = self._tokens.settings.content()

@@ -17,6 +17,7 @@ from hybrid_dist.evaluation.evaluator import ScoringOptions, check_run_is_possib
 from hybrid_dist.evaluation.groups import LanguageGroups
 from hybrid_dist.evaluation.quantisation import Quantisation
 from hybrid_dist.evaluation.search import EXACT, Search, check_search
+from hybrid_dist.evaluation.task_checks import task_warnings
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.trec import read_run
 from hybrid_dist.evaluation.vector_cache import CachedVectors
@@ -209,6 +210,8 @@ class EvaluationJob:
             vectors = PrecomputedVectors(options.embeddings, task)
             (made_from,) = self._check_places(ranks)
             contents = self._report_options(vectors.settings, made_from)
+            for line in vectors.warnings:
+                log(f"{task.name}: warning: {line}")
             evaluate_vectors(task, vectors, ranks, out, log, contents)
         elif options.run is not None:
             run = read_run(options.run, task)
@@ -224,6 +227,9 @@ class EvaluationJob:
         for task, made_from in zip(self.tasks, all_made_from, strict=True):
             out = self.options.out / task.name
             contents = self._report_options(embedder.settings, made_from)
+            if ranks.is_first:
+                for line in task_warnings(task, embedder.tokens, self.groups.trained):
+                    log(f"{task.name}: warning: {line}")
             if self.options.cache is None:
                 evaluate_task(task, embedder, ranks, out, log, contents)
             else:

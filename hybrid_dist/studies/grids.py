@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_dist.config.schema import Config, flatten
-from hybrid_dist.errors import UserError, nearest, short
+from hybrid_dist.errors import UserError, nearest, short, short_list
 from hybrid_dist.studies.cells import OF_TRAINING, RECIPE, Cell, Grid, matches
 from hybrid_dist.studies.recipes import Recipe, recipe_of
 from hybrid_dist.studies.study_file import PLACEHOLDER, Plot, StudyFile, Trend, Values
@@ -42,12 +42,6 @@ def grid(study: StudyFile, file: Path, out: Path | None = None) -> Grid:
 def views(study: StudyFile) -> list[Plot | Trend]:
     """All that the report shows over a key."""
     return [*study.plots, *study.trends]
-
-
-def short_list(names: Sequence[str]) -> str:
-    """The first names, and how many there are."""
-    shown = ", ".join(names[:6])
-    return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more"
 
 
 def _settings(study: StudyFile) -> Iterator[tuple[str, dict[str, str], Values]]:

@@ -25,6 +25,7 @@ from hybrid_dist.training.loop import LoopEnd, train
 from hybrid_dist.training.requests import Requests
 from hybrid_dist.training.result import TrainingResult
 from hybrid_dist.training.run_folder import TRAINING_LANGUAGES
+from hybrid_dist.training.start_checks import warnings
 from hybrid_dist.training.step_log import StepLog
 
 
@@ -163,6 +164,8 @@ def _introduce(
         stores = [inputs.stores[at] for at in drawn]
         paths = [config.data.train_paths[at] for at in drawn]
         terminal.say(inputs.evaluation.overlap(stores, paths))
+        for line in warnings(inputs):
+            terminal.say(f"warning: {line}")
     terminal.say(f"texts are {model.encoder.encoding_description}")
     if adapters := lora.describe(model, model.encoder.backbone):
         terminal.say(adapters)

@@ -249,3 +249,24 @@ def test_some_zero_vectors_are_accepted(tmp_path: Path) -> None:
     passages[2] = 0
     folder = write(tmp_path / "v", task, unit_vectors(rng, 8), passages)
     assert not PrecomputedVectors(folder, task).passages(slice(2, 3)).any()
+
+
+def test_norms_are_reported_and_warned_of_unless_they_are_1(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    task = task_of()
+    queries, passages = unit_vectors(rng, 8), unit_vectors(rng, 8)
+    queries[0] *= np.float32(1.0000002)  # as rounding leaves them
+    whole = PrecomputedVectors(write(tmp_path / "v", task, queries, passages), task)
+    assert whole.settings == {"vectors": "given; norms of queries 1, of passages 1"}
+    assert whole.warnings == []
+    passages[2], passages[3] = 0, 3 * passages[3]
+    queries *= 0.5
+    folder = write(tmp_path / "v", task, queries, passages)
+    other = PrecomputedVectors(folder, task)
+    expected = "given; norms of queries 0.5, of passages 1 to 3 (1 are 0)"
+    assert other.settings == {"vectors": expected}
+    assert [line.partition("; ")[0] for line in other.warnings] == [
+        f"{folder}/queries.npy: norms are 0.5, not 1, and scores are inner products",
+        f"{folder}/corpus.npy: 1 of 8 vectors are 0 and score 0 with all others",
+        f"{folder}/corpus.npy: norms are 1 to 3 (1 are 0), not 1, and scores are inner products",
+    ]
