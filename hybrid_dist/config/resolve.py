@@ -22,6 +22,7 @@ from hybrid_dist.config.schema import (
 )
 from hybrid_dist.config.sources import PATH_TAG, SOURCE_TAG, Mix, Source
 from hybrid_dist.config.strict_yaml import read_yaml
+from hybrid_dist.config.task_names import check_labels, split_label
 from hybrid_dist.errors import UserError, nearest, short, validation_problem
 
 MAX_PROBLEMS, MAX_CHARACTERS = 10, 200
@@ -267,8 +268,9 @@ def _check_evaluation(config: Config) -> None:
             f"eval.patience: is {config.eval.patience}, but nothing is evaluated during training; "
             "give eval.every, or set eval.patience to 0"
         )
+    check_labels(config.eval.tasks, "eval.tasks")
     for task in config.eval.tasks:
-        name, colon, path = task.partition(":")
+        name, colon, path = split_label(task)[1].partition(":")
         if not (name and colon and path):
             raise UserError(
                 f"eval.tasks: {task!r} is not NAME:PATH, as in toy:data/toy{hint_for_task(task)}"

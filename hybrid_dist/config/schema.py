@@ -269,7 +269,8 @@ class Eval:
     every: Count = 0
     """Steps between evaluations on the way; 0: none. The finished model is evaluated anyway."""
     tasks: tuple[Text, ...] = ()
-    """Evaluation tasks, each NAME:PATH, or NAME:PATH?option=value."""
+    """Evaluation tasks, each NAME:PATH, NAME:PATH?option=value, or LABEL=NAME:PATH to call it
+    LABEL."""
     metric: Text = "map.multilingual"
     """Figure of the first task's report that chooses the best checkpoint, or NAME/figure; or
     dev/loss, the loss on data.dev, which also chooses where there are no tasks."""

@@ -1,10 +1,14 @@
-"""Task specs, `NAME:PATH?option=value&option=value`: parsing, checking and loading them."""
+"""Task specs, `LABEL=NAME:PATH?option=value&option=value`: parsing, checking and loading them.
+
+The label and the options may be left out.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hybrid_dist.config.hints import hint_for_task
+from hybrid_dist.config.task_names import split_label
 from hybrid_dist.data.blocks import path_exists
 from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources import SOURCES, pairs
@@ -55,9 +59,11 @@ def _load(spec: str) -> Task:
     if collection is None:
         raise UserError(f"task {spec!r}: {TASKS[name].name} is for training only")
     reading = Reading(_skip_bad(spec, options), options)
-    task = from_collection(name, spec.partition(":")[2], collection([path], reading))
+    label, rest = split_label(spec)
+    task = from_collection(label or name, rest.partition(":")[2], collection([path], reading))
     notes = (*reading.notes, *reading.bad)
-    return replace(task, notes=notes, missing=tuple(reading.missing))
+    kind = name if label else ""
+    return replace(task, notes=notes, missing=tuple(reading.missing), kind=kind)
 
 
 def check_task(spec: str) -> None:
@@ -79,7 +85,7 @@ def fetch_task(spec: str) -> None:
 def _split(spec: str) -> tuple[str, str, dict[str, str]]:
     """The name, path and options of a spec."""
     known = sorted(TASKS)
-    name, colon, path = spec.partition(":")
+    name, colon, path = split_label(spec)[1].partition(":")
     if not colon or not path:
         raise UserError(
             f"task {spec!r}: expected NAME:PATH, as in toy:toy{hint_for_task(spec)} "

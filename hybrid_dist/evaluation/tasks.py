@@ -74,6 +74,8 @@ class Task:
     """The order of the caller's queries; None: the order of `query_texts`."""
     passage_rows: RowOrder | None = None
     """The order of the caller's passages; None: the order of `passage_texts`."""
+    kind: str = ""
+    """The name in its spec where a label stands in for it."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -120,8 +122,9 @@ class Task:
 
     @property
     def spec(self) -> str:
-        """`NAME:PATH`"""
-        return f"{self.name}:{self.path}"
+        """`NAME:PATH`, or `LABEL=NAME:PATH`"""
+        label = f"{self.name}=" if self.kind else ""
+        return f"{label}{self.kind or self.name}:{self.path}"
 
     @property
     def pair_query(self) -> np.ndarray:

@@ -62,9 +62,10 @@ class EvaluationOptions(EmbeddingOptions):
     run: Path | None = None
     """A TREC run; passages that it does not list have no rank."""
     task: tuple[str, ...]
-    """Tasks, each NAME:PATH, or NAME:PATH?option=value; docs/evaluation.md lists them."""
+    """Tasks, each NAME:PATH, NAME:PATH?option=value, or LABEL=NAME:PATH to call it LABEL;
+    docs/evaluation.md lists them."""
     out: Path
-    """Reports go to OUT/NAME/report.json, .md and .html. A report of another model or of other
+    """Reports go to OUT/LABEL/report.json, .md and .html. A report of another model or of other
     options is not replaced; repeating the same evaluation replaces its own report."""
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Replace reports in OUT even if they belong to other evaluations."""
@@ -97,7 +98,7 @@ class EvaluationOptions(EmbeddingOptions):
     ties: Literal["number", "trec_eval"] = "number"
     """Equal scores: the smaller passage number first, or trec_eval's order, the larger id first."""
     save_run: Annotated[int, tyro.conf.arg(metavar="K")] = 0
-    """Also write OUT/NAME/run.trec with the top K passages of every query; 0: none."""
+    """Also write OUT/LABEL/run.trec with the top K passages of every query; 0: none."""
 
     def __post_init__(self) -> None:
         given = [name for name in SUBJECTS if getattr(self, name) is not None]

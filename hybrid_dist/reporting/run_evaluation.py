@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hybrid_dist.config.embedding import Precision
 from hybrid_dist.config.schema import DEV_LOSS, Config, Eval
+from hybrid_dist.config.task_names import check_labels
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError, nearest
 from hybrid_dist.evaluation.contamination import check_overlap_at_start
@@ -97,15 +98,9 @@ class Evaluation:
 
 
 def load_tasks(specs: Sequence[str], ties: str = "number") -> tuple[Task, ...]:
-    """Load the tasks of NAME:PATH specs. Names must differ, as each names a report's folder."""
-    tasks = tuple(load_task(spec, ties) for spec in specs)
-    names = [task.name for task in tasks]
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise UserError(
-            f"tasks: {', '.join(sorted(repeated))} is named twice; evaluate them in turn"
-        )
-    return tasks
+    """Load the tasks of specs. Their labels must differ, as each names a report's folder."""
+    check_labels(specs, "tasks")
+    return tuple(load_task(spec, ties) for spec in specs)
 
 
 def load_evaluation(config: Config, trained: Sequence[str]) -> Evaluation:

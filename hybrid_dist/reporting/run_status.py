@@ -8,6 +8,7 @@ from typing import Any
 
 from hybrid_dist.config.resolve import from_yaml
 from hybrid_dist.config.schema import DEV_LOSS, Config, Run
+from hybrid_dist.config.task_names import label_of
 from hybrid_dist.errors import UserError
 from hybrid_dist.tracking.metrics_log import MetricsLog, Record
 from hybrid_dist.training.run_folder import RunFolder
@@ -60,7 +61,7 @@ class RunStatus:
         if not self.config.eval.tasks or self.config.eval.metric == DEV_LOSS:
             return DEV_LOSS if self.config.data.dev else ""
         name, _, figure = self.config.eval.metric.rpartition("/")
-        return f"eval/{name or self.config.eval.tasks[0].partition(':')[0]}/{figure}"
+        return f"eval/{name or label_of(self.config.eval.tasks[0])}/{figure}"
 
     def last(self, name: str) -> Record:
         """The last record that has a figure."""
@@ -82,7 +83,7 @@ def _state(config: Config, folder: RunFolder, records: list[Record]) -> tuple[st
 
 def _is_finished(config: Config, folder: RunFolder, records: list[Record]) -> bool:
     """Whether the files that a run writes last are there, and not from before it was resumed."""
-    names = [task.partition(":")[0] for task in config.eval.tasks]
+    names = [label_of(task) for task in config.eval.tasks]
     last_files = [folder.evaluation() / name / "report.json" for name in names] or [folder.model]
     written = [_time_of(file) for file in last_files]
     if not all(written):

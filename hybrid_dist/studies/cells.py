@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_dist.config.schema import Config, Eval, flatten
+from hybrid_dist.config.task_names import label_of, split_label
 from hybrid_dist.studies.recipes import Recipe, train_files
 from hybrid_dist.studies.study_file import PLACEHOLDER, StudyFile
 
@@ -102,7 +103,7 @@ class CellRun:
 
     def reports(self, label: str) -> Path:
         """The folder of its report on a task."""
-        name = self.tasks[label].partition(":")[0]
+        name = label_of(self.tasks[label])
         return self.folder / ("eval" if label == name else f"eval-{label}") / name
 
 
@@ -199,12 +200,12 @@ class Grid:
         own = [
             entry.task
             for label, entry in self.study.tasks.items()
-            if label == entry.task.partition(":")[0] and PLACEHOLDER not in entry.task
+            if label == label_of(entry.task) and PLACEHOLDER not in entry.task
             if seed is None or entry.seeds is None or seed in entry.seeds
         ]
-        own.sort(key=lambda spec: spec.startswith(SEPARATE_POOLS))
+        own.sort(key=lambda spec: split_label(spec)[1].startswith(SEPARATE_POOLS))
         metric = given.metric
-        if own and own[0].startswith(SEPARATE_POOLS):
+        if own and split_label(own[0])[1].startswith(SEPARATE_POOLS):
             metric = "map.cross_lingual"
         return replace(given, tasks=tuple(own), metric=metric)
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from hybrid_dist.config.resolve import from_yaml, to_yaml
 from hybrid_dist.config.schema import Config
+from hybrid_dist.config.task_names import label_of
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import read_json, write_atomically
 from hybrid_dist.studies.cells import (
@@ -108,7 +109,7 @@ def is_trained(run: CellRun, record: RunRecord) -> bool:
         return True
     if step_of(run) >= run.config.train.steps:
         return True
-    own = [spec.partition(":")[0] for spec in run.config.eval.tasks]  # written at the very end
+    own = [label_of(spec) for spec in run.config.eval.tasks]  # written at the very end
     return bool(own) and all((folder.evaluation() / name / REPORT).is_file() for name in own)
 
 

@@ -17,6 +17,7 @@ from pydantic import (
 
 from hybrid_dist.config.resolve import MAX_PROBLEMS
 from hybrid_dist.config.strict_yaml import read_yaml
+from hybrid_dist.config.task_names import label_of
 from hybrid_dist.config.values import Positive, Seed
 from hybrid_dist.errors import UserError, nearest, short, validation_problem
 
@@ -86,7 +87,7 @@ def _as_entries(value: Any) -> Any:
         specs = [spec for spec in value if isinstance(spec, str)]
         if len(specs) < len(value):
             raise ValueError("expected NAME:PATH in every line")
-        names = [spec.partition(":")[0] for spec in specs]
+        names = [label_of(spec) for spec in specs]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"{name} is given twice: write the tasks as LABEL: NAME:PATH")

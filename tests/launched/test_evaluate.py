@@ -153,7 +153,7 @@ def test_the_report_of_a_training_run_is_not_replaced_by_evaluate(
         (["--model", "{run}", "--task", "toi:{toy}"], "did you mean 'toy'"),
         (["--model", "{run}", "--task", "toy:nowhere"], "hybrid-dist toy --out nowhere"),
         (["--model", "{run}", "--task", "toy:{toy}", "--task", "pairs:x"], "given twice"),
-        (["--model", "{run}", "--task", "toy:{toy}", "toy:{toy}"], "named twice"),
+        (["--model", "{run}", "--task", "toy:{toy}", "toy:{toy}"], "are both called toy"),
     ],
 )
 def test_wrong_words_are_refused_in_one_message(

@@ -19,6 +19,7 @@ from hybrid_dist.reporting.run_evaluation import Evaluation
 from hybrid_dist.training.run_folder import trained_languages
 from tests.support import stored_reports
 from tests.support.evaluation_problems import unit_vectors
+from tests.support.small_models import write_model
 from tests.support.vector_files import write_pairs
 
 
@@ -255,6 +256,22 @@ def test_words_that_make_no_sense(given: dict[str, Any], message: str) -> None:
     options: dict[str, Any] = {"task": ("pairs:x",), "out": Path("out")} | given
     with pytest.raises(UserError, match=message):
         EvaluationOptions(**options)
+
+
+def test_two_tasks_of_a_kind_have_reports_under_their_labels(
+    pairs: str, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_model(tmp_path / "model", toy / "model", seed=1)
+    (tmp_path / "other").mkdir()
+    tasks = (f"near={pairs}", f"far={write_pairs(tmp_path / 'other', 5)}")
+    evaluate.main(["--model", str(model), "--task", *tasks, "--out", str(tmp_path / "out")])
+    for label, spec, queries in (("near", tasks[0], 24), ("far", tasks[1], 10)):
+        content = json.loads((tmp_path / "out" / label / "report.json").read_text())
+        assert (content["task"], content["settings"]["task"]) == (label, spec)
+        assert content["counts"]["queries"] == queries
+    assert f"far: report in {tmp_path}/out/far" in capsys.readouterr().err
+    chosen = Evaluation.of(Eval(tasks=tasks, metric="far/map.multilingual"))
+    assert chosen.metric == "far/map.multilingual"
 
 
 def test_a_run_folder_is_no_trec_run(tmp_path: Path) -> None:

@@ -201,6 +201,17 @@ def test_an_unknown_flag_is_refused_with_the_key_that_is_meant(flag: str, expect
     assert str(error.value) == expected
 
 
+def test_tasks_of_a_run_may_have_labels_and_need_different_ones() -> None:
+    tasks = ("pairs:x", "mine=pairs:y=z")
+    assert load([*TRAIN, "--eval.tasks", *tasks], "program").eval.tasks == tasks
+    for wrong, expected in (
+        (("pairs:x", "pairs:y"), "eval.tasks: pairs:x and pairs:y are both called pairs; call one"),
+        (("mine=x.jsonl",), "eval.tasks: 'mine=x.jsonl' is not NAME:PATH"),
+    ):
+        with pytest.raises(UserError, match=re.escape(expected)):
+            load([*TRAIN, "--eval.tasks", *wrong], "program")
+
+
 def test_what_other_trainers_call_a_key_leads_to_one_that_exists() -> None:
     keys = flatten(Config())
     for name, (key, _) in OF_OTHER_TRAINERS.items():

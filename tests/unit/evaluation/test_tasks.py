@@ -12,6 +12,7 @@ from hybrid_dist.data.reading import Collection, Text
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.task_specs import check_task, load_task
 from hybrid_dist.evaluation.tasks import from_collection
+from hybrid_dist.reporting.run_evaluation import load_tasks
 from tests.support.evaluation_problems import make_task
 
 
@@ -65,6 +66,25 @@ def test_toy_takes_a_folder_or_a_file(tmp_path: Path) -> None:
     for path in (file, file.parent):
         check_task(f"toy:{path}")
         assert len(load_task(f"toy:{path}").query_ids) == 5
+
+
+def test_a_label_is_what_a_task_is_called(tmp_path: Path) -> None:
+    file = write(tmp_path / "a=b.jsonl", ROWS)
+    task = load_task(f"mine.1=pairs:{file}?skip_bad=1")
+    assert (task.name, task.spec) == ("mine.1", f"mine.1=pairs:{file}?skip_bad=1")
+    assert load_task(f"pairs:{file}").spec == f"pairs:{file}", "the = is in the path"
+    check_task(f"mine=pairs:{file}")
+    for wrong in ("a b", "-", ".hidden", "", "x" * 101):
+        with pytest.raises(UserError, match=r"is no label; give letters.*, as in mine=pairs:x$"):
+            check_task(f"{wrong}=pairs:x")
+    with pytest.raises(UserError, match=r"unknown task 'pair'; did you mean 'pairs'"):
+        check_task("mine=pair:x")
+
+
+def test_tasks_that_are_called_the_same_are_refused() -> None:
+    for specs in (("pairs:x", "pairs:y"), ("a=toy:x", "pairs:x", "a=pairs:y")):
+        with pytest.raises(UserError, match=r"^tasks: .*both called (pairs|a); .* mine=pairs:y$"):
+            load_tasks(specs)
 
 
 def test_pairs_takes_a_glob(tmp_path: Path) -> None:

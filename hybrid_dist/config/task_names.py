@@ -1,0 +1,41 @@
+"""What tasks are called: `LABEL=NAME:PATH`, or `NAME:PATH`, where the name is the label."""
+
+import re
+from collections.abc import Sequence
+
+from hybrid_dist.errors import UserError
+
+LABEL = re.compile(r"\w[\w.-]{0,99}")
+"""Labels name folders and keys of records."""
+
+
+def split_label(spec: str) -> tuple[str, str]:
+    """The label that a task is given, or an empty one, and the rest: NAME:PATH."""
+    label, equals, rest = spec.partition("=")
+    if not equals or set(":/?") & set(label):  # the = is in the path or in an option
+        return "", spec
+    if not LABEL.fullmatch(label):
+        raise UserError(
+            f"task {spec!r}: {label!r} is no label; give letters, digits, -, _ and ., as in "
+            f"mine={rest}"
+        )
+    return label, rest
+
+
+def label_of(spec: str) -> str:
+    """What a task is called in reports, records and folders."""
+    label, rest = split_label(spec)
+    return label or rest.partition(":")[0]
+
+
+def check_labels(specs: Sequence[str], where: str) -> None:
+    """Refuse tasks that are called the same. `where`: the flag or key that they come from."""
+    seen: dict[str, str] = {}
+    for spec in specs:
+        label = label_of(spec)
+        if label in seen:
+            raise UserError(
+                f"{where}: {seen[label]} and {spec} are both called {label}; call one of them "
+                f"something else, as in mine={split_label(spec)[1]}"
+            )
+        seen[label] = spec
