@@ -11,6 +11,7 @@ import tyro
 
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.reporting.evaluation_job import EvaluationJob, EvaluationOptions
+from hybrid_dist.runtime import progress
 from hybrid_dist.runtime.launch import start
 from hybrid_dist.runtime.ranks import exit_process
 from hybrid_dist.text import printable
@@ -33,7 +34,8 @@ def run(options: EvaluationOptions) -> None:
         if ranks.is_first:
             print(printable(message, lines=True), file=sys.stderr, flush=True)
 
-    job.execute(ranks, log)
+    with progress.shown(ranks.is_first):
+        job.execute(ranks, log)
     exit_process()
 
 

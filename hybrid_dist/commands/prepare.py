@@ -3,14 +3,12 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import tyro
 from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from hybrid_dist.config.schema import Model
 from hybrid_dist.data.dry_run import try_out
@@ -22,6 +20,7 @@ from hybrid_dist.data.store.reader import Store
 from hybrid_dist.data.store.teacher_vectors import FEWEST_TEXTS, write_teacher_vectors
 from hybrid_dist.data.store.token_cache import LONGEST, write_tokens
 from hybrid_dist.errors import UserError, report_errors
+from hybrid_dist.runtime import progress
 from hybrid_dist.runtime.files import bytes_of, write_atomically
 from hybrid_dist.text import json_text, printable
 
@@ -128,9 +127,10 @@ def _prepare(options: Options) -> None:
         raise UserError("--teacher-debias: there is no --teacher; name the model")
     add_tokens = _token_writer(options.tokenize, options) if options.tokenize else None
     add_teacher = _teacher_writer(options.teacher, options) if options.teacher else None
-    with _progress() as progress:
-        watch = partial(_show_progress, progress)
-        store = prepare(source, options.paths, options.out, reading, add_tokens, watch, add_teacher)
+    with progress.shown():
+        store = prepare(
+            source, options.paths, options.out, reading, add_tokens, _counted, add_teacher
+        )
     _print_summary(options.out, store.manifest)
 
 
@@ -213,21 +213,11 @@ def _teacher_writer(teacher: str, options: Options) -> Callable[[Path], Mapping[
     return write
 
 
-def _progress() -> Progress:
-    """A line on the terminal with the number of pairs read."""
-    columns = (TextColumn("{task.completed:,} pairs read"), TimeElapsedColumn())
-    console = Console(stderr=True)
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def _show_progress(
-    progress: Progress, blocks: Iterator[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
-    task = progress.add_task("read", total=None)
-    for block in blocks:
-        yield block
-        progress.advance(task, len(block))
-    progress.stop()
+def _counted(blocks: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with progress.part("reading pairs", None) as advance:
+        for block in blocks:
+            yield block
+            advance(len(block))
 
 
 def _print_summary(out: Path, manifest: Mapping[str, Any]) -> None:

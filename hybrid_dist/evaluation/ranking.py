@@ -30,7 +30,7 @@ import torch
 
 from hybrid_dist.evaluation.candidates import Candidates
 from hybrid_dist.evaluation.tasks import Task
-from hybrid_dist.evaluation.tiles import BYTE_MAX, Shard
+from hybrid_dist.evaluation.tiles import BYTE_MAX, Shard, searched
 from hybrid_dist.runtime.ranks import Ranks
 
 TIED = 1024
@@ -111,7 +111,7 @@ def ranks_and_candidates(
     grid = shards[0].grid
     in_language, pooled = [], []
     rows: list[list[np.ndarray]] = [[] for _ in shards]
-    for block in grid.blocks(len(queries)):
+    for block in searched(grid.blocks(len(queries))):
         targets = Targets.of(task, block, grid.columns, ranks.device)
         vectors = grid.load(queries[block.start : block.stop], ranks.device)
         target_scores = _sum_of(scan.score_targets(vectors, targets) for scan in scans)

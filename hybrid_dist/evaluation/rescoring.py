@@ -20,7 +20,7 @@ from hybrid_dist.evaluation.candidates import LOW_BITS, keys_of
 from hybrid_dist.evaluation.ranking import Ranking, language_runs
 from hybrid_dist.evaluation.search import NO_PASSAGE, TopK
 from hybrid_dist.evaluation.tasks import Task
-from hybrid_dist.evaluation.tiles import Grid, Shard
+from hybrid_dist.evaluation.tiles import Grid, Shard, searched
 from hybrid_dist.runtime.ranks import Ranks
 
 MAX_BYTES = 1 << 30
@@ -45,7 +45,7 @@ def rescore(
     kept = max(depth, _candidates_of_language(task, rescored))
     in_language, pooled = coarse_ranking.in_language.copy(), coarse_ranking.pooled.copy()
     top_numbers, top_scores = [], []
-    for block in coarse.grid.blocks(len(queries)):
+    for block in searched(coarse.grid.blocks(len(queries))):
         vectors = coarse.grid.load(queries[block.start : block.stop], ranks.device)
         own_keys = _candidates(task, coarse, vectors, kept)[:, :, : len(block)]
         keys = np.stack([_best_of_ranks(of_language, ranks) for of_language in own_keys])

@@ -29,7 +29,7 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.candidates import Candidates
 from hybrid_dist.evaluation.exact_products import products
 from hybrid_dist.evaluation.faiss_backend import Faiss, FaissOnCards
-from hybrid_dist.evaluation.tiles import Shard
+from hybrid_dist.evaluation.tiles import Shard, searched
 from hybrid_dist.runtime.faiss_build import import_problem, remedy, try_faiss
 from hybrid_dist.runtime.ranks import Ranks, own_cores
 
@@ -279,7 +279,7 @@ def propose_by_tiles(queries: np.ndarray, shard: Shard, count: int) -> np.ndarra
     proposals = [np.empty((0, count), dtype=np.int64)]
     tiles = grid.new_tiles(min(grid.most_kept(), len(starts)), device)
     best = Candidates(shard, count, len(tiles))
-    for block in grid.blocks(len(queries)):
+    for block in searched(grid.blocks(len(queries))):
         vectors = grid.load(queries[block.start : block.stop], device)
         best.clear()
         for low in range(0, len(starts), len(tiles)):

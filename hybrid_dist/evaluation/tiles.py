@@ -12,7 +12,7 @@ Shapes: P rows and Q columns of a tile (Grid), D the dimension of the vectors.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from hybrid_dist.errors import UserError
+from hybrid_dist.runtime import progress
 from hybrid_dist.runtime.ranks import Ranks
 
 QUERIES = 512
@@ -133,6 +134,14 @@ class Shard:
             passages = torch.cat([passages, padding])
         torch.mm(passages, block, out=out)
         return rows
+
+
+def searched(blocks: Sequence[range]) -> Iterator[range]:
+    """The blocks of queries, one after another, with progress."""
+    with progress.part("searching", sum(map(len, blocks))) as advance:
+        for block in blocks:
+            yield block
+            advance(len(block))
 
 
 def free_memory(device: torch.device) -> float:

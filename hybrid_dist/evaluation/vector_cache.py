@@ -19,6 +19,7 @@ import numpy as np
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.task_vectors import Embedder
+from hybrid_dist.runtime import progress
 from hybrid_dist.runtime.files import (
     allocated,
     atomic_file,
@@ -124,8 +125,11 @@ class CachedVectors:
     def _fill(self, part: "_Part", missing: Sequence[int]) -> np.ndarray:
         """Embed the missing blocks; the whole array, memory-mapped."""
         sizes = {n: sum(map(len, part.texts[part.blocks[n]])) for n in missing}
-        for n in _own_share(sizes, self._ranks):
-            part.write(n, part.embed(part.texts[part.blocks[n]]))
+        own = _own_share(sizes, self._ranks)
+        count = sum(part.blocks[n].stop - part.blocks[n].start for n in own)
+        with progress.part(f"embedding {part.kind}", count):
+            for n in own:
+                part.write(n, part.embed(part.texts[part.blocks[n]]))
         self._ranks.barrier()
         return np.load(part.file, mmap_mode="c")
 

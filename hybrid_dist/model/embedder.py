@@ -16,6 +16,7 @@ from hybrid_dist.model.encoder import Encoder
 from hybrid_dist.model.packing import OLDEST_CARD, PackedTexts
 from hybrid_dist.model.pretrained import load_pretrained
 from hybrid_dist.model.tokenization import TextTokens
+from hybrid_dist.runtime import progress
 
 MAX_BATCH_TOKENS = {"cpu": 8192, "cuda": 65_536}
 """Tokens per batch, padding included. On an H100, batches of 65,536 tokens encode 1.6 times as many
@@ -96,28 +97,37 @@ class TextEmbedder:
 
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         """L2-normalized float32 vectors [len(texts), dim], one per query, in order."""
-        return self._encode(texts, self._tokens.query_ids)
+        return self._encode(texts, self._tokens.query_ids, "queries")
 
     def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
         """L2-normalized float32 vectors [len(texts), dim], one per passage, in order."""
-        return self._encode(texts, self._tokens.passage_ids)
+        return self._encode(texts, self._tokens.passage_ids, "passages")
 
     def _encode(
-        self, texts: Sequence[str], tokenize: Callable[[Sequence[str]], list[list[int]]]
+        self, texts: Sequence[str], tokenize: Callable[[Sequence[str]], list[list[int]]], kind: str
     ) -> np.ndarray:
         """Vectors in the order of the texts, which are batched by length."""
         if isinstance(texts, str):
             raise TypeError("expected a list of texts, not one text")
         vectors = np.empty((len(texts), self._encoder.width), np.float32)
-        for start in range(0, len(texts), TOKENIZED_AT_ONCE):
-            ids = tokenize(texts[start : start + TOKENIZED_AT_ONCE])
-            for batch in _batches([len(text) for text in ids], MAX_BATCH_TOKENS[self._device.type]):
-                packed = PackedTexts.of([ids[i] for i in batch])
-                packed = packed.pinned() if self._device.type == "cuda" else packed
-                packed = packed.to(self._device)
-                with torch.inference_mode(), self._autocast():
-                    vectors[start + np.array(batch)] = self._encoder(packed).float().cpu().numpy()
+        most = MAX_BATCH_TOKENS[self._device.type]
+        with progress.part(f"embedding {kind}", len(texts)) as advance:
+            for start in range(0, len(texts), TOKENIZED_AT_ONCE):
+                ids = tokenize(texts[start : start + TOKENIZED_AT_ONCE])
+                for batch in _batches([len(text) for text in ids], most):
+                    rows = start + np.array(batch)
+                    vectors[rows] = self._embed([ids[i] for i in batch])
+                    advance(len(batch))
         self._check_norms(texts, vectors)
+        return vectors
+
+    def _embed(self, ids: list[list[int]]) -> np.ndarray:
+        """The vectors of one batch of token ids."""
+        packed = PackedTexts.of(ids)
+        packed = packed.pinned() if self._device.type == "cuda" else packed
+        packed = packed.to(self._device)
+        with torch.inference_mode(), self._autocast():
+            vectors: np.ndarray = self._encoder(packed).float().cpu().numpy()
         return vectors
 
     def _check_norms(self, texts: Sequence[str], vectors: np.ndarray) -> None:

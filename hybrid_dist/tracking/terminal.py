@@ -3,11 +3,13 @@
 import math
 import sys
 import time
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hybrid_dist.runtime.progress import shown
 from hybrid_dist.text import printable
 from hybrid_dist.tracking.metrics_log import Record, evaluated_figures
 
@@ -46,6 +48,10 @@ class Terminal:
         if self._speaks:
             line = printable(f"{self._name}: {message}")
             self._console.print(line, markup=False, soft_wrap=True)
+
+    def parts(self) -> AbstractContextManager[None]:
+        """Show the progress of long parts that run inside, such as an evaluation."""
+        return shown(self._speaks, self._bar, self.say)
 
     def step(self, step: int) -> None:
         self._bar.update(self._task, completed=step)

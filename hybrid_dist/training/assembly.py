@@ -266,7 +266,8 @@ def _task_evaluation(context: RunContext) -> Evaluate:
     """Evaluates a saved model during training, and sends the reports to W&B."""
 
     def evaluate(model: Path, out: Path) -> dict[str, float]:
-        figures = context.inputs.evaluation(model, out, context.ranks)
+        with context.terminal.parts():
+            figures = context.inputs.evaluation(model, out, context.ranks)
         context.wandb.reports(out, "eval")
         return figures
 

@@ -84,7 +84,8 @@ def _train(context: RunContext, model: BiEncoder, requests: Requests) -> Trainin
             inputs.folder.mark_interrupted(end.stopped_by)
     elif inputs.evaluation.tasks:
         out = inputs.folder.evaluation()
-        figures = inputs.evaluation(inputs.folder.model, out, context.ranks, terminal.say)
+        with terminal.parts():
+            figures = inputs.evaluation(inputs.folder.model, out, context.ranks, terminal.say)
         wandb.reports(out, "final")
         wandb.summarize({f"final/{name}": value for name, value in figures.items()})
     wandb.finish()

@@ -13,6 +13,7 @@ import numpy as np
 
 from hybrid_dist.data.store import format as store_format
 from hybrid_dist.data.store.columns import ArrayWriter, TextColumn, load_mapped
+from hybrid_dist.runtime import progress
 from hybrid_dist.runtime.files import check_room
 
 QUERIES, PASSAGES = "teacher_queries.npy", "teacher_passages.npy"
@@ -55,14 +56,17 @@ def write_teacher_vectors(
     vector of each language.
     """
     parts = (
-        (TextColumn(folder / store_format.QUERIES), QUERIES, encode_queries),
-        (TextColumn(folder / store_format.PASSAGES), PASSAGES, encode_passages),
+        (TextColumn(folder / store_format.QUERIES), QUERIES, encode_queries, "queries"),
+        (TextColumn(folder / store_format.PASSAGES), PASSAGES, encode_passages, "passages"),
     )
     width = encode_queries([]).shape[1]
     texts = sum(len(column) for column, *_ in parts)
     check_room(folder, texts * width * np.dtype(np.float16).itemsize, CURE)
-    for column, file, encode in parts:
-        with ArrayWriter(folder / file, np.float16) as flat:
+    for column, file, encode, kind in parts:
+        with (
+            ArrayWriter(folder / file, np.float16) as flat,
+            progress.part(f"embedding {kind}", len(column)),
+        ):
             for block in column.arrays():
                 flat.append(encode(block.to_pylist()).ravel())
     if debias:

@@ -16,6 +16,7 @@ from hybrid_dist.evaluation.names import passage_names, query_names
 from hybrid_dist.evaluation.task_specs import load_task
 from hybrid_dist.reporting.evaluation_job import EvaluationJob, EvaluationOptions
 from hybrid_dist.reporting.run_evaluation import Evaluation
+from hybrid_dist.runtime import progress
 from hybrid_dist.training.run_folder import trained_languages
 from tests.support import stored_reports
 from tests.support.evaluation_problems import unit_vectors
@@ -259,8 +260,13 @@ def test_words_that_make_no_sense(given: dict[str, Any], message: str) -> None:
 
 
 def test_two_tasks_of_a_kind_have_reports_under_their_labels(
-    pairs: str, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pairs: str,
+    toy: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     model = write_model(tmp_path / "model", toy / "model", seed=1)
     (tmp_path / "other").mkdir()
     tasks = (f"near={pairs}", f"far={write_pairs(tmp_path / 'other', 5)}")
@@ -269,7 +275,10 @@ def test_two_tasks_of_a_kind_have_reports_under_their_labels(
         content = json.loads((tmp_path / "out" / label / "report.json").read_text())
         assert (content["task"], content["settings"]["task"]) == (label, spec)
         assert content["counts"]["queries"] == queries
-    assert f"far: report in {tmp_path}/out/far" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert shown.splitlines()[-1] == f"far: report in {tmp_path}/out/far"
+    for done in ("embedding queries: 24 of 24", "embedding passages: 10 of 10", "searching: 24 of"):
+        assert done in shown
     chosen = Evaluation.of(Eval(tasks=tasks, metric="far/map.multilingual"))
     assert chosen.metric == "far/map.multilingual"
 
