@@ -6,6 +6,7 @@ from importlib import import_module
 
 import hybrid_dist
 from hybrid_dist.errors import TERMINATION_SIGNALS, UserError, nearest, report_errors
+from hybrid_dist.runtime.loading_line import loading
 
 PROGRAM = "hybrid-dist"
 
@@ -67,7 +68,8 @@ def main() -> None:
 
 def run(name: str, args: Sequence[str]) -> None:
     """Call one command with its own options."""
-    module = import_module(f"hybrid_dist.{COMMANDS[name][0]}")
+    with loading(f"{PROGRAM} {name}"):
+        module = import_module(f"hybrid_dist.{COMMANDS[name][0]}")
     module.main(args, f"{PROGRAM} {name}")
 
 

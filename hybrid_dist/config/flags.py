@@ -14,10 +14,12 @@ from hybrid_dist.config.section import validation_deferred
 from hybrid_dist.config.strict_yaml import read_yaml
 from hybrid_dist.errors import UserError
 
-HELP = """One run of hybrid_dist.
+HELP = """Train one run.
 
-Start from a file with --config FILE and change single values with --section.key value
-(or --section.key=value); the flags below are the keys of the file.
+  --config FILE          start from the values of this YAML file, as in configs/demo.yaml
+  --section.key VALUE    change a single value (or --section.key=VALUE)
+
+The flags below are the keys of the file, with the values that it or the program gives them.
 
 Example: hybrid-dist train --config configs/demo.yaml --run.name first --train.steps 500"""
 

@@ -6,8 +6,7 @@ import sys
 import warnings
 from typing import Any, TextIO
 
-CLEAR_LINE = "\r\x1b[2K"
-"""The first rank's live line may stand where another rank writes."""
+from hybrid_dist.runtime.loading_line import CLEAR_LINE
 
 
 def prefix_warnings_with_rank() -> None:
@@ -34,6 +33,7 @@ def prefix_warnings_with_rank() -> None:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
+        # the first rank's live line may stand where another rank writes
         clear = CLEAR_LINE if rank and os.isatty(2) else ""
         text = f"{clear}{who}{category.__name__}: {message} ({filename}:{lineno})\n"
         (file or sys.stderr).write(text)
