@@ -1,6 +1,9 @@
 """Check a machine or an allocation under a launcher: `accelerate launch -m hybrid_dist.doctor`."""
 
-from hybrid_dist.commands.doctor import main
+from hybrid_dist.errors import report_errors
+from hybrid_dist.runtime.loading_line import loading
 
 if __name__ == "__main__":
+    with report_errors("hybrid_dist.doctor"), loading("hybrid_dist.doctor"):
+        from hybrid_dist.commands.doctor import main
     main()

@@ -140,6 +140,8 @@ def report_errors(
     except UserError as error:
         _refuse(program, str(error))
     except KeyboardInterrupt:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{program}: interrupted", file=sys.stderr, flush=True)
         raise SystemExit(128 + signal.SIGINT) from None
     except BrokenPipeError:
         if not _stdout_fails():

@@ -3,7 +3,10 @@
 `hybrid-dist mine` takes the same options and runs one process.
 """
 
-from hybrid_dist.commands.mine import main
+from hybrid_dist.errors import report_errors
+from hybrid_dist.runtime.loading_line import loading
 
 if __name__ == "__main__":
+    with report_errors("hybrid_dist.mine"), loading("hybrid_dist.mine"):
+        from hybrid_dist.commands.mine import main
     main()

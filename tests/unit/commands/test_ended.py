@@ -34,6 +34,8 @@ def ended(words: Sequence[object], folder: Path, number: signal.Signals, after: 
         done = started.end()
     assert done.code == 128 + number, done.output
     assert "Traceback" not in done.output
+    if number == signal.SIGINT:
+        assert done.output == f"hybrid-dist {words[0]}: interrupted\n"
     assert [path for path in temporary.iterdir() if "hybrid_dist" in path.name] == []
     return done.output
 
@@ -108,6 +110,28 @@ def test_an_evaluation_that_is_ended_keeps_whole_blocks_and_no_draft(
     again = run([sys.executable, "-c", program, *words])
     assert again.code == 0, again.output
     assert "toy: 0 of 160 queries" not in again.output
+
+
+def test_a_command_that_is_interrupted_while_libraries_load_says_so() -> None:
+    program = "import sys; from hybrid_dist import cli; print('ready', flush=True); cli.main()"
+    with running([sys.executable, "-c", program, "evaluate", "--help"]) as started:
+        out = started.process.stdout
+        assert out is not None and out.readline() == "ready\n"
+        time.sleep(0.2)
+        started.process.send_signal(signal.SIGINT)
+        done = started.end()
+    assert (done.code, done.output) == (128 + signal.SIGINT, "hybrid-dist: interrupted\n")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["config", "--help"]])
+def test_a_reader_that_has_seen_enough_ends_a_command_in_silence(words: list[str]) -> None:
+    """As `| head -1` does."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([*COMMAND, *words], text=True, stdout=pipe, stderr=pipe)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=120) in (1, 128 + signal.SIGPIPE)
 
 
 def test_a_repeated_signal_does_not_kill_what_is_ending() -> None:
