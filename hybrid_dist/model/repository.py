@@ -8,6 +8,7 @@ from typing import Any
 
 from hybrid_dist.errors import UserError, nearest_folder, short
 from hybrid_dist.runtime.files import read_json as read_json_file
+from hybrid_dist.runtime.network import reaches
 
 KEY, TRUST = "model.name_or_path", "set model.trust_remote_code: true"
 """What messages call the setting that names a model, and the one that allows its code."""
@@ -31,6 +32,29 @@ def check_name(name: str) -> None:
     is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")
     if is_path and not is_folder(name):
         raise UserError(f"{KEY}: {short(name)}: no such folder{nearest_folder(name)}")
+    if not is_folder(name):
+        _check_hub(name)
+
+
+def _check_hub(name: str) -> None:
+    """Where the hub cannot be reached, use its cache from here on, or fail if that has no such
+    model. The hub's client would try for a minute, and print a line for every try."""
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    if constants.is_offline_mode() or reaches(constants.ENDPOINT):
+        return
+    constants.HF_HUB_OFFLINE = True
+    try:
+        cached = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        cached = None
+    if not isinstance(cached, str):
+        raise UserError(
+            f"{KEY}: {short(name)} is no folder{nearest_folder(name)}, and {constants.ENDPOINT} "
+            "cannot be reached to look for a model of this name: run `hybrid-dist prefetch CONFIG` "
+            "where there is a network, with the same HF_HOME, or name a folder"
+        )
 
 
 def find(name: str, file: str) -> Path | None:

@@ -1,9 +1,12 @@
-"""Which network interface reaches the other machines of a run."""
+"""What this machine reaches: the other machines of a run, and by which interface; servers."""
 
 import fcntl
+import functools
 import os
 import socket
 import struct
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 SIOCGIFADDR = 0x8915
 
@@ -43,3 +46,17 @@ def interface_of(address: str) -> str | None:
             if socket.inet_ntoa(answer[20:24]) == address:
                 return name
     return None
+
+
+@functools.cache
+def reaches(url: str, seconds: float = 5.0) -> bool:
+    """Whether a server takes connections. Asked once; True where a proxy would have to be asked."""
+    place = urlsplit(url)
+    if place.scheme in getproxies():
+        return True
+    port = place.port or (443 if place.scheme == "https" else 80)
+    try:
+        socket.create_connection((place.hostname or "", port), seconds).close()
+    except OSError:
+        return False
+    return True

@@ -1,11 +1,13 @@
 """The encoder: chunks, seeds and pooling, and models that are refused."""
 
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from torch import Tensor
 
 from hybrid_dist.config.schema import Model
@@ -221,6 +223,23 @@ def test_a_folder_without_a_tokenizer_is_refused(folder: Path, tmp_path: Path) -
 def test_an_unknown_name_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=r"is no folder or reachable model on the hub"):
         read_config(replace(Model(), name_or_path=name))
+
+
+def test_without_a_network_a_model_that_is_not_cached_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as closed:  # bound and not listening: connections are refused
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        for key in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(key, raising=False)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        for act in (read_config, tokens):
+            monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+            with pytest.raises(UserError, match=r"cannot be reached .*`hybrid-dist prefetch CON"):
+                act(replace(Model(), name_or_path="no-such/model-here"))
+        assert constants.is_offline_mode(), "what is cached is then used without the hub"
+    assert "".join(capfd.readouterr()) == ""
 
 
 def test_a_path_of_no_folder_is_refused_with_the_nearest_beside_it(
