@@ -12,7 +12,7 @@ import tyro
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.reporting.evaluation_job import EvaluationJob, EvaluationOptions
 from hybrid_dist.runtime import progress
-from hybrid_dist.runtime.launch import start
+from hybrid_dist.runtime.launch import check_machine, start
 from hybrid_dist.runtime.ranks import exit_process
 from hybrid_dist.text import printable
 
@@ -27,6 +27,7 @@ def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.evaluate
 
 
 def run(options: EvaluationOptions) -> None:
+    check_machine()
     job = EvaluationJob.load(options)
     _, ranks = start()
 

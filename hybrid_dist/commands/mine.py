@@ -28,7 +28,7 @@ from hybrid_dist.mining.rules import Rules, Sample
 from hybrid_dist.reporting.evaluation_job import load_model
 from hybrid_dist.runtime import progress
 from hybrid_dist.runtime.files import bytes_of
-from hybrid_dist.runtime.launch import start
+from hybrid_dist.runtime.launch import check_machine, start
 from hybrid_dist.runtime.ranks import exit_process
 from hybrid_dist.text import cell, printable
 
@@ -105,6 +105,7 @@ def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.mine") -
 
 def _run(options: Options) -> None:
     began = time.perf_counter()
+    check_machine()
     job = MiningJob.load(options.store, options.out, options.pool, options.rules())
     _, ranks = start(hang_minutes=HANG_MINUTES)
 

@@ -30,15 +30,9 @@ def start(
 
     Collectives time out after twice hang_minutes, so that the watchdog reports first.
     """
-    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    use_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
-    zero = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true"
-    sharded = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-    device_type = "cuda" if torch.cuda.is_available() and not use_cpu else "cpu"
-    if zero:
-        _check_deepspeed()
-    _check_device(precision, device_type)
-    _check_launcher(device_type, gpus_wanted=launched and not (use_cpu or zero))
+    launched, zero = _is_launched(), _is_set("ACCELERATE_USE_DEEPSPEED")
+    sharded = _is_set("ACCELERATE_USE_FSDP")
+    device_type = check_machine(precision)
     if device_type == "cpu":
         limit_threads(os.environ)
 
@@ -72,6 +66,29 @@ def start(
         _set_deepspeed_options(accelerator.state.deepspeed_plugin.deepspeed_config, max_grad_norm)
     ranks = Ranks(accelerator.process_index, accelerator.num_processes, accelerator.device)
     return accelerator, ranks
+
+
+def check_machine(precision: str = "fp32") -> str:
+    """The type of this process's device; a LaunchError if the launcher file is for other machines.
+
+    Takes no time, so that it can come before anything is read.
+    """
+    use_cpu, zero = _is_set("ACCELERATE_USE_CPU"), _is_set("ACCELERATE_USE_DEEPSPEED")
+    device_type = "cuda" if torch.cuda.is_available() and not use_cpu else "cpu"
+    if zero:
+        _check_deepspeed()
+    _check_device(precision, device_type)
+    _check_launcher(device_type, gpus_wanted=_is_launched() and not (use_cpu or zero))
+    return device_type
+
+
+def _is_launched() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _is_set(name: str) -> bool:
+    """Whether accelerate has set a variable to true."""
+    return os.environ.get(name, "false").lower() == "true"
 
 
 @contextmanager
@@ -147,7 +164,7 @@ def _check_deepspeed() -> None:
 def _check_device(precision: str, device_type: str) -> None:
     if device_type == "cpu" and precision == "fp16":
         raise UserError("train.precision: fp16 needs a GPU; choose bf16 or fp32 on a CPU")
-    if device_type == "cpu" and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+    if device_type == "cpu" and _is_set("ACCELERATE_USE_FSDP"):
         raise LaunchError(
             "accelerate has FSDP on GPUs only, and none is visible here; "
             "use launchers/cpu.yaml, or launchers/zero3.yaml, which shards on CPUs too"

@@ -12,7 +12,7 @@ from hybrid_dist.config.schema import Config, flatten
 from hybrid_dist.model import lora
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.runtime import environment
-from hybrid_dist.runtime.launch import joined, strategy
+from hybrid_dist.runtime.launch import check_machine, joined, strategy
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.runtime.signals import Interruption
 from hybrid_dist.runtime.watchdog import Watch
@@ -41,6 +41,7 @@ def run(
     signals that stop the run, if the caller listens to any. `exit_on_hang`: let the watchdog end a
     process whose main thread waits for a hanging rank; otherwise it only reports which rank hangs.
     """
+    check_machine(config.train.precision)
     inputs = load_inputs(config, load_evaluation)
     with (
         joined(config.train.precision, config.optim.max_grad_norm, config.train.hang_minutes) as (

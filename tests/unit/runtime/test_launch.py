@@ -6,10 +6,14 @@ from typing import Any
 import pytest
 import torch
 
+from hybrid_dist.commands import evaluate, mine
+from hybrid_dist.config.schema import Config, Data, Train
 from hybrid_dist.errors import LaunchError
+from hybrid_dist.reporting.run_evaluation import load_evaluation
 from hybrid_dist.runtime import launch
 from hybrid_dist.runtime.launch import fsdp2_plugin, start
 from hybrid_dist.runtime.ranks import limit_threads
+from hybrid_dist.training import run as training
 
 LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FSDP2 = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}
@@ -112,3 +116,24 @@ def test_processes_share_the_cores(
     monkeypatch.setattr(torch, "set_num_threads", given.append)
     limit_threads(environment)
     assert given == ([] if threads is None else [threads])
+
+
+def test_a_launcher_for_gpus_is_refused_before_anything_is_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    expected = "is for GPUs and none is visible here; use launchers/cpu.yaml"
+    config = Config(data=Data(train=("no/where.jsonl",)), train=Train(precision="fp32"))
+    with pytest.raises(LaunchError, match=expected):
+        training.run(config, load_evaluation)
+    for main, words in (
+        (evaluate.main, ["--model", "no/where", "--task", "pairs:no/where", "--out", "x"]),
+        (mine.main, ["no/where", "--model", "no/where", "--out", "x"]),
+    ):
+        with pytest.raises(SystemExit):
+            main(words)
+        error = capsys.readouterr().err
+        assert expected in error and error.count("\n") == 1
