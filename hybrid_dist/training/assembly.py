@@ -22,7 +22,7 @@ from hybrid_dist.tracking.terminal import Terminal
 from hybrid_dist.tracking.wandb_run import WandbRun
 from hybrid_dist.training.checkpoint.export import Exporter
 from hybrid_dist.training.checkpoint.manager import Checkpoints
-from hybrid_dist.training.checkpoint.progress import Progress
+from hybrid_dist.training.checkpoint.run_progress import Progress
 from hybrid_dist.training.checkpoint.state import TrainingState
 from hybrid_dist.training.chunk_size import (
     Trial,

@@ -16,7 +16,7 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import write_atomically
 from hybrid_dist.runtime.host_copy import HostCopy
 from hybrid_dist.runtime.ranks import Ranks
-from hybrid_dist.training.checkpoint.progress import Progress
+from hybrid_dist.training.checkpoint.run_progress import Progress
 from hybrid_dist.training.feed import StepInputs
 from hybrid_dist.training.step import Result
 

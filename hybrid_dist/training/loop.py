@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from hybrid_dist.config.schema import Config
 from hybrid_dist.training.assembly import TrainingParts
-from hybrid_dist.training.checkpoint.progress import Progress
+from hybrid_dist.training.checkpoint.run_progress import Progress
 from hybrid_dist.training.requests import PendingRequests, Requests
 
 

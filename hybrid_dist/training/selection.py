@@ -10,7 +10,7 @@ import torch
 
 from hybrid_dist.config.schema import DEV_LOSS
 from hybrid_dist.training.checkpoint.export import Exporter
-from hybrid_dist.training.checkpoint.progress import Progress
+from hybrid_dist.training.checkpoint.run_progress import Progress
 from hybrid_dist.training.feed import Feed
 from hybrid_dist.training.step import Updater
 from hybrid_dist.training.step_log import StepLog

@@ -7,7 +7,7 @@ from typing import Any
 
 from hybrid_dist.config.schema import DEV_LOSS
 from hybrid_dist.runtime.ranks import Ranks
-from hybrid_dist.training.checkpoint.progress import Progress
+from hybrid_dist.training.checkpoint.run_progress import Progress
 from hybrid_dist.training.feed import StepInputs
 from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.step import Result

@@ -24,7 +24,7 @@ from hybrid_dist.training.checkpoint.manifest import (
     step_of,
     write_latest,
 )
-from hybrid_dist.training.checkpoint.progress import Progress
+from hybrid_dist.training.checkpoint.run_progress import Progress
 from hybrid_dist.training.checkpoint.state import Write
 
 DRAFT = ".tmp"

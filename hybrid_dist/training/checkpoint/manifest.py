@@ -9,7 +9,7 @@ from typing import Any
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import json_problem, write_atomically
-from hybrid_dist.training.checkpoint.progress import Progress, problem
+from hybrid_dist.training.checkpoint.run_progress import Progress, problem
 
 MANIFEST, LATEST = "manifest.json", "latest"
 NAME = re.compile(r"step-[0-9]{6,12}")

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import read_json
 from hybrid_dist.runtime.ranks import Ranks
-from hybrid_dist.training.checkpoint.progress import MAX_STEPS
 from hybrid_dist.training.checkpoint.random_state import (
     random_state,
     set_random_state,
     state_problem,
 )
+from hybrid_dist.training.checkpoint.run_progress import MAX_STEPS
 from hybrid_dist.training.checkpoint.strategy_state import strategy_state
 from hybrid_dist.training.checkpoint.tensors import (
     AVERAGE,

@@ -22,7 +22,7 @@ from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.reporting.evaluation_job import load_model
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.checkpoint.manager import Checkpoints
-from hybrid_dist.training.checkpoint.progress import Progress
+from hybrid_dist.training.checkpoint.run_progress import Progress
 from hybrid_dist.training.checkpoint.state import TrainingState
 from tests.fuzz.edits import Tree
 from tests.fuzz.target import Target, Variants

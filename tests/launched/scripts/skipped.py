@@ -25,7 +25,7 @@ from hybrid_dist.runtime.launch import start, strategy
 from hybrid_dist.runtime.ranks import Ranks, exit_process
 from hybrid_dist.runtime.signals import Interruption
 from hybrid_dist.training import step as training_step
-from hybrid_dist.training.checkpoint.progress import Progress
+from hybrid_dist.training.checkpoint.run_progress import Progress
 from hybrid_dist.training.checkpoint.state import TrainingState
 from hybrid_dist.training.checkpoint.tensors import AVERAGE, MOMENTS, STEP, WEIGHTS
 from hybrid_dist.training.health import Health

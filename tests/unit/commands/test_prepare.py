@@ -197,7 +197,10 @@ WRONG = {
     "unknown option": (["pairs", "x", "--out", "s", "--option", "a=b"], "unknown option 'a'"),
     "negative": (["pairs", "x", "--out", "s", "--skip-bad", "-1"], "--skip-bad: -1 is too few"),
     "no store": (["--describe", "s"], "s: is no store"),
-    "no model": (["pairs", "x", "--out", "s", "--tokenize", "./no/such"], "--tokenize: ./no/such"),
+    "no model": (
+        ["pairs", "x", "--out", "s", "--tokenize", "./no/such"],
+        "--tokenize: './no/such'",
+    ),
 }
 
 

@@ -18,7 +18,7 @@ from hybrid_dist.config.schema import Checkpoint, Config, Data, Log, Optim, Run,
 from hybrid_dist.errors import LaunchError, UserError
 from hybrid_dist.runtime.ranks import Ranks, check_launch
 from hybrid_dist.runtime.signals import SIGNALS, Interruption
-from hybrid_dist.training.checkpoint.progress import Progress
+from hybrid_dist.training.checkpoint.run_progress import Progress
 from hybrid_dist.training.optimizer import adamw, learning_rate
 from hybrid_dist.training.requests import PendingRequests, Requests
 from hybrid_dist.training.run_folder import RunFolder

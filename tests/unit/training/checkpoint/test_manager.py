@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from hybrid_dist.errors import UserError
 from hybrid_dist.training.checkpoint.manager import damage
 from hybrid_dist.training.checkpoint.manifest import latest_step
-from hybrid_dist.training.checkpoint.progress import Progress
 from hybrid_dist.training.checkpoint.random_state import random_state, set_random_state
+from hybrid_dist.training.checkpoint.run_progress import Progress
 from hybrid_dist.training.checkpoint.state import Write
 from hybrid_dist.training.checkpoint.strategy_state import TorchState
 from hybrid_dist.training.checkpoint.zero import scaler_numbers, set_scaler_numbers

@@ -13,7 +13,7 @@ from hybrid_dist.errors import UserError
 from hybrid_dist.training.checkpoint import manifest
 from hybrid_dist.training.checkpoint.manager import check_path, damage
 from hybrid_dist.training.checkpoint.manifest import Manifest, latest_step, write_latest
-from hybrid_dist.training.checkpoint.progress import Progress
+from hybrid_dist.training.checkpoint.run_progress import Progress
 from tests.support.checkpoints import checkpoints, names
 from tests.support.permissions import nobody
 
