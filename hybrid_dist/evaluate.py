@@ -6,7 +6,12 @@
 from hybrid_dist.errors import report_errors
 from hybrid_dist.runtime.loading_line import loading
 
-if __name__ == "__main__":
+
+def main() -> None:
     with report_errors("hybrid_dist.evaluate"), loading("hybrid_dist.evaluate"):
-        from hybrid_dist.commands.evaluate import main
+        from hybrid_dist.commands import evaluate as command
+    command.main()
+
+
+if __name__ == "__main__":
     main()

@@ -57,7 +57,7 @@ def _run(options: Options) -> None:
     from hybrid_dist.reporting.bias_summary import sentences
     from hybrid_dist.reporting.comparison import compare
     from hybrid_dist.reporting.evaluation_job import EvaluationJob, EvaluationOptions
-    from hybrid_dist.runtime import progress
+    from hybrid_dist.runtime import progress_bar
     from hybrid_dist.runtime.launch import start
 
     def log(message: str) -> None:
@@ -81,7 +81,7 @@ def _run(options: Options) -> None:
             trust_remote_code=options.trust_remote_code,
             cache=options.out / "vectors" if options.model is not None else None,
         )
-        with progress.shown(ranks.is_first):
+        with progress_bar.shown(ranks.is_first):
             EvaluationJob.load(job).execute(ranks, log)
     comparison = compare(folders)
     comparison_pages.write(comparison, options.out)

@@ -11,7 +11,7 @@ import tyro
 
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.reporting.evaluation_job import EvaluationJob, EvaluationOptions
-from hybrid_dist.runtime import progress
+from hybrid_dist.runtime import progress_bar
 from hybrid_dist.runtime.launch import check_machine, start
 from hybrid_dist.runtime.ranks import exit_process
 from hybrid_dist.text import printable
@@ -35,7 +35,7 @@ def run(options: EvaluationOptions) -> None:
         if ranks.is_first:
             print(printable(message, lines=True), file=sys.stderr, flush=True)
 
-    with progress.shown(ranks.is_first):
+    with progress_bar.shown(ranks.is_first):
         job.execute(ranks, log)
     exit_process()
 

@@ -26,7 +26,7 @@ from hybrid_dist.mining.mined_store import REPORT, Findings
 from hybrid_dist.mining.mining_report import COLUMNS, LEGEND, rows
 from hybrid_dist.mining.rules import Rules, Sample
 from hybrid_dist.reporting.evaluation_job import load_model
-from hybrid_dist.runtime import progress
+from hybrid_dist.runtime import progress_bar
 from hybrid_dist.runtime.files import bytes_of
 from hybrid_dist.runtime.launch import check_machine, start
 from hybrid_dist.runtime.ranks import exit_process
@@ -117,7 +117,7 @@ def _run(options: Options) -> None:
     rescorer = None
     if options.rescore is not None:
         rescorer = Rescorer(options.rescore, ranks.device, options.trust_remote_code)
-    with progress.shown(ranks.is_first):
+    with progress_bar.shown(ranks.is_first):
         findings = job.execute(embedder, rescorer, options.search, options.cache, ranks, log)
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     log(f"{time.perf_counter() - began:,.1f} s, peak memory {bytes_of(peak)}")

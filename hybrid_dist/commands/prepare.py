@@ -20,7 +20,7 @@ from hybrid_dist.data.store.reader import Store
 from hybrid_dist.data.store.teacher_vectors import FEWEST_TEXTS, write_teacher_vectors
 from hybrid_dist.data.store.token_cache import LONGEST, write_tokens
 from hybrid_dist.errors import UserError, report_errors
-from hybrid_dist.runtime import progress
+from hybrid_dist.runtime import progress_bar
 from hybrid_dist.runtime.files import bytes_of, write_atomically
 from hybrid_dist.text import json_text, printable
 
@@ -127,7 +127,7 @@ def _prepare(options: Options) -> None:
         raise UserError("--teacher-debias: there is no --teacher; name the model")
     add_tokens = _token_writer(options.tokenize, options) if options.tokenize else None
     add_teacher = _teacher_writer(options.teacher, options) if options.teacher else None
-    with progress.shown():
+    with progress_bar.shown():
         store = prepare(
             source, options.paths, options.out, reading, add_tokens, _counted, add_teacher
         )
@@ -214,7 +214,7 @@ def _teacher_writer(teacher: str, options: Options) -> Callable[[Path], Mapping[
 
 
 def _counted(blocks: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    with progress.part("reading pairs", None) as advance:
+    with progress_bar.part("reading pairs", None) as advance:
         for block in blocks:
             yield block
             advance(len(block))

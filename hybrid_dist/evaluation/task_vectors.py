@@ -9,7 +9,7 @@ import numpy as np
 from hybrid_dist.evaluation.debiasing import Debiasing
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import check_vectors
-from hybrid_dist.runtime import progress
+from hybrid_dist.runtime import progress_bar
 from hybrid_dist.runtime.ranks import Ranks
 
 FP16_BLOCK = 1 << 16
@@ -108,7 +108,7 @@ class TaskVectors:
     def _in_fp16(self, numbers: range) -> np.ndarray:
         """Passages in fp16, converted in blocks so that they are never all in fp32."""
         passages = np.empty((0, 0), dtype=np.float16)
-        with progress.part("embedding passages", len(numbers)):
+        with progress_bar.part("embedding passages", len(numbers)):
             for low in range(numbers.start, numbers.stop, FP16_BLOCK):
                 block = self.vectors.passages(slice(low, min(low + FP16_BLOCK, numbers.stop)))
                 if low == numbers.start:

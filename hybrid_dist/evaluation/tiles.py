@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.runtime import progress
+from hybrid_dist.runtime import progress_bar
 from hybrid_dist.runtime.ranks import Ranks
 
 QUERIES = 512
@@ -138,7 +138,7 @@ class Shard:
 
 def searched(blocks: Sequence[range]) -> Iterator[range]:
     """The blocks of queries, one after another, with progress."""
-    with progress.part("searching", sum(map(len, blocks))) as advance:
+    with progress_bar.part("searching", sum(map(len, blocks))) as advance:
         for block in blocks:
             yield block
             advance(len(block))

@@ -19,7 +19,7 @@ import numpy as np
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.task_vectors import Embedder
-from hybrid_dist.runtime import progress
+from hybrid_dist.runtime import progress_bar
 from hybrid_dist.runtime.files import (
     allocated,
     atomic_file,
@@ -127,7 +127,7 @@ class CachedVectors:
         sizes = {n: sum(map(len, part.texts[part.blocks[n]])) for n in missing}
         own = _own_share(sizes, self._ranks)
         count = sum(part.blocks[n].stop - part.blocks[n].start for n in own)
-        with progress.part(f"embedding {part.kind}", count):
+        with progress_bar.part(f"embedding {part.kind}", count):
             for n in own:
                 part.write(n, part.embed(part.texts[part.blocks[n]]))
         self._ranks.barrier()

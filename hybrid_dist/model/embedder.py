@@ -16,7 +16,7 @@ from hybrid_dist.model.encoder import Encoder
 from hybrid_dist.model.packing import OLDEST_CARD, PackedTexts
 from hybrid_dist.model.pretrained import load_pretrained
 from hybrid_dist.model.tokenization import TextTokens
-from hybrid_dist.runtime import progress
+from hybrid_dist.runtime import progress_bar
 
 MAX_BATCH_TOKENS = {"cpu": 8192, "cuda": 65_536}
 """Tokens per batch, padding included. On an H100, batches of 65,536 tokens encode 1.6 times as many
@@ -111,7 +111,7 @@ class TextEmbedder:
             raise TypeError("expected a list of texts, not one text")
         vectors = np.empty((len(texts), self._encoder.width), np.float32)
         most = MAX_BATCH_TOKENS[self._device.type]
-        with progress.part(f"embedding {kind}", len(texts)) as advance:
+        with progress_bar.part(f"embedding {kind}", len(texts)) as advance:
             for start in range(0, len(texts), TOKENIZED_AT_ONCE):
                 ids = tokenize(texts[start : start + TOKENIZED_AT_ONCE])
                 for batch in _batches([len(text) for text in ids], most):

@@ -6,6 +6,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+from hybrid_dist.data.blocks import path_exists
 from hybrid_dist.errors import UserError, nearest_folder, short
 from hybrid_dist.runtime.files import read_json as read_json_file
 from hybrid_dist.runtime.network import reaches
@@ -31,7 +32,9 @@ def check_name(name: str) -> None:
     """Refuse a path at which there is no folder, before anything looks for it on the hub."""
     is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")
     if is_path and not is_folder(name):
-        raise UserError(f"{KEY}: {short(name)}: no such folder{nearest_folder(name)}")
+        if path_exists(name):
+            raise UserError(f"{KEY}: {name}: is a file; name its folder")
+        raise UserError(f"{KEY}: {name}: no such folder{nearest_folder(name)}")
     if not is_folder(name):
         _check_hub(name)
 

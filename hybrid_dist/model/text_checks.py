@@ -79,21 +79,25 @@ def warnings(tokens: TextTokens, sides: Sides) -> list[str]:
 
 def _shares(tokens: TextTokens, side: Side, texts: Sequence[str]) -> tuple[float, float]:
     """The share of unknown tokens, and that of texts that are cut."""
-    tokenizer = tokens.tokenizer
     prefix: str = getattr(tokens.settings, f"{side}_prefix")
     most: int = getattr(tokens.settings, f"max_{side}_tokens")
-    ids = tokenizer(
+    ids = _ids(tokens, "", texts)
+    unknown = sum(one.count(tokens.tokenizer.unk_token_id) for one in ids)
+    room = most - tokens.tokenizer.num_special_tokens_to_add()
+    cut = sum(len(one) > room for one in (_ids(tokens, prefix, texts) if prefix else ids))
+    return unknown / max(1, sum(map(len, ids))), cut / len(texts)
+
+
+def _ids(tokens: TextTokens, prefix: str, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids without special tokens, not cut."""
+    ids: list[list[int]] = tokens.tokenizer(
         [prefix + text[:MAX_CHARACTERS] for text in texts],
         add_special_tokens=False,
         return_token_type_ids=False,
         return_attention_mask=False,
         verbose=False,  # it would warn of texts that are longer than the model's positions
     )["input_ids"]
-    lengths = np.array([len(one) for one in ids])
-    before = len(tokenizer.tokenize(prefix)) * len(texts)
-    unknown = sum(one.count(tokenizer.unk_token_id) for one in ids)
-    cut = lengths + tokenizer.num_special_tokens_to_add() > most
-    return min(1.0, unknown / max(1, int(lengths.sum()) - before)), float(cut.mean())
+    return ids
 
 
 def _named(shares: Mapping[str, float], most: float) -> str:

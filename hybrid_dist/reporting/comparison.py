@@ -179,15 +179,24 @@ def _common_task(runs: Sequence[Path]) -> str:
 
 def _tasks(run: Path) -> set[str]:
     """The names of the tasks that a run has reports on."""
-    if (run / REPORT).is_file():
+    if _is_report(run):
         return {str(read_report(run / REPORT)["task"])}
-    files = _reports(run).glob(f"[!.]*/{REPORT}")  # drafts start with a dot
-    return {file.parent.name for file in files}
+    return {file.parent.name for file in _files(run)}
+
+
+def _files(run: Path) -> list[Path]:
+    return list(_reports(run).glob(f"[!.]*/{REPORT}"))  # drafts start with a dot
+
+
+def _is_report(run: Path) -> bool:
+    """Whether this is the folder of one report. A comparison leaves a file of that name beside the
+    reports that it compares."""
+    return (run / REPORT).is_file() and not _files(run)
 
 
 def _report(run: Path, task: str) -> Path:
     """The folder of a report: that of the task, or the given folder if it is one."""
-    return run if (run / REPORT).is_file() else _reports(run) / task
+    return run if _is_report(run) else _reports(run) / task
 
 
 def _reports(run: Path) -> Path:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from hybrid_dist.runtime.progress import shown
+from hybrid_dist.runtime.progress_bar import shown
 from hybrid_dist.text import printable
 from hybrid_dist.tracking.metrics_log import Record, evaluated_figures
 

@@ -11,6 +11,7 @@ import tyro
 
 from hybrid_dist.cli import COMMANDS
 from hybrid_dist.config import flags
+from hybrid_dist.errors import UserError
 from tests.support.launch import ROOT
 
 PAGES = [
@@ -72,5 +73,5 @@ def test_commands_of_each_kind_are_read() -> None:
 @pytest.mark.parametrize("line", ["train --optim.learning 1", "export a --to b", "watch --fast r"])
 def test_an_option_that_does_not_exist_is_noticed(line: str) -> None:
     name, *words = line.split()
-    with pytest.raises((SystemExit, ValueError)):
+    with pytest.raises((SystemExit, ValueError, UserError)):
         parse(name, words)

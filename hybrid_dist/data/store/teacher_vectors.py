@@ -13,7 +13,7 @@ import numpy as np
 
 from hybrid_dist.data.store import format as store_format
 from hybrid_dist.data.store.columns import ArrayWriter, TextColumn, load_mapped
-from hybrid_dist.runtime import progress
+from hybrid_dist.runtime import progress_bar
 from hybrid_dist.runtime.files import check_room
 
 QUERIES, PASSAGES = "teacher_queries.npy", "teacher_passages.npy"
@@ -65,7 +65,7 @@ def write_teacher_vectors(
     for column, file, encode, kind in parts:
         with (
             ArrayWriter(folder / file, np.float16) as flat,
-            progress.part(f"embedding {kind}", len(column)),
+            progress_bar.part(f"embedding {kind}", len(column)),
         ):
             for block in column.arrays():
                 flat.append(encode(block.to_pylist()).ravel())

@@ -16,7 +16,7 @@ import numpy as np
 from hybrid_dist.data.store import format as store_format
 from hybrid_dist.data.store.columns import ArrayWriter, TextColumn, load_mapped, save_array
 from hybrid_dist.errors import UserError
-from hybrid_dist.runtime import progress
+from hybrid_dist.runtime import progress_bar
 
 LONGEST = 512
 BATCH = 1024
@@ -132,7 +132,7 @@ def _write(folder: Path, kind: str, tokenizer: Any, texts: TextColumn, prefix: s
     with (
         ArrayWriter(folder / f"{kind}_tokens.npy", dtype) as flat,
         ArrayWriter(folder / f"{kind}_token_starts.npy", np.int64) as starts,
-        progress.part(f"tokenizing {kind} texts", len(texts)) as advance,
+        progress_bar.part(f"tokenizing {kind} texts", len(texts)) as advance,
     ):
         starts.append(np.zeros(1, np.int64))
         for batch in _batches(texts):

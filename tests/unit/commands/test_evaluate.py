@@ -16,7 +16,7 @@ from hybrid_dist.evaluation.names import passage_names, query_names
 from hybrid_dist.evaluation.task_specs import load_task
 from hybrid_dist.reporting.evaluation_job import EvaluationJob, EvaluationOptions
 from hybrid_dist.reporting.run_evaluation import Evaluation
-from hybrid_dist.runtime import progress
+from hybrid_dist.runtime import progress_bar
 from hybrid_dist.training.run_folder import trained_languages
 from tests.support import stored_reports
 from tests.support.evaluation_problems import unit_vectors
@@ -266,7 +266,7 @@ def test_two_tasks_of_a_kind_have_reports_under_their_labels(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress_bar, "SECONDS_BETWEEN_LINES", 0.0)
     model = write_model(tmp_path / "model", toy / "model", seed=1)
     (tmp_path / "other").mkdir()
     tasks = (f"near={pairs}", f"far={write_pairs(tmp_path / 'other', 5)}")

@@ -249,9 +249,9 @@ def test_a_path_of_no_folder_is_refused_with_the_nearest_beside_it(
     monkeypatch.chdir(tmp_path)
     near = r"; did you mean 'runs/demo/hybrid'\?"
     for act in (read_config, tokens):
-        with pytest.raises(UserError, match=f"runs/demo/hybrd': no such folder{near}"):
+        with pytest.raises(UserError, match=f"runs/demo/hybrd: no such folder{near}"):
             act(replace(Model(), name_or_path="runs/demo/hybrd"))
-        with pytest.raises(UserError, match=r"demo/other': no such folder$"):
+        with pytest.raises(UserError, match=r"demo/other: no such folder$"):
             act(replace(Model(), name_or_path="./runs/demo/other"))
     monkeypatch.chdir(tmp_path / "runs")
     with pytest.raises(UserError, match=r"on the hub.*; did you mean 'demo/hybrid'\?$"):

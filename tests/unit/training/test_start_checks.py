@@ -23,7 +23,7 @@ def pairs(file: Path, text: str, *languages: str) -> str:
 def test_the_start_names_languages_and_texts_that_training_lacks(toy: Path, tmp_path: Path) -> None:
     config = Config(
         run=Run(dir=str(tmp_path), name="run"),
-        model=Model(name_or_path=str(toy / "model"), init="scratch"),
+        model=Model(name_or_path=str(toy / "model"), init="scratch", max_passage_tokens=64),
         data=Data(
             train=(pairs(tmp_path / "train.jsonl", "\u0643\u062a\u0627\u0628", "ar", "sw"),),
             dev=(pairs(tmp_path / "dev.jsonl", "a", "ar", "de"),),
