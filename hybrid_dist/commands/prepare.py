@@ -19,6 +19,7 @@ from hybrid_dist.data.sources.source import COMMON
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.data.store.teacher_vectors import FEWEST_TEXTS, write_teacher_vectors
 from hybrid_dist.data.store.token_cache import LONGEST, write_tokens
+from hybrid_dist.data.tables.known_layouts import LAYOUTS
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.runtime import progress_bar
 from hybrid_dist.runtime.files import bytes_of, write_atomically
@@ -84,12 +85,16 @@ def main(args: Sequence[str], program: str = "hybrid-dist prepare") -> None:
 
 
 def _help() -> str:
-    sources = "\n".join(f"  {name:<10} {source.summary}" for name, source in SOURCES.items())
+    width = max(map(len, SOURCES))
+    sources = "\n".join(f"  {name:<{width}} {source.summary}" for name, source in SOURCES.items())
+    layouts = {layout.name for layout in LAYOUTS}
     lines = [
         f"  {source.name}: {name}={meaning}"
         for source in SOURCES.values()
         for name, meaning in source.options.items()
+        if source.name not in layouts
     ]
+    lines.append(f"  {', '.join(sorted(layouts))}: the options of table")
     lines += [f"  all: {name}={meaning}" for name, meaning in COMMON.items()]
     source_options = "\n".join(lines)
     return f"""{Options.__doc__}

@@ -23,6 +23,11 @@ PAIRS = pa.schema(
 )
 """Blocks of training pairs as sources stream them; `Reading.where` turns a place into text."""
 
+SCORED_PAIRS = pa.schema(
+    [*PAIRS, ("positive_score", pa.float32()), ("negative_scores", pa.list_(pa.float32()))]
+)
+"""The same with scores of the passage and the negatives; all blocks of a source have one schema."""
+
 _LINES = 1 << 40
 
 

@@ -31,6 +31,7 @@ SOURCES: dict[str, Source] = {
         tatoeba.SOURCE,
         units.SOURCE,
         tldr.SOURCE,
+        *table.LAYOUT_SOURCES,
     )
 }
 """Every source by its name."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from hybrid_dist.data.reading import PAIRS, Collection, Reading, Text
+from hybrid_dist.data.reading import PAIRS, SCORED_PAIRS, Collection, Reading, Text
 from hybrid_dist.data.text_sequence import Texts
 
 BLOCK = 2048
@@ -30,6 +30,19 @@ class Pair(NamedTuple):
     place: int
 
 
+class ScoredPair(NamedTuple):
+    """A training pair with scores: the columns of `reading.SCORED_PAIRS`."""
+
+    uid: str
+    lang: str
+    query: str
+    passage: str
+    negatives: list[str]
+    place: int
+    positive_score: float
+    negative_scores: list[float]
+
+
 class Answer(NamedTuple):
     """The relevance grade of a passage, and the place of the judgement."""
 
@@ -41,13 +54,14 @@ Answers = dict[str, dict[Key, Answer]]
 """By query id: its relevant passages in all languages."""
 
 
-def blocks(pairs: Iterable[Pair]) -> Iterator[pa.RecordBatch]:
-    """Pairs in blocks of the schema that sources stream."""
+def blocks(pairs: Iterable[Pair | ScoredPair]) -> Iterator[pa.RecordBatch]:
+    """Pairs in blocks of the schema that sources stream; all of them are scored, or none."""
     given = iter(pairs)
     while block := list(islice(given, BLOCK)):
-        columns = zip(PAIRS, zip(*block, strict=True), strict=True)
+        schema = SCORED_PAIRS if isinstance(block[0], ScoredPair) else PAIRS
+        columns = zip(schema, zip(*block, strict=True), strict=True)
         arrays = [pa.array(values, column.type) for column, values in columns]
-        yield pa.RecordBatch.from_arrays(arrays, schema=PAIRS)
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def collect(

@@ -1,4 +1,4 @@
-"""Tables of any columns: JSON lines, Parquet, CSV, TSV or Arrow, with a mapping of columns."""
+"""Tables of any columns, and published layouts that are tables of known columns."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,19 +8,10 @@ from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources.collecting import blocks
 from hybrid_dist.data.sources.pairs import collection_of_pairs
 from hybrid_dist.data.sources.source import Source
+from hybrid_dist.data.tables.known_layouts import LAYOUTS, Layout
 from hybrid_dist.data.tables.mapped_pairs import table_pairs
 from hybrid_dist.data.tables.mapping import OPTIONS
 from hybrid_dist.data.tables.table_files import expand
-
-
-def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
-    """Every row's pair, or pairs."""
-    return blocks(table_pairs(paths, reading))
-
-
-def collection(paths: Sequence[str], reading: Reading) -> Collection:
-    """The queries and passages of all pairs."""
-    return collection_of_pairs(pairs(paths, reading), paths, reading)
 
 
 def locate(path: str) -> object:
@@ -28,12 +19,20 @@ def locate(path: str) -> object:
     return list(expand([path]))
 
 
-SOURCE = Source(
+def _source(name: str, summary: str, layout: Layout | None) -> Source:
+    def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
+        return blocks(table_pairs(paths, reading, layout))
+
+    def collection(paths: Sequence[str], reading: Reading) -> Collection:
+        return collection_of_pairs(pairs(paths, reading), paths, reading)
+
+    return Source(name, summary, pairs, collection, OPTIONS, locate=locate, evaluates_on_pairs=True)
+
+
+SOURCE = _source(
     "table",
     "any table: JSON lines, Parquet, CSV, TSV or Arrow, by the columns that options name",
-    pairs,
-    collection,
-    OPTIONS,
-    locate=locate,
-    evaluates_on_pairs=True,
+    None,
 )
+LAYOUT_SOURCES = tuple(_source(layout.name, layout.summary, layout) for layout in LAYOUTS)
+"""Tables whose columns are known; they have the same options."""

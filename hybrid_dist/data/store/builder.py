@@ -8,6 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,8 +37,12 @@ PART = 128 << 20
 PASSES = 8
 """The maximum number of times that rows are read, once per part; beyond it, rows are first spilled
 again in groups of parts."""
-HASHES = (("query_hash", pa.uint64()), ("passage_hash", pa.uint64()))
-ASIDE = pa.schema([*PAIRS, *HASHES, ("negative_hashes", pa.list_(pa.uint64()))])
+HASHES = (
+    pa.field("query_hash", pa.uint64()),
+    pa.field("passage_hash", pa.uint64()),
+    pa.field("negative_hashes", pa.list_(pa.uint64())),
+)
+"""Columns that are spilled beside those of the blocks."""
 ARRAYS: dict[str, type[np.generic]] = {
     "row_uid": np.int32,
     "query_length": np.uint16,
@@ -48,6 +53,11 @@ ARRAYS: dict[str, type[np.generic]] = {
     "text_length": np.uint16,
 }
 """Arrays written part by part: of rows, and the lengths of distinct passages."""
+SCORES: dict[str, type[np.generic]] = {
+    store_format.POSITIVE_SCORES: np.float32,
+    store_format.NEGATIVE_SCORES: np.float32,
+}
+"""The same of pairs with scores."""
 
 
 Read = Callable[[], Iterator[pa.RecordBatch]]
@@ -67,7 +77,10 @@ def build_files(
 
     Returns each language's number of pairs and of distinct passages.
     """
-    aside = Spill(folder / "aside", ASIDE)
+    given = iter(blocks)
+    first = list(islice(given, 1))
+    schema = first[0].schema if first else PAIRS
+    aside = Spill(folder / "aside", pa.schema([*schema, *HASHES]))
     uid_hashes: defaultdict[str, list[np.ndarray]] = defaultdict(list)
 
     def put_aside(split: list[tuple[str, pa.RecordBatch, np.ndarray]]) -> None:
@@ -75,7 +88,7 @@ def build_files(
             aside.put(language, batch)
             uid_hashes[language].append(uid_hash)
 
-    splits = (split for _, split in prefetch_map(_split, blocks))
+    splits = (split for _, split in prefetch_map(_split, chain(first, given)))
     deque(prefetch_map(put_aside, splits, workers=1), maxlen=0)
     aside.finish()
     if not uid_hashes:
@@ -109,7 +122,7 @@ def _split(block: pa.RecordBatch) -> list[tuple[str, pa.RecordBatch, np.ndarray]
     negative_hashes = pa.ListArray.from_arrays(starts, pa.array(hash_texts(negatives.flatten())))
     text_hashes = [pa.array(hash_texts(block.column(name))) for name in ("query", "passage")]
     batch = pa.RecordBatch.from_arrays(
-        [*block.columns, *text_hashes, negative_hashes], schema=ASIDE
+        [*block.columns, *text_hashes, negative_hashes], schema=pa.schema([*block.schema, *HASHES])
     )
     uid_hash = hash_texts(block.column("uid"))
     ends = np.searchsorted(codes, np.arange(len(names) + 1))
@@ -165,7 +178,9 @@ def _write_languages(
     """Write texts and rows, language by language; returns each one's pair and passage counts."""
     counts = {language: {"pairs": 0, "passages": 0} for language in row_uids}
     parts = _parts(aside, row_uids, folder)
-    with _Writers(folder) as out:
+    with _Writers(
+        folder, ARRAYS | (SCORES if "positive_score" in aside.schema.names else {})
+    ) as out:
         for part, rows in prefetch_map(partial(sort_part, uids=uids), parts):
             for place, first, uid in rows.clashes:
                 reading.refuse(
@@ -188,7 +203,7 @@ def _parts(aside: Spill, row_uids: Mapping[str, np.ndarray], folder: Path) -> It
             yield from _picked(language, aside, language, row_uid, count)
             continue
         group_of_row = _ranges(row_uid, -(-count // PASSES))
-        groups, first = Spill(folder / f"aside-{language}", ASIDE), 0
+        groups, first = Spill(folder / f"aside-{language}", aside.schema), 0
         for batch in aside.read(language):
             of_batch = group_of_row[first : first + len(batch)]
             for group in np.unique(of_batch).tolist():
@@ -230,14 +245,14 @@ def _filtered(read: Read, chosen: np.ndarray) -> Iterator[pa.RecordBatch]:
 class _Writers:
     """The files that grow language by language."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, arrays: Mapping[str, type[np.generic]]) -> None:
         with ExitStack() as files:  # closes all of them, even if one cannot be opened or closed
             enter = files.enter_context
             self.queries = enter(TextWriter(folder / store_format.QUERIES))
             self.passages = enter(TextWriter(folder / store_format.PASSAGES, hashed=True))
             self._arrays = {
                 name: enter(ArrayWriter(folder / f"{name}.npy", dtype))
-                for name, dtype in ARRAYS.items()
+                for name, dtype in arrays.items()
             }
             self._files = files.pop_all()
         self._language, self._first, self._numbering = "", 0, Numbering(0)
@@ -266,6 +281,8 @@ class _Writers:
             "negatives": row_texts[~is_passage],
             "query_hash": part.query_hash,
             "text_length": part.text_length[new],
+            store_format.POSITIVE_SCORES: part.positive_scores,
+            store_format.NEGATIVE_SCORES: part.negative_scores,
         }
         for name, array in self._arrays.items():
             array.append(values[name])

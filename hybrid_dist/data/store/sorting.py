@@ -36,6 +36,10 @@ class Sorted(NamedTuple):
     """Positions in `texts` of each row's passage and then its negatives, concatenated."""
     counts: np.ndarray
     """The number of negatives of each row."""
+    positive_scores: np.ndarray
+    """Of each row; empty if the pairs have no scores."""
+    negative_scores: np.ndarray
+    """Of the rows' negatives, concatenated."""
     clashes: list[tuple[int, int, str]]
     """Skipped rows that repeat a uid with other text: place, place of the first row, uid."""
 
@@ -50,6 +54,7 @@ def sort_part(part: Part, uids: pa.Array) -> Sorted:
     order, row_uid = np.delete(order, again), np.delete(row_uid, again)
     queries = rows["query"].take(pa.array(order)).combine_chunks()
     texts, text_hash, row_texts, counts = _distinct_texts(rows, order)
+    positive_scores, negative_scores = _scores(rows, order)
     return Sorted(
         row_uid=row_uid,
         queries=queries,
@@ -60,6 +65,8 @@ def sort_part(part: Part, uids: pa.Array) -> Sorted:
         text_length=lengths(texts),
         row_texts=row_texts,
         counts=counts,
+        positive_scores=positive_scores,
+        negative_scores=negative_scores,
         clashes=clashes,
     )
 
@@ -84,6 +91,14 @@ def _distinct_texts(
     repeated = texts.take(pa.array(at[again]))
     _check_equal(repeated, distinct.take(pa.array(number[again])), "texts")
     return distinct, text_hash[place], number, counts[order]
+
+
+def _scores(rows: pa.Table, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`positive_scores` and `negative_scores` of `Sorted`."""
+    if "positive_score" not in rows.column_names:
+        return np.zeros(0, np.float32), np.zeros(0, np.float32)
+    listed = rows["negative_scores"].take(pa.array(order)).combine_chunks()
+    return rows["positive_score"].to_numpy()[order], listed.flatten().to_numpy()
 
 
 def _clashes(

@@ -19,7 +19,7 @@ class Spill:
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         folder.mkdir()
-        self._folder, self._schema = folder, schema
+        self._folder, self.schema = folder, schema
         self._files: list[_File] = []
         self._file_of: dict[Hashable, _File] = {}
         self.bytes: defaultdict[Hashable, int] = defaultdict(int)
@@ -35,7 +35,7 @@ class Spill:
     def _next_file(self) -> "_File":
         number = len(self._file_of)
         if number < FILES:
-            self._files.append(_File(self._folder / f"{number}.arrow", self._schema))
+            self._files.append(_File(self._folder / f"{number}.arrow", self.schema))
         return self._files[number % FILES]
 
     def finish(self) -> None:
@@ -45,7 +45,7 @@ class Spill:
 
     def read(self, key: Hashable, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The batches of a key, with all columns or some."""
-        fields = None if columns is None else [self._schema.get_field_index(c) for c in columns]
+        fields = None if columns is None else [self.schema.get_field_index(c) for c in columns]
         return self._file_of[key].read(key, fields)
 
     def drop(self, key: Hashable) -> None:

@@ -5,10 +5,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from hybrid_dist.data.reading import Reading
-from hybrid_dist.data.sources.collecting import Pair
+from hybrid_dist.data.reading import Reading, short
+from hybrid_dist.data.sources.collecting import Pair, ScoredPair
 from hybrid_dist.data.sources.lines import BadRecord, Record
-from hybrid_dist.data.tables.column_texts import Column, expand
+from hybrid_dist.data.tables.column_texts import Column, expand, parse_template
+from hybrid_dist.data.tables.known_layouts import Layout
 from hybrid_dist.data.tables.mapping import (
     Settings,
     TableMapping,
@@ -21,14 +22,20 @@ from hybrid_dist.data.tables.table_files import find_tables
 from hybrid_dist.data.tables.table_rows import BATCH, CellFormat, Row, read_rows
 from hybrid_dist.errors import UserError, nearest
 
+LARGEST = 3.4e38
+"""Scores are kept in 32 bits."""
 NEEDED = ("query", "passage", "lang or lang_column")
 
 
-def table_pairs(paths: Sequence[str], reading: Reading) -> Iterator[Pair]:
-    """The pairs of all rows, file after file."""
+def table_pairs(
+    paths: Sequence[str], reading: Reading, layout: Layout | None = None
+) -> Iterator[Pair | ScoredPair]:
+    """The pairs of all rows, file after file. Options of a `layout` hold where none are given."""
     settings = settings_of(reading.options)
     cells = _cell_format(settings)
     files = find_tables(paths, one_text(settings, "config"), one_text(settings, "split"))
+    if layout is not None:
+        settings = {**_of_layout(layout, files[0].file, cells), **settings}
     _check_named(settings, files[0].file, cells)
     mapping = mapping_of(settings)
     reading.mapping.update(settings)
@@ -65,13 +72,13 @@ def listed_conditions(settings: Settings) -> list[str]:
 
 def _of_row(
     mapping: TableMapping, record: Record, reading: Reading, name: str, place: int
-) -> Iterator[Pair]:
+) -> Iterator[Pair | ScoredPair]:
     """The pairs of a row: one for each side, and for each element of a list."""
     for side in mapping.sides:
         elements = expand(record, [side.query, side.passage])
         for number, element in enumerate([record] if elements is None else elements):
             uid = name if mapping.uid is None else mapping.uid.key(element)
-            yield Pair(
+            pair = Pair(
                 uid=uid if elements is None else f"{uid}#{number}",
                 lang=_language(reading, side.lang, element),
                 query=side.query.text(element),
@@ -79,6 +86,30 @@ def _of_row(
                 negatives=[t for template in mapping.negatives for t in template.texts(element)],
                 place=place,
             )
+            if mapping.scores is None:
+                yield pair
+                continue
+            at = None if elements is None else number
+            yield ScoredPair(*pair, *_scores(*mapping.scores, record, at, len(pair.negatives)))
+
+
+def _scores(
+    positive: Column, negative: Column, record: Record, at: int | None, negatives: int
+) -> tuple[float, list[float]]:
+    """The score of a row's passage, or of that `at` a place of its list, and of its negatives."""
+    score, scores = positive.value(record), negative.value(record)
+    if at is not None:
+        score = score[at] if isinstance(score, list) and at < len(score) else score
+    scores = [] if scores is None and not negatives else scores
+    if not isinstance(scores, list) or len(scores) != negatives:
+        raise BadRecord(
+            f"column {negative.name}: expected {negatives} scores, one of each negative, found "
+            f"{short(scores)}"
+        )
+    for column, value in ((positive, score), *((negative, one) for one in scores)):
+        if type(value) not in (int, float) or not abs(value) <= LARGEST:
+            raise BadRecord(f"column {column.name}: expected a score, found {short(value)}")
+    return float(score), [float(one) for one in scores]
 
 
 def _language(reading: Reading, lang: str | Column, record: Record) -> str:
@@ -152,6 +183,37 @@ def _cell_format(settings: Settings) -> CellFormat:
     if len(set(columns)) < len(columns):
         raise UserError(f"option columns={','.join(columns)}: a name comes twice")
     return CellFormat(delimiter, columns, quotes != "no")
+
+
+def _of_layout(layout: Layout, file: Path, cells: CellFormat) -> Settings:
+    """The layout's options: of those for one purpose, the first whose columns the file has."""
+    names: list[str] = []
+
+    def choose(found: Sequence[str]) -> list[str]:
+        names.extend(found)
+        return names
+
+    rows = list(islice(read_rows(Reading(skip_bad=BATCH), file, cells, choose), BATCH))
+
+    def is_there(column: Column) -> bool:
+        root = column.root(dict.fromkeys(names))
+        if root == column.name:
+            return root in names
+        fields = {name for _, record in rows for name in _paths(record, column)}
+        empty = all(record.get(root) in (None, []) for _, record in rows)
+        return column.name in fields or (root in names and empty)
+
+    settings: dict[str, str | list[str]] = {}
+    for option, choices in layout.options.items():
+        for written in choices:
+            templates = [parse_template(part, option) for part in listed({option: written}, option)]
+            if option == "lang" or all(is_there(c) for t in templates for c in t.columns):
+                settings[option] = written
+                break
+        else:
+            if option not in layout.optional:
+                settings[option] = choices[0]  # reading it says what is missing
+    return settings
 
 
 def _check_named(settings: Settings, file: Path, cells: CellFormat) -> None:

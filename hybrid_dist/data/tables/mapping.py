@@ -19,6 +19,8 @@ COLUMNS = {
     "lang_column": "the column of languages, in place of lang",
     "uid_column": "the column of uids; without it, a row's uid is its file and number",
     "negatives": "columns of hard negatives, each a text or a list of texts",
+    "positive_score": "the column of the passage's score, if negative_scores has the negatives'",
+    "negative_scores": "the column of the list of scores of the negatives, in their order",
     "where": "rows to keep, as in 'score > 0.8 and source != \"web\"'",
 }
 FILES = {
@@ -29,6 +31,7 @@ FILES = {
     "quotes": "quotes=no: quotation marks in CSV files are text",
 }
 FROM_FILE = "mapping"
+SCORES = ("positive_score", "negative_scores")
 OPTIONS = {FROM_FILE: "a YAML file with any of these options", **COLUMNS, **FILES}
 Settings = Mapping[str, str | list[str]]
 
@@ -51,6 +54,8 @@ class TableMapping:
     """Pairs of one uid: rows of parallel texts have two."""
     uid: Template | None
     negatives: tuple[Template, ...]
+    scores: tuple[Column, Column] | None
+    """Of the passage, and of the list of negatives."""
     where: tuple[Condition, ...]
     given: Settings
     """The options that it was made of."""
@@ -66,6 +71,8 @@ class TableMapping:
             yield from (("uid_column", column) for column in self.uid.columns)
         for template in self.negatives:
             yield from (("negatives", column) for column in template.columns)
+        if self.scores is not None:
+            yield from zip(SCORES, self.scores, strict=True)
         yield from (("where", condition.column) for condition in self.where)
 
 
@@ -120,6 +127,7 @@ def mapping_of(settings: Settings) -> TableMapping:
         sides=tuple(map(Side, query, passage, langs)),
         uid=uid[0] if uid else None,
         negatives=tuple(negatives),
+        scores=_scores(settings),
         where=_conditions(settings),
         given=settings,
     )
@@ -149,6 +157,18 @@ def _conditions(settings: Settings) -> tuple[Condition, ...]:
     value = settings.get("where", [])
     each = value if isinstance(value, list) else [value]
     return tuple(condition for written in each for condition in parse_conditions(written))
+
+
+def _scores(settings: Settings) -> tuple[Column, Column] | None:
+    names = [one_text(settings, option) for option in SCORES]
+    positive, negative = names
+    if positive is None and negative is None:
+        return None
+    if positive is None or negative is None:
+        raise UserError(f"options {' and '.join(SCORES)}: give both or none; a store has both")
+    if len(listed(settings, "query")) > 1:
+        raise UserError(f"option {SCORES[0]}: rows of two sides have no scores")
+    return Column(positive), Column(negative)
 
 
 def _languages(settings: Settings) -> Sequence[str | Column]:
