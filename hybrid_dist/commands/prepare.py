@@ -63,6 +63,8 @@ class Options:
     """The text before each query for --tokenize, as in model.query_prefix."""
     passage_prefix: str = Model.passage_prefix
     """The text before each passage for --tokenize, as in model.passage_prefix."""
+    list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Show all layouts, with the files and columns that each has."""
     describe: Path | None = None
     """Show the contents of this store."""
     verify: Path | None = None
@@ -76,7 +78,10 @@ class Options:
 def main(args: Sequence[str], program: str = "hybrid-dist prepare") -> None:
     options = tyro.cli(Options, args=args, prog=program, description=_help())
     with report_errors(program):
-        if options.verify:
+        if options.list:
+            for name, source in SOURCES.items():
+                print(f"{name}\n  {source.summary}\n  {source.columns}")
+        elif options.verify:
             _verify(options.verify)
         elif options.describe:
             _describe(options.describe, options.json, options.plot)
@@ -109,6 +114,7 @@ Examples:
   hybrid-dist prepare pairs 'data/*.jsonl.gz' --out stores/mine --tokenize xlm-roberta-base
   hybrid-dist prepare table faq.csv --option query=question --option passage=answer \\
       --option lang=en --dry-run
+  hybrid-dist prepare --list
   hybrid-dist prepare --describe stores/mine
   hybrid-dist prepare --verify stores/mine
   hybrid-dist train --config configs/demo.yaml --data.train stores/mine"""

@@ -142,6 +142,8 @@ def _query(record: Record) -> tuple[str, str]:
 SOURCE = Source(
     "beir",
     "BEIR's folders, one or one per language; AfriQA's, with a corpus in another language",
+    "corpus.jsonl (_id, title, text), queries.jsonl (_id, text), qrels/SPLIT.tsv "
+    "(query-id, corpus-id, score)",
     pairs,
     collection,
     {

@@ -123,6 +123,7 @@ def _breaks(paragraph: Paragraph) -> list[tuple[int, int]]:
 SOURCE = Source(
     "lareqa",
     "LAReQA's JSON by language: XQuAD-R, MLQA-R; sentences are retrieved",
+    "ar.json, de.json, ...: SQuAD's JSON with sentence_breaks in every paragraph",
     pairs,
     collection,
     {

@@ -167,6 +167,8 @@ def _passages(record: Record, name: str) -> dict[str, str]:
 SOURCE = Source(
     "miracl",
     "MIRACL: topics, qrels and docs-*.jsonl.gz of every language; train splits with negatives",
+    "topics.*.tsv, qrels.*.tsv, docs-*.jsonl.gz (docid, title, text), or "
+    "LANG/train.jsonl.gz as tevatron",
     pairs,
     collection,
     {

@@ -243,6 +243,7 @@ def _uncompressed(file: Path) -> BinaryIO:
 SOURCE = Source(
     "mmarco",
     "mMARCO: collections and queries in 14 languages, with MS MARCO's triples or qrels",
+    "collections/*.tsv, queries/train/*.tsv, triples.train.ids.small.tsv or qrels.train.tsv",
     pairs,
     collection,
     {

@@ -61,6 +61,7 @@ def locate(pattern: str) -> object:
 SOURCE = Source(
     "pairs",
     "JSON lines (plain, .gz, .zst) or Parquet of uid, lang, query, passage",
+    "uid, lang, query, passage, negatives[]",
     pairs=read_pair_files,
     collection=collection,
     locate=locate,

@@ -18,6 +18,8 @@ class Source:
 
     name: str
     summary: str
+    columns: str
+    """The files or columns that it reads, for people to compare with theirs."""
     pairs: Callable[[Sequence[str], Reading], Iterator[pa.RecordBatch]] | None = None
     """Streams training pairs in blocks of the schema `reading.PAIRS`."""
     collection: Callable[[Sequence[str], Reading], Collection] | None = None

@@ -244,6 +244,8 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
 SOURCE = Source(
     "squad",
     "SQuAD's JSON by language: XQuAD, MLQA, translated SQuAD; paragraphs are retrieved",
+    "xquad.ar.json, ...: data[].paragraphs[]: context, qas[id, question, answers]; "
+    "the hub's Parquet",
     pairs,
     collection,
     {"language": "the language of files whose names do not tell one"},

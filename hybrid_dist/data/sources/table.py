@@ -19,20 +19,22 @@ def locate(path: str) -> object:
     return list(expand([path]))
 
 
-def _source(name: str, summary: str, layout: Layout | None) -> Source:
+def _source(name: str, summary: str, columns: str, layout: Layout | None = None) -> Source:
     def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
         return blocks(table_pairs(paths, reading, layout))
 
     def collection(paths: Sequence[str], reading: Reading) -> Collection:
         return collection_of_pairs(pairs(paths, reading), paths, reading)
 
-    return Source(name, summary, pairs, collection, OPTIONS, locate=locate, evaluates_on_pairs=True)
+    return Source(
+        name, summary, columns, pairs, collection, OPTIONS, locate=locate, evaluates_on_pairs=True
+    )
 
 
 SOURCE = _source(
     "table",
     "any table: JSON lines, Parquet, CSV, TSV or Arrow, by the columns that options name",
-    None,
+    "those that you name",
 )
-LAYOUT_SOURCES = tuple(_source(layout.name, layout.summary, layout) for layout in LAYOUTS)
+LAYOUT_SOURCES = tuple(_source(one.name, one.summary, one.columns, one) for one in LAYOUTS)
 """Tables whose columns are known; they have the same options."""

@@ -105,6 +105,7 @@ def _files(paths: Sequence[str], reading: Reading) -> list[tuple[str, tuple[Path
 SOURCE = Source(
     "tatoeba",
     "Tatoeba's parallel sentences as XTREME has them; English is looked for",
+    "tatoeba.xxx-eng.xxx and tatoeba.xxx-eng.eng, parallel by line",
     pairs,
     collection,
     {"languages": "read these only, as in languages=af,de"},

@@ -121,6 +121,7 @@ def _plain(text: str) -> str:
 SOURCE = Source(
     "tldr",
     "tldr-pages: descriptions of commands in many languages",
+    "pages/PLATFORM/COMMAND.md, pages.LANG/PLATFORM/COMMAND.md",
     pairs,
     options={"languages": "read these only, as in languages=en,de"},
 )

@@ -203,6 +203,8 @@ MKQA_NOTE = "MKQA's queries without an answer that is text (long, or none) are l
 SOURCE = Source(
     "units",
     "units that are parallel, with a passage table; MKQA",
+    "pairs.jsonl (unit, lang, query, passage or passage_id), passages.jsonl (_id, "
+    "lang, text); mkqa.jsonl",
     pairs,
     collection,
     {

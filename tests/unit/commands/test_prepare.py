@@ -244,6 +244,14 @@ def test_a_dry_run_shows_pairs_and_what_is_wrong(command: Command, tmp_path: Pat
     assert "2 pairs in 1 languages" in out
 
 
+def test_the_list_has_every_layout_with_its_columns(command: Command) -> None:
+    code, out, _ = command("--list")
+    assert code == 0
+    for name, source in SOURCES.items():
+        assert f"{name}\n  {source.summary}\n  {source.columns}\n" in out
+    assert "query, pos[], neg[], pos_scores[], neg_scores[]" in out
+
+
 def test_a_source_without_pairs_is_reported(tmp_path: Path) -> None:
     source = replace(SOURCES["pairs"], name="quiz", pairs=None)
     with pytest.raises(UserError, match=r"quiz: has no training pairs; evaluate on it"):
