@@ -1,6 +1,13 @@
 """Rows of published tables, with sentences of our own, and the options that each needs."""
 
+import json
+from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.support.published_files import write
 
 EN = {"lang": "en"}
 ROWS: dict[str, list[dict[str, Any]]] = {
@@ -79,3 +86,27 @@ OPTIONS: dict[str, dict[str, str]] = {
     "parallel_sentences": {"lang": "en,de"},
     "nemo_inline": EN,
 }
+NEMO: dict[str, Any] = {
+    "corpus": [{"path": "mills"}],
+    "data": [
+        {
+            "question_id": "q1",
+            "question": "who?",
+            "corpus_id": "mills-1",
+            "pos_doc": [{"id": "d1"}, "d2"],
+            "neg_doc": [{"id": "d3"}],
+        },
+        {"question_id": 2, "question": "what?", "corpus_id": "mills-1", "pos_doc": ["d3"]},
+    ],
+}
+DOCUMENTS = {"d1": "Ada.", "d2": "Ada did.", "d3": "A mill.", "d4": "Rye."}
+
+
+def nemo(file: Path, content: Any = NEMO) -> Path:
+    """NeMo Retriever's training file with its corpus."""
+    corpus = file.parent / "mills"
+    metadata = {"class": "TextQADataset", "corpus_id": "mills-1"}
+    write(corpus / "merlin_metadata.json", json.dumps(metadata))
+    rows = [{"id": name, "text": text} for name, text in DOCUMENTS.items()]
+    pq.write_table(pa.Table.from_pylist(rows), corpus / "train.parquet")
+    return write(file, json.dumps(content))

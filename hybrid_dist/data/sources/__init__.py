@@ -8,6 +8,7 @@ from hybrid_dist.data.sources import (
     lareqa,
     miracl,
     mmarco,
+    nemo,
     pairs,
     squad,
     table,
@@ -32,6 +33,7 @@ SOURCES: dict[str, Source] = {
         units.SOURCE,
         tldr.SOURCE,
         *table.LAYOUT_SOURCES,
+        nemo.SOURCE,
     )
 }
 """Every source by its name."""

@@ -19,8 +19,11 @@ from hybrid_dist.data.tables.table_rows import KINDS, kind_of
 from hybrid_dist.errors import UserError, nearest
 
 PATTERN = rf"(?:[^./][^/]*/)*[^./][^/]*\.(?:{'|'.join(KINDS)})"
-ABOUT_DATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
-"""Files beside the data that the library datasets writes."""
+ABOUT_DATA = {
+    *("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"),
+    *("merlin_metadata.json", "dataset_metadata.json"),
+}
+"""Files beside the data that the library datasets and NeMo write."""
 EXPECTED = f"files of {', '.join(KINDS)}"
 SPLITS = {
     word: split
