@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.support.published_files import write
+from tests.support.published_files import json_lines, write
 
 EN = {"lang": "en"}
 ROWS: dict[str, list[dict[str, Any]]] = {
@@ -110,3 +110,19 @@ def nemo(file: Path, content: Any = NEMO) -> Path:
     rows = [{"id": name, "text": text} for name, text in DOCUMENTS.items()]
     pq.write_table(pa.Table.from_pylist(rows), corpus / "train.parquet")
     return write(file, json.dumps(content))
+
+
+def webfaq(folder: Path) -> None:
+    """WebFAQ's retrieval data in two languages with the same ids, without a list of files."""
+    for code in ("deu", "eng"):
+        json_lines(
+            folder / code / "corpus.jsonl",
+            *({"_id": f"d{n}", "title": "", "text": f"{code} passage {n}"} for n in range(4)),
+        )
+        queries = [{"_id": f"q{n}", "text": f"{code} query {n}?"} for n in range(3)]
+        json_lines(folder / code / "queries.jsonl", *queries)
+        for split, judged in (("train", [("q0", "d0"), ("q1", "d1")]), ("test", [("q2", "d3")])):
+            json_lines(
+                folder / code / "qrels" / f"{split}.jsonl",
+                *({"query-id": q, "corpus-id": d, "score": 1.0} for q, d in judged),
+            )

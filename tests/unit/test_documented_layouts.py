@@ -14,7 +14,7 @@ from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store.reader import Store
 from tests.fuzz.targets import layouts
 from tests.support.launch import ROOT
-from tests.support.layout_rows import ROWS, nemo
+from tests.support.layout_rows import ROWS, nemo, webfaq
 from tests.support.pair_lines import GOOD
 from tests.support.published_files import json_lines, write
 
@@ -63,6 +63,7 @@ FILES: dict[str, Callable[[Path], object]] = {
     "swim/de/train.parquet": lambda path: parquet(path, *ROWS["swim_ir"]),
     "nemo.jsonl": lambda path: json_lines(path, *ROWS["nemo_inline"]),
     "nemo/train.json": nemo,
+    "webfaq-retrieval": webfaq,
     "mfaq/data/de/train.jsonl": lambda path: json_lines(path, *ROWS["mfaq"]),
     "beir": beir,
     "miracl": layouts.miracl_rows,

@@ -15,6 +15,7 @@ from hybrid_dist.data.sources import (
     tatoeba,
     tldr,
     units,
+    webfaq,
 )
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.errors import UserError, nearest
@@ -34,6 +35,7 @@ SOURCES: dict[str, Source] = {
         tldr.SOURCE,
         *table.LAYOUT_SOURCES,
         nemo.SOURCE,
+        webfaq.SOURCE,
     )
 }
 """Every source by its name."""

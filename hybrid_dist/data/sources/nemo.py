@@ -15,7 +15,7 @@ from hybrid_dist.data.sources.pairs import collection_of_pairs
 from hybrid_dist.data.sources.paths import find, local
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.data.tables.table_files import find_tables
-from hybrid_dist.data.tables.table_rows import CellFormat, read_rows
+from hybrid_dist.data.tables.table_rows import read_columns
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import read_json
 
@@ -151,13 +151,7 @@ def _documents(
     reading: Reading, folder: Path, wanted: Mapping[str, None]
 ) -> Iterator[tuple[str, str]]:
     for file, _ in find_tables([str(folder)], None, None):
-
-        def choose(names: Sequence[str], file: Path = file) -> list[str]:
-            if names and not {"id", "text"} <= set(names):
-                raise UserError(f"{file}: expected columns id and text, found {', '.join(names)}")
-            return ["id", "text"]
-
-        for number, record in read_rows(reading, file, CellFormat(), choose):
+        for number, record in read_columns(reading, file, ("id", "text")):
             try:
                 name = key(record, "id")
                 if name in wanted:

@@ -25,7 +25,7 @@ COLUMNS = {
 }
 FILES = {
     "config": "the configuration of a published data set, as in config=de",
-    "split": "the split, as in split=train",
+    "split": "the split, as in split=train; split=all takes every one",
     "columns": "the names of the columns of CSV files without a header, as in columns=a,b",
     "delimiter": "what separates cells in CSV files, as in 'delimiter=;'",
     "quotes": "quotes=no: quotation marks in CSV files are text",

@@ -25,6 +25,8 @@ ABOUT_DATA = {
 }
 """Files beside the data that the library datasets and NeMo write."""
 EXPECTED = f"files of {', '.join(KINDS)}"
+ALL = "all"
+"""The split that is every split."""
 SPLITS = {
     word: split
     for split, words in {
@@ -135,6 +137,7 @@ def _by_list(
     if config is None and "default" in listed:
         config = "default"
     chosen = listed[_one_of(path, "config", config, listed)]
+    split = ",".join(chosen) if split == ALL else split
     if split is None and len(chosen) > 1:
         _one_of(path, "split", None, chosen)
     splits = [
@@ -177,6 +180,8 @@ def _by_name(
         found, words = [found[n] for n in kept], [words[n] for n in kept]
     splits = [next((SPLITS[w] for w in reversed(some) if w in SPLITS), None) for some in words]
     known = list(dict.fromkeys(one for one in splits if one is not None))
+    if split == ALL:
+        return found
     if split is None:
         if len(known) > 1:
             _one_of(path, "split", None, known)

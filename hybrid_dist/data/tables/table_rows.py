@@ -56,6 +56,21 @@ def read_rows(reading: Reading, file: Path, cells: CellFormat, choose: Choose) -
     return (_parquet if kind == "parquet" else _arrow)(reading, file, choose)
 
 
+def read_columns(
+    reading: Reading, file: Path, needed: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[Row]:
+    """The rows of a file by known columns; a UserError if it lacks one."""
+
+    def choose(names: Sequence[str]) -> list[str]:
+        if names and not set(needed) <= set(names):
+            raise UserError(
+                f"{file}: expected columns {', '.join(needed)}, found {', '.join(names)}"
+            )
+        return [*needed, *(name for name in optional if name in names)]
+
+    return read_rows(reading, file, CellFormat(), choose)
+
+
 def _json_lines(reading: Reading, file: Path, choose: Choose) -> Iterator[Row]:
     given = objects(reading, file)
     first = list(islice(given, BATCH))

@@ -18,6 +18,7 @@ from tests.fuzz import reference
 from tests.fuzz.edits import Tree
 from tests.fuzz.target import Target, Variants
 from tests.fuzz.targets.pairs import held_to, rows_of
+from tests.support import layout_rows
 from tests.support.published_files import (
     HEADER,
     afriqa,
@@ -173,20 +174,38 @@ def mkqa(folder: Path) -> None:
     json_lines(folder / "mkqa.jsonl", *records)
 
 
+def nemo(folder: Path) -> None:
+    layout_rows.nemo(folder / "train.json")
+
+
+def flagembedding(folder: Path) -> None:
+    json_lines(folder / "train.jsonl", *layout_rows.ROWS["flagembedding"])
+
+
+def tevatron(folder: Path) -> None:
+    json_lines(folder / "train.jsonl.gz", *layout_rows.ROWS["tevatron"])
+
+
 class Layouts(Target):
     name = "layouts"
     variants: ClassVar[Variants] = {
         "squad": squad, "mlqa": mlqa, "lareqa": lareqa, "squad_rows": squad_rows, "beir": beir,
         "afriqa": afriqa, "miracl": miracl, "miracl_rows": miracl_rows, "mmarco": mmarco,
         "mmarco_packed": mmarco_packed, "tatoeba": tatoeba, "units": units, "sections": sections,
-        "mkqa": mkqa,
+        "mkqa": mkqa, "nemo": nemo, "webfaq": layout_rows.webfaq, "flagembedding": flagembedding,
+        "tevatron": tevatron,
     }  # fmt: skip
     outputs = ("out/store",)
     sources: Mapping[str, str] = {
         "mlqa": "squad", "squad_rows": "squad", "afriqa": "beir", "miracl_rows": "miracl",
         "mmarco_packed": "mmarco", "sections": "units", "mkqa": "units",
+        "webfaq": "webfaq_retrieval",
     }  # fmt: skip
-    options: Mapping[str, dict[str, str]] = {"units": {"fields": "text,code"}}
+    options: Mapping[str, dict[str, str]] = {
+        "units": {"fields": "text,code"},
+        "webfaq": {"languages": "deu,eng"},
+        **{name: {"lang": "en"} for name in ("nemo", "flagembedding", "tevatron")},
+    }
     one_way: Mapping[str, str] = {"afriqa": "collection", "miracl_rows": "pairs"}
     """Layouts that are for training only, or for evaluation only."""
 

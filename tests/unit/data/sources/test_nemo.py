@@ -81,7 +81,7 @@ def test_documents_that_are_missing_may_be_left_out(tmp_path: Path) -> None:
 def test_a_broken_corpus_is_named(tmp_path: Path) -> None:
     file = nemo(tmp_path / "train.json")
     pq.write_table(pa.table({"id": ["d1"]}), tmp_path / "mills" / "train.parquet")
-    with pytest.raises(UserError, match=r"train.parquet: expected columns id and text, found id"):
+    with pytest.raises(UserError, match=r"train.parquet: expected columns id, text, found id"):
         pairs(file)
     table = pa.table({"id": ["d1", "d2"], "text": ["Ada.", None]})
     pq.write_table(table, tmp_path / "mills" / "train.parquet")

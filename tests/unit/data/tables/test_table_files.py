@@ -75,6 +75,7 @@ SPLIT = [
         ("pt-BR", None, [SPLIT[3]]),
         (None, "train", [*SPLIT[:2], SPLIT[3]]),
         ("de", "train,dev", sorted(SPLIT[:3])),
+        ("de", "all", sorted(SPLIT[:3])),
     ],
 )
 def test_names_tell_configuration_and_split(
@@ -115,6 +116,7 @@ configs:
         ("deu", "train", ["data/deu-0.jsonl", "data/deu-1.jsonl"]),
         ("deu", "test", ["data/held/deu.jsonl"]),
         ("deu", "train,test", ["data/deu-0.jsonl", "data/deu-1.jsonl", "data/held/deu.jsonl"]),
+        ("deu", "all", ["data/deu-0.jsonl", "data/deu-1.jsonl", "data/held/deu.jsonl"]),
         ("fra", None, ["data/fra-0.jsonl"]),
     ],
 )
