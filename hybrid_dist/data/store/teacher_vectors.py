@@ -61,7 +61,8 @@ def write_teacher_vectors(
     )
     width = encode_queries([]).shape[1]
     texts = sum(len(column) for column, *_ in parts)
-    check_room(folder, texts * width * np.dtype(np.float16).itemsize, CURE)
+    copies = 2 if debias else 1
+    check_room(folder, copies * texts * width * np.dtype(np.float16).itemsize, CURE)
     for column, file, encode, kind in parts:
         with (
             ArrayWriter(folder / file, np.float16) as flat,
@@ -70,23 +71,15 @@ def write_teacher_vectors(
             for block in column.arrays():
                 flat.append(encode(block.to_pylist()).ravel())
     if debias:
-        _subtract_language_means(folder, width)
+        starts = np.load(folder / "language_starts.npy").tolist()
+        both = starts, _passage_starts(folder, starts)
+        is_centered = [min(sizes) >= FEWEST_TEXTS for sizes in np.diff(both).T.tolist()]
+        for name, of_languages in zip((QUERIES, PASSAGES), both, strict=True):
+            _subtract_means(folder / name, width, of_languages, is_centered)
     return {**description, "width": width}
 
 
-def _subtract_language_means(folder: Path, width: int) -> None:
-    """Center the queries and the passages of each language, and normalize them again."""
-    vectors = [
-        np.load(folder / name, mmap_mode="r+").reshape(-1, width) for name in (QUERIES, PASSAGES)
-    ]
-    rows = np.load(folder / "language_starts.npy")
-    for bounds in zip(pairwise(rows), pairwise(_passage_starts(folder, rows)), strict=True):
-        if all(end - start >= FEWEST_TEXTS for start, end in bounds):
-            for part, (start, end) in zip(vectors, bounds, strict=True):
-                _center(part[start:end])
-
-
-def _passage_starts(folder: Path, language_starts: np.ndarray) -> list[int]:
+def _passage_starts(folder: Path, language_starts: Sequence[int]) -> list[int]:
     """Passages of language l are `starts[l] : starts[l + 1]`: they are numbered language by
     language, those that are only negatives included."""
     names = ("passage_of", "negatives", "negative_starts")
@@ -99,12 +92,23 @@ def _passage_starts(folder: Path, language_starts: np.ndarray) -> list[int]:
     return starts
 
 
-def _center(vectors: np.ndarray) -> None:
-    """Subtract the mean in place, and normalize again; a vector that is the mean stays."""
-    blocks = [slice(start, start + BLOCK) for start in range(0, len(vectors), BLOCK)]
-    mean = sum(vectors[block].sum(0, dtype=np.float64) for block in blocks) / len(vectors)
-    for block in blocks:
-        centered = vectors[block] - mean
-        norms = np.linalg.norm(centered, axis=1, keepdims=True)
-        kept = vectors[block].astype(np.float64)
-        vectors[block] = np.divide(centered, norms, out=kept, where=norms > 0)
+def _subtract_means(
+    file: Path, width: int, starts: Sequence[int], is_centered: Sequence[bool]
+) -> None:
+    """Rewrite vectors of which language l has `starts[l] : starts[l + 1]`: those of the marked
+    languages are centered and normalized again."""
+    vectors, draft = load_mapped(file).reshape(-1, width), file.with_suffix(".part")
+    with ArrayWriter(draft, np.float16) as flat:
+        for (start, end), center in zip(pairwise(starts), is_centered, strict=True):
+            blocks = [vectors[low : min(low + BLOCK, end)] for low in range(start, end, BLOCK)]
+            mean = sum(block.sum(0, dtype=np.float64) for block in blocks) / max(1, end - start)
+            for block in blocks:
+                flat.append((_centered(block, mean) if center else block).ravel())
+    draft.replace(file)
+
+
+def _centered(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Without the mean, of norm 1; a vector that is the mean stays."""
+    centered = vectors - mean
+    norms = np.linalg.norm(centered, axis=1, keepdims=True)
+    return np.divide(centered, norms, out=vectors.astype(np.float64), where=norms > 0)

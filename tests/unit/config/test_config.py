@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hybrid_dist.config import schema as configs
+from hybrid_dist.config import sources
 from hybrid_dist.config.flags import load
 from hybrid_dist.config.hints import OF_OTHER_TRAINERS, hint
 from hybrid_dist.config.resolve import from_yaml, to_yaml
@@ -374,7 +375,8 @@ def test_any_key_but_the_free_ones_makes_another_run() -> None:
 
 def documented() -> Iterator[tuple[str, str, str | None]]:
     """Section, field and docstring (the string below a field) of all fields that hold a value."""
-    for node in ast.parse(inspect.getsource(configs)).body:
+    modules = (configs, sources)
+    for node in [node for part in modules for node in ast.parse(inspect.getsource(part)).body]:
         if not (isinstance(node, ast.ClassDef) and node.decorator_list):
             continue
         for field, below in zip(node.body, [*node.body[1:], None], strict=True):
