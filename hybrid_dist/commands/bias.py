@@ -10,6 +10,7 @@ import tyro
 
 from hybrid_dist.config.embedding import EmbeddingOptions
 from hybrid_dist.errors import UserError, report_errors
+from hybrid_dist.evaluation.cuts import parse_dims
 from hybrid_dist.evaluation.debiasing import NONE, Debiasing
 from hybrid_dist.text import printable
 
@@ -35,12 +36,18 @@ class Options(EmbeddingOptions):
     """Folder of the comparison and of a report for each method."""
     debias: tuple[str, ...] = ("mean", "directions")
     """What to try beside the model as it is: mean, directions or directions:K."""
+    dims: Annotated[str, tyro.conf.arg(metavar="D,D,...")] = ""
+    """Also measure vectors that are cut to their first D values and normalised again, as in
+    64,128,256, as they are and with each method."""
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Replace reports of other evaluations in OUT."""
 
     def __post_init__(self) -> None:
+        dims = parse_dims(self.dims)
         for text in self.debias:
-            Debiasing.parse(text)
+            debiasing = Debiasing.parse(text)
+            if debiasing is not None and dims:
+                debiasing.check(dims[0])
         if len({*self.debias, NONE}) <= len(self.debias):
             raise UserError("--debias: name each method once, and leave none out: it comes first")
 
@@ -74,6 +81,7 @@ def _run(options: Options) -> None:
             task=(options.task,),
             out=folder,
             debias=method,
+            dims=options.dims,
             query_prefix=options.query_prefix,
             passage_prefix=options.passage_prefix,
             precision=options.precision,

@@ -27,7 +27,7 @@ from hybrid_dist.evaluation.search import (
     merge_proposals,
     top_k,
 )
-from hybrid_dist.evaluation.task_vectors import TaskVectors, Vectors
+from hybrid_dist.evaluation.task_vectors import HeldVectors, TaskVectors, Vectors
 from hybrid_dist.evaluation.tasks import TIES, Task
 from hybrid_dist.evaluation.tiles import Grid, Shard
 from hybrid_dist.evaluation.trec import Run, check_names
@@ -123,7 +123,7 @@ def score_vectors(
     code = options.quantisation
     if code is not None and code.rescored:
         check_memory(task, code.rescored, grid)
-    own = TaskVectors(task, vectors, ranks, options.debiasing, log)
+    own = TaskVectors(task, vectors, ranks, None if options.dims else options.debiasing, log)
     queries = own.queries()
     width = queries.shape[1]
     check_cuts(options.dims, width)
@@ -134,11 +134,15 @@ def score_vectors(
     passages = own.passages(numbers, options.half)
     clock.lap("embed_s")
     search = _Search(task, options, searcher, grid, numbers, depth, ranks)
-    found = search.run(queries, passages, log, clock)
+    whole = queries, passages
+    if options.dims:
+        whole = search.debiased(queries, passages, log)
+    found = search.run(*whole, log, clock)
     cuts = {}
     for dim in dims:
         log(f"{task.name}: vectors cut to {dim} dimensions")
-        cuts[dim] = search.run(cut(queries, dim), cut(passages, dim), log, _Clock())
+        short = search.debiased(cut(queries, dim), cut(passages, dim), log)
+        cuts[dim] = search.run(*short, log, _Clock())
     if dims:
         clock.lap("cuts_s")
     scoring = _scoring(width, options, found.top.method, grid)
@@ -165,6 +169,17 @@ class _Search:
     """This rank's passages."""
     depth: int
     ranks: Ranks
+
+    def debiased(
+        self, queries: np.ndarray, passages: np.ndarray, log: Callable[[str], None]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Without languages, if they are to be removed: from vectors that are cut already."""
+        debiasing = self.options.debiasing
+        if debiasing is None:
+            return queries, passages
+        held = HeldVectors(queries, passages, self.numbers.start)
+        own = TaskVectors(self.task, held, self.ranks, debiasing, log)
+        return own.queries(), own.passages(self.numbers)
 
     def run(
         self, queries: np.ndarray, passages: np.ndarray, log: Callable[[str], None], clock: "_Clock"

@@ -61,6 +61,25 @@ class EmbeddedTask:
 
 
 @dataclass(frozen=True)
+class HeldVectors:
+    """Vectors in memory: those of all queries, and of one rank's passages."""
+
+    all_queries: np.ndarray
+    """[queries, D]"""
+    own_passages: np.ndarray
+    """[passages of the rank, D]"""
+    start: int
+    """Passage number of the first."""
+    name: str = "held in memory"
+
+    def queries(self, rows: slice) -> np.ndarray:
+        return self.all_queries[rows]
+
+    def passages(self, rows: slice) -> np.ndarray:
+        return self.own_passages[rows.start - self.start : rows.stop - self.start]
+
+
+@dataclass(frozen=True)
 class TaskVectors:
     """Reads the vectors of a task, each rank its part, and debiases them."""
 

@@ -27,6 +27,23 @@ def sentences(comparison: Comparison) -> list[str]:
             interval = f"{show(change.low)} to {show(change.high)}"
             parts.append(f"within a language {change.value:+.3f} ({interval})")
         lines.append(f"{'; '.join(parts)}.")
+    return [*lines, *_cuts(comparison)]
+
+
+def _cuts(comparison: Comparison) -> list[str]:
+    """A sentence for each run by vectors that are cut, the shortest first."""
+    dims = dict.fromkeys(dim for report in comparison.reports for dim in report.get("dims", {}))
+    lines = []
+    for dim in dims:
+        for name, report in zip(comparison.runs, comparison.reports, strict=True):
+            at_dim = report["dims"][dim]
+            if figures(at_dim).get(SELF) is not None:
+                lines.append(
+                    f"{printable(name)}, cut to {dim} dimensions: own language "
+                    f"{_with_interval(at_dim, SELF, 2)} times its share; mAP in the pool of all "
+                    f"languages {_with_interval(at_dim, POOLED)}, within a language "
+                    f"{_with_interval(at_dim, OWN)}."
+                )
     return lines
 
 

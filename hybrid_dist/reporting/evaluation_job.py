@@ -154,11 +154,13 @@ class EvaluationOptions(EmbeddingOptions):
     def _check_cuts(self) -> None:
         if self.run is not None:
             raise UserError("--dims: --run has no vectors; leave --dims out")
-        if self.shards != "fp32" or self.debias != NONE:
+        if self.shards != "fp32":
             raise UserError(
-                "--dims: whole fp32 vectors are cut; leave --shards and --debias out, or store "
-                "cut vectors and give them with --embeddings"
+                "--dims: whole fp32 vectors are cut; leave --shards out, or store cut vectors and "
+                "give them with --embeddings"
             )
+        if (debiasing := Debiasing.parse(self.debias)) is not None:
+            debiasing.check(parse_dims(self.dims)[0])
 
     def _check_quantise(self) -> None:
         if self.run is not None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hybrid_dist.commands import bias, evaluate
@@ -58,6 +59,48 @@ def test_texts_are_embedded_once(
     assert said.count(": 0 of 60 queries are in") == 1
     assert said.count(": 60 of 60 queries are in") == 1
     assert report(tmp_path / "bias" / "mean")["settings"]["query prefix"] == "Q"
+
+
+def test_every_method_is_measured_at_every_cut(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As by vectors that were cut before they were given."""
+    bias.main([*words, "--out", str(tmp_path / "both"), "--debias", "mean", "--dims", "20,3"])
+    lines = capsys.readouterr().out.splitlines()
+    cut = [line for line in lines if ", cut to " in line]
+    assert [line.partition(" dimensions")[0] for line in cut] == [
+        f"{name}, cut to {dim}" for dim in (3, 20) for name in ("as-is", "mean")
+    ]
+    given = Path(words[1])
+    for array in ("queries.npy", "corpus.npy"):
+        short = np.load(given / array)[:, :3].astype(np.float64)
+        np.save(given / array, (short / np.linalg.norm(short, axis=1, keepdims=True)).astype("f4"))
+    bias.main([*words, "--out", str(tmp_path / "cut"), "--debias", "mean"])
+    for method in ("as-is", "mean"):
+        at_3 = report(tmp_path / "both" / method)["dims"]["3"]
+        beforehand = report(tmp_path / "cut" / method)
+        assert at_3["map"] == pytest.approx(beforehand["map"], abs=1e-6)
+        for figure in ("rank_distance", "self_preference"):
+            expected = beforehand["bias"][figure]["mean"]
+            assert at_3["bias"][figure]["mean"] == pytest.approx(expected, rel=1e-6)
+    whole = report(tmp_path / "both" / "mean")
+    assert f"{whole['dims']['3']['map']['multilingual']:.3f}" in cut[1]
+    assert whole["map"] != whole["dims"]["3"]["map"]
+
+
+def test_dims_that_leave_nothing_are_refused_before_anything_is_embedded(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for dims, message in (
+        ("8,0", "--dims: '0' is no number of dimensions"),
+        ("3,8", "--debias: directions:3 leaves nothing of vectors of dimension 3"),
+    ):
+        with pytest.raises(SystemExit):
+            bias.main(
+                [*words, "--out", str(tmp_path / "o"), "--debias", "directions:3", "--dims", dims]
+            )
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.parametrize("methods", [["mean", "mean"], ["none"]])

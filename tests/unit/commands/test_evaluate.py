@@ -241,7 +241,7 @@ def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
         ({"run": Path("r"), "quantise": "int8"}, "--quantise: --run has no vectors"),
         ({"run": Path("r"), "dims": "64"}, "--dims: --run has no vectors"),
         ({"model": "m", "dims": "64", "shards": "fp16"}, "--dims: whole fp32 vectors are cut"),
-        ({"model": "m", "dims": "64", "debias": "mean"}, "leave --shards and --debias out"),
+        ({"model": "m", "dims": "4", "debias": "directions:4"}, "nothing of vectors of dim"),
         ({"model": "m", "dims": "64,0"}, "--dims: '0' is no number of dimensions"),
         ({"model": "m", "quantise": "int4"}, "--quantise: 'int4' is unknown; give none, int8"),
         (

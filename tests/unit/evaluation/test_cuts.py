@@ -1,10 +1,13 @@
 """Vectors cut to their first values: as if they had been cut and normalised beforehand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.cuts import cut, parse_dims
+from hybrid_dist.evaluation.debiasing import Debiasing
 from hybrid_dist.evaluation.evaluator import Found, Scored, ScoringOptions, score_vectors
 from hybrid_dist.evaluation.quantisation import Quantisation
 from hybrid_dist.evaluation.tasks import Task
@@ -91,8 +94,25 @@ def test_a_cut_is_scored_as_vectors_cut_beforehand(code: str, case: tuple[Task, 
         assert not np.array_equal(found.ranking.pooled, both.ranking.pooled)
 
 
-def test_any_number_of_ranks_gives_equal_bits(case: tuple[Task, Given]) -> None:
-    options = ScoringOptions(dims=(5, 12))
+@pytest.mark.parametrize("method", ["mean", "directions:2"])
+def test_languages_are_removed_from_vectors_that_are_cut_already(
+    method: str, case: tuple[Task, Given]
+) -> None:
+    task, given = case
+    plain = ScoringOptions(debiasing=Debiasing.parse(method))
+    (both,) = scored(case, replace(plain, dims=(5, 12)))
+    assert_equal(both, scored(case, plain)[0])
+    assert not np.array_equal(both.ranking.pooled, scored(case, ScoringOptions())[0].ranking.pooled)
+    for dim, found in both.cuts.items():
+        short = Given(
+            cut_beforehand(given.query_vectors, dim), cut_beforehand(given.passage_vectors, dim)
+        )
+        assert_equal(found, scored((task, short), plain)[0])
+
+
+@pytest.mark.parametrize("method", ["none", "mean"])
+def test_any_number_of_ranks_gives_equal_bits(method: str, case: tuple[Task, Given]) -> None:
+    options = ScoringOptions(dims=(5, 12), debiasing=Debiasing.parse(method))
     (alone,) = scored(case, options)
     for other in (*scored(case, options, 2), *scored(case, options, 3)):
         assert_equal(other, alone)
