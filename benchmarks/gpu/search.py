@@ -16,8 +16,9 @@ from card import Card
 from torch import Tensor
 from torch.nn import functional
 
+from hybrid_dist.evaluation.coarse import CoarseScan
 from hybrid_dist.evaluation.faiss_backend import Faiss, FaissOnCards
-from hybrid_dist.evaluation.ranking import exact_ranks, ranks_and_candidates
+from hybrid_dist.evaluation.ranking import exact_ranks, rank_by_scans, ranks_and_candidates
 from hybrid_dist.evaluation.search import SPARE, Searcher, merge_proposals, top_k
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import Grid, Shard
@@ -107,11 +108,20 @@ def main() -> None:
             ]
             ranking, rows = ranks_and_candidates(few, queries, parts, ranks, TOP + SPARE)
             tops = {"one pass": merge_proposals(queries, parts, rows, TOP, ranks)}
+            scans = [CoarseScan(shard, few, TOP + SPARE, "fp16") for shard in parts]
+            by_coarse, rows = rank_by_scans(few, queries, scans, ranks)
+            bounds = [scan.candidate_bounds(QUERIES) for scan in scans]
+            top = merge_proposals(queries, parts, rows, TOP, ranks, bounds=bounds)
+            coarse = [by_coarse.pooled, by_coarse.in_language, top.numbers, top.scores]
             for searcher in filter(None, (TORCH, faiss)):
                 name = "faiss" if searcher.faiss else "torch"
                 tops[name] = top_k(queries, parts, TOP, ranks, searcher=searcher)
-            for name, top in tops.items():
-                results.append([ranking.pooled, ranking.in_language, top.numbers, top.scores])
+            found = {
+                name: [ranking.pooled, ranking.in_language, top.numbers, top.scores]
+                for name, top in tops.items()
+            }
+            for name, arrays in {**found, "coarse in fp16": coarse}.items():
+                results.append(arrays)
                 pairs = zip(results[0], results[-1], strict=True)
                 equal = all(np.array_equal(a, b) for a, b in pairs)
                 CARD.record(f"{count} shards of {FEW:,}, {name}", bits_equal_the_first=equal)
@@ -139,12 +149,20 @@ def main() -> None:
                 _, rows = ranks_and_candidates(whole, queries, shard, ranks, TOP + SPARE)
                 merge_proposals(queries, shard, rows, TOP, ranks)
 
+            def one_coarse_pass(shard: list[Shard] = shard) -> None:
+                scan = CoarseScan(shard[0], whole, TOP + SPARE, "fp16")
+                _, rows = rank_by_scans(whole, queries, [scan], ranks)
+                bounds = [scan.candidate_bounds(QUERIES)]
+                merge_proposals(queries, shard, rows, TOP, ranks, bounds=bounds)
+                CARD.record("left open by fp16", share=f"{scan.pairs / scan.scores:.4%}")
+
             def search(searcher: Searcher, shard: list[Shard] = shard) -> None:
                 top_k(queries, shard, TOP, ranks, searcher=searcher)
 
             count = functools.partial(exact_ranks, whole, queries, shard, ranks)
             timed("exact ranks", 2, count, tile)
             timed(f"exact ranks and first {TOP} in one pass", 2, one_pass, tile)
+            timed(f"the same with a coarse pass in fp16, first {TOP}", 1, one_coarse_pass, tile)
             timed(f"first {TOP} by torch", 1, functools.partial(search, TORCH), tile)
         if faiss is not None:
             some = [Shard(0, passages[:FEW])]

@@ -13,7 +13,9 @@ Shapes: a window of up to W tiles [W, P, Q] (tiles.py); G rows of a group; C can
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from hybrid_dist.evaluation.tiles import Shard
@@ -23,6 +25,29 @@ GROUP = 16
 GROUPS = 4
 """A window has at least this many groups for each candidate, unless groups are single rows."""
 LOW_BITS = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What coarse candidates of a shard leave open, for each query."""
+
+    beyond: np.ndarray
+    """[Q]: no other passage has a higher score."""
+    rounding: np.ndarray
+    """[Q]: bounds the difference between a score in fp32 and the exact one."""
+    needed: int
+    """How many candidates a search in fp32 takes."""
+
+    def leave_open(self, scores: np.ndarray, k: int) -> np.ndarray:
+        """The queries whose best k, by exact scores [Q, C], may not be those of a search in fp32.
+
+        They are the same if no other passage can be among them, and if no more passages are as
+        good as the k-th, to within rounding, than the search in fp32 takes.
+        """
+        kth = np.sort(scores, axis=1)[:, -min(k, scores.shape[1])]
+        limit = kth - 2 * self.rounding
+        crowded = (scores >= limit[:, None]).sum(axis=1) > self.needed
+        return np.flatnonzero((self.beyond >= limit) | crowded)
 
 
 class Candidates:
@@ -65,9 +90,19 @@ class Candidates:
         keys = torch.cat([self.keys, keys_of(scores, chosen_rows)], dim=1)
         self.keys = keys.topk(min(self.count, keys.shape[1]), dim=1).values
 
+    def last(self) -> torch.Tensor:
+        """[Q] on the device: the score of the last candidate."""
+        return scores_of(self.keys[:, -1])
+
     def rows(self) -> torch.Tensor:
         """[Q, C] on the device: rows of the shard, best first."""
         return LOW_BITS - (self.keys & LOW_BITS)
+
+
+def scores_of(keys: torch.Tensor) -> torch.Tensor:
+    """The scores in keys."""
+    high = (keys >> 32).to(torch.int32)
+    return torch.where(high >= 0, high, high ^ 0x7FFFFFFF).view(torch.float32)
 
 
 def keys_of(scores: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

@@ -12,10 +12,11 @@ import torch
 import hybrid_dist
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bias import TOP
+from hybrid_dist.evaluation.coarse import Coarse, CoarseScan
 from hybrid_dist.evaluation.cuts import check_cuts, cut
 from hybrid_dist.evaluation.debiasing import Debiasing
 from hybrid_dist.evaluation.quantisation import Quantisation
-from hybrid_dist.evaluation.ranking import Ranking, exact_ranks, ranks_and_candidates
+from hybrid_dist.evaluation.ranking import Ranking, Scan, exact_ranks, rank_by_scans
 from hybrid_dist.evaluation.rescoring import check_memory, rescore
 from hybrid_dist.evaluation.search import (
     EXACT,
@@ -97,6 +98,8 @@ class ScoringOptions:
     """Rank passages by smaller codes."""
     dims: tuple[int, ...] = ()
     """Also score vectors that are cut to so many dimensions."""
+    coarse: Coarse = "none"
+    """Compute most scores from vectors rounded to 16 bits. Ranks and top passages stay the same."""
 
 
 def score_vectors(
@@ -202,17 +205,36 @@ class _Search:
             ranking, top = rescore(task, queries, shard, whole, n, ranking, depth, ranks)
         elif self.searcher.faiss is None:  # one pass over one set of scores
             log(f"{task.name}: ranking {count} relevant passages, and finding {tops}")
-            ranking, rows = ranks_and_candidates(task, queries, [shard], ranks, depth + SPARE)
+            scan = self._scan(shard, depth + SPARE)
+            ranking, rows = rank_by_scans(task, queries, [scan], ranks)
             clock.lap("rank_s")
-            top = merge_proposals(queries, [shard], rows, depth, ranks, self.searcher.why)
+            why, bounds = self.searcher.why, [scan.candidate_bounds(len(queries))]
+            top = merge_proposals(queries, [shard], rows, depth, ranks, why, bounds)
+            self._log_open(scan, log)
         else:
             log(f"{task.name}: ranking {count} relevant passages")
-            ranking = exact_ranks(task, queries, [shard], ranks)
+            scan = self._scan(shard, 0)
+            ranking, _ = rank_by_scans(task, queries, [scan], ranks)
             clock.lap("rank_s")
+            self._log_open(scan, log)
             log(f"{task.name}: searching {tops}")
             top = top_k(queries, [shard], depth, ranks, searcher=self.searcher)
         clock.lap("search_s")
         return Found(ranking, top, in_host_memory)
+
+    def _scan(self, shard: Shard, candidates: int) -> Scan:
+        if self.options.coarse == "none":
+            return Scan(shard, self.task, candidates)
+        return CoarseScan(shard, self.task, candidates, self.options.coarse)
+
+    def _log_open(self, scan: Scan, log: Callable[[str], None]) -> None:
+        """How many coarse scores decided nothing."""
+        if isinstance(scan, CoarseScan):
+            left_open, scores = self.ranks.sum(np.array([scan.pairs, scan.scores])).tolist()
+            log(
+                f"{self.task.name}: {left_open / scores:.3%} of the {self.options.coarse} scores "
+                "left open which passage is ahead"
+            )
 
 
 def score_run(task: Task, run: Run, log: Callable[[str], None]) -> Scored:
@@ -247,6 +269,8 @@ def _scoring(dimension: int, options: ScoringOptions, search: str, grid: Grid) -
         "tile": f"{grid.columns} queries x {grid.rows} passages",
         "search": search,
     }
+    if options.coarse != "none":
+        scoring["coarse pass"] = f"in {options.coarse}; ranks are those of scores in float32"
     if options.debiasing is not None:
         scoring["debiasing"] = str(options.debiasing)
     if options.quantisation is not None:

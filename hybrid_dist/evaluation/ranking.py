@@ -28,7 +28,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from hybrid_dist.evaluation.candidates import Candidates
+from hybrid_dist.evaluation.candidates import Bounds, Candidates
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import BYTE_MAX, Shard, searched
 from hybrid_dist.runtime.ranks import Ranks
@@ -107,10 +107,16 @@ def ranks_and_candidates(
     Proposals are, for each of this process's shards, its first rows by (score, row), [queries, C]
     with C = min(candidates, rows of the shard).
     """
-    scans = [_Scan(shard, task, candidates) for shard in shards]
-    grid = shards[0].grid
+    return rank_by_scans(task, queries, [Scan(shard, task, candidates) for shard in shards], ranks)
+
+
+def rank_by_scans(
+    task: Task, queries: np.ndarray, scans: Sequence["Scan"], ranks: Ranks
+) -> tuple[Ranking, list[np.ndarray]]:
+    """As `ranks_and_candidates`, by scans of this process's shards."""
+    grid = scans[0].grid
     in_language, pooled = [], []
-    rows: list[list[np.ndarray]] = [[] for _ in shards]
+    rows: list[list[np.ndarray]] = [[] for _ in scans]
     for block in searched(grid.blocks(len(queries))):
         targets = Targets.of(task, block, grid.columns, ranks.device)
         vectors = grid.load(queries[block.start : block.stop], ranks.device)
@@ -130,7 +136,7 @@ def ranks_and_candidates(
     return ranking, [np.concatenate(proposed) for proposed in rows]
 
 
-class _Scan:
+class Scan:
     """One shard, scanned twice per block of queries: for the targets' scores, then for counts and
     candidates."""
 
@@ -209,6 +215,10 @@ class _Scan:
         if self.candidates is None:
             return np.empty((self.grid.columns, 0), dtype=np.int64)
         return self.candidates.rows().cpu().numpy()
+
+    def candidate_bounds(self, queries: int) -> Bounds | None:
+        """What the candidates of so many queries leave open: nothing, unless scores are coarse."""
+        return None
 
     def _add_ties(
         self,

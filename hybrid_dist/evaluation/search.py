@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.candidates import Candidates
+from hybrid_dist.evaluation.candidates import Bounds, Candidates
 from hybrid_dist.evaluation.exact_products import products
 from hybrid_dist.evaluation.faiss_backend import Faiss, FaissOnCards
 from hybrid_dist.evaluation.tiles import Shard, searched
@@ -172,15 +172,42 @@ def merge_proposals(
     k: int,
     ranks: Ranks,
     why: str = "",
+    bounds: Sequence[Bounds | None] = (),
 ) -> TopK:
-    """The top k from proposals [Q, C] of each shard, C >= min(k + SPARE, rows of the shard)."""
-    results = [
-        _exact_scores(queries, shard, own)
-        for shard, own in zip(shards, rows, strict=True)
-        if shard.num_rows
-    ]
+    """The top k from proposals [Q, C] of each shard, C >= min(k + SPARE, rows of the shard).
+
+    `bounds` of each shard if its proposals come from coarse scores; what they leave open is
+    searched in fp32.
+    """
+    results = []
+    for shard, own, bound in zip(shards, rows, bounds or [None] * len(shards), strict=True):
+        if shard.num_rows:
+            numbers, scores = _exact_scores(queries, shard, own)
+            if bound is not None:
+                _search_open(queries, shard, numbers, scores, bound, k)
+            results.append((numbers, scores))
     merged = _merge_ranks(results, len(queries), k, ranks)
     return TopK(*merged, f"{_torch(ranks.device)} ({why})" if why else _torch(ranks.device))
+
+
+def _search_open(
+    queries: np.ndarray,
+    shard: Shard,
+    numbers: np.ndarray,
+    scores: np.ndarray,
+    bounds: Bounds,
+    k: int,
+) -> None:
+    """Replace the proposals and scores [Q, C] of the queries that coarse scores leave open; each
+    is scored in its block, as it would have been without them."""
+    left_open = bounds.leave_open(scores, k)
+    for block in shard.grid.blocks(len(queries)):
+        again = left_open[(left_open >= block.start) & (left_open < block.stop)]
+        if len(again):
+            rows = propose_by_tiles(queries[block.start : block.stop], shard, bounds.needed)
+            numbers[again], scores[again] = NO_PASSAGE, -np.inf
+            found = _exact_scores(queries[again], shard, rows[again - block.start])
+            numbers[again, : bounds.needed], scores[again, : bounds.needed] = found
 
 
 def check_index(index: str, dimension: int) -> None:

@@ -127,13 +127,29 @@ class Shard:
 
     def score(self, tile_start: int, block: torch.Tensor, out: torch.Tensor) -> int:
         """Write the tile's scores into `out` [P, Q]; returns how many rows are not padding."""
-        passages = self.vectors[tile_start : tile_start + self.grid.rows].to(self.device).float()
-        rows = len(passages)
-        if rows < self.grid.rows:
-            padding = passages.new_zeros(self.grid.rows - rows, passages.shape[1])
-            passages = torch.cat([passages, padding])
+        passages = self.tile(tile_start)
         torch.mm(passages, block, out=out)
-        return rows
+        return min(self.grid.rows, self.num_rows - tile_start)
+
+    def tile(self, tile_start: int) -> torch.Tensor:
+        """The passages of a tile in fp32, [P, D]."""
+        return self._padded(self.vectors[tile_start : tile_start + self.grid.rows])
+
+    def score_rows(self, rows: torch.Tensor, block: torch.Tensor, out: torch.Tensor) -> None:
+        """Write the scores of up to P rows into the first of `out` [P, Q]: those that `score` gives
+        them, to the bit, since a score does not depend on its row of a tile."""
+        torch.mm(self._padded(self.gathered(rows)), block, out=out)
+
+    def gathered(self, rows: torch.Tensor) -> torch.Tensor:
+        """The passages in some rows [n], fp32 [n, D]."""
+        return self.vectors[rows.to(self.vectors.device)].to(self.device).float()
+
+    def _padded(self, passages: torch.Tensor) -> torch.Tensor:
+        passages = passages.to(self.device).float()
+        if len(passages) < self.grid.rows:
+            padding = passages.new_zeros(self.grid.rows - len(passages), passages.shape[1])
+            passages = torch.cat([passages, padding])
+        return passages
 
 
 def searched(blocks: Sequence[range]) -> Iterator[range]:

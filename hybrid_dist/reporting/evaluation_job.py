@@ -11,6 +11,7 @@ import tyro
 from hybrid_dist.config.embedding import EmbeddingOptions
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bias import TOP
+from hybrid_dist.evaluation.coarse import Coarse
 from hybrid_dist.evaluation.cuts import check_cuts, parse_dims
 from hybrid_dist.evaluation.debiasing import NONE, Debiasing
 from hybrid_dist.evaluation.evaluator import ScoringOptions, check_run_is_possible
@@ -82,6 +83,9 @@ class EvaluationOptions(EmbeddingOptions):
     search: Search = "auto"
     """What finds the top passages: torch, from the scores that ranks are counted from (auto); or a
     search of its own by FAISS, as with --index. Exact either way."""
+    coarse: Coarse = "none"
+    """Compute scores from vectors rounded to 16 bits, and in fp32 only where these leave a rank
+    open: fp16 for GPUs, bf16 for CPUs with instructions for it. The results are the same."""
     shards: Literal["fp32", "fp16"] = "fp32"
     """Precision of passage vectors: fp16 takes half the memory, and scores are those of the rounded
     vectors."""
@@ -133,6 +137,8 @@ class EvaluationOptions(EmbeddingOptions):
         if self.search != "auto" and self.run is not None:
             raise UserError("--search: --run is not searched; leave --search out")
         check_search(self.search, self.index)
+        if self.coarse != "none" and self.run is not None:
+            raise UserError("--coarse: --run has no vectors; leave --coarse out")
         if self.shards != "fp32" and self.run is not None:
             raise UserError("--shards: --run has no vectors; leave --shards out")
         if Debiasing.parse(self.debias) is not None:
@@ -170,6 +176,8 @@ class EvaluationOptions(EmbeddingOptions):
                 "--quantise: torch ranks passages decoded to fp32; leave --shards, --index and "
                 "--search faiss out"
             )
+        if self.coarse != "none":
+            raise UserError("--quantise: codes are ranked in fp32; leave --coarse out")
         code, needed = Quantisation.parse(self.quantise), max(TOP, self.save_run)
         if code is not None and 0 < code.rescored < needed:
             raise UserError(
@@ -250,6 +258,7 @@ class EvaluationJob:
             Debiasing.parse(options.debias),
             Quantisation.parse(options.quantise),
             parse_dims(options.dims),
+            options.coarse,
         )
         return ReportOptions(settings, self.groups, options.save_run, scoring, made_from)
 
@@ -298,6 +307,7 @@ class EvaluationJob:
             "ties": self.options.ties,
             **({} if self.options.debias == NONE else {"debias": self.options.debias}),
             **({} if self.options.search == "auto" else {"search": self.options.search}),
+            **({} if self.options.coarse == "none" else {"coarse": self.options.coarse}),
             **({} if self.options.quantise == NONE else {"quantise": self.options.quantise}),
             **({"dims": list(parse_dims(self.options.dims))} if self.options.dims else {}),
             "save-run": self.options.save_run,

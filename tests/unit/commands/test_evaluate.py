@@ -76,6 +76,21 @@ def test_figures_by_cut_vectors_are_those_of_vectors_cut_beforehand(
     assert [row.split(" |")[0] for row in line.splitlines()[2:5]] == ["| 4", "| 8", "| 48 (whole)"]
 
 
+def test_a_coarse_pass_changes_nothing_but_the_settings(
+    pairs: str, vectors: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--embeddings", str(vectors), "--task", pairs, "--out"]
+    evaluate.main([*words, str(tmp_path / "plain")])
+    for coarse in ("fp16", "bf16"):
+        evaluate.main([*words, str(tmp_path / coarse), "--coarse", coarse])
+        assert f"of the {coarse} scores left open which passage is ahead" in capsys.readouterr().err
+        plain, found = report(tmp_path / "plain"), report(tmp_path / coarse)
+        assert found["settings"].pop("coarse pass").startswith(f"in {coarse}; ranks are those of")
+        assert found["made_from"].pop("coarse") == coarse
+        for name in plain.keys() - {"id", "timing"}:
+            assert found[name] == plain[name], name
+
+
 def test_vectors_then_the_run_that_they_gave(pairs: str, vectors: Path, tmp_path: Path) -> None:
     words = ["--embeddings", str(vectors), "--task", pairs, "--out", str(tmp_path / "one")]
     words += ["--groups", "few=de", "--ties", "trec_eval", "--save_run", "24"]
@@ -239,6 +254,8 @@ def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
         ({"model": "m", "debias": "mode"}, "'mode' is unknown; give none, mean"),
         ({"model": "m", "debias": "mean", "shards": "fp16"}, "--debias: works in fp32"),
         ({"run": Path("r"), "quantise": "int8"}, "--quantise: --run has no vectors"),
+        ({"run": Path("r"), "coarse": "fp16"}, "--coarse: --run has no vectors"),
+        ({"model": "m", "quantise": "int8", "coarse": "fp16"}, "--quantise: codes are ranked in"),
         ({"run": Path("r"), "dims": "64"}, "--dims: --run has no vectors"),
         ({"model": "m", "dims": "64", "shards": "fp16"}, "--dims: whole fp32 vectors are cut"),
         ({"model": "m", "dims": "4", "debias": "directions:4"}, "nothing of vectors of dim"),
