@@ -43,24 +43,6 @@ class Vectors(Protocol):
 
 
 @dataclass(frozen=True)
-class EmbeddedTask:
-    """The vectors of a task, embedded on demand."""
-
-    task: Task
-    embedder: Embedder
-
-    @property
-    def name(self) -> str:
-        return self.embedder.name
-
-    def queries(self, rows: slice) -> np.ndarray:
-        return _float32(self.embedder.encode_queries(self.task.query_texts[rows]))
-
-    def passages(self, rows: slice) -> np.ndarray:
-        return _float32(self.embedder.encode_passages(self.task.passage_texts[rows]))
-
-
-@dataclass(frozen=True)
 class HeldVectors:
     """Vectors in memory: those of all queries, and of one rank's passages."""
 
@@ -127,14 +109,12 @@ class TaskVectors:
     def _in_fp16(self, numbers: range) -> np.ndarray:
         """Passages in fp16, converted in blocks so that they are never all in fp32."""
         passages = np.empty((0, 0), dtype=np.float16)
+        most = max(self.ranks.gather(len(numbers)))
         with progress_bar.part("embedding passages", len(numbers)):
-            for low in range(numbers.start, numbers.stop, FP16_BLOCK):
-                block = self.vectors.passages(slice(low, min(low + FP16_BLOCK, numbers.stop)))
-                if low == numbers.start:
+            for low in range(0, max(1, most), FP16_BLOCK):  # as often on every rank
+                part = numbers[low : low + FP16_BLOCK]
+                block = self.vectors.passages(slice(part.start, part.stop))
+                if low == 0:
                     passages = np.empty((len(numbers), block.shape[1]), dtype=np.float16)
-                passages[low - numbers.start :][: len(block)] = block
+                passages[low : low + len(block)] = block
         return passages
-
-
-def _float32(vectors: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(vectors, dtype=np.float32)

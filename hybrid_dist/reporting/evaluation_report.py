@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_dist.evaluation.bias import TOP
+from hybrid_dist.evaluation.embedded_task import EmbeddedTask
 from hybrid_dist.evaluation.evaluator import (
     Scored,
     ScoringOptions,
@@ -14,7 +15,7 @@ from hybrid_dist.evaluation.evaluator import (
     score_vectors,
 )
 from hybrid_dist.evaluation.groups import LanguageGroups
-from hybrid_dist.evaluation.task_vectors import EmbeddedTask, Embedder, Vectors
+from hybrid_dist.evaluation.task_vectors import Embedder, Vectors
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.trec import Run, write_run
 from hybrid_dist.reporting.page import write_report
@@ -50,7 +51,9 @@ def evaluate_task(
     report_options: ReportOptions | None = None,
 ) -> dict[str, Any]:
     """Embed and score a task, and write its report into `out`; returns its content on all ranks."""
-    return evaluate_vectors(task, EmbeddedTask(task, embedder), ranks, out, log, report_options)
+    return evaluate_vectors(
+        task, EmbeddedTask(task, embedder, ranks), ranks, out, log, report_options
+    )
 
 
 def evaluate_vectors(
