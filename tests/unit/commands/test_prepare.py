@@ -199,7 +199,7 @@ WRONG = {
     "no store": (["--describe", "s"], "s: is no store"),
     "no model": (
         ["pairs", "x", "--out", "s", "--tokenize", "./no/such"],
-        "--tokenize: './no/such'",
+        "--tokenize: ./no/such: no such folder",
     ),
 }
 
