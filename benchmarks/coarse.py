@@ -40,8 +40,10 @@ class Ranked:
         self.left_open: dict[str, float] = {}
 
     def run(self, coarse: str, first: int, last: int) -> None:
-        scan = Scan(self.shard, self.task, TOP + SPARE)
-        if coarse != "none":
+        scan: Scan
+        if coarse == "none":
+            scan = Scan(self.shard, self.task, TOP + SPARE)
+        else:
             scan = CoarseScan(self.shard, self.task, TOP + SPARE, coarse)
         ranking, rows = rank_by_scans(self.task, self.queries, [scan], self.ranks)
         bounds = [scan.candidate_bounds(QUERIES)]

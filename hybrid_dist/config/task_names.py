@@ -35,7 +35,7 @@ def check_labels(specs: Sequence[str], where: str) -> None:
         label = label_of(spec)
         if label in seen:
             raise UserError(
-                f"{where}: {seen[label]} and {spec} are both called {label}; call one of them "
-                f"something else, as in mine={split_label(spec)[1]}"
+                f"{where}: {seen[label]} and {spec} are both called {label}; label one of "
+                f"them, as in mine={split_label(spec)[1]}"
             )
         seen[label] = spec

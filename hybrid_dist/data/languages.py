@@ -101,3 +101,8 @@ def _chinese(script: str, region: str) -> tuple[str, str]:
     if (script or "Hant", region or "TW") == ("Hant", "TW"):
         return "Hant", ""
     return ("" if script == ("Hans" if region == "SG" else "Hant") else script), region
+
+
+def primary_subtag(lang: str) -> str:
+    """The language of a tag without script, region or pool, so that varieties are compared."""
+    return lang.partition("-")[0]

@@ -28,9 +28,9 @@ TINY = 2.0**-110
 TINY_NORM = 2.0**-50
 """Bounds what the underflow of squares changes in a norm in fp32."""
 DENSE = 256
-"""A tile that leaves more pairs undecided than one in so many of its scores is scored in fp32."""
+"""A tile is scored in fp32 if its undecided pairs outnumber one in so many of its scores."""
 PART = 1024
-"""Of as many scores as a tile has, one in so many is computed in float64 at once."""
+"""Pairs scored in float64 at once: one for every so many scores of a tile."""
 SPARE_FACTOR = 2
 """Coarse candidates for each candidate that a search in fp32 takes."""
 
@@ -232,7 +232,7 @@ def coarse_product(passages: torch.Tensor, block: torch.Tensor, out: torch.Tenso
 
 def _rounds_to_bf16(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether coarse scores are rounded to bf16: PyTorch has no other product of bf16 vectors on
-    CPUs. Without instructions for it, fp32 is as fast."""
+    CPUs. Where oneDNN does not even emulate it, fp32 is as fast."""
     on_cpu = device.type == "cpu" and dtype is torch.bfloat16
     return on_cpu and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 

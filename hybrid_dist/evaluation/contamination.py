@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from hybrid_dist.data.languages import primary_subtag
 from hybrid_dist.data.reading import PAIRS
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.evaluation.tasks import Task
@@ -68,11 +69,6 @@ def normalized_text(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     return " ".join(text.casefold().split())
-
-
-def primary_subtag(lang: str) -> str:
-    """The language of a tag without region or pool, so that varieties are compared."""
-    return lang.partition("-")[0]
 
 
 def ngrams(text: str, size: int) -> np.ndarray:

@@ -14,10 +14,11 @@ import numpy as np
 
 from hybrid_dist.evaluation.task_vectors import Embedder
 from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.runtime import progress_bar
 from hybrid_dist.runtime.ranks import Ranks
 
-EXCHANGED = 1 << 14
-"""Texts of each rank whose vectors are exchanged at once."""
+EXCHANGED = 1 << 17
+"""Texts of all ranks whose vectors are exchanged at once."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,17 @@ class EmbeddedTask:
     def queries(self, rows: slice) -> np.ndarray:
         task = self.task
         return self._embedded(
-            task.query_texts, task.query_language, rows, self.embedder.encode_queries
+            task.query_texts, task.query_language, rows, self.embedder.encode_queries, "queries"
         )
 
     def passages(self, rows: slice) -> np.ndarray:
         task = self.task
         return self._embedded(
-            task.passage_texts, task.passage_language, rows, self.embedder.encode_passages
+            task.passage_texts,
+            task.passage_language,
+            rows,
+            self.embedder.encode_passages,
+            "passages",
         )
 
     def _embedded(
@@ -50,6 +55,7 @@ class EmbeddedTask:
         languages: np.ndarray,
         rows: slice,
         encode: Callable[[Sequence[str]], np.ndarray],
+        kind: str,
     ) -> np.ndarray:
         """The vectors of this rank's texts [rows, D]."""
         if self.ranks.world == 1:
@@ -60,12 +66,14 @@ class EmbeddedTask:
         numbers, sizes, codes = table.T
         dealt = deal(numbers, sizes, codes, self.ranks.world)
         vectors = np.empty((len(own), encode([]).shape[1]), np.float32)
-        for low in range(0, max(map(len, dealt)), EXCHANGED):
-            parts = [numbers[low : low + EXCHANGED] for numbers in dealt]
-            embedded = encode([texts[int(number)] for number in parts[self.ranks.rank]])
-            there = np.concatenate(parts) - rows.start
-            here = (there >= 0) & (there < len(own))
-            vectors[there[here]] = self.ranks.gather_rows(_float32(embedded))[here]
+        step = max(1, EXCHANGED // self.ranks.world)
+        with progress_bar.part(f"embedding {kind}", len(dealt[self.ranks.rank])):
+            for low in range(0, max(map(len, dealt)), step):
+                parts = [numbers[low : low + step] for numbers in dealt]
+                embedded = encode([texts[int(number)] for number in parts[self.ranks.rank]])
+                there = np.concatenate(parts) - rows.start
+                here = (there >= 0) & (there < len(own))
+                vectors[there[here]] = self.ranks.gather_rows(_float32(embedded))[here]
         return vectors
 
 

@@ -233,7 +233,7 @@ class _Search:
             left_open, scores = self.ranks.sum(np.array([scan.pairs, scan.scores])).tolist()
             log(
                 f"{self.task.name}: {left_open / scores:.3%} of the {self.options.coarse} scores "
-                "left open which passage is ahead"
+                "could not decide which passage is ahead"
             )
 
 

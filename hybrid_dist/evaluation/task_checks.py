@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
+from hybrid_dist.data.languages import primary_subtag
 from hybrid_dist.errors import short_list
-from hybrid_dist.evaluation.contamination import primary_subtag
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.model import text_checks
 from hybrid_dist.model.tokenization import TextTokens

@@ -110,11 +110,12 @@ class TaskVectors:
         """Passages in fp16, converted in blocks so that they are never all in fp32."""
         passages = np.empty((0, 0), dtype=np.float16)
         most = max(self.ranks.gather(len(numbers)))
-        with progress_bar.part("embedding passages", len(numbers)):
+        with progress_bar.part("loading passages", len(numbers)) as advance:
             for low in range(0, max(1, most), FP16_BLOCK):  # as often on every rank
                 part = numbers[low : low + FP16_BLOCK]
                 block = self.vectors.passages(slice(part.start, part.stop))
                 if low == 0:
                     passages = np.empty((len(numbers), block.shape[1]), dtype=np.float16)
                 passages[low : low + len(block)] = block
+                advance(len(block))
         return passages

@@ -100,8 +100,8 @@ class PrecomputedVectors:
         for array in (self._queries, self._passages):
             if array.norms.zeros:
                 lines.append(
-                    f"{array.file}: {array.norms.zeros:,} of {len(array.rows):,} vectors are 0 and "
-                    "score 0 with all others; encode them again"
+                    f"{array.file}: {array.norms.zeros:,} of {len(array.rows):,} are zero vectors, "
+                    "which score 0 with everything; encode them again"
                 )
             if not array.norms.are_one:
                 lines.append(

@@ -52,12 +52,15 @@ def _check_hub(name: str) -> None:
         cached = try_to_load_from_cache(name, "config.json")
     except HFValidationError:
         cached = None
-    if not isinstance(cached, str):
-        raise UserError(
-            f"{KEY}: {short(name)} is no folder{nearest_folder(name)}, and {constants.ENDPOINT} "
-            "cannot be reached to look for a model of this name: run `hybrid-dist prefetch CONFIG` "
-            "where there is a network, with the same HF_HOME, or name a folder"
-        )
+    if isinstance(cached, str):
+        return
+    if near := nearest_folder(name):
+        raise UserError(f"{KEY}: {short(name)} is no folder{near}")
+    raise UserError(
+        f"{KEY}: {short(name)} is no folder, and {constants.ENDPOINT} cannot be reached to look "
+        "for a model of this name: run `hybrid-dist prefetch CONFIG` where there is a network, "
+        "with the same HF_HOME, or name a folder"
+    )
 
 
 def find(name: str, file: str) -> Path | None:
@@ -183,6 +186,6 @@ def _offline(name: str) -> str:
     if is_folder(name) or not is_offline_mode():
         return ""
     return (
-        "; HF_HUB_OFFLINE is set, so the hub was not accessed: run `hybrid-dist prefetch CONFIG` "
-        "without it where there is a network, with the same HF_HOME"
+        "; the hub was not accessed (HF_HUB_OFFLINE is set, or it cannot be reached): run "
+        "`hybrid-dist prefetch CONFIG` without it where there is a network, with the same HF_HOME"
     )

@@ -81,6 +81,7 @@ def _shares(tokens: TextTokens, side: Side, texts: Sequence[str]) -> tuple[float
     """The share of unknown tokens, and that of texts that are cut."""
     prefix: str = getattr(tokens.settings, f"{side}_prefix")
     most: int = getattr(tokens.settings, f"max_{side}_tokens")
+    texts = [text[: max(MAX_CHARACTERS, 16 * most)] for text in texts]
     ids = _ids(tokens, "", texts)
     unknown = sum(one.count(tokens.tokenizer.unk_token_id) for one in ids)
     room = most - tokens.tokenizer.num_special_tokens_to_add()
@@ -91,7 +92,7 @@ def _shares(tokens: TextTokens, side: Side, texts: Sequence[str]) -> tuple[float
 def _ids(tokens: TextTokens, prefix: str, texts: Sequence[str]) -> list[list[int]]:
     """Token ids without special tokens, not cut."""
     ids: list[list[int]] = tokens.tokenizer(
-        [prefix + text[:MAX_CHARACTERS] for text in texts],
+        [prefix + text for text in texts],
         add_special_tokens=False,
         return_token_type_ids=False,
         return_attention_mask=False,

@@ -35,6 +35,8 @@ def start(
     device_type = check_machine(precision)
     if device_type == "cpu":
         limit_threads(os.environ)
+    # NVIDIA's containers set TF32 by a variable; ranks are exact for products in fp32
+    torch.set_float32_matmul_precision("highest")
 
     from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 

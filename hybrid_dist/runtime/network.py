@@ -52,7 +52,7 @@ def interface_of(address: str) -> str | None:
 def reaches(url: str, seconds: float = 5.0) -> bool:
     """Whether a server takes connections. Asked once; True where a proxy would have to be asked."""
     place = urlsplit(url)
-    if place.scheme in getproxies():
+    if {place.scheme, "all"} & getproxies().keys():
         return True
     port = place.port or (443 if place.scheme == "https" else 80)
     try:

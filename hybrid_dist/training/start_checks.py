@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from hybrid_dist.data.languages import primary_subtag
 from hybrid_dist.errors import short_list
 from hybrid_dist.model import text_checks
 from hybrid_dist.training.inputs import RunInputs
@@ -35,15 +36,11 @@ def language_warnings(
     Regions and scripts are left aside: zh is trained where zh-Hans is. `evaluated`: by what is
     evaluated on.
     """
-    known = {_primary(name) for name in trained}
+    known = {primary_subtag(name) for name in trained}
     for where, names in evaluated.items():
-        if others := [name for name in names if _primary(name) not in known]:
-            yield f"{where}: no training pair is in {short_list(others)}"
-    measured = {_primary(name) for names in evaluated.values() for name in names}
-    others = [name for name in trained if _primary(name) not in measured]
+        if others := [name for name in names if primary_subtag(name) not in known]:
+            yield f"{where}: no training pairs in {short_list(others)}"
+    measured = {primary_subtag(name) for names in evaluated.values() for name in names}
+    others = [name for name in trained if primary_subtag(name) not in measured]
     if evaluated and others:
         yield f"trained on and never evaluated: {short_list(others)}"
-
-
-def _primary(language: str) -> str:
-    return language.partition("-")[0]

@@ -267,6 +267,6 @@ def test_norms_are_reported_and_warned_of_unless_they_are_1(tmp_path: Path) -> N
     assert other.settings == {"vectors": expected}
     assert [line.partition("; ")[0] for line in other.warnings] == [
         f"{folder}/queries.npy: norms are 0.5, not 1, and scores are inner products",
-        f"{folder}/corpus.npy: 1 of 8 vectors are 0 and score 0 with all others",
+        f"{folder}/corpus.npy: 1 of 8 are zero vectors, which score 0 with everything",
         f"{folder}/corpus.npy: norms are 1 to 3 (1 are 0), not 1, and scores are inner products",
     ]

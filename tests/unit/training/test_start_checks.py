@@ -33,8 +33,8 @@ def test_the_start_names_languages_and_texts_that_training_lacks(toy: Path, tmp_
     )
     lines = list(warnings(load_inputs(config, load_evaluation)))
     assert lines[:3] == [
-        "data.dev: no training pair is in de",
-        "pairs: no training pair is in fr",
+        "data.dev: no training pairs in de",
+        "pairs: no training pairs in fr",
         "trained on and never evaluated: sw",
     ]
     assert lines[3].startswith(f"{tmp_path / 'train.jsonl'}: many tokens are unknown to the ")
@@ -44,7 +44,7 @@ def test_the_start_names_languages_and_texts_that_training_lacks(toy: Path, tmp_
 def test_regions_and_scripts_are_of_one_language() -> None:
     assert list(language_warnings(["zh", "pt-BR"], {"x": ["zh-Hans", "pt"]})) == []
     assert list(language_warnings(["zh"], {"x": ["yue"]})) == [
-        "x: no training pair is in yue",
+        "x: no training pairs in yue",
         "trained on and never evaluated: zh",
     ]
     assert list(language_warnings(["zh"], {})) == []
