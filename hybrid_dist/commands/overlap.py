@@ -45,7 +45,12 @@ class Options:
 
 RESTORE = (
     "to have them again, --drop into a .jsonl.gz file, prepare that with --tokenize and --teacher "
-    "as before, then mine it"
+    "as before"
+)
+MINE = ", then mine it"
+IMPORTED = (
+    "scores that came with the data can only be had from that data: leave the same pairs out of "
+    "it, and prepare it again"
 )
 
 
@@ -64,16 +69,22 @@ def main(args: Sequence[str], program: str = "hybrid-dist overlap") -> None:
         if not options.json:
             print(printable(f"{options.drop}: {kept:,} of {store.index.num_rows:,} pairs are left"))
             if (lost := _lost(store)) and not options.drop.name.endswith(FILE_SUFFIXES):
-                print(printable(f"{options.drop}: is without {', '.join(lost)}; {RESTORE}"))
+                print(printable(f"{options.drop}: is without {lost}"))
     elif overlap.best:
         raise SystemExit(1)
 
 
-def _lost(store: Store) -> list[str]:
-    """What a store of some of its pairs does not take over, since it is of all of its texts."""
-    has = {
+def _lost(store: Store) -> str:
+    """What a store of some of its pairs does not take over, and how to have it again."""
+    mined = "mining" in store.manifest
+    again = {
         "token ids": store.tokens is not None,
         "teacher's vectors": store.teacher is not None,
-        "scores of mined negatives": bool(store.scores),
+        "scores of mined negatives": bool(store.scores) and mined,
     }
-    return [name for name, there in has.items() if there]
+    lost = [name for name, there in again.items() if there]
+    cures = [RESTORE + MINE * mined] if lost else []
+    if store.scores and not mined:
+        lost.append("scores of negatives")
+        cures.append(IMPORTED)
+    return "; ".join([", ".join(lost), *cures]) if lost else ""

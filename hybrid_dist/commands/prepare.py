@@ -135,7 +135,7 @@ def _prepare(options: Options) -> None:
     reading = Reading(skip_bad=options.skip_bad, options=_source_options(options.option))
     source.check(reading.options)
     if options.teacher_debias != "none" and not options.teacher:
-        raise UserError("--teacher-debias: there is no --teacher; name the model")
+        raise UserError("--teacher-debias: needs --teacher MODEL")
     add_tokens = _token_writer(options.tokenize, options) if options.tokenize else None
     add_teacher = _teacher_writer(options.teacher, options) if options.teacher else None
     with progress_bar.shown():

@@ -22,7 +22,7 @@ PLACE = re.compile(r"^.*?:\d+: ")
 VALUES = (
     (re.compile(r"(,? found| than at) .*$", re.DOTALL), ""),
     (re.compile(r"^uid '.*?'"), "a uid"),
-    (re.compile(r": '.*?' is "), ": what is there is "),
+    (re.compile(r": '.*?' is "), ": the value is "),
 )
 """What differs between rows with the same problem."""
 

@@ -119,7 +119,7 @@ def _rows(file: Path) -> Iterator[tuple[int, Any]]:
             check_all_rows_read(parquet, number)
     except (pa.ArrowException, OSError, ValueError) as error:
         first = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{file}: not a Parquet file that can be read ({first})") from None
+        raise UserError(f"{file}: not a readable Parquet file ({first})") from None
 
 
 def text(record: Record, name: str) -> str:

@@ -1,5 +1,6 @@
 """NeMo Retriever's training files: questions with ids of documents, and the corpora beside them."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,14 +11,14 @@ import pyarrow as pa
 from hybrid_dist.data.reading import Collection, Reading, short
 from hybrid_dist.data.sources.collecting import Pair, blocks
 from hybrid_dist.data.sources.completeness import Missing, check_complete
-from hybrid_dist.data.sources.lines import BadRecord, key, text
+from hybrid_dist.data.sources.lines import BadRecord, key, lines, text
 from hybrid_dist.data.sources.pairs import collection_of_pairs
 from hybrid_dist.data.sources.paths import find, local
 from hybrid_dist.data.sources.source import Source
-from hybrid_dist.data.tables.table_files import find_tables
+from hybrid_dist.data.tables.table_files import ALL, find_tables
 from hybrid_dist.data.tables.table_rows import read_columns
 from hybrid_dist.errors import UserError
-from hybrid_dist.runtime.files import read_json
+from hybrid_dist.runtime.files import json_problem, read_json
 
 EXPECTED = 'JSON with "corpus" and "data"; of a folder, train*.json'
 METADATA = "merlin_metadata.json"
@@ -78,7 +79,7 @@ def _language(reading: Reading) -> str:
 
 def _read(reading: Reading, file: Path) -> tuple[list[Path], list[Item]]:
     """The folders of a file's corpora, and its questions."""
-    content = read_json(file)
+    content = _content(reading, file)
     data = content.get("data") if isinstance(content, dict) else None
     corpora = content.get("corpus") if isinstance(content, dict) else None
     corpora = [corpora] if isinstance(corpora, dict) else corpora
@@ -90,10 +91,25 @@ def _read(reading: Reading, file: Path) -> tuple[list[Path], list[Item]]:
             items.append(_item(record, reading.place(file, number)))
         except BadRecord as problem:
             reading.refuse(f"{file}:{number}", str(problem))
+    return [file.parent / _field(corpus, "path", f"{file}: corpus") for corpus in corpora], items
+
+
+def _content(reading: Reading, file: Path) -> Any:
+    """What a JSON file has, plain or compressed."""
     try:
-        return [file.parent / text(corpus, "path") for corpus in corpora], items
-    except (BadRecord, AttributeError, TypeError) as error:
-        raise UserError(f"{file}: corpus: {error}") from None
+        return json.loads("\n".join(line for _, line in lines(reading, file)))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file}: is not a JSON file ({json_problem(error)})") from None
+
+
+def _field(value: Any, name: str, where: str) -> str:
+    """The text in a field of an object."""
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: expected an object with {name!r}, found {short(value)}")
+    try:
+        return text(value, name)
+    except BadRecord as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _item(record: Any, place: int) -> Item:
@@ -121,13 +137,18 @@ def _texts(
     wanted: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for item in items:
         wanted[item.corpus].update(dict.fromkeys([*item.positives, *item.negatives]))
-    texts: Texts = {}
+    texts: dict[tuple[str, str], tuple[str, int]] = {}
     places: dict[str, Path] = {}
     for folder in corpora:
         name = _corpus_id(folder, file)
         places[name] = folder
-        for found, document in _documents(reading, folder, wanted[name]):
-            texts[name, found] = document
+        for place, found, document in _documents(reading, folder, wanted[name]):
+            first, before = texts.setdefault((name, found), (document, place))
+            if first != document:
+                reading.refuse(
+                    reading.where(place),
+                    f"document {found!r} has other text than at {reading.where(before)}",
+                )
     gaps = []
     for name, ids in wanted.items():
         absent = [one for one in ids if (name, one) not in texts]
@@ -135,27 +156,26 @@ def _texts(
             holder = str(places.get(name, f"corpus {name!r}, which {file.name} does not list"))
             gaps.append(Missing(str(file), "documents", lang, absent, len(ids), holder))
     check_complete(reading, gaps)
-    return texts
+    return {key: document for key, (document, _) in texts.items()}
 
 
 def _corpus_id(folder: Path, file: Path) -> str:
     if not (folder / METADATA).is_file():
         raise UserError(f"{folder}: has no {METADATA}; {file} names this folder as a corpus")
-    try:
-        return text(read_json(folder / METADATA), "corpus_id")
-    except (BadRecord, AttributeError, TypeError) as error:
-        raise UserError(f"{folder / METADATA}: {error}") from None
+    return _field(read_json(folder / METADATA), "corpus_id", str(folder / METADATA))
 
 
 def _documents(
     reading: Reading, folder: Path, wanted: Mapping[str, None]
-) -> Iterator[tuple[str, str]]:
-    for file, _ in find_tables([str(folder)], None, None):
+) -> Iterator[tuple[int, str, str]]:
+    """Places, ids and texts of the documents of all tables in a folder."""
+    for file, _ in find_tables([str(folder)], None, ALL):
+        first = reading.place(file, 0)
         for number, record in read_columns(reading, file, ("id", "text")):
             try:
                 name = key(record, "id")
                 if name in wanted:
-                    yield name, text(record, "text")
+                    yield first + number, name, text(record, "text")
             except BadRecord as problem:
                 reading.refuse(f"{file}:{number}", str(problem))
 

@@ -21,7 +21,7 @@ class Source:
     columns: str
     """The files or columns that it reads, for people to compare with theirs."""
     pairs: Callable[[Sequence[str], Reading], Iterator[pa.RecordBatch]] | None = None
-    """Streams training pairs in blocks of the schema `reading.PAIRS`."""
+    """Streams training pairs in blocks of the schema `reading.PAIRS` or `reading.SCORED_PAIRS`."""
     collection: Callable[[Sequence[str], Reading], Collection] | None = None
     """Reads queries, passages and relevance judgements to evaluate on."""
     options: Mapping[str, str] = field(default_factory=dict)

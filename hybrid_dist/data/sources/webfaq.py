@@ -17,7 +17,7 @@ from hybrid_dist.data.tables.table_rows import read_columns
 from hybrid_dist.errors import UserError
 
 Judged = dict[str, dict[str, Answer]]
-"""By passage: the queries that it answers."""
+"""By passage: the queries that it answers, with grades above 0."""
 
 
 def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
@@ -89,7 +89,7 @@ def _judged(
 ) -> tuple[Judged, dict[str, tuple[int, str]]]:
     """The judgements of a split, and the places and texts of the queries in them."""
     split = reading.options.get("split", usual)
-    judged: defaultdict[str, dict[str, Answer]] = defaultdict(dict)
+    graded: defaultdict[str, dict[str, Answer]] = defaultdict(dict)
     names: dict[str, None] = {}
     for place, where, record in _rows(
         reading, path, f"{code}-qrels", split, ("query-id", "corpus-id", "score")
@@ -100,16 +100,32 @@ def _judged(
         except BadRecord as problem:
             reading.refuse(where, str(problem))
             continue
-        if grade > 0:
+        first = graded[passage].setdefault(query, Answer(grade, place))
+        if first.grade != grade:
+            reading.refuse(
+                where,
+                f"{passage} is judged {grade} for query {query}, but {first.grade} at "
+                f"{reading.where(first.place)}; keep one of the two rows",
+            )
+        elif grade > 0:
             names[query] = None
-            judged[passage][query] = Answer(grade, place)
+    judged = {
+        passage: {query: answer for query, answer in of.items() if answer.grade > 0}
+        for passage, of in graded.items()
+        if any(answer.grade > 0 for answer in of.values())
+    }
     queries: dict[str, tuple[int, str]] = {}
     for place, where, record in _rows(reading, path, f"{code}-queries", ALL, ("_id", "text")):
         try:
-            if (name := key(record, "_id")) in names:
-                queries[name] = place, text(record, "text")
+            if (name := key(record, "_id")) not in names:
+                continue
+            query = text(record, "text")
         except BadRecord as problem:
             reading.refuse(where, str(problem))
+            continue
+        before, other = queries.setdefault(name, (place, query))
+        if other != query:
+            reading.refuse(where, f"query {name!r} has other text than at {reading.where(before)}")
     absent = [name for name in names if name not in queries]
     _check(reading, path, code, reading.language(code), "queries", absent, len(names))
     return judged, queries

@@ -7,7 +7,7 @@ uids.arrow       every uid, sorted
 *.npy            the index: see `data.store.index.Index`
 teacher_*.npy    a teacher's vectors, if requested: see `data.store.teacher_vectors`
 *_tokens.npy     token ids, if requested: see `data.store.token_cache`
-*_scores.npy     scores of mined negatives and of each row's own passage, if it was mined: `mining`
+*_scores.npy     scores of negatives and of each row's own passage, if mined (`mining`) or imported
 """
 
 import glob
@@ -50,8 +50,8 @@ MANIFEST = "manifest.json"
 KIND = "hybrid_dist_store"
 QUERIES, PASSAGES, UIDS = "queries.arrow", "passages.arrow", "uids.arrow"
 NEGATIVE_SCORES, POSITIVE_SCORES = "negative_scores", "positive_scores"
-"""Arrays of a mined store beside its index, float32: of each number in `negatives`, and of each
-row's own passage."""
+"""Arrays of a store with scores beside its index, float32: of each number in `negatives`, and of
+each row's own passage."""
 Manifest = dict[str, Any]
 REMEDY = "copy the store again, or prepare it again"
 

@@ -89,8 +89,8 @@ class Store:
             for name in (store_format.NEGATIVE_SCORES, store_format.POSITIVE_SCORES)
             if f"{name}.npy" in self.manifest["files"]
         }
-        """Of a mined store: `negative_scores`, of each number in `Index.negatives`, and
-        `positive_scores`, of each row's own passage."""
+        """Scores that were mined or came with the data: `negative_scores`, of each number in
+        `Index.negatives`, and `positive_scores`, of each row's own passage."""
         description = self.manifest.get("teacher")
         self.teacher = TeacherVectors(self.folder, description) if description else None
 

@@ -59,15 +59,13 @@ class Template:
         if len(self.parts) == 1 and isinstance(column := self.parts[0], Column):
             value = column.value(record)
             if not isinstance(value, str) or not value.strip():
-                raise BadRecord(
-                    f"column {column.name}: expected a non-empty text, found {short(value)}"
-                )
+                raise _no_text([column], record)
             return nfc(value)
-        made = "".join(p if isinstance(p, str) else _inserted(p, record) for p in self.parts)
-        if not made.strip():
-            names = ", ".join(column.name for column in self.columns)
-            raise BadRecord(f"columns {names}: expected a text in one of them, found none")
-        return nfc(made.strip())
+        texts = [part if isinstance(part, str) else _inserted(part, record) for part in self.parts]
+        parts = zip(self.parts, texts, strict=True)
+        if not any(text.strip() for part, text in parts if isinstance(part, Column)):
+            raise _no_text(list(dict.fromkeys(self.columns)), record)
+        return nfc("".join(texts).strip())
 
     def key(self, record: Record) -> str:
         """The same for an id, which may be a whole number."""
@@ -86,6 +84,14 @@ class Template:
         if all(value is None or (isinstance(value, str) and not value.strip()) for value in values):
             return []
         return [self.text(record)]
+
+
+def _no_text(columns: list[Column], record: Record) -> BadRecord:
+    if len(columns) == 1:
+        found = short(columns[0].value(record))
+        return BadRecord(f"column {columns[0].name}: expected a non-empty text, found {found}")
+    names = ", ".join(column.name for column in columns)
+    return BadRecord(f"columns {names}: expected a text in one of them, found none")
 
 
 def _inserted(column: Column, record: Record) -> str:
@@ -109,6 +115,20 @@ def expand(record: Record, templates: list[Template]) -> list[Record] | None:
             f"columns {' and '.join(lists)}: both hold lists; one list gives the pairs of a row"
         )
     return [{**record, lists[0]: element} for element in record[lists[0]]]
+
+
+def field_names(record: Record, column: Column) -> Iterator[str]:
+    """The names with dots of all fields beside the one that a column names."""
+    root = column.root(record)
+    values: list[Any] = [record.get(root)]
+    path = root
+    for field in column.name.removeprefix(root).split(".")[1:]:
+        values = [
+            one for value in values for one in (value if isinstance(value, list) else [value])
+        ]
+        objects = [value for value in values if isinstance(value, dict)]
+        yield from (f"{path}.{name}" for value in objects for name in value)
+        path, values = f"{path}.{field}", [value.get(field) for value in objects]
 
 
 def parse_template(written: str, option: str) -> Template:

@@ -3,19 +3,21 @@
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 from hybrid_dist.data.reading import Reading, short
 from hybrid_dist.data.sources.collecting import Pair, ScoredPair
 from hybrid_dist.data.sources.lines import BadRecord, Record
-from hybrid_dist.data.tables.column_texts import Column, expand, parse_template
+from hybrid_dist.data.tables.column_texts import Column, expand, field_names
 from hybrid_dist.data.tables.known_layouts import Layout
+from hybrid_dist.data.tables.layout_columns import layout_settings
 from hybrid_dist.data.tables.mapping import (
     Settings,
     TableMapping,
+    conditions,
     listed,
     mapping_of,
     one_text,
+    replaced,
     settings_of,
 )
 from hybrid_dist.data.tables.table_files import find_tables
@@ -35,7 +37,7 @@ def table_pairs(
     cells = _cell_format(settings)
     files = find_tables(paths, one_text(settings, "config"), one_text(settings, "split"))
     if layout is not None:
-        settings = {**_of_layout(layout, files[0].file, cells), **settings}
+        settings = replaced(layout_settings(layout, files, cells, settings), settings)
     _check_named(settings, files[0].file, cells)
     mapping = mapping_of(settings)
     reading.mapping.update(settings)
@@ -55,19 +57,14 @@ def table_pairs(
             without += not pairs
             yield from pairs
     if without:
-        reading.notes.append(f"an empty list, and so no pair, in {without:,} of {rows:,} rows")
+        reading.notes.append(f"{without:,} of {rows:,} rows have an empty list and give no pair")
     if mapping.where:
-        shown = " and ".join(listed_conditions(settings))
+        shown = " and ".join(conditions(settings))
         reading.notes.append(f"where {shown}: left out {left_out:,} of {rows:,} rows")
         if left_out and left_out == rows:
             raise UserError(
                 f"{', '.join(paths)}: option where={shown} leaves out all {rows:,} rows"
             )
-
-
-def listed_conditions(settings: Settings) -> list[str]:
-    value = settings["where"]
-    return value if isinstance(value, list) else [value]
 
 
 def _of_row(
@@ -89,21 +86,34 @@ def _of_row(
             if mapping.scores is None:
                 yield pair
                 continue
-            at = None if elements is None else number
+            at = None if elements is None else (number, len(elements))
             yield ScoredPair(*pair, *_scores(*mapping.scores, record, at, len(pair.negatives)))
 
 
 def _scores(
-    positive: Column, negative: Column, record: Record, at: int | None, negatives: int
+    positive: Column,
+    negative: Column,
+    record: Record,
+    at: tuple[int, int] | None,
+    negatives: int,
 ) -> tuple[float, list[float]]:
-    """The score of a row's passage, or of that `at` a place of its list, and of its negatives."""
+    """The scores of a row's passage and of its negatives.
+
+    `at`: if the passage is one of a list, its place there and the list's length.
+    """
     score, scores = positive.value(record), negative.value(record)
     if at is not None:
-        score = score[at] if isinstance(score, list) and at < len(score) else score
+        number, passages = at
+        if not isinstance(score, list) or len(score) != passages:
+            raise BadRecord(
+                f"column {positive.name}: expected {passages} scores, one per passage, found "
+                f"{short(score)}"
+            )
+        score = score[number]
     scores = [] if scores is None and not negatives else scores
     if not isinstance(scores, list) or len(scores) != negatives:
         raise BadRecord(
-            f"column {negative.name}: expected {negatives} scores, one of each negative, found "
+            f"column {negative.name}: expected {negatives} scores, one per negative, found "
             f"{short(scores)}"
         )
     for column, value in ((positive, score), *((negative, one) for one in scores)):
@@ -144,24 +154,10 @@ def _checked(file: Path, mapping: TableMapping, rows: Iterator[Row]) -> Iterator
     for option, column in mapping.columns():
         fields: dict[str, None] = {}
         for _, record in first:
-            fields.update(dict.fromkeys(_paths(record, column)))
+            fields.update(dict.fromkeys(field_names(record, column)))
         if fields and column.name not in fields:
             raise _no_column(file, option, column.name, list(fields))
     return chain(first, rows)
-
-
-def _paths(record: Record, column: Column) -> Iterator[str]:
-    """The names with dots of all fields beside the one that a column names."""
-    root = column.root(record)
-    values: list[Any] = [record.get(root)]
-    path = root
-    for field in column.name.removeprefix(root).split(".")[1:]:
-        values = [
-            one for value in values for one in (value if isinstance(value, list) else [value])
-        ]
-        objects = [value for value in values if isinstance(value, dict)]
-        yield from (f"{path}.{name}" for value in objects for name in value)
-        path, values = f"{path}.{field}", [value.get(field) for value in objects]
 
 
 def _no_column(file: Path, option: str, name: str, names: Sequence[str]) -> UserError:
@@ -183,37 +179,6 @@ def _cell_format(settings: Settings) -> CellFormat:
     if len(set(columns)) < len(columns):
         raise UserError(f"option columns={','.join(columns)}: a name comes twice")
     return CellFormat(delimiter, columns, quotes != "no")
-
-
-def _of_layout(layout: Layout, file: Path, cells: CellFormat) -> Settings:
-    """The layout's options: of those for one purpose, the first whose columns the file has."""
-    names: list[str] = []
-
-    def choose(found: Sequence[str]) -> list[str]:
-        names.extend(found)
-        return names
-
-    rows = list(islice(read_rows(Reading(skip_bad=BATCH), file, cells, choose), BATCH))
-
-    def is_there(column: Column) -> bool:
-        root = column.root(dict.fromkeys(names))
-        if root == column.name:
-            return root in names
-        fields = {name for _, record in rows for name in _paths(record, column)}
-        empty = all(record.get(root) in (None, []) for _, record in rows)
-        return column.name in fields or (root in names and empty)
-
-    settings: dict[str, str | list[str]] = {}
-    for option, choices in layout.options.items():
-        for written in choices:
-            templates = [parse_template(part, option) for part in listed({option: written}, option)]
-            if option == "lang" or all(is_there(c) for t in templates for c in t.columns):
-                settings[option] = written
-                break
-        else:
-            if option not in layout.optional:
-                settings[option] = choices[0]  # reading it says what is missing
-    return settings
 
 
 def _check_named(settings: Settings, file: Path, cells: CellFormat) -> None:

@@ -31,6 +31,7 @@ FILES = {
     "quotes": "quotes=no: quotation marks in CSV files are text",
 }
 FROM_FILE = "mapping"
+LANGUAGE = ("lang", "lang_column")
 SCORES = ("positive_score", "negative_scores")
 OPTIONS = {FROM_FILE: "a YAML file with any of these options", **COLUMNS, **FILES}
 Settings = Mapping[str, str | list[str]]
@@ -57,8 +58,6 @@ class TableMapping:
     scores: tuple[Column, Column] | None
     """Of the passage, and of the list of negatives."""
     where: tuple[Condition, ...]
-    given: Settings
-    """The options that it was made of."""
 
     def columns(self) -> Iterator[tuple[str, Column]]:
         """The columns that are read, each with its option."""
@@ -80,7 +79,14 @@ def settings_of(options: Mapping[str, str]) -> Settings:
     """The options, with those of the file `mapping` below them."""
     given: dict[str, str | list[str]] = {k: v for k, v in options.items() if k in OPTIONS}
     file = given.pop(FROM_FILE, None)
-    return given if file is None else {**_of_file(Path(str(file))), **given}
+    return given if file is None else replaced(_of_file(Path(str(file))), given)
+
+
+def replaced(below: Settings, given: Settings) -> Settings:
+    """Settings with given ones in their place; `lang` and `lang_column` replace each other."""
+    if any(name in given for name in LANGUAGE):
+        below = {name: value for name, value in below.items() if name not in LANGUAGE}
+    return {**below, **given}
 
 
 def _of_file(file: Path) -> Settings:
@@ -128,8 +134,7 @@ def mapping_of(settings: Settings) -> TableMapping:
         uid=uid[0] if uid else None,
         negatives=tuple(negatives),
         scores=_scores(settings),
-        where=_conditions(settings),
-        given=settings,
+        where=tuple(one for part in conditions(settings) for one in parse_conditions(part)),
     )
 
 
@@ -139,6 +144,12 @@ def listed(settings: Settings, option: str) -> list[str]:
     if isinstance(value, list):
         return value
     return [value] if "{" in value else [part.strip() for part in value.split(",")]
+
+
+def conditions(settings: Settings) -> list[str]:
+    """The values of `where`, as they are written."""
+    value = settings.get("where", [])
+    return value if isinstance(value, list) else [value]
 
 
 def one_text(settings: Settings, option: str) -> str | None:
@@ -151,12 +162,6 @@ def one_text(settings: Settings, option: str) -> str | None:
 
 def _templates(settings: Settings, option: str) -> list[Template]:
     return [parse_template(written, option) for written in listed(settings, option)]
-
-
-def _conditions(settings: Settings) -> tuple[Condition, ...]:
-    value = settings.get("where", [])
-    each = value if isinstance(value, list) else [value]
-    return tuple(condition for written in each for condition in parse_conditions(written))
 
 
 def _scores(settings: Settings) -> tuple[Column, Column] | None:

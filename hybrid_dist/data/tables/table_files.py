@@ -86,6 +86,8 @@ def _longer(path: str, name: str) -> str:
 
 def _of_path(path: str, config: str | None, split: str | None) -> list[MatchedFile]:
     place = local(path)
+    if not place.is_dir() and (config is not None or split not in (None, ALL)):
+        raise UserError(f"{path}: config and split need a folder or hf://, not a file or glob")
     found = [one for one in search([path], PATTERN) if one.file.name not in ABOUT_DATA]
     if found and place.is_dir():
         listed = _listed(place)
@@ -164,7 +166,7 @@ def _one_of(path: str, option: str, name: str | None, known: Iterable[str]) -> s
         )
     if name not in names:
         close = nearest(name, names)
-        raise UserError(f"{path}: has no {option} {name!r}{close} (it has {shown})")
+        raise UserError(f"{path}: has no {option} {name!r}{close} (it has {shown or 'none'})")
     return name
 
 
@@ -185,6 +187,13 @@ def _by_name(
     if split is None:
         if len(known) > 1:
             _one_of(path, "split", None, known)
+        if known and None in splits:
+            other = found[splits.index(None)].match.string
+            raise UserError(
+                f"{path}: has files of the split {known[0]}, and files without a split in their "
+                f"names, such as {other}; give the option split={known[0]} or split={ALL}, or name "
+                "the files"
+            )
         return found
     chosen = {_one_of(path, "split", SPLITS.get(one, one), known) for one in split.split(",")}
     return [one for one, of in zip(found, splits, strict=True) if of in chosen]

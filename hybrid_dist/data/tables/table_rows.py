@@ -179,4 +179,4 @@ def _of_batch(reading: Reading, file: Path, batch: pa.RecordBatch, first: int) -
 
 def _unreadable(file: Path, kind: str, error: Exception) -> UserError:
     reason = (str(error).splitlines() or [""])[0]
-    return UserError(f"{file}: not a file of {kind} that can be read ({reason})")
+    return UserError(f"{file}: not a readable {kind} file ({reason})")

@@ -38,3 +38,20 @@ def test_a_store_without_the_token_ids_of_its_source_says_so(
 
     overlap.main([*clean, str(tmp_path / "clean.jsonl")])
     assert "is without" not in capsys.readouterr().out
+
+
+def test_scores_that_came_with_the_data_are_not_called_mined(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scored = {"pos_scores": [2], "neg": ["Rye."], "neg_scores": [1]}
+    rows = [{"query": f"who is {n}?", "pos": [f"Ada {n}."], **scored} for n in range(3)]
+    lines = write_lines(tmp_path / "a.jsonl", [json.dumps(row) for row in rows])
+    source = str(tmp_path / "store")
+    prepare.main(["flagembedding", str(lines), "--out", source, "--option", "lang=en"])
+    pair = {"uid": 1, "lang": "en", "query": "who is 1?", "passage": "Ada 1."}
+    task = write_lines(tmp_path / "evaluated.jsonl", [json.dumps(pair)])
+    capsys.readouterr()
+    overlap.main([source, "--task", f"pairs:{task}", "--drop", str(tmp_path / "clean")])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "clean: is without scores of negatives; scores that came with the data" in printed
+    assert "mine" not in printed

@@ -66,7 +66,7 @@ def test_bad_rows_are_counted_by_what_is_wrong(tmp_path: Path) -> None:
             "pairs different uids",
         ),
     ]
-    assert result.reasons[1].what.startswith("column l: what is there is no known language code")
+    assert result.reasons[1].what.startswith("column l: the value is no known language code")
     assert result.notes == ["where id >= 0: left out 0 of 8 rows"]
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hybrid_dist.errors import UserError
-from tests.support.layout_rows import NEMO, nemo
+from tests.support.layout_rows import DOCUMENTS, NEMO, nemo
 from tests.support.published_files import collection, json_lines, read, relevance, rows, write
 
 
@@ -41,6 +41,30 @@ def test_a_corpus_may_be_of_any_format(tmp_path: Path) -> None:
     assert pairs(file) == PAIRS
 
 
+def test_a_compressed_file_is_read_and_a_broken_one_named(tmp_path: Path) -> None:
+    nemo(tmp_path / "train.json.gz")
+    assert pairs(tmp_path) == pairs(tmp_path / "train.json.gz") == PAIRS
+    write(tmp_path / "train.json.gz", '{"corpus": [],\n"data"')
+    with pytest.raises(UserError, match=r"train.json.gz: is not a JSON file \(.*line 2 column 7"):
+        pairs(tmp_path)
+
+
+def test_a_corpus_is_all_of_its_tables(tmp_path: Path) -> None:
+    file = nemo(tmp_path / "train.json")
+    (tmp_path / "mills" / "train.parquet").unlink()
+    documents = [{"id": name, "text": text} for name, text in DOCUMENTS.items()]
+    json_lines(tmp_path / "mills" / "train.jsonl", *documents[:2])
+    json_lines(tmp_path / "mills" / "test.jsonl", *documents[1:])
+    assert pairs(file) == PAIRS
+    json_lines(tmp_path / "mills" / "test.jsonl", *documents[2:], {"id": "d1", "text": "Bob."})
+    with pytest.raises(UserError) as refusal:
+        pairs(file)
+    assert str(refusal.value) == (
+        f"{tmp_path}/mills/train.jsonl:1: document 'd1' has other text than at "
+        f"{tmp_path}/mills/test.jsonl:3"
+    )
+
+
 Change = Callable[[dict[str, Any]], object]
 BROKEN: list[tuple[Change, str]] = [
     (lambda c: c["data"][1].update(question=""), ":2: expected a non-empty text as 'question'"),
@@ -53,7 +77,7 @@ BROKEN: list[tuple[Change, str]] = [
     (lambda c: c["data"][1].update(corpus_id="rye"), "not in corpus 'rye', which train.json does"),
     (lambda c: c.update(corpus=[{"path": "none"}]), "none: has no merlin_metadata.json"),
     (lambda c: c.update(corpus=[{}]), "corpus: expected a non-empty text as 'path'"),
-    (lambda c: c.update(corpus=["mills"]), "train.json: corpus: "),
+    (lambda c: c.update(corpus=["mills"]), "corpus: expected an object with 'path', found 'mills'"),
     (lambda c: c.pop("data"), 'train.json: expected JSON with "corpus" and "data"'),
 ]  # fmt: skip
 
@@ -88,7 +112,7 @@ def test_a_broken_corpus_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train.parquet:2: expected a non-empty text as 'text'"):
         pairs(file)
     write(tmp_path / "mills" / "merlin_metadata.json", "[]")
-    with pytest.raises(UserError, match=r"merlin_metadata.json: "):
+    with pytest.raises(UserError, match=r"merlin_metadata.json: expected an object with"):
         pairs(file)
 
 

@@ -107,6 +107,44 @@ def test_a_broken_table_is_named(
     assert str(tmp_path) in str(refusal.value)
 
 
+def judge(passage: str, score: int) -> dict[str, object]:
+    return {"query-id": "q0", "corpus-id": passage, "score": score}
+
+
+TWICE: dict[str, tuple[str, list[dict[str, Any]], str]] = {
+    "query": (
+        "queries.jsonl",
+        [{"_id": name, "text": text} for name, text in (("q0", "wer?"), ("q0", "was?"))],
+        "query 'q0' has other text than at ",
+    ),
+    "grade": (
+        "qrels/train.jsonl",
+        [judge("d0", 1), judge("d0", 2)],
+        "d0 is judged 2 for query q0, but 1 at ",
+    ),
+    "no": (
+        "qrels/train.jsonl",
+        [judge("d0", 0), judge("d0", 1)],
+        "d0 is judged 1 for query q0, but 0 at ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "records", "message"), TWICE.values(), ids=TWICE)
+def test_what_is_said_twice_and_differs_is_refused(
+    tmp_path: Path, name: str, records: list[dict[str, Any]], message: str
+) -> None:
+    webfaq(tmp_path)
+    file = json_lines(tmp_path / "deu" / name, *records)
+    with pytest.raises(UserError) as refusal:
+        rows("webfaq_retrieval", tmp_path, languages="deu")
+    assert str(refusal.value).startswith(f"{file}:2: {message}{file}:1")
+    json_lines(file, records[0], records[0], judge("d1", 1))
+    if name != "queries.jsonl":
+        uids = [row["uid"] for row in rows("webfaq_retrieval", tmp_path, languages="deu")]
+        assert uids == ["de:q0:d0"] * records[0]["score"] + ["de:q0:d1"]
+
+
 def test_missing_passages_are_refused_in_evaluation_too(tmp_path: Path) -> None:
     webfaq(tmp_path)
     json_lines(tmp_path / "deu/corpus.jsonl", {"_id": "d0", "text": "Ada."})

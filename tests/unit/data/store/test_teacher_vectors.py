@@ -124,4 +124,4 @@ def test_no_teacher_is_refused(
         prepare.main(
             ["pairs", str(pairs), "--out", str(tmp_path / "s"), "--teacher-debias", "mean"]
         )
-    assert "--teacher-debias: there is no --teacher" in capsys.readouterr().err
+    assert "--teacher-debias: needs --teacher MODEL" in capsys.readouterr().err

@@ -58,7 +58,15 @@ def test_texts_are_normalized() -> None:
         ("texts", "column texts: expected a non-empty text, found ['x', 'y']"),
         ("title.text", "column title.text: expected an object with 'text', found 'Mills'"),
         ("answer.none", "column answer.none: expected a non-empty text, found None"),
-        ("{empty} {nothing}", "columns empty, nothing: expected a text in one of them, found none"),
+        (
+            "{empty}: {nothing}",
+            "columns empty, nothing: expected a text in one of them, found none",
+        ),
+        ("about {empty}", "column empty: expected a non-empty text, found ''"),
+        (
+            "{nothing}: {empty}",
+            "columns nothing, empty: expected a text in one of them, found none",
+        ),
         ("{title} {score}", "column score: expected a text, found 0.5"),
     ],
 )

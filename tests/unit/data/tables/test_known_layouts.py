@@ -73,10 +73,29 @@ def test_parquet_of_a_layout_reads_alike(tmp_path: Path, name: str) -> None:
 Change = Callable[[dict[str, Any]], object]
 BROKEN: list[tuple[str, Change, str]] = [
     ("flagembedding", lambda row: row.pop("query"), "has no column 'query', which option query"),
-    ("flagembedding", lambda row: row["pos"].append(""), ":1: column pos: expected a non-empty"),
+    (
+        "flagembedding",
+        lambda row: row.update(pos=["Ada.", ""]),
+        ":1: column pos: expected a non-empty",
+    ),
     ("flagembedding", lambda row: row["neg"].append(None), ":1: column neg: expected a non-empty"),
-    ("flagembedding", lambda row: row["neg_scores"].pop(), "neg_scores: expected 2 scores, one of"),
-    ("flagembedding", lambda row: row["pos_scores"].pop(), "pos_scores: expected a score, found"),
+    (
+        "flagembedding",
+        lambda row: row["neg_scores"].pop(),
+        "neg_scores: expected 2 scores, one per",
+    ),
+    (
+        "flagembedding",
+        lambda row: row["pos_scores"].pop(),
+        "pos_scores: expected 2 scores, one per",
+    ),
+    (
+        "flagembedding",
+        lambda row: row["pos_scores"].append(1),
+        "pos_scores: expected 2 scores, one",
+    ),
+    ("flagembedding", lambda row: row.update(pos_scores=9.5), "pos_scores: expected 2 scores, one"),
+    ("flagembedding", lambda row: row.update(pos_scores=[1, "x"]), "pos_scores: expected a score"),
     ("flagembedding", lambda row: row.pop("neg_scores"), "give both or none; a store has both"),
     ("tevatron", lambda row: row.pop("positive_passages"), "has no column 'positive_passages."),
     ("tevatron", lambda row: row["positive_passages"].append("x"), "expected an object with"),
@@ -126,6 +145,68 @@ def test_columns_that_may_lack_are_not_read(tmp_path: Path) -> None:
     ]
     file = json_lines(tmp_path / "a.jsonl", {"question": "who?", "answer": "Ada."})
     assert pairs("triplets", file) == [("a.jsonl:1", "en", "who?", "Ada.", [])]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_scores_of_nulls_are_not_read(tmp_path: Path, suffix: str) -> None:
+    row: dict[str, Any] = {"query": "who?", "pos": ["Ada."], "neg": ["Rye."]}
+    row |= {"pos_scores": None, "neg_scores": None}
+    file = tmp_path / f"a.{suffix}"
+    if suffix == "jsonl":
+        json_lines(file, row)
+    else:
+        pq.write_table(pa.Table.from_pylist([row]), file)
+    assert pairs("flagembedding", file) == [(f"a.{suffix}:1#0", "en", "who?", "Ada.", ["Rye."])]
+
+
+def test_files_that_differ_in_columns_are_refused(tmp_path: Path) -> None:
+    row = {"query": "who?", "pos": ["Ada."]}
+    bare = json_lines(tmp_path / "bare.jsonl", row)
+    full = json_lines(tmp_path / "full.jsonl", row | {"neg": ["Rye."]})
+    for files in ((bare, full), (full, bare)):
+        with pytest.raises(UserError) as refusal:
+            pairs("flagembedding", *files)
+        assert str(refusal.value).startswith(
+            f"{bare}: has no neg, which option negatives of flagembedding reads, and {full} has it"
+        )
+    passages = {"query_id": 1, "query": "who?", "positive_passages": [{"text": "Ada."}]}
+    bare = json_lines(tmp_path / "bare.jsonl", passages)
+    titled = passages | {"positive_passages": [{"title": "Ada", "text": "She did."}]}
+    full = json_lines(tmp_path / "full.jsonl", titled)
+    with pytest.raises(UserError, match=r"bare.jsonl: has no \{positive_passages.title\} "):
+        pairs("tevatron", bare, full)
+
+
+def test_files_whose_columns_are_empty_go_with_others(tmp_path: Path) -> None:
+    row = {"query": "who?", "pos": ["Ada."], "neg": None}
+    empty = json_lines(tmp_path / "empty.jsonl", row)
+    full = json_lines(tmp_path / "full.jsonl", row | {"neg": ["Rye."]})
+    negatives = [negatives for *_, negatives in pairs("flagembedding", empty, full)]
+    assert negatives == [[], ["Rye."]]
+
+
+def test_negatives_may_begin_late(tmp_path: Path) -> None:
+    row = {"query": "who?", "pos": ["Ada."], "neg": None}
+    file = json_lines(tmp_path / "a.jsonl", *[row] * 1024, row | {"neg": ["Rye."]})
+    assert pairs("flagembedding", file)[-1][-1] == ["Rye."]
+
+
+def test_the_columns_beside_those_of_a_layout_are_not_read(tmp_path: Path) -> None:
+    broken = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
+    content = {"anchor": ["who?"], "positive": ["Ada."], "other": broken}
+    pq.write_table(pa.table(content), tmp_path / "a.parquet")
+    assert pairs("triplets", tmp_path / "a.parquet") == [("a.parquet:1", "en", "who?", "Ada.", [])]
+
+
+def test_a_language_replaces_a_layouts_column_of_languages(tmp_path: Path) -> None:
+    row = {"query": "wer?", "title": "Ada", "text": "Sie war es.", "code": "German"}
+    file = json_lines(tmp_path / "a.jsonl", row)
+    expected: list[tuple[Any, ...]] = [("a.jsonl:1", "de", "wer?", "Ada Sie war es.", [])]
+    assert pairs("swim_ir", file, lang="de") == expected
+    file = json_lines(tmp_path / "a.jsonl", {k: row[k] for k in ("query", "title", "text")})
+    assert pairs("swim_ir", file, lang="de") == expected
+    with pytest.raises(UserError, match="options lang and lang_column: give one of the two"):
+        pairs("swim_ir", file, lang="de", lang_column="code")
 
 
 def test_texts_in_objects_are_read(tmp_path: Path) -> None:

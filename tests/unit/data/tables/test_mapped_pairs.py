@@ -46,6 +46,16 @@ def test_a_column_may_hold_the_uid(tmp_path: Path) -> None:
     assert [uid for uid, *_ in pairs(file, **USUAL, uid_column="q{id}")] == ["qx", "q7"]
 
 
+def test_constant_text_alone_is_no_text_and_no_uid(tmp_path: Path) -> None:
+    file = json_lines(tmp_path / "a.jsonl", ROW | {"title": None, "id": None})
+    for option, written, column in (
+        ("query", "about {title}", "title"),
+        ("uid_column", "q{id}", "id"),
+    ):
+        with pytest.raises(UserError, match=f"a.jsonl:1: column {column}: expected a non-empty"):
+            pairs(file, **{**USUAL, option: written})
+
+
 def test_the_sides_of_a_row_share_its_uid(tmp_path: Path) -> None:
     row = {"q1": "who?", "q2": "wer?", "a1": "Ada.", "a2": "Die Ada.", "l1": "eng", "l2": "deu"}
     file = json_lines(tmp_path / "a.jsonl", row)
@@ -67,7 +77,7 @@ def test_each_element_of_a_list_is_a_pair(tmp_path: Path) -> None:
     file = json_lines(tmp_path / "a.jsonl", row, row | {"good": []})
     options = {"query": "query", "passage": r"{good.title}\n{good.text}", "lang": "en"}
     _, reading = read_table(file, options)
-    assert reading.notes == ["an empty list, and so no pair, in 1 of 2 rows"]
+    assert reading.notes == ["1 of 2 rows have an empty list and give no pair"]
     assert pairs(file, **options, negatives="bad.text") == [
         ("a.jsonl:1#0", "en", "who?", "A\nAda.", ["Rye."]),
         ("a.jsonl:1#1", "en", "who?", "Bob.", ["Rye."]),

@@ -41,6 +41,17 @@ def test_a_file_gives_options_below_those_beside_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("below", "given"),
+    [("lang_column: l", {"lang": "de"}), ("lang: de", {"lang_column": "l"})],
+)
+def test_a_language_beside_a_file_replaces_the_files(
+    tmp_path: Path, below: str, given: dict[str, str]
+) -> None:
+    file = write(tmp_path / "m.yaml", f"query: q\npassage: p\n{below}\n")
+    assert settings_of({"mapping": str(file), **given}) == {**BOTH, **given}
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ("pasage: p", "unknown key 'pasage'; did you mean 'passage'"),

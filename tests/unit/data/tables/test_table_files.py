@@ -94,6 +94,38 @@ def test_a_split_has_to_be_chosen(tmp_path: Path) -> None:
         names(tmp_path, config="fr")
 
 
+@pytest.mark.parametrize("path", ["train.csv", "*.csv"])
+@pytest.mark.parametrize("options", [{"split": "train"}, {"config": "de"}])
+def test_files_and_globs_have_no_configuration_and_no_split(
+    tmp_path: Path, path: str, options: dict[str, str]
+) -> None:
+    fill(tmp_path, "train.csv")
+    with pytest.raises(UserError) as refusal:
+        names(tmp_path / path, **options)
+    assert str(refusal.value) == (
+        f"{tmp_path}/train.csv: config and split need a folder or hf://, not a file or glob"
+    )
+    assert names(tmp_path / path, split="all") == ["train.csv"]
+
+
+def test_a_split_beside_files_of_none_has_to_be_chosen(tmp_path: Path) -> None:
+    fill(tmp_path, "mills.jsonl", "mills_test.jsonl")
+    with pytest.raises(UserError) as refusal:
+        names(tmp_path)
+    assert str(refusal.value) == (
+        f"{tmp_path}: has files of the split test, and files without a split in their names, such "
+        "as mills.jsonl; give the option split=test or split=all, or name the files"
+    )
+    assert names(tmp_path, split="test") == ["mills_test.jsonl"]
+    assert names(tmp_path, split="all") == ["mills.jsonl", "mills_test.jsonl"]
+
+
+def test_a_folder_without_splits_says_so(tmp_path: Path) -> None:
+    fill(tmp_path, "mills.csv")
+    with pytest.raises(UserError, match=r"has no split 'train' \(it has none\)"):
+        names(tmp_path, split="train")
+
+
 README = """---
 license: cc0
 configs:

@@ -121,11 +121,11 @@ def test_a_row_of_other_cells_is_named(tmp_path: Path) -> None:
 
 
 BROKEN: dict[str, tuple[bytes, str]] = {
-    "a.parquet": (b"PAR1 no", "not a file of Parquet that can be read"),
-    "a.arrow": (b"ARROW1 no", "not a file of Arrow that can be read"),
-    "b.arrow": (b"no stream", "not a file of Arrow that can be read"),
+    "a.parquet": (b"PAR1 no", "not a readable Parquet file"),
+    "a.arrow": (b"ARROW1 no", "not a readable Arrow file"),
+    "b.arrow": (b"no stream", "not a readable Arrow file"),
     "c.arrow": (b"", "is empty"),
-    "d.parquet": (b"", "not a file of Parquet that can be read"),
+    "d.parquet": (b"", "not a readable Parquet file"),
     "a.csv": (b"", "is empty"),
     "a.jsonl": (b"", "is empty"),
     "b.jsonl": (b'{"a": 1\n', r"b.jsonl:1: not JSON"),
@@ -151,7 +151,7 @@ def test_a_file_cut_short_is_named(tmp_path: Path, name: str) -> None:
     content = (tmp_path / name).read_bytes()
     for kept in (len(content) - 20, len(content) // 2):
         (tmp_path / name).write_bytes(content[:kept])
-        with pytest.raises(UserError, match=rf"{name}: not a file of"):
+        with pytest.raises(UserError, match=rf"{name}: not a readable"):
             read(tmp_path / name)
 
 
