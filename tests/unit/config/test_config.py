@@ -206,7 +206,7 @@ def test_tasks_of_a_run_may_have_labels_and_need_different_ones() -> None:
     tasks = ("pairs:x", "mine=pairs:y=z")
     assert load([*TRAIN, "--eval.tasks", *tasks], "program").eval.tasks == tasks
     for wrong, expected in (
-        (("pairs:x", "pairs:y"), "eval.tasks: pairs:x and pairs:y are both called pairs; label one"),
+        (("pairs:x", "pairs:y"), "eval.tasks: pairs:x and pairs:y are both called pairs; label"),
         (("mine=x.jsonl",), "eval.tasks: 'mine=x.jsonl' is not NAME:PATH"),
     ):
         with pytest.raises(UserError, match=re.escape(expected)):
