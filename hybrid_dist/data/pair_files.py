@@ -88,7 +88,7 @@ def _of_parquet(file: Path, reading: Reading) -> Read:
             check_all_rows_read(parquet, first - start)
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{file}: no Parquet file that can be read ({reason})") from None
+        raise UserError(f"{file}: not a readable Parquet file ({reason})") from None
 
 
 def _parsed(block: Block) -> Columns | None:

@@ -175,7 +175,7 @@ def test_a_broken_parquet_file_is_reported(command: Command, tmp_path: Path) -> 
     file.write_bytes(file.read_bytes()[:-20])
     code, _, err = command("pairs", file, "--out", tmp_path / "store")
     assert code == 2
-    assert f"{file}: no Parquet file that can be read" in err
+    assert f"{file}: not a readable Parquet file" in err
 
 
 def test_whole_numbers_are_uids_in_parquet_too(command: Command, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_parquet_column_whose_name_is_not_utf_8_is_refused(tmp_path: Path) -> 
     pq.write_table(pa.Table.from_pylist([GOOD | {"extra": "x"}]), tmp_path / "a.parquet")
     content = (tmp_path / "a.parquet").read_bytes()
     (tmp_path / "a.parquet").write_bytes(content.replace(b"extra", b"e\xfftra"))
-    with pytest.raises(UserError, match=r"a\.parquet: no Parquet file that can be read"):
+    with pytest.raises(UserError, match=r"a\.parquet: not a readable Parquet file"):
         read_pairs([str(tmp_path / "a.parquet")])
 
 

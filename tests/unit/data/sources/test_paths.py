@@ -86,7 +86,7 @@ def test_rows_of_parquet_are_records(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"{file}:2: expected a non-empty text as 'query'"):
         rows("miracl", tmp_path)
     file.write_bytes(b"PAR1 not really")
-    with pytest.raises(UserError, match="not a Parquet file that can be read"):
+    with pytest.raises(UserError, match="not a readable Parquet file"):
         rows("miracl", tmp_path)
 
 
@@ -110,7 +110,7 @@ def test_two_fields_of_one_name_in_a_struct_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "sw" / "train.parquet"
     file.parent.mkdir()
     pq.write_table(pa.table([pa.array(["7"]), pa.array(["q"]), listed, listed], names), file)
-    with pytest.raises(UserError, match=rf"{file}: not a Parquet file that can be read"):
+    with pytest.raises(UserError, match=rf"{file}: not a readable Parquet file"):
         rows("miracl", tmp_path)
 
 
