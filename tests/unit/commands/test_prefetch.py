@@ -56,8 +56,8 @@ def test_missing_data_is_reported_with_what_to_do(toy: Path, tmp_path: Path) -> 
     done = prefetch(toy, tmp_path, "--model.name_or_path", "someone/retriever")
     assert (done.returncode, done.stdout) == (2, f"toy:{toy}: here\n")
     assert (
-        "HF_HUB_OFFLINE is set, so the hub was not accessed: run `hybrid-dist prefetch"
-        in done.stderr
+        "the hub was not accessed (HF_HUB_OFFLINE is set, or it cannot be reached): run "
+        "`hybrid-dist prefetch CONFIG`" in done.stderr
     )
     done = prefetch(toy, tmp_path, "--eval.tasks", "squad:hf://someone/queries")
     assert done.returncode == 2
