@@ -96,7 +96,6 @@ BROKEN: list[tuple[str, Change, str]] = [
     ),
     ("flagembedding", lambda row: row.update(pos_scores=9.5), "pos_scores: expected 2 scores, one"),
     ("flagembedding", lambda row: row.update(pos_scores=[1, "x"]), "pos_scores: expected a score"),
-    ("flagembedding", lambda row: row.pop("neg_scores"), "give both or none; a store has both"),
     ("tevatron", lambda row: row.pop("positive_passages"), "has no column 'positive_passages."),
     ("tevatron", lambda row: row["positive_passages"].append("x"), "expected an object with"),
     (
@@ -241,3 +240,13 @@ def test_the_store_says_what_was_read(tmp_path: Path) -> None:
     }
     assert store.scores["positive_scores"].tolist() == [9.5, 7.0, 3.0]
     assert store.scores["negative_scores"].tolist() == [1.0, -2.5, 1.0, -2.5]
+
+
+def test_scores_of_one_side_alone_are_not_kept(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    rows = [{"query": "who?", "pos": ["Ada."], "neg": ["Rye."], "pos_scores": [1.5]}]
+    json_lines(file, *rows)
+    found, reading = read("flagembedding", file, skip_bad=0, lang="en")
+    assert [(row["passage"], row["negatives"]) for row in found] == [("Ada.", ["Rye."])]
+    assert "positive_score" not in found[0]
+    assert reading.notes == [f"{file}: has pos_scores alone; no scores are kept"]
