@@ -79,15 +79,9 @@ class CoarseScan(Scan):
         slack, self.rounding = self._bounds(block)
         compared = _Compared(block, targets, scores, slack, counts)
         rounded = block.to(self.dtype)
-        for window in self._windows():
-            for slot, start in enumerate(window):
-                tile = self.buffers[slot]
-                coarse_product(self.shard.tile(start).to(self.dtype), rounded, tile)
-                self._count_tile(tile, start, compared)
-                if self.candidates is not None:
-                    self.candidates.note(slot, start, tile)
-            if self.candidates is not None:
-                self.candidates.choose(self.buffers[: len(window)], window)
+        for tile, start in self._tiles():
+            coarse_product(self.shard.tile(start).to(self.dtype), rounded, tile)
+            self._count_tile(tile, start, compared)
         self._decide_in_fp32(compared)
         self.scores += len(targets.order) * self.shard.num_rows
         self._note_bounds(slack)

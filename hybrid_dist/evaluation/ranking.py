@@ -183,26 +183,32 @@ class Scan:
         counts = scores.new_zeros(slots, self.languages, scores.shape[1], dtype=torch.int64)
         ties = counts.new_zeros(len(targets.order), self.languages)
         below = torch.nextafter(scores, scores.new_tensor(-torch.inf))
+        for tile, start in self._tiles():
+            if start not in self.kept:
+                self.shard.score(start, block, tile)
+            # All ties in tiles before the target's own are ahead of it; in those after, none.
+            behind = targets.numbers >= self.shard.start + start + self.grid.rows
+            limit = torch.where(behind, below, scores)
+            for low in range(0, slots, self.grid.slots):
+                part = slice(low, low + self.grid.slots)
+                ahead = torch.gt(tile, limit[part, None], out=self.ahead[: len(limit[part])])
+                for first, last, language in self.runs[start]:
+                    counts[part, language] += self._sum(ahead[:, first:last])
+            self._add_ties(start, tile, targets, scores, ties)
+        slot, column, _ = targets.cells
+        return counts[slot, :, column] + ties
+
+    def _tiles(self) -> Iterator[tuple[torch.Tensor, int]]:
+        """The buffer and the first row of each tile. Whoever iterates scores the tile and counts;
+        then its candidates are noted, which overwrites the scores of padding."""
         for window in self._windows():
             for slot, start in enumerate(window):
                 tile = self.buffers[slot]
-                if start not in self.kept:
-                    self.shard.score(start, block, tile)
-                # All ties in tiles before the target's own are ahead of it; in those after, none.
-                behind = targets.numbers >= self.shard.start + start + self.grid.rows
-                limit = torch.where(behind, below, scores)
-                for low in range(0, slots, self.grid.slots):
-                    part = slice(low, low + self.grid.slots)
-                    ahead = torch.gt(tile, limit[part, None], out=self.ahead[: len(limit[part])])
-                    for first, last, language in self.runs[start]:
-                        counts[part, language] += self._sum(ahead[:, first:last])
-                self._add_ties(start, tile, targets, scores, ties)
+                yield tile, start
                 if self.candidates is not None:
                     self.candidates.note(slot, start, tile)
             if self.candidates is not None:
                 self.candidates.choose(self.buffers[: len(window)], window)
-        slot, column, _ = targets.cells
-        return counts[slot, :, column] + ties
 
     def _windows(self) -> Iterator[list[int]]:
         """The tiles of a shard in groups that fit into the buffers, kept ones first."""

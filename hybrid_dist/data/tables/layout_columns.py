@@ -40,12 +40,17 @@ class _Head(NamedTuple):
 
 
 def layout_settings(
-    layout: Layout, files: Sequence[TableFile], cells: CellFormat, given: Settings
+    layout: Layout,
+    files: Sequence[TableFile],
+    cells: CellFormat,
+    given: Settings,
+    notes: list[str],
 ) -> Settings:
     """The layout's options that are not given: of several values, the first that all files have.
 
     Columns of empty scores are not read, since a row has all of its scores. Files that differ are
-    refused: what some of them lack would be left out of all.
+    refused: what some of them lack would be left out of all. A store has the scores of passages
+    and of negatives or none, so those of one side alone are left out, with a note.
     """
     wanted = {name: choices for name, choices in layout.options.items() if name not in given}
     columns = {choice: _columns(choice, name) for name in wanted for choice in wanted[name]}
@@ -68,6 +73,10 @@ def layout_settings(
         else:
             if option not in layout.optional:
                 settings[option] = choices[0]  # reading it says what is missing
+    scores = [name for name in SCORES if name in settings or name in given]
+    if len(scores) == 1 and scores[0] in settings:
+        column = settings.pop(scores[0])
+        notes.append(f"{files[0].file}: has {column} alone; no scores are kept")
     return settings
 
 

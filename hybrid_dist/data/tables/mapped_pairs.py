@@ -11,7 +11,6 @@ from hybrid_dist.data.tables.column_texts import Column, expand, field_names
 from hybrid_dist.data.tables.known_layouts import Layout
 from hybrid_dist.data.tables.layout_columns import layout_settings
 from hybrid_dist.data.tables.mapping import (
-    SCORES,
     Settings,
     TableMapping,
     conditions,
@@ -38,11 +37,7 @@ def table_pairs(
     cells = _cell_format(settings)
     files = find_tables(paths, one_text(settings, "config"), one_text(settings, "split"))
     if layout is not None:
-        of_layout = dict(layout_settings(layout, files, cells, settings))
-        scores = [name for name in SCORES if name in of_layout or name in settings]
-        if len(scores) == 1 and scores[0] in of_layout:
-            column = of_layout.pop(scores[0])
-            reading.notes.append(f"{files[0].file}: has {column} alone; no scores are kept")
+        of_layout = layout_settings(layout, files, cells, settings, reading.notes)
         settings = replaced(of_layout, settings)
     _check_named(settings, files[0].file, cells)
     mapping = mapping_of(settings)
