@@ -14,7 +14,7 @@ class LanguagePairs:
     def __init__(self, sources: Sequence[TrainingSource]) -> None:
         self._indexes = [source.index for source in sources]
         languages = sorted({name for index in self._indexes for name in index.languages})
-        self._languages = len(languages)
+        self.languages = tuple(languages)
         self._numbers = [
             np.array([languages.index(name) for name in index.languages], np.int64)
             for index in self._indexes
@@ -33,4 +33,4 @@ class LanguagePairs:
             numbers[index.language_of(store_rows[rows])]
             for store_rows in (batch.query_row, batch.passage_row)
         )
-        return query_lang * self._languages + passage_lang
+        return query_lang * len(self.languages) + passage_lang

@@ -21,6 +21,8 @@ from hybrid_dist.tracking.report_json import REPORT, read_report
 
 ID_FILE, SENT_FILE = "wandb_id", "wandb_sent"
 SECTIONS = ("train", "eval", "system", "dev", "final")
+BY_PAIR = "train/loss_by_pair"
+"""One number for each language pair: a table in W&B, since 25 languages would give 625 curves."""
 STEP = "train/step"
 SECONDS_TO_START = SECONDS_TO_FINISH = 30
 
@@ -39,6 +41,7 @@ class WandbRun:
         self._work: SimpleQueue[Callable[[Any], None] | None] = SimpleQueue()
         self._exit_code = 0
         self._media: Record = {}
+        self._pair_losses: dict[str, list[Any]] = {}
         self._thread: threading.Thread | None = None
         if speaks and log.wandb != "disabled":
             target, args = self._serve, (config,)
@@ -61,13 +64,14 @@ class WandbRun:
         self._enqueue(lambda run: run.summary.update(values))
 
     def reports(self, folder: Path, section: str) -> None:
-        """Send the heatmaps of an evaluation's reports with the record that comes next."""
+        """Send the language pairs and languages of an evaluation's reports with the record that
+        comes next."""
 
         def add(_: Any) -> None:
             try:
-                self._media.update(_heatmaps(folder, section))
+                self._media.update(_languages(folder, section))
             except (UserError, OSError) as error:  # still send the record
-                self._say(f"W&B: cannot send heatmaps: {error}")
+                self._say(f"W&B: cannot send the figures of languages: {error}")
 
         self._enqueue(add)
 
@@ -104,8 +108,8 @@ class WandbRun:
             run, offline = self._started(config)
             while (work := self._work.get()) is not None:
                 work(run)
-            if self._media:
-                run.log(self._media)
+            if media := self._losses_by_pair() | self._media:
+                run.log(media)
             self._finish(run, offline)
         except Exception as error:
             if run is not None:
@@ -159,12 +163,25 @@ class WandbRun:
             run.define_metric(f"{section}/*", step_metric=STEP)
         return run
 
+    def _losses_by_pair(self) -> Record:
+        """The last loss of each language pair and its step, as a table; nothing before the first
+        one."""
+        import wandb
+
+        rows = [self._pair_losses[pair] for pair in sorted(self._pair_losses)]
+        columns = ["query", "passage", "loss", "step"]
+        return {BY_PAIR: wandb.Table(columns=columns, data=rows)} if rows else {}
+
     def _send(self, run: Any, record: Record) -> None:
         step, sent = record.pop("step"), self._folder / SENT_FILE
+        for key in [key for key in record if key.startswith(f"{BY_PAIR}/")]:
+            pair = key.rpartition("/")[2]
+            self._pair_losses[pair] = [*pair.split("_to_"), record.pop(key), step]
         if step > _last_sent(sent):
             # first, so that after a crash a record may be missing but is never sent twice
             write_atomically(sent, f"{step}\n", durable=False)
-            run.log(record | self._media | {STEP: step}, step=step, commit=True)
+            media = self._media | self._losses_by_pair() if self._media else {}
+            run.log(record | media | {STEP: step}, step=step, commit=True)
             self._media = {}
 
     def _finish(self, run: Any, offline: bool) -> None:
@@ -182,21 +199,25 @@ class WandbRun:
             self._say(f"{why}; send this run with: wandb sync {every_part}")
 
 
-def _heatmaps(folder: Path, section: str) -> Record:
-    """mAP by language pair of every report in a folder, as images and tables."""
+def _languages(folder: Path, section: str) -> Record:
+    """mAP of every report in a folder: by language pair as an image and a table, and by query
+    language in the pool of all as points of curves."""
     import wandb
 
     media: Record = {}
     for file in sorted(folder.glob(f"[!.]*/{REPORT}")):
-        by_pair = read_report(file)["map_by_pair"]
+        report = read_report(file)
         rows = [
             [query_lang, passage_lang, v]
-            for query_lang, row in by_pair.items()
+            for query_lang, row in report["map_by_pair"].items()
             for passage_lang, v in row.items()
         ]
-        name = f"{section}/{file.parent.name}/map_by_pair"
+        task = f"{section}/{file.parent.name}"
+        name = f"{task}/map_by_pair"
         media[name] = wandb.Image(str(file.with_name("map_by_pair.png")))
         media[f"{name}_table"] = wandb.Table(columns=["query", "passage", "mAP"], data=rows)
+        of_languages = report["map_by_language"].items()
+        media |= {f"{task}/map_by_language/{lang}": value for lang, value in of_languages}
     return media
 
 

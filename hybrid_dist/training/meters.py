@@ -160,7 +160,10 @@ class Meters:
         of_widths, of_pairs = np.split(sums[5:], [len(self._widths)])
         by_width = zip(self._widths, of_widths, strict=True) if self._options.dims else ()
         by_kind = zip(KINDS, losses, of_kind, strict=True)
+        languages = self._pairs.languages
         by_pair = zip(self._pairs.names, *of_pairs.reshape(-1, 2).T, strict=True)
+        of_languages = of_pairs.reshape(len(languages), len(languages), 2).sum(1)
+        by_language = zip(languages, *of_languages.T, strict=True)
         masked = by_id + by_score
         negatives = candidates - masked
         by_rule = {
@@ -170,6 +173,7 @@ class Meters:
         return {
             "train/loss": losses.sum() / made,
             **{f"train/loss/{kind}": v / n for kind, v, n in by_kind if n},
+            **{f"train/loss_by_language/{name}": v / n for name, v, n in by_language if n},
             **{f"train/loss_by_pair/{name}": v / n for name, v, n in by_pair if n},
             **{f"train/loss_by_dims/{width}": v / made for width, v in by_width},
             "train/accuracy": correct / rows,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hybrid_dist.tracking.wandb_run import BY_PAIR
 from tests.support.launch import kill, start, train, train_command, wait_for
 from tests.support.runs import metrics, options, succeed
 from tests.support.wandb_files import offline_runs
@@ -32,7 +33,10 @@ def test_a_run_is_recorded_whole(toy: Path, tmp_path: Path) -> None:
     assert [row["train/step"] for row in recorded.history[:10]] == list(range(1, 11))
     for record, row in zip(records, recorded.history, strict=False):
         step = record.pop("step")
-        assert {key: row[key] for key in record} == record, "the same values as metrics.jsonl"
+        sent = {key: value for key, value in record.items() if not key.startswith(f"{BY_PAIR}/")}
+        assert {key: row[key] for key in sent} == sent, "the same values as metrics.jsonl"
+        assert not [key for key in row if key.startswith(f"{BY_PAIR}/q")], "no curve for each pair"
+        assert (f"{BY_PAIR}/path" in row) == (step in (5, 10))
         assert ("eval/toy/map_by_pair/path" in row) == (step in (5, 10))
     assert {"train", "eval", "system"} <= {key.partition("/")[0] for key in records[4]}
 
@@ -48,6 +52,16 @@ def test_a_run_is_recorded_whole(toy: Path, tmp_path: Path) -> None:
     }
     assert len(rows) == 16
     assert rows["qaa", "qab"] == report["map_by_pair"]["qaa"]["qab"]
+    by_language = recorded.history[4]["eval/toy/map_by_language/qaa"]
+    assert by_language == report["map_by_language"]["qaa"]
+    losses = json.loads((files / recorded.history[9][f"{BY_PAIR}/path"]).read_text())["data"]
+    for query_language, passage_language, loss, step in losses:
+        pair = f"{BY_PAIR}/{query_language}_to_{passage_language}"
+        assert loss == records[step - 1][pair]
+        assert not any(pair in record for record in records[step:]), "the last one"
+    assert {f"{BY_PAIR}/{row[0]}_to_{row[1]}" for row in losses} == {
+        key for record in records for key in record if key.startswith(f"{BY_PAIR}/")
+    }
 
     last = recorded.history[-1]
     mix = json.loads((files / last["plan/mix/path"]).read_text())["data"]

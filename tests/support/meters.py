@@ -43,6 +43,7 @@ def assert_meters(records: list[dict[str, Any]], processes: int, tolerance: floa
         kinds = [name for name in actual if name.startswith("train/loss/")]
         pairs = [name for name in actual if name.startswith("train/loss_by_pair/")]
         assert len(kinds) == 3
+        assert len([name for name in actual if name.startswith("train/loss_by_language/")]) == 4
         assert len(pairs) > 12, "queries and passages in four languages"
         by_score = actual.get("train/false_negatives/score", 0.0)
         assert (by_score > 0) == (record["options"] == "margin")

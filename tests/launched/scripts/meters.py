@@ -77,7 +77,11 @@ class SelectionMetric:
         for language, other, loss in zip(
             query_languages, passage_languages, losses.tolist(), strict=True
         ):
-            for name in (f"loss_by_pair/{language}_to_{other}", f"loss/{batch.kind}", "loss"):
+            of_pair, of_language = (
+                f"loss_by_pair/{language}_to_{other}",
+                f"loss_by_language/{language}",
+            )
+            for name in (of_pair, of_language, f"loss/{batch.kind}", "loss"):
                 self.sums[name] += loss
                 self.counts[name] += 1
         cosines = vectors.queries @ torch.cat([vectors.passages, vectors.negatives]).T

@@ -194,6 +194,9 @@ def test_heatmaps_and_tables_come_with_the_record_of_their_step(tmp_path: Path) 
     (offline,) = offline_runs(tmp_path)
     before, step, end = offline.history
     assert "eval/toy/map_by_pair/path" not in before
+    curves = {key: v for key, v in step.items() if key.startswith("eval/toy/map_by_language/")}
+    by_language = stored_reports.report()["map_by_language"]
+    assert curves == {f"eval/toy/map_by_language/{lang}": v for lang, v in by_language.items()}
     assert step["train/step"] == 20
     (files,) = (tmp_path / "wandb").glob("offline-run-*/files")
     assert (files / step["eval/toy/map_by_pair/path"]).read_bytes() == image
@@ -220,7 +223,7 @@ def test_a_report_that_cannot_be_read_costs_its_heatmap_alone(tmp_path: Path, ha
         run.write(record(10))
     (offline,) = offline_runs(tmp_path)
     assert [row["train/step"] for row in offline.history] == [10]
-    assert len(messages) == 2 and messages[0].startswith("W&B: cannot send heatmaps: ")
+    assert len(messages) == 2 and messages[0].startswith("W&B: cannot send the figures of languages: ")
     assert str(file if "image" not in harm else file.parent) in messages[0]
 
 
