@@ -40,6 +40,20 @@ class Text(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Subset:
+    """Part of an evaluation set that is published, and scored, on its own."""
+
+    name: str
+    split: str
+    query_lang: str
+    passage_lang: str
+    prefix: str = ""
+    """What ids of its queries begin with, where other subsets have queries of the same ids."""
+    unanswered: int = 0
+    """Judged queries without a relevant passage; they are not in the collection."""
+
+
+@dataclass(frozen=True)
 class Collection:
     """An evaluation set: queries, candidate passages, and the relevance judgements.
 
@@ -56,6 +70,8 @@ class Collection:
     """The relevance grade of each; 1 if the source has binary judgements."""
     one_pool: bool = True
     """Whether the passages of all languages may be searched together."""
+    subsets: tuple[Subset, ...] = ()
+    """What it is made of, if it is published in subsets."""
 
 
 @dataclass

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_dist.data.reading import Collection, Text
+from hybrid_dist.data.reading import Collection, Subset, Text
 from hybrid_dist.data.text_sequence import Part, Reversed, Texts
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.qrels import Languages, collection_from_qrels
@@ -76,6 +76,8 @@ class Task:
     """The order of the caller's passages; None: the order of `passage_texts`."""
     kind: str = ""
     """The name in its spec where a label stands in for it."""
+    subsets: tuple[Subset, ...] = ()
+    """What it is made of, if it is published in subsets."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -212,6 +214,7 @@ def _sorted_task(
         relevant=passage[order],
         grades=collection.grades[order],
         one_pool=collection.one_pool,
+        subsets=collection.subsets,
     )
     return task, query_order, passage_order
 

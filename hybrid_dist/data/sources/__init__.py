@@ -8,6 +8,7 @@ from hybrid_dist.data.sources import (
     lareqa,
     miracl,
     mmarco,
+    mteb,
     nemo,
     pairs,
     squad,
@@ -15,7 +16,6 @@ from hybrid_dist.data.sources import (
     tatoeba,
     tldr,
     units,
-    webfaq,
 )
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.errors import UserError, nearest
@@ -35,7 +35,7 @@ SOURCES: dict[str, Source] = {
         tldr.SOURCE,
         *table.LAYOUT_SOURCES,
         nemo.SOURCE,
-        webfaq.SOURCE,
+        mteb.SOURCE,
     )
 }
 """Every source by its name."""

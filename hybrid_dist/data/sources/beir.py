@@ -5,6 +5,7 @@ of the languages.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +15,14 @@ from hybrid_dist.data.languages import two_letters
 from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources import judged
 from hybrid_dist.data.sources.collecting import blocks
-from hybrid_dist.data.sources.judged import Corpus, Named, Part, judgements, only_split, titled
+from hybrid_dist.data.sources.judged import (
+    Corpus,
+    Named,
+    Part,
+    check_parallel,
+    only_split,
+    titled,
+)
 from hybrid_dist.data.sources.lines import Record, key, records, text
 from hybrid_dist.data.sources.paths import MatchedFile, local, search
 from hybrid_dist.data.sources.source import (
@@ -23,6 +31,7 @@ from hybrid_dist.data.sources.source import (
     language_of,
     note_unjudged,
     wanted_languages,
+    yes_or_no,
 )
 from hybrid_dist.errors import UserError
 
@@ -34,16 +43,14 @@ EXPECTED = "corpus.jsonl, queries.jsonl and qrels/test.tsv, in it or in one fold
 
 
 def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
-    parts, parallel = _parts(paths, reading, "train")
-    return blocks(judged.pairs(reading, parts, parallel))
+    return blocks(judged.pairs(reading, _parts(paths, reading, "train")))
 
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
-    parts, parallel = _parts(paths, reading, "test")
-    return judged.collection(reading, parts, parallel)
+    return judged.collection(reading, _parts(paths, reading, "test"))
 
 
-def _parts(paths: Sequence[str], reading: Reading, usual: str) -> tuple[list[Part], bool]:
+def _parts(paths: Sequence[str], reading: Reading, usual: str) -> list[Part]:
     if len(paths) != 1:
         raise UserError(f"beir: give one folder, given {', '.join(paths)}")
     root = local(paths[0])
@@ -61,13 +68,13 @@ def _parts(paths: Sequence[str], reading: Reading, usual: str) -> tuple[list[Par
     split = only_split(reading, [file.match["split"] for file in qrels], usual, paths[0])
     only = wanted_languages(reading)
     parts = []
-    judged: set[str] = set()
+    with_qrels: set[str] = set()
     for file, match in qrels:
         folder = match["folder"] or ""
         lang = _language(reading, root, folder, None)
         if match["split"] != split:
             continue
-        judged.add(lang)
+        with_qrels.add(lang)
         if only is not None and lang not in only:
             continue
         beside = [one for one in queries if (one.match["folder"] or "") == folder]
@@ -77,12 +84,14 @@ def _parts(paths: Sequence[str], reading: Reading, usual: str) -> tuple[list[Par
         if not query_files or not held:
             what = "queries.jsonl" if not query_files else "corpus.jsonl"
             raise UserError(f"{file}: {what} is missing beside it; expected {EXPECTED}")
-        parts.append(Part(lang, _reader(query_files, _query), file, tuple(held)))
-    check_languages(reading, judged, paths[0])
+        parts.append(Part.of_file(lang, _reader(query_files, _query), file, tuple(held)))
+    check_languages(reading, with_qrels, paths[0])
     note_unjudged(
-        reading, _query_languages(reading, root, queries, split), judged, f"qrels of {split}"
+        reading, _query_languages(reading, root, queries, split), with_qrels, f"qrels of {split}"
     )
-    return parts, _parallel(reading, parts)
+    if _parallel(reading, parts):
+        return parts
+    return [replace(part, prefix=f"{part.lang}:") for part in parts]
 
 
 def _query_languages(
@@ -111,23 +120,15 @@ def _parallel(reading: Reading, parts: Sequence[Part]) -> bool:
 
     They are if they have the same relevant documents everywhere; otherwise the user must say.
     """
-    parallel = reading.options.get("parallel")
-    if parallel not in (None, "yes", "no"):
-        raise UserError(f"beir: option parallel={parallel}: give yes or no")
-    if parallel is not None or len(parts) < 2:
-        return parallel != "no"
-    seen: dict[str, tuple[Part, set[str]]] = {}
-    for part in parts:
-        for query, documents in judgements(reading, part.judgements).items():
-            right = {name for name, answer in documents.items() if answer.grade > 0}
-            first, before = seen.setdefault(query, (part, right))
-            if before != right:
-                raise UserError(
-                    f"{part.judgements}: query {query} has other documents than in "
-                    f"{first.judgements}; give the option parallel=yes if it is the same query, "
-                    "or parallel=no if ids mean something within a language only"
-                )
-    return True
+    parallel = yes_or_no(reading, "parallel")
+    if parallel is None and len(parts) > 1:
+        check_parallel(
+            reading,
+            parts,
+            "give the option parallel=yes if it is the same query, or parallel=no if ids mean "
+            "something within a language only",
+        )
+    return parallel is not False
 
 
 def _reader(files: Sequence[Path], parse: Callable[[Record], tuple[str, str]]) -> Named:

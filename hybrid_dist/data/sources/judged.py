@@ -2,12 +2,13 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from hybrid_dist.data.reading import Collection, Reading, Text
+from hybrid_dist.data.reading import Collection, Reading, Subset, Text, short
 from hybrid_dist.data.sources.collecting import Answer, Answers, Key, Pair, Placed, collect
 from hybrid_dist.data.sources.completeness import Missing, check_complete
 from hybrid_dist.data.sources.lines import BadRecord, Record, columns, key, nfc
@@ -25,25 +26,46 @@ class Corpus:
     documents: Named
 
 
+GRADE = re.compile("-?[0-9]{1,9}")
+Judgements = dict[str, dict[str, Answer]]
+"""By query id, then document id."""
+
+
 @dataclass(frozen=True)
 class Part:
     """The queries of one language, their judgements, and the corpora that these refer to."""
 
     lang: str
     queries: Named
-    judgements: Path
+    judgements: Callable[[Reading], Judgements]
     corpora: tuple[Corpus, ...]
+    where: str
+    """The file of the judgements, or what has them."""
+    prefix: str = ""
+    """Stands before the ids of queries, where the same id is another query in other parts."""
+    subset: Subset | None = None
+    """What this is called, if the data set is published in subsets."""
+
+    @classmethod
+    def of_file(
+        cls, lang: str, queries: Named, file: Path, corpora: tuple[Corpus, ...], prefix: str = ""
+    ) -> "Part":
+        """With judgements in a file of tab-separated columns."""
+        return cls(lang, queries, judged_in(file), corpora, str(file), prefix)
 
 
-GRADE = re.compile("-?[0-9]{1,9}")
-Judgements = dict[str, dict[str, Answer]]
-"""By query id, then document id."""
+def judged_in(file: Path) -> Callable[[Reading], Judgements]:
+    """Returns a reader of BEIR's lines (query-id, corpus-id, score; a header) or TREC's (qid, Q0,
+    docid, grade)."""
+    return lambda reading: judgements(reading, columns(reading, file, _judgement), str(file))
 
 
-def judgements(reading: Reading, file: Path) -> Judgements:
-    """BEIR's lines (query-id, corpus-id, score; a header) or TREC's (qid, Q0, docid, grade)."""
+def judgements(
+    reading: Reading, rows: Iterable[tuple[int, tuple[str, str, int | None]]], where: str
+) -> Judgements:
+    """Rows of a query, a document and a grade, by query; None as the grade is a header."""
     result: Judgements = {}
-    for place, (query, document, grade) in columns(reading, file, _judgement):
+    for place, (query, document, grade) in rows:
         if grade is None:
             continue
         first = result.setdefault(query, {}).setdefault(document, Answer(grade, place))
@@ -55,7 +77,7 @@ def judgements(reading: Reading, file: Path) -> Judgements:
             )
     if not any(answer.grade > 0 for answers in result.values() for answer in answers.values()):
         raise UserError(
-            f"{file}: judges no document as right (no grade above 0); copy it again, or leave its "
+            f"{where}: judges no document as right (no grade above 0); copy it again, or leave its "
             "queries out"
         )
     return result
@@ -79,6 +101,15 @@ def _judgement(cells: list[str]) -> tuple[str, str, int | None]:
         ) from None
 
 
+def grade(value: Any, name: str) -> int:
+    """The grade in a field: a whole number, also as text or with a decimal point."""
+    if isinstance(value, str) and GRADE.fullmatch(value.strip()):
+        return int(value)
+    if type(value) not in (int, float) or not abs(value) < 10**9 or value != int(value):
+        raise BadRecord(f"expected a whole number as {name!r}, found {short(value)}")
+    return int(value)
+
+
 def titled(name: str) -> Callable[[Record], tuple[str, str]]:
     """Returns a parser of documents: the id in the field `name`, and the title and text."""
 
@@ -99,17 +130,17 @@ def with_title(record: Record) -> str:
     return nfc(" ".join(given))
 
 
-def collection(reading: Reading, parts: Sequence[Part], parallel: bool) -> Collection:
+def collection(reading: Reading, parts: Sequence[Part]) -> Collection:
     """All documents, and the queries with a relevant one.
 
-    If `parallel`, queries that share an id share the relevant documents of all languages.
+    Queries that share an id, with its prefix, share the relevant documents of all languages.
     """
     answers: Answers = {}
     wanted: dict[Key, int] = {}
-    judged_parts = [_Judged(part, judgements(reading, part.judgements)) for part in parts]
+    judged_parts = [_Judged(part, part.judgements(reading)) for part in parts]
     for one in judged_parts:
         for name, documents in one.judged.items():
-            right = answers.setdefault(one.uid(name, parallel), {})
+            right = answers.setdefault(one.uid(name), {})
             for document, answer in documents.items():
                 keys = one.keys(document)
                 wanted.update(dict.fromkeys(keys, -1))
@@ -122,7 +153,7 @@ def collection(reading: Reading, parts: Sequence[Part], parallel: bool) -> Colle
             for place, (name, text) in one.part.queries(reading):
                 if name in one.judged:
                     one.queries_present.add(name)
-                    yield place, Text(one.uid(name, parallel), one.part.lang, text)
+                    yield place, Text(one.uid(name), one.part.lang, text)
 
     def passages() -> Iterator[Placed]:
         for corpus in corpora.values():
@@ -132,7 +163,21 @@ def collection(reading: Reading, parts: Sequence[Part], parallel: bool) -> Colle
     result = collect(reading, queries(), passages(), answers, wanted=wanted)
     held = {key for key, number in wanted.items() if number >= 0}
     check_complete(reading, [gap for one in judged_parts for gap in one.missing(reading, held)])
-    return result
+    subsets = [one.counted(one.part.subset) for one in judged_parts if one.part.subset]
+    return replace(result, subsets=tuple(subsets))
+
+
+def check_parallel(reading: Reading, parts: Sequence[Part], cure: str) -> None:
+    """Refuse queries of one id that have other relevant documents in another part."""
+    seen: dict[str, tuple[Part, set[str]]] = {}
+    for part in parts:
+        for query, documents in part.judgements(reading).items():
+            right = {name for name, answer in documents.items() if answer.grade > 0}
+            first, before = seen.setdefault(query, (part, right))
+            if before != right:
+                raise UserError(
+                    f"{part.where}: query {query} has other documents than in {first.where}; {cure}"
+                )
 
 
 class _Judged:
@@ -143,12 +188,21 @@ class _Judged:
         self.queries_present: set[str] = set()
         self._holders = _holders(part, judged)
 
-    def uid(self, name: str, parallel: bool) -> str:
-        return name if parallel else f"{self.part.lang}:{name}"
+    def uid(self, name: str) -> str:
+        return f"{self.part.prefix}{name}"
 
     def keys(self, document: str) -> list[Key]:
         """The keys that a document may have: corpora of several languages may contain it."""
         return [(lang, document) for lang in self._holders(document)]
+
+    def counted(self, subset: Subset) -> Subset:
+        """The subset with its queries that were read and have no relevant document."""
+        right = {
+            query
+            for query, judged in self.judged.items()
+            if any(answer.grade > 0 for answer in judged.values())
+        }
+        return replace(subset, unanswered=len(self.queries_present - right))
 
     def missing(self, reading: Reading, held: AbstractSet[Key]) -> Iterator[Missing]:
         """Queries with a relevant document, and judged documents, that no file contains."""
@@ -185,23 +239,23 @@ def _holders(part: Part, judged: Judgements) -> Callable[[str], Sequence[str]]:
     return lambda document: held.get(document) or [part.corpora[0].lang]
 
 
-def pairs(reading: Reading, parts: Sequence[Part], parallel: bool) -> Iterator[Pair]:
+def pairs(reading: Reading, parts: Sequence[Part]) -> Iterator[Pair]:
     """Every query with each relevant document; those judged 0 or less are negatives."""
     gaps: list[Missing] = []
     for part in parts:
         foreign = [corpus.lang for corpus in part.corpora if corpus.lang != part.lang]
         if foreign:
             raise UserError(
-                f"{part.judgements}: its queries are in {part.lang}, its documents in "
+                f"{part.where}: its queries are in {part.lang}, its documents in "
                 f"{', '.join(foreign)}; a training pair is in one language, so this can only be "
                 "evaluated on"
             )
-        one = _Judged(part, judgements(reading, part.judgements))
+        one = _Judged(part, part.judgements(reading))
         texts = _texts(reading, part, one.judged)
         for _, (name, text) in part.queries(reading):
             if name in one.judged:
                 one.queries_present.add(name)
-                yield from _pairs(part, one.uid(name, parallel), text, one.judged[name], texts)
+                yield from _pairs(part, one.uid(name), text, one.judged[name], texts)
         gaps += one.missing(reading, {(part.lang, document) for document in texts})
     check_complete(reading, gaps)
 

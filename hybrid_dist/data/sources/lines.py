@@ -59,7 +59,7 @@ def records(reading: Reading, file: Path, parse: Callable[[Record], T]) -> Itera
     `parse` raises a BadRecord for a record that cannot be used.
     """
     rows = _rows(file) if file.suffix == ".parquet" else objects(reading, file)
-    return _parsed(reading, file, rows, parse)
+    return parsed(reading, file, rows, parse)
 
 
 def columns(
@@ -67,12 +67,13 @@ def columns(
 ) -> Iterator[tuple[int, T]]:
     """As `records`, for lines of tab-separated columns."""
     split = ((number, line.split("\t")) for number, line in lines(reading, file) if line)
-    return _parsed(reading, file, split, parse)
+    return parsed(reading, file, split, parse)
 
 
-def _parsed(
+def parsed(
     reading: Reading, file: Path, given: Iterator[tuple[int, Any]], parse: Callable[[Any], T]
 ) -> Iterator[tuple[int, T]]:
+    """Places and `parse` results of numbered records; those that it refuses are bad."""
     first = reading.place(file, 0)
     for number, value in given:
         try:

@@ -16,7 +16,6 @@ from hybrid_dist.data.sources.judged import (
     Corpus,
     Named,
     Part,
-    judgements,
     only_split,
     titled,
     with_title,
@@ -50,12 +49,12 @@ def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
     rows = list(search(_places(paths, reading), ROWS))
     if rows:
         return blocks(_row_pairs(reading, rows))
-    return blocks(judged.pairs(reading, _parts(paths, reading, "train"), parallel=False))
+    return blocks(judged.pairs(reading, _parts(paths, reading, "train")))
 
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
     """The judged queries of every language, and whole corpora."""
-    return judged.collection(reading, _parts(paths, reading, "dev"), parallel=False)
+    return judged.collection(reading, _parts(paths, reading, "dev"))
 
 
 def _places(paths: Sequence[str], reading: Reading) -> list[str]:
@@ -96,7 +95,7 @@ def _parts(paths: Sequence[str], reading: Reading, usual: str) -> list[Part]:
             missing[lang] = _count(reading, topic_file, qrels_file)
             continue
         corpora = tuple(Corpus(lang, _documents(file)) for file, _ in documents[lang])
-        parts.append(Part(lang, _topics(topic_file), qrels_file, corpora))
+        parts.append(Part.of_file(lang, _topics(topic_file), qrels_file, corpora, f"{lang}:"))
     if missing:
         described = ", ".join(f"{lang} ({counts})" for lang, counts in missing.items())
         raise UserError(
@@ -110,9 +109,9 @@ def _parts(paths: Sequence[str], reading: Reading, usual: str) -> list[Part]:
 
 def _count(reading: Reading, topics: Path, qrels: Path) -> str:
     queries = sum(1 for _ in _topics(topics)(reading))
-    judged = judgements(reading, qrels).values()
-    right = sum(answer.grade > 0 for answers in judged for answer in answers.values())
-    return f"{queries:,} queries, {right:,} right of {sum(map(len, judged)):,} judged"
+    answers = [answer for of in judged.judged_in(qrels)(reading).values() for answer in of.values()]
+    right = sum(answer.grade > 0 for answer in answers)
+    return f"{queries:,} queries, {right:,} right of {len(answers):,} judged"
 
 
 def _key(file: MatchedFile) -> tuple[str, str]:

@@ -75,8 +75,8 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
         if lang not in queries:
             raise UserError(f"{file}: the queries of {split} are missing; expected {EXPECTED}")
         corpora = (Corpus(lang, _named(file)),)
-        parts.append(Part(lang, _named(queries[lang]), qrels[split], corpora))
-    return judged.collection(reading, parts, parallel=True)
+        parts.append(Part.of_file(lang, _named(queries[lang]), qrels[split], corpora))
+    return judged.collection(reading, parts)
 
 
 def _beside(paths: Sequence[str], pattern: str) -> list[MatchedFile]:

@@ -55,6 +55,14 @@ COMMON = {INCOMPLETE: MEANING}
 """Options of every source that can be evaluated on."""
 
 
+def yes_or_no(reading: Reading, option: str) -> bool | None:
+    """An option that is yes or no; None if it is not given."""
+    given = reading.options.get(option)
+    if given not in (None, "yes", "no"):
+        raise UserError(f"option {option}={given}: give yes or no")
+    return None if given is None else given == "yes"
+
+
 def language_of(reading: Reading, code: str, file: Path) -> str:
     """The language in the name of a file or folder."""
     try:

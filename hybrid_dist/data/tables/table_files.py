@@ -90,7 +90,7 @@ def _of_path(path: str, config: str | None, split: str | None) -> list[MatchedFi
         raise UserError(f"{path}: config and split need a folder or hf://, not a file or glob")
     found = [one for one in search([path], PATTERN) if one.file.name not in ABOUT_DATA]
     if found and place.is_dir():
-        listed = _listed(place)
+        listed = listed_splits(place)
         if listed:
             chosen = _by_list(path, place, listed, config, split)
             found = [one for one in found if one.file in chosen]
@@ -101,15 +101,20 @@ def _of_path(path: str, config: str | None, split: str | None) -> list[MatchedFi
     return found
 
 
-def _listed(place: Path) -> dict[str, dict[str, list[str]]]:
-    """By configuration and split, the patterns of files in a data set's README.md."""
+def front_matter(place: Path) -> dict[str, Any]:
+    """The YAML at the beginning of a data set's README.md; empty if there is none to read."""
     readme = place / "README.md"
     front = FRONT.match(readme.read_text("utf-8", errors="replace")) if readme.is_file() else None
     try:
         content = yaml.safe_load(front[1]) if front else None
     except (yaml.YAMLError, ValueError, RecursionError):
         return {}
-    configs = content.get("configs") if isinstance(content, dict) else None
+    return content if isinstance(content, dict) else {}
+
+
+def listed_splits(place: Path) -> dict[str, dict[str, list[str]]]:
+    """By configuration and split, the patterns of files in a data set's README.md."""
+    configs = front_matter(place).get("configs")
     given = [c for c in configs if isinstance(c, dict)] if isinstance(configs, list) else []
     listed = {str(c.get("config_name", "default")): dict(_splits(c)) for c in given}
     return {name: splits for name, splits in listed.items() if splits}
@@ -138,23 +143,26 @@ def _by_list(
 ) -> set[Path]:
     if config is None and "default" in listed:
         config = "default"
-    chosen = listed[_one_of(path, "config", config, listed)]
+    chosen = listed[one_of(path, "config", config, listed)]
     split = ",".join(chosen) if split == ALL else split
     if split is None and len(chosen) > 1:
-        _one_of(path, "split", None, chosen)
+        one_of(path, "split", None, chosen)
     splits = [
-        _one_of(path, "split", one, chosen) for one in (split or next(iter(chosen))).split(",")
+        one_of(path, "split", one, chosen) for one in (split or next(iter(chosen))).split(",")
     ]
-    files: set[Path] = set()
-    for pattern in (pattern for one in splits for pattern in chosen[one]):
+    return {file for one in splits for file in matching(place, chosen[one])}
+
+
+def matching(place: Path, patterns: Iterable[str]) -> Iterator[Path]:
+    """The files below a folder that the patterns of a list name."""
+    for pattern in patterns:
         try:
-            files.update(place.glob(pattern))
+            yield from place.glob(pattern)
         except (ValueError, NotImplementedError):  # an address, or a path out of the folder
             continue
-    return files
 
 
-def _one_of(path: str, option: str, name: str | None, known: Iterable[str]) -> str:
+def one_of(path: str, option: str, name: str | None, known: Iterable[str]) -> str:
     """The given name, or the only one."""
     names = list(known)
     if name is None and len(names) == 1:
@@ -186,7 +194,7 @@ def _by_name(
         return found
     if split is None:
         if len(known) > 1:
-            _one_of(path, "split", None, known)
+            one_of(path, "split", None, known)
         if known and None in splits:
             other = found[splits.index(None)].match.string
             raise UserError(
@@ -195,7 +203,7 @@ def _by_name(
                 "the files"
             )
         return found
-    chosen = {_one_of(path, "split", SPLITS.get(one, one), known) for one in split.split(",")}
+    chosen = {one_of(path, "split", SPLITS.get(one, one), known) for one in split.split(",")}
     return [one for one, of in zip(found, splits, strict=True) if of in chosen]
 
 

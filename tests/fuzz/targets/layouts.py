@@ -18,7 +18,7 @@ from tests.fuzz import reference
 from tests.fuzz.edits import Tree
 from tests.fuzz.target import Target, Variants
 from tests.fuzz.targets.pairs import held_to, rows_of
-from tests.support import layout_rows
+from tests.support import layout_rows, mteb_data
 from tests.support.published_files import (
     HEADER,
     afriqa,
@@ -192,21 +192,28 @@ class Layouts(Target):
         "squad": squad, "mlqa": mlqa, "lareqa": lareqa, "squad_rows": squad_rows, "beir": beir,
         "afriqa": afriqa, "miracl": miracl, "miracl_rows": miracl_rows, "mmarco": mmarco,
         "mmarco_packed": mmarco_packed, "tatoeba": tatoeba, "units": units, "sections": sections,
-        "mkqa": mkqa, "nemo": nemo, "webfaq": layout_rows.webfaq, "flagembedding": flagembedding,
+        "mkqa": mkqa, "nemo": nemo, "webfaq": layout_rows.webfaq, "mteb": mteb_data.write_subsets,
+        "mteb_single": mteb_data.write_single, "flagembedding": flagembedding,
         "tevatron": tevatron,
     }  # fmt: skip
     outputs = ("out/store",)
     sources: Mapping[str, str] = {
         "mlqa": "squad", "squad_rows": "squad", "afriqa": "beir", "miracl_rows": "miracl",
         "mmarco_packed": "mmarco", "sections": "units", "mkqa": "units",
-        "webfaq": "webfaq_retrieval",
+        "webfaq": "mteb", "mteb": "mteb", "mteb_single": "mteb",
     }  # fmt: skip
     options: Mapping[str, dict[str, str]] = {
         "units": {"fields": "text,code"},
-        "webfaq": {"languages": "deu,eng"},
+        "webfaq": {"subset": "deu,eng"},
+        "mteb": {"subset": "all"},
         **{name: {"lang": "en"} for name in ("nemo", "flagembedding", "tevatron")},
     }
-    one_way: Mapping[str, str] = {"afriqa": "collection", "miracl_rows": "pairs"}
+    one_way: Mapping[str, str] = {
+        "afriqa": "collection",
+        "miracl_rows": "pairs",
+        "mteb": "collection",
+        "mteb_single": "collection",
+    }
     """Layouts that are for training only, or for evaluation only."""
 
     def act(self, variant: str, folder: Path, out: Path) -> Any:
