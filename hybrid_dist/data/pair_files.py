@@ -137,13 +137,13 @@ def _checked(table: pa.Table) -> Columns | None:
     """The normalized columns; None if any row is invalid."""
     columns = {name: _whole(table[name]) for name in table.column_names}
     columns["uid"] = columns["uid"].cast(pa.string())
-    if any(_any_missing(columns[name]) for name in FIELDS):
+    if any(any_missing(columns[name]) for name in FIELDS):
         return None
     if any(_no_language(code) for code in columns["lang"].unique().to_pylist()):
         return None
     listed = columns.get(NEGATIVES, pa.nulls(len(table), PAIRS.field(NEGATIVES).type))
     negatives = listed.flatten()
-    if _any_missing(negatives):
+    if any_missing(negatives):
         return None
     counts = pc.fill_null(pc.list_value_length(listed), 0).to_numpy()
     starts = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
@@ -155,11 +155,15 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _any_missing(texts: pa.Array) -> bool:
-    if texts.null_count:
-        return True
+def missing(texts: pa.Array) -> pa.Array:
+    """Which texts are null, empty or blank."""
     empty = pc.equal(pc.binary_length(texts), 0)
-    return bool(pc.any(pc.or_(empty, pc.utf8_is_space(texts))).as_py())
+    return pc.fill_null(pc.or_(empty, pc.utf8_is_space(texts)), True)
+
+
+def any_missing(texts: pa.Array) -> bool:
+    """Whether any text is null, empty or blank."""
+    return bool(texts.null_count) or bool(pc.any(missing(texts)).as_py())
 
 
 def _no_language(code: str) -> str:

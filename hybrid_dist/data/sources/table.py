@@ -5,11 +5,10 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from hybrid_dist.data.reading import Collection, Reading
-from hybrid_dist.data.sources.collecting import blocks
 from hybrid_dist.data.sources.pairs import collection_of_pairs
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.data.tables.known_layouts import LAYOUTS, Layout
-from hybrid_dist.data.tables.mapped_pairs import table_pairs
+from hybrid_dist.data.tables.mapped_tables import table_blocks
 from hybrid_dist.data.tables.mapping import OPTIONS
 from hybrid_dist.data.tables.table_files import expand
 
@@ -21,7 +20,7 @@ def locate(path: str) -> object:
 
 def _source(name: str, summary: str, columns: str, layout: Layout | None = None) -> Source:
     def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
-        return blocks(table_pairs(paths, reading, layout))
+        return table_blocks(paths, reading, layout)
 
     def collection(paths: Sequence[str], reading: Reading) -> Collection:
         return collection_of_pairs(pairs(paths, reading), paths, reading)

@@ -22,6 +22,8 @@ Row = tuple[int, dict[str, Any]]
 Choose = Callable[[Sequence[str]], list[str]]
 """The columns to read of those that a file has; raises a UserError if one is missing."""
 BATCH = 1024
+ROWS, BYTES = 1 << 14, 4 << 20
+"""Rows, and about as many bytes, of a batch of Parquet and Arrow files, at most."""
 LINES = ("jsonl", "json", "ndjson")
 CELLS = {"csv": ",", "tsv": "\t"}
 ARROW = ("arrow", "feather", "ipc")
@@ -44,6 +46,11 @@ def kind_of(file: Path) -> str:
     return without_compression(file.name).rpartition(".")[2]
 
 
+def has_columns(file: Path) -> bool:
+    """Whether a file can be read in batches of columns."""
+    return kind_of(file) in ("parquet", *ARROW)
+
+
 def read_rows(reading: Reading, file: Path, cells: CellFormat, choose: Choose) -> Iterator[Row]:
     """The rows of a file; bad ones are refused."""
     kind = kind_of(file)
@@ -51,9 +58,8 @@ def read_rows(reading: Reading, file: Path, cells: CellFormat, choose: Choose) -
         return _json_lines(reading, file, choose)
     if kind in CELLS:
         return _cells(reading, file, cells, cells.delimiter or CELLS[kind], choose)
-    if file.suffix != f".{kind}":
-        raise UserError(f"{file}: unpack it first; a {kind} file is compressed inside")
-    return (_parquet if kind == "parquet" else _arrow)(reading, file, choose)
+    batches = read_batches(file, choose)
+    return chain.from_iterable(rows_of(reading, file, batch, first) for first, batch in batches)
 
 
 def read_columns(
@@ -115,33 +121,47 @@ def _cells(
         ) from None
 
 
-def _parquet(reading: Reading, file: Path, choose: Choose) -> Iterator[Row]:
-    number = 0
+def read_batches(file: Path, choose: Choose) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of a Parquet or Arrow file in batches, each with the number of its first row."""
+    kind, number = kind_of(file), 1
+    if file.suffix != f".{kind}":
+        raise UserError(f"{file}: unpack it first; a {kind} file is compressed inside")
     try:
-        with pq.ParquetFile(file) as parquet:
-            names = parquet.schema_arrow.names
-            check_columns(file, names)
-            for batch in parquet.iter_batches(BATCH, columns=choose(names)):
-                yield from _of_batch(reading, file, batch, number + 1)
-                number += len(batch)
-            check_all_rows_read(parquet, number)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise _unreadable(file, "Parquet", error) from None
-
-
-def _arrow(reading: Reading, file: Path, choose: Choose) -> Iterator[Row]:
-    """Arrow's file format, and its stream format, which the library datasets writes."""
-    number = 1
-    try:
-        if not file.stat().st_size:
-            raise UserError(f"{file}: {EMPTY}")
-        for batch in _record_batches(file, choose):
-            batch.validate(full=True)
-            for start in range(0, len(batch), BATCH):
-                yield from _of_batch(reading, file, batch.slice(start, BATCH), number + start)
+        for batch in (_parquet if kind == "parquet" else _arrow)(file, choose):
+            yield number, batch
             number += len(batch)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise _unreadable(file, "Arrow", error) from None
+        name = "Parquet" if kind == "parquet" else "Arrow"
+        reason = (str(error).splitlines() or [""])[0]
+        raise UserError(f"{file}: not a readable {name} file ({reason})") from None
+
+
+def _parquet(file: Path, choose: Choose) -> Iterator[pa.RecordBatch]:
+    rows = 0
+    with pq.ParquetFile(file) as parquet:
+        names = parquet.schema_arrow.names
+        check_columns(file, names)
+        groups = map(parquet.metadata.row_group, range(parquet.num_row_groups))
+        size = _batch_size(sum(g.total_byte_size for g in groups), parquet.metadata.num_rows)
+        for batch in parquet.iter_batches(size, columns=choose(names)):
+            yield batch
+            rows += len(batch)
+        check_all_rows_read(parquet, rows)
+
+
+def _arrow(file: Path, choose: Choose) -> Iterator[pa.RecordBatch]:
+    """Arrow's file format, and its stream format, which the library datasets writes."""
+    if not file.stat().st_size:
+        raise UserError(f"{file}: {EMPTY}")
+    for batch in _record_batches(file, choose):
+        batch.validate(full=True)
+        size = _batch_size(batch.nbytes, len(batch))
+        yield from (batch.slice(start, size) for start in range(0, len(batch), size))
+
+
+def _batch_size(size: int, rows: int) -> int:
+    """Rows per batch, of so many rows of so many bytes."""
+    return max(BATCH, min(ROWS, BYTES * rows // max(1, size)))
 
 
 def _record_batches(file: Path, choose: Choose) -> Iterator[pa.RecordBatch]:
@@ -160,7 +180,13 @@ def _record_batches(file: Path, choose: Choose) -> Iterator[pa.RecordBatch]:
             yield from reader
 
 
-def _of_batch(reading: Reading, file: Path, batch: pa.RecordBatch, first: int) -> Iterator[Row]:
+def rows_of(reading: Reading, file: Path, batch: pa.RecordBatch, first: int) -> Iterator[Row]:
+    """The rows of a batch that begins with row `first`; bad ones are refused."""
+    for start in range(0, len(batch), BATCH):
+        yield from _of_slice(reading, file, batch.slice(start, BATCH), first + start)
+
+
+def _of_slice(reading: Reading, file: Path, batch: pa.RecordBatch, first: int) -> Iterator[Row]:
     try:
         rows = batch.to_pylist()
     except (ValueError, OverflowError):
@@ -175,8 +201,3 @@ def _of_batch(reading: Reading, file: Path, batch: pa.RecordBatch, first: int) -
             reading.refuse(f"{file}:{first + number}", f"cannot be read ({error})")
             continue
         yield first + number, record
-
-
-def _unreadable(file: Path, kind: str, error: Exception) -> UserError:
-    reason = (str(error).splitlines() or [""])[0]
-    return UserError(f"{file}: not a readable {kind} file ({reason})")

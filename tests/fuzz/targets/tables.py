@@ -16,11 +16,15 @@ from hybrid_dist.data.preparation import prepare
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store.reader import Store
+from hybrid_dist.data.tables.mapping import mapping_of
+from hybrid_dist.data.tables.table_rows import has_columns, read_batches
+from hybrid_dist.errors import UserError
 from tests.fuzz import reference
 from tests.fuzz.reference import Doubt
 from tests.fuzz.target import Target, Variants
 from tests.fuzz.targets.pairs import held_to, rows_of
 from tests.support.published_files import write
+from tests.support.table_paths import by_columns_and_by_rows
 
 OPTIONS = {
     "query": "q",
@@ -82,6 +86,9 @@ class Tables(Target):
     outputs = ("out/store",)
 
     def act(self, variant: str, folder: Path, out: Path) -> Any:
+        for file in sorted(folder.rglob("*.*")):
+            if has_columns(file):
+                _check_columns_agree(file)
         prepare(SOURCES["table"], [str(folder)], out / "store", Reading(options=OPTIONS))
         return rows_of(Store(out / "store"))
 
@@ -98,6 +105,18 @@ class Tables(Target):
         except (Doubt, OSError):
             return None
         return f"refused, though the rules allow it: {ascii(message)[:300]}"
+
+
+def _check_columns_agree(file: Path) -> None:
+    """Raise an AssertionError if columns give other pairs than the rows of the same batch."""
+    mapping = mapping_of(OPTIONS)
+    names = dict.fromkeys(column.name for _, column in mapping.columns())
+    try:
+        for first, batch in read_batches(file, lambda given: [n for n in names if n in given]):
+            by_columns, by_rows = by_columns_and_by_rows(mapping, batch, first)
+            assert by_columns in (None, by_rows), f"{by_columns!r}\nby rows {by_rows!r}"
+    except UserError:
+        return  # the file cannot be read, or lacks a column
 
 
 def _expected(folder: Path) -> reference.Rows:

@@ -1,0 +1,171 @@
+"""Tables as training pairs: files, a mapping, and blocks of pairs."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+
+import pyarrow as pa
+
+from hybrid_dist.data.reading import Reading
+from hybrid_dist.data.sources.collecting import blocks
+from hybrid_dist.data.tables.column_texts import field_names
+from hybrid_dist.data.tables.known_layouts import Layout
+from hybrid_dist.data.tables.layout_columns import layout_settings
+from hybrid_dist.data.tables.mapped_columns import Rows, map_columns
+from hybrid_dist.data.tables.mapped_pairs import Tally, pairs_of_rows
+from hybrid_dist.data.tables.mapping import (
+    Settings,
+    TableMapping,
+    conditions,
+    listed,
+    mapping_of,
+    one_text,
+    replaced,
+    settings_of,
+)
+from hybrid_dist.data.tables.table_files import TableFile, find_tables
+from hybrid_dist.data.tables.table_rows import (
+    BATCH,
+    CellFormat,
+    Choose,
+    Row,
+    has_columns,
+    read_batches,
+    read_rows,
+    rows_of,
+)
+from hybrid_dist.errors import UserError, nearest
+
+NEEDED = ("query", "passage", "lang or lang_column")
+
+
+def table_blocks(
+    paths: Sequence[str], reading: Reading, layout: Layout | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The pairs of all rows, file after file. Options of a `layout` hold where none are given."""
+    settings = settings_of(reading.options)
+    cells = _cell_format(settings)
+    files = find_tables(paths, one_text(settings, "config"), one_text(settings, "split"))
+    if layout is not None:
+        of_layout = layout_settings(layout, files, cells, settings, reading.notes)
+        settings = replaced(of_layout, settings)
+    _check_named(settings, files[0].file, cells)
+    mapping = mapping_of(settings)
+    reading.mapping.update(settings)
+    tally = Tally()
+    has_fields = any("." in column.name for _, column in mapping.columns())
+    for source in files:
+        choose = _chooser(source.file, mapping)
+        if has_columns(source.file) and not has_fields:
+            for number, batch in read_batches(source.file, choose):
+                yield from _of_batch(mapping, batch, number, reading, source, tally)
+        else:
+            rows = read_rows(reading, source.file, cells, choose)
+            rows = _checked(source.file, mapping, rows) if has_fields else rows
+            yield from blocks(pairs_of_rows(mapping, rows, reading, source, tally))
+    _note(tally, paths, settings, reading)
+
+
+def _of_batch(
+    mapping: TableMapping,
+    batch: pa.RecordBatch,
+    number: int,
+    reading: Reading,
+    source: TableFile,
+    tally: Tally,
+) -> Iterator[pa.RecordBatch]:
+    """The pairs of a batch; of those of its parts that need it, row by row."""
+    place = reading.place(source.file, number)
+    mapped = map_columns(mapping, Rows(source.name, number, place, batch), reading)
+    if mapped is not None:
+        tally.rows += len(batch)
+        tally.left_out += mapped.left_out
+        if len(mapped.pairs):
+            yield mapped.pairs
+    elif len(batch) > BATCH:
+        for start in range(0, len(batch), BATCH):
+            part = batch.slice(start, BATCH)
+            yield from _of_batch(mapping, part, number + start, reading, source, tally)
+    else:
+        rows = rows_of(reading, source.file, batch, number)
+        yield from blocks(pairs_of_rows(mapping, rows, reading, source, tally))
+
+
+def _note(tally: Tally, paths: Sequence[str], settings: Settings, reading: Reading) -> None:
+    """Note rows without a pair; a UserError if conditions leave out all."""
+    rows, left_out = tally.rows, tally.left_out
+    if tally.without:
+        reading.notes.append(
+            f"{tally.without:,} of {rows:,} rows have an empty list and give no pair"
+        )
+    if conditions(settings):
+        shown = " and ".join(conditions(settings))
+        reading.notes.append(f"where {shown}: left out {left_out:,} of {rows:,} rows")
+        if left_out and left_out == rows:
+            raise UserError(
+                f"{', '.join(paths)}: option where={shown} leaves out all {rows:,} rows"
+            )
+
+
+def _chooser(file: Path, mapping: TableMapping) -> Choose:
+    """Chooses the columns of a mapping; a UserError if the file lacks one."""
+
+    def choose(names: Sequence[str]) -> list[str]:
+        by_name = dict.fromkeys(names)
+        roots: dict[str, None] = {}
+        for option, column in mapping.columns():
+            root = column.root(by_name)
+            if root not in by_name and names:
+                raise _no_column(file, option, column.name, names)
+            roots[root] = None
+        return list(roots)
+
+    return choose
+
+
+def _checked(file: Path, mapping: TableMapping, rows: Iterator[Row]) -> Iterator[Row]:
+    """The rows; a UserError if the first ones have no field of the name that a column gives."""
+    first = list(islice(rows, BATCH))
+    for option, column in mapping.columns():
+        fields: dict[str, None] = {}
+        for _, record in first:
+            fields.update(dict.fromkeys(field_names(record, column)))
+        if fields and column.name not in fields:
+            raise _no_column(file, option, column.name, list(fields))
+    return chain(first, rows)
+
+
+def _no_column(file: Path, option: str, name: str, names: Sequence[str]) -> UserError:
+    shown = ", ".join(names[:60]) + (", ..." if len(names) > 60 else "")
+    return UserError(
+        f"{file}: has no column {name!r}, which option {option} names{nearest(name, names)} "
+        f"(its columns: {shown})"
+    )
+
+
+def _cell_format(settings: Settings) -> CellFormat:
+    delimiter, quotes = one_text(settings, "delimiter"), one_text(settings, "quotes")
+    delimiter = "\t" if delimiter in ("tab", r"\t") else delimiter
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        raise UserError(f"option delimiter={delimiter}: expected one character, or tab")
+    if quotes not in (None, "yes", "no"):
+        raise UserError(f"option quotes={quotes}: expected yes or no")
+    columns = tuple(listed(settings, "columns"))
+    if len(set(columns)) < len(columns):
+        raise UserError(f"option columns={','.join(columns)}: a name comes twice")
+    return CellFormat(delimiter, columns, quotes != "no")
+
+
+def _check_named(settings: Settings, file: Path, cells: CellFormat) -> None:
+    """Refuse a mapping without query, passage or language, and say which columns there are."""
+    lacking = [one for one in NEEDED if not any(name in settings for name in one.split(" or "))]
+    if not lacking:
+        return
+
+    def stop(names: Sequence[str]) -> list[str]:
+        raise UserError(
+            f"{file}: say which columns make the pairs: give the options {', '.join(lacking)} "
+            f"(its columns: {', '.join(names) or 'none'})"
+        )
+
+    next(read_rows(Reading(skip_bad=BATCH), file, cells, stop), None)
