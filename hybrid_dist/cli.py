@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "commands.prepare",
         "build a store from your data, describe one, or verify one",
     ),
+    "convert": ("commands.convert", "write the pairs of a store in the files of other trainers"),
     "mine": ("commands.mine", "add the hard negatives that a model finds to a store"),
     "plan": ("commands.plan", "show what the steps of a run would train on"),
     "train": (

@@ -89,6 +89,7 @@ def test_an_unknown_option_is_refused(
         "overlap": ("pairs.jsonl", "--task", "toy:toy"),
         "export": ("checkpoint", "--out", str(tmp_path)),
         "study": ("study.yaml",),
+        "convert": ("store", "--to", "beir", "--out", str(tmp_path)),
         "mine": ("store", "--model", "model", "--out", str(tmp_path)),
     }.get(name, ())
     code, out, err = command(name, *needed, "--no-such-option", "1")

@@ -1,0 +1,1 @@
+"""Pairs of a store in the files of other trainers."""
