@@ -38,6 +38,8 @@ SPARE_FACTOR = 2
 class CoarseScan(Scan):
     """A scan that computes most scores of one shard from vectors rounded to 16 bits."""
 
+    may_sort = False
+
     def __init__(self, shard: Shard, task: Task, candidates: int, coarse: str) -> None:
         super().__init__(shard, task, SPARE_FACTOR * candidates)
         self.dtype, self.needed = DTYPES[coarse], candidates

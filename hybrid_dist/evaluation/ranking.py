@@ -35,6 +35,9 @@ from hybrid_dist.runtime.ranks import Ranks
 
 TIED = 1024
 """Targets of one tile whose ties are counted at once."""
+MANY_SLOTS = 32
+"""From so many targets of a query on, a CPU sorts the scores of a tile and does not compare them
+with each target."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,9 @@ class Scan:
     """One shard, scanned twice per block of queries: for the targets' scores, then for counts and
     candidates."""
 
+    may_sort = True
+    """Whether scores are exact, so that they may be sorted."""
+
     def __init__(self, shard: Shard, task: Task, candidates: int) -> None:
         self.shard, self.grid, device = shard, shard.grid, shard.device
         rows, columns = self.grid.rows, self.grid.columns
@@ -155,8 +161,11 @@ class Scan:
         self.ahead = torch.empty(self.grid.slots, rows, columns, dtype=torch.bool, device=device)
         self.row = torch.arange(rows, device=device)[:, None]
         own = task.passage_language[shard.start : shard.start + shard.num_rows]
+        many = int(np.diff(task.relevant_starts).max()) >= MANY_SLOTS
+        self.sorts = many and self.may_sort and device.type == "cpu"
+        most = rows if self.sorts else self.grid.run
         self.runs = {
-            start: list(language_runs(own[start : start + rows], self.grid.run))
+            start: list(language_runs(own[start : start + rows], most))
             for start in shard.tile_starts
         }
 
@@ -189,14 +198,40 @@ class Scan:
             # All ties in tiles before the target's own are ahead of it; in those after, none.
             behind = targets.numbers >= self.shard.start + start + self.grid.rows
             limit = torch.where(behind, below, scores)
-            for low in range(0, slots, self.grid.slots):
-                part = slice(low, low + self.grid.slots)
-                ahead = torch.gt(tile, limit[part, None], out=self.ahead[: len(limit[part])])
-                for first, last, language in self.runs[start]:
-                    counts[part, language] += self._sum(ahead[:, first:last])
+            count = self._count_sorted if self.sorts else self._count_compared
+            count(tile, self.runs[start], limit, counts)
             self._add_ties(start, tile, targets, scores, ties)
         slot, column, _ = targets.cells
         return counts[slot, :, column] + ties
+
+    def _count_compared(
+        self,
+        tile: torch.Tensor,
+        runs: Sequence[tuple[int, int, int]],
+        limit: torch.Tensor,
+        counts: torch.Tensor,
+    ) -> None:
+        """Add to `counts` [S, L, Q] the rows of a tile whose scores exceed `limit` [S, Q]."""
+        for low in range(0, len(limit), self.grid.slots):
+            part = slice(low, low + self.grid.slots)
+            ahead = torch.gt(tile, limit[part, None], out=self.ahead[: len(limit[part])])
+            for first, last, language in runs:
+                counts[part, language] += self._sum(ahead[:, first:last])
+
+    def _count_sorted(
+        self,
+        tile: torch.Tensor,
+        runs: Sequence[tuple[int, int, int]],
+        limit: torch.Tensor,
+        counts: torch.Tensor,
+    ) -> None:
+        """As `_count_compared`, by a binary search for each limit among the scores of a run."""
+        wanted = limit.T.contiguous()
+        for first, last, language in runs:
+            scores = tile[first:last].T.contiguous()
+            scores.numpy().sort(axis=1)
+            not_ahead = torch.searchsorted(scores, wanted, right=True)
+            counts[:, language] += (last - first - not_ahead).T
 
     def _tiles(self) -> Iterator[tuple[torch.Tensor, int]]:
         """The buffer and the first row of each tile. Whoever iterates scores the tile and counts;
