@@ -1,25 +1,42 @@
-"""What tasks are called: `LABEL=NAME:PATH`, or `NAME:PATH`, where the name is the label."""
+"""What tasks are called: `LABEL=NAME:PATH`, or `NAME:PATH`, where the name is the label.
+
+A YAML file may stand for a task, `FILE.yaml` or `LABEL=FILE.yaml`; its own name is the label then.
+"""
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from hybrid_dist.errors import UserError
 
 LABEL = re.compile(r"\w[\w.-]{0,99}")
 """Labels name folders and keys of records."""
+BENCHMARK = "benchmark"
+"""The name of a task that is a YAML file."""
 
 
 def split_label(spec: str) -> tuple[str, str]:
     """The label that a task is given, or an empty one, and the rest: NAME:PATH."""
     label, equals, rest = spec.partition("=")
     if not equals or set(":/?") & set(label):  # the = is in the path or in an option
-        return "", spec
+        return (_stem(spec), f"{BENCHMARK}:{spec}") if is_yaml_file(spec) else ("", spec)
     if not LABEL.fullmatch(label):
         raise UserError(
             f"task {spec!r}: {label!r} is no label; give letters, digits, -, _ and ., as in "
             f"mine={rest}"
         )
-    return label, rest
+    return label, f"{BENCHMARK}:{rest}" if is_yaml_file(rest) else rest
+
+
+def is_yaml_file(spec: str) -> bool:
+    """Whether a task without its label is a YAML file, perhaps with options."""
+    path = spec.partition("?")[0]
+    return path.endswith((".yaml", ".yml")) and not re.match(r"\w+:", path)
+
+
+def _stem(spec: str) -> str:
+    stem = Path(spec.partition("?")[0]).stem
+    return stem if LABEL.fullmatch(stem) else ""
 
 
 def label_of(spec: str) -> str:

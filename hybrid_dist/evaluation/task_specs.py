@@ -1,6 +1,6 @@
 """Task specs, `LABEL=NAME:PATH?option=value&option=value`: parsing, checking and loading them.
 
-The label and the options may be left out.
+The label and the options may be left out. `own.yaml` is a benchmark in one file.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from hybrid_dist.config.hints import hint_for_task
-from hybrid_dist.config.task_names import split_label
+from hybrid_dist.config.task_names import BENCHMARK, split_label
 from hybrid_dist.data.blocks import path_exists
 from hybrid_dist.data.reading import Collection, Reading
-from hybrid_dist.data.sources import SOURCES, pairs
+from hybrid_dist.data.sources import SOURCES, benchmark, pairs
 from hybrid_dist.data.sources.paths import local
 from hybrid_dist.errors import UserError, nearest
 from hybrid_dist.evaluation.tasks import Task, backwards, from_collection
@@ -38,6 +38,7 @@ TASKS = {
     "toy": replace(pairs.SOURCE, name="toy", collection=_toy_collection, locate=_toy_file),
     "xquad_r": SOURCES["lareqa"],
     "mlqa_r": SOURCES["lareqa"],
+    BENCHMARK: benchmark.SOURCE,
     **{name: source for name, source in SOURCES.items() if source.collection is not None},
 }
 """All tasks: name -> the source that reads it."""

@@ -64,7 +64,7 @@ class EvaluationOptions(EmbeddingOptions):
     """A TREC run; passages that it does not list have no rank."""
     task: tuple[str, ...]
     """Tasks, each NAME:PATH, NAME:PATH?option=value, or LABEL=NAME:PATH to call it LABEL;
-    docs/evaluation.md lists them."""
+    docs/evaluation.md lists them. own.yaml or LABEL=own.yaml is a benchmark of your own."""
     out: Path
     """Reports go to OUT/LABEL/report.json, .md and .html. A report of another model or of other
     options is not replaced; repeating the same evaluation replaces its own report."""

@@ -1,4 +1,7 @@
-"""Every command of the table in docs/data.md builds a store, on files of that layout."""
+"""Every command of the table in docs/data.md builds a store, on files of that layout.
+
+Commands of the pages that evaluate on MTEB's layout and on own.yaml write a report.
+"""
 
 import re
 import shlex
@@ -9,17 +12,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hybrid_dist.commands import prepare
+from hybrid_dist.commands import evaluate, prepare
 from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store.reader import Store
 from tests.fuzz.targets import layouts
+from tests.support.benchmark_files import own_benchmark
 from tests.support.launch import ROOT
 from tests.support.layout_rows import ROWS, nemo, webfaq
+from tests.support.mteb_data import write_subsets
 from tests.support.pair_lines import GOOD
 from tests.support.published_files import json_lines, write
+from tests.support.small_models import write_model
 
 ROW = re.compile(r"^\| .+ \| `hybrid-dist (prepare .+)` \|$", re.MULTILINE)
-COMMANDS = [shlex.split(found) for found in ROW.findall((ROOT / "docs/data.md").read_text("utf-8"))]
+IMPORT, _, EXPORT = (ROOT / "docs/data.md").read_text("utf-8").partition("\n# Export\n")
+assert EXPORT, "tests/unit/data/test_conversion.py reads its layouts back"
+COMMANDS = [shlex.split(found) for found in ROW.findall(IMPORT)]
+EVALUATION = re.compile(
+    r"^    hybrid-dist evaluate (.*--task '?(?:mteb:data|own\.yaml).*)$", re.MULTILINE
+)
+EVALUATIONS = [
+    shlex.split(found)
+    for page in ("data", "evaluation")
+    for found in EVALUATION.findall((ROOT / f"docs/{page}.md").read_text("utf-8"))
+]
 PAGE = "# tar\n\n> Archives files.\n\n- {}:\n\n`tar cf {{{{a}}}}`\n"
 
 
@@ -94,3 +110,18 @@ def test_a_command_of_the_table_builds_a_store(
     store = Store(Path(words[words.index("--out") + 1]))
     assert store.index.num_rows > 0
     assert store.manifest["source"] == words[1]
+
+
+def test_commands_that_evaluate_write_reports(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_model(Path("runs/hybrid"), toy / "model", seed=1)
+    data = Path("data/mlqa-retrieval")
+    data.mkdir(parents=True)
+    write_subsets(data)
+    own_benchmark(Path())
+    for words in EVALUATIONS:
+        evaluate.main(words)
+    out = Path(EVALUATIONS[0][-1])
+    assert {file.parent.name for file in out.glob("*/report.json")} == {"mteb", "own"}

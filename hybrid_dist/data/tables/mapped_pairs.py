@@ -7,6 +7,7 @@ from hybrid_dist.data.reading import Reading, short
 from hybrid_dist.data.sources.collecting import Pair, ScoredPair
 from hybrid_dist.data.sources.lines import BadRecord, Record
 from hybrid_dist.data.tables.column_texts import Column, expand
+from hybrid_dist.data.tables.mapped_rows import row_language
 from hybrid_dist.data.tables.mapping import TableMapping
 from hybrid_dist.data.tables.table_files import TableFile
 from hybrid_dist.data.tables.table_rows import Row
@@ -56,7 +57,7 @@ def _of_row(
             uid = name if mapping.uid is None else mapping.uid.key(element)
             pair = Pair(
                 uid=uid if elements is None else f"{uid}#{number}",
-                lang=_language(reading, side.lang, element),
+                lang=row_language(reading, side.lang, element),
                 query=side.query.text(element),
                 passage=side.passage.text(element),
                 negatives=[t for template in mapping.negatives for t in template.texts(element)],
@@ -99,15 +100,3 @@ def _scores(
         if type(value) not in (int, float) or not abs(value) <= LARGEST:
             raise BadRecord(f"column {column.name}: expected a score, found {short(value)}")
     return float(score), [float(one) for one in scores]
-
-
-def _language(reading: Reading, lang: str | Column, record: Record) -> str:
-    if isinstance(lang, str):
-        return reading.language(lang)
-    code = lang.value(record)
-    if not isinstance(code, str) or not code.strip():
-        raise BadRecord(f"column {lang.name}: expected a language code, found {code!r:.80}")
-    try:
-        return reading.language(code)
-    except ValueError as error:
-        raise BadRecord(f"column {lang.name}: {error}") from None

@@ -1,23 +1,21 @@
 """Tables as training pairs: files, a mapping, and blocks of pairs."""
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
 from pathlib import Path
 
 import pyarrow as pa
 
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources.collecting import blocks
-from hybrid_dist.data.tables.column_texts import field_names
 from hybrid_dist.data.tables.known_layouts import Layout
 from hybrid_dist.data.tables.layout_columns import layout_settings
 from hybrid_dist.data.tables.mapped_columns import Rows, map_columns
 from hybrid_dist.data.tables.mapped_pairs import Tally, pairs_of_rows
+from hybrid_dist.data.tables.mapped_rows import cell_format, chooser, mapped_rows
 from hybrid_dist.data.tables.mapping import (
     Settings,
     TableMapping,
     conditions,
-    listed,
     mapping_of,
     one_text,
     replaced,
@@ -27,14 +25,12 @@ from hybrid_dist.data.tables.table_files import TableFile, find_tables
 from hybrid_dist.data.tables.table_rows import (
     BATCH,
     CellFormat,
-    Choose,
-    Row,
     has_columns,
     read_batches,
     read_rows,
     rows_of,
 )
-from hybrid_dist.errors import UserError, nearest
+from hybrid_dist.errors import UserError
 
 NEEDED = ("query", "passage", "lang or lang_column")
 
@@ -44,7 +40,7 @@ def table_blocks(
 ) -> Iterator[pa.RecordBatch]:
     """The pairs of all rows, file after file. Options of a `layout` hold where none are given."""
     settings = settings_of(reading.options)
-    cells = _cell_format(settings)
+    cells = cell_format(settings)
     files = find_tables(paths, one_text(settings, "config"), one_text(settings, "split"))
     if layout is not None:
         of_layout = layout_settings(layout, files, cells, settings, reading.notes)
@@ -53,15 +49,14 @@ def table_blocks(
     mapping = mapping_of(settings)
     reading.mapping.update(settings)
     tally = Tally()
-    has_fields = any("." in column.name for _, column in mapping.columns())
+    columns = [(f"option {option}", column) for option, column in mapping.columns()]
+    has_fields = any("." in column.name for _, column in columns)
     for source in files:
-        choose = _chooser(source.file, mapping)
         if has_columns(source.file) and not has_fields:
-            for number, batch in read_batches(source.file, choose):
+            for number, batch in read_batches(source.file, chooser(source.file, columns)):
                 yield from _of_batch(mapping, batch, number, reading, source, tally)
         else:
-            rows = read_rows(reading, source.file, cells, choose)
-            rows = _checked(source.file, mapping, rows) if has_fields else rows
+            rows = mapped_rows(reading, source.file, cells, columns)
             yield from blocks(pairs_of_rows(mapping, rows, reading, source, tally))
     _note(tally, paths, settings, reading)
 
@@ -105,55 +100,6 @@ def _note(tally: Tally, paths: Sequence[str], settings: Settings, reading: Readi
             raise UserError(
                 f"{', '.join(paths)}: option where={shown} leaves out all {rows:,} rows"
             )
-
-
-def _chooser(file: Path, mapping: TableMapping) -> Choose:
-    """Chooses the columns of a mapping; a UserError if the file lacks one."""
-
-    def choose(names: Sequence[str]) -> list[str]:
-        by_name = dict.fromkeys(names)
-        roots: dict[str, None] = {}
-        for option, column in mapping.columns():
-            root = column.root(by_name)
-            if root not in by_name and names:
-                raise _no_column(file, option, column.name, names)
-            roots[root] = None
-        return list(roots)
-
-    return choose
-
-
-def _checked(file: Path, mapping: TableMapping, rows: Iterator[Row]) -> Iterator[Row]:
-    """The rows; a UserError if the first ones have no field of the name that a column gives."""
-    first = list(islice(rows, BATCH))
-    for option, column in mapping.columns():
-        fields: dict[str, None] = {}
-        for _, record in first:
-            fields.update(dict.fromkeys(field_names(record, column)))
-        if fields and column.name not in fields:
-            raise _no_column(file, option, column.name, list(fields))
-    return chain(first, rows)
-
-
-def _no_column(file: Path, option: str, name: str, names: Sequence[str]) -> UserError:
-    shown = ", ".join(names[:60]) + (", ..." if len(names) > 60 else "")
-    return UserError(
-        f"{file}: has no column {name!r}, which option {option} names{nearest(name, names)} "
-        f"(its columns: {shown})"
-    )
-
-
-def _cell_format(settings: Settings) -> CellFormat:
-    delimiter, quotes = one_text(settings, "delimiter"), one_text(settings, "quotes")
-    delimiter = "\t" if delimiter in ("tab", r"\t") else delimiter
-    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise UserError(f"option delimiter={delimiter}: expected one character, or tab")
-    if quotes not in (None, "yes", "no"):
-        raise UserError(f"option quotes={quotes}: expected yes or no")
-    columns = tuple(listed(settings, "columns"))
-    if len(set(columns)) < len(columns):
-        raise UserError(f"option columns={','.join(columns)}: a name comes twice")
-    return CellFormat(delimiter, columns, quotes != "no")
 
 
 def _check_named(settings: Settings, file: Path, cells: CellFormat) -> None:

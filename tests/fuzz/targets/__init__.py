@@ -21,6 +21,7 @@ TARGETS: Mapping[str, Entry] = {
     "tables": Entry("tables", "Tables"),
     "layouts": Entry("layouts", "Layouts"),
     "qrels": Entry("layouts", "Qrels"),
+    "benchmarks": Entry("layouts", "Benchmarks"),
     "configs": Entry("configs", "Configs", seconds=3),
     "stores": Entry("stores", "Stores"),
     "embeddings": Entry("evaluation", "Embeddings", heavy=True),

@@ -13,12 +13,14 @@ from hybrid_dist.data.preparation import prepare
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store.reader import Store
+from hybrid_dist.evaluation.task_specs import load_task
 from hybrid_dist.evaluation.tasks import Task, from_collection
 from tests.fuzz import reference
 from tests.fuzz.edits import Tree
 from tests.fuzz.target import Target, Variants
 from tests.fuzz.targets.pairs import held_to, rows_of
 from tests.support import layout_rows, mteb_data
+from tests.support.benchmark_files import own_benchmark
 from tests.support.published_files import (
     HEADER,
     afriqa,
@@ -245,6 +247,16 @@ def answers(task: Task) -> dict[str, Any]:
         found = {passages[number][:2]: grade for number, grade in grades}
         right[task.languages[code], name] = text, found
     return {"queries": right, "passages": sorted(passages)}
+
+
+class Benchmarks(Target):
+    """A benchmark in one YAML file with its tables."""
+
+    name = "benchmarks"
+    variants: ClassVar[Variants] = {"own": own_benchmark}
+
+    def act(self, variant: str, folder: Path, out: Path) -> Any:
+        return answers(load_task(f"own={folder}/own.yaml"))
 
 
 class Qrels(Target):

@@ -223,7 +223,9 @@ def test_a_report_that_cannot_be_read_costs_its_heatmap_alone(tmp_path: Path, ha
         run.write(record(10))
     (offline,) = offline_runs(tmp_path)
     assert [row["train/step"] for row in offline.history] == [10]
-    assert len(messages) == 2 and messages[0].startswith("W&B: cannot send the figures of languages: ")
+    assert len(messages) == 2 and messages[0].startswith(
+        "W&B: cannot send the figures of languages: "
+    )
     assert str(file if "image" not in harm else file.parent) in messages[0]
 
 
