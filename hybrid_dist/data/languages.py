@@ -81,6 +81,11 @@ def _names() -> dict[str, str]:
     )
 
 
+def three_letters(language: str) -> str:
+    """ISO 639-3 for a language without script or region."""
+    return _table(codes.TWO_LETTERS).get(language, language)
+
+
 @cache
 def _table(entries: str) -> dict[str, str]:
     return dict(entry.split(":") for entry in entries.split())

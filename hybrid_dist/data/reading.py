@@ -51,6 +51,8 @@ class Subset:
     """What ids of its queries begin with, where other subsets have queries of the same ids."""
     unanswered: int = 0
     """Judged queries without a relevant passage; they are not in the collection."""
+    revision: str = ""
+    """Of the data set, if it is known."""
 
 
 @dataclass(frozen=True)

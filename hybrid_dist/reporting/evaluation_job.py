@@ -32,6 +32,7 @@ from hybrid_dist.reporting.evaluation_report import (
     evaluate_task,
     evaluate_vectors,
 )
+from hybrid_dist.reporting.mteb_results import check_results_place
 from hybrid_dist.reporting.report_folder import RUN
 from hybrid_dist.reporting.run_evaluation import load_tasks
 from hybrid_dist.runtime.ranks import Ranks
@@ -103,6 +104,9 @@ class EvaluationOptions(EmbeddingOptions):
     """Equal scores: the smaller passage number first, or trec_eval's order, the larger id first."""
     save_run: Annotated[int, tyro.conf.arg(metavar="K")] = 0
     """Also write OUT/LABEL/run.trec with the top K passages of every query; 0: none."""
+    mteb_results: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Also write DIR/LABEL.json with the scores of each subset of a task, in the format of MTEB's
+    results. Label tasks as MTEB names them. Needs --ties trec_eval, MTEB's order."""
 
     def __post_init__(self) -> None:
         given = [name for name in SUBJECTS if getattr(self, name) is not None]
@@ -150,6 +154,10 @@ class EvaluationOptions(EmbeddingOptions):
             self._check_quantise()
         if parse_dims(self.dims):
             self._check_cuts()
+        if self.mteb_results is not None and self.ties != "trec_eval":
+            raise UserError(
+                "--mteb-results: MTEB's order of ties is trec_eval's; give --ties trec_eval"
+            )
         if self.save_run < 0 or (self.save_run and self.run):
             raise UserError(
                 f"--save-run: {self.save_run} of --run {self.run}; it is a run already"
@@ -227,7 +235,9 @@ class EvaluationJob:
         elif options.run is not None:
             run = read_run(options.run, task)
             (made_from,) = self._check_places(ranks)
-            contents = ReportOptions(groups=self.groups, made_from=made_from)
+            contents = ReportOptions(
+                groups=self.groups, made_from=made_from, mteb_results=options.mteb_results
+            )
             evaluate_run(task, run, ranks, out, log, contents)
 
     def _evaluate_model(self, name: str, ranks: Ranks, log: Log) -> None:
@@ -260,7 +270,9 @@ class EvaluationJob:
             parse_dims(options.dims),
             options.coarse,
         )
-        return ReportOptions(settings, self.groups, options.save_run, scoring, made_from)
+        return ReportOptions(
+            settings, self.groups, options.save_run, scoring, made_from, options.mteb_results
+        )
 
     def _check_places(
         self, ranks: Ranks, embedder: TextEmbedder | None = None
@@ -282,7 +294,10 @@ class EvaluationJob:
                         "another --out"
                     )
                 made_from = {**identity, **replacing.of_task(task), **self._identifying_options()}
-                replacing.check_place(out, None if self.options.overwrite else made_from)
+                replaceable = None if self.options.overwrite else made_from
+                replacing.check_place(out, replaceable)
+                if self.options.mteb_results is not None:
+                    check_results_place(self.options.mteb_results, task, replaceable)
                 all_made_from.append(made_from)
             return all_made_from
 

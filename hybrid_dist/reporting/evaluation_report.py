@@ -18,6 +18,7 @@ from hybrid_dist.evaluation.groups import LanguageGroups
 from hybrid_dist.evaluation.task_vectors import Embedder, Vectors
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.trec import Run, write_run
+from hybrid_dist.reporting.mteb_results import write_results
 from hybrid_dist.reporting.page import write_report
 from hybrid_dist.reporting.report import build_report
 from hybrid_dist.reporting.report_folder import RUN
@@ -40,6 +41,8 @@ class ReportOptions:
     """How vectors are scored and searched."""
     made_from: Mapping[str, Any] = field(default_factory=dict)
     """Identifies the evaluation, so that the same evaluation may replace its report."""
+    mteb_results: Path | None = None
+    """Also write the scores of subsets into this folder, in the format of MTEB's results."""
 
 
 def evaluate_task(
@@ -118,6 +121,13 @@ def _report(
         if report_options.save_run:
             log(f"{task.name}: run in {out / RUN}")
         log(f"{task.name}: report in {out}")
+        if report_options.mteb_results is not None:
+            seconds = [lap for name, lap in scored.timing.items() if name.endswith("_s")]
+            made = report.id, report_options.made_from
+            file = write_results(
+                report_options.mteb_results, task, scored.ranking, sum(seconds), *made
+            )
+            log(f"{task.name}: scores of its subsets in {file}")
         return report.content
 
     return ranks.decide_on_first(write)

@@ -29,12 +29,14 @@ IMPORT, _, EXPORT = (ROOT / "docs/data.md").read_text("utf-8").partition("\n# Ex
 assert EXPORT, "tests/unit/data/test_conversion.py reads its layouts back"
 COMMANDS = [shlex.split(found) for found in ROW.findall(IMPORT)]
 EVALUATION = re.compile(
-    r"^    hybrid-dist evaluate (.*--task '?(?:mteb:data|own\.yaml).*)$", re.MULTILINE
+    r"^    hybrid-dist evaluate (.*--task '?(?:\w+=)?(?:mteb:data|own\.yaml).*)$", re.MULTILINE
 )
 EVALUATIONS = [
     shlex.split(found)
     for page in ("data", "evaluation")
-    for found in EVALUATION.findall((ROOT / f"docs/{page}.md").read_text("utf-8"))
+    for found in EVALUATION.findall(
+        (ROOT / f"docs/{page}.md").read_text("utf-8").replace("\\\n", "")
+    )
 ]
 PAGE = "# tar\n\n> Archives files.\n\n- {}:\n\n`tar cf {{{{a}}}}`\n"
 
@@ -124,4 +126,7 @@ def test_commands_that_evaluate_write_reports(
     for words in EVALUATIONS:
         evaluate.main(words)
     out = Path(EVALUATIONS[0][-1])
-    assert {file.parent.name for file in out.glob("*/report.json")} == {"mteb", "own"}
+    reports = {file.parent.name for file in out.glob("*/report.json")}
+    assert reports == {"mteb", "own", "MLQARetrieval"}
+    (results,) = Path("mteb").rglob("*.json")
+    assert results == Path("mteb/results/me__hybrid/1/MLQARetrieval.json")

@@ -76,7 +76,7 @@ def _parts(
             (lang, *map(str, table.files)), Corpus(lang, _reader(table, ("text",), passage))
         )
         prefix = "" if parallel or len(names) == 1 else f"{name}:"
-        subset = Subset(name, split, query_lang, lang, prefix)
+        subset = Subset(name, split, query_lang, lang, prefix, revision=snapshot.revision)
         queries = _queries(reading, snapshot, name, split)
         parts.append(
             Part(query_lang, queries, _judgements(qrels), (corpus,), qrels.where, prefix, subset)

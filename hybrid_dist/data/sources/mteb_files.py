@@ -55,6 +55,8 @@ class Snapshot:
     """By subset and role."""
     language: Any
     """What README.md says of it."""
+    revision: str
+    """The commit, if this is a folder of the hub's cache."""
 
     @classmethod
     def of(cls, path: str) -> "Snapshot":
@@ -65,7 +67,8 @@ class Snapshot:
         tables = _by_list(place) or _by_name(path)
         if not any(role == "qrels" for _, role in tables):
             raise UserError(f"{path}: has no qrels; expected {EXPECTED}")
-        return cls(path, tables, front_matter(place).get("language"))
+        revision = place.name if place.parent.name == "snapshots" else ""
+        return cls(path, tables, front_matter(place).get("language"), revision)
 
     def subsets(self, given: str | None) -> list[str]:
         """The subsets of the option; the only one where there is none."""

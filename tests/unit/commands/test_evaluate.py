@@ -173,6 +173,37 @@ def test_other_vectors_and_other_data_do_not_replace_a_report(
     assert "(content of the task was '" in capsys.readouterr().err
 
 
+def test_results_in_mteb_s_format_belong_to_an_evaluation(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "results"
+    words = [*words, "--mteb-results", str(folder)]
+    with pytest.raises(SystemExit):
+        evaluate.main(words)
+    assert "--mteb-results: MTEB's order of ties" in capsys.readouterr().err
+    words += ["--ties", "trec_eval"]
+    evaluate.main(words)
+    content = json.loads((folder / "pairs.json").read_text())
+    own, rows = content["hybrid_dist"], content["scores"]["test"]
+    assert own["report"] == report(tmp_path / "out")["id"]
+    assert [row["hf_subset"] for row in rows] == ["de", "en-de", "de-en", "en"]
+    assert [row["languages"] for row in rows[:2]] == [["deu-Latn"], ["eng-Latn", "deu-Latn"]]
+    for row, pair in zip(rows, ["de de", "de en", "en de", "en en"], strict=True):
+        query, passage = pair.split()
+        mean = report(tmp_path / "out")["ndcg_at_10_by_pair"][query][passage]
+        assert row["ndcg_at_10"] == pytest.approx(mean, abs=1e-6)
+    evaluate.main(words)
+    other = [*words[:-4], "--mteb-results", str(folder), "--ties", "trec_eval", "--save_run", "3"]
+    other[other.index("--out") + 1] = str(tmp_path / "other")
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        evaluate.main(other)
+    error = capsys.readouterr().err
+    assert f"{folder}/pairs.json: holds the results of another evaluation; choose an" in error
+    assert "vectors of" not in error, "it was refused before the work"
+    evaluate.main([*other, "--overwrite"])
+
+
 def test_a_report_of_unknown_origin_is_not_replaced(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
