@@ -77,13 +77,14 @@ class CachedVectors:
         key = hashlib.sha256(embedder.fingerprint.encode())
         for texts in (task.query_texts, task.passage_texts):
             key.update(_digest(texts).encode())
-        self._folder, self._ranks = folder / f"{task.name}-{key.hexdigest()[:16]}", ranks
+        self.folder, self._ranks = folder / f"{task.name}-{key.hexdigest()[:16]}", ranks
+        """The folder of these vectors."""
         self._log = lambda message: log(f"{task.name}: {message}")
         queries, passages = embedder.encode_queries, embedder.encode_passages
         dimension = queries([]).shape[1]
         parts = [
-            _Part("queries", task.query_texts, queries, self._folder, dimension),
-            _Part("passages", task.passage_texts, passages, self._folder, dimension),
+            _Part("queries", task.query_texts, queries, self.folder, dimension),
+            _Part("passages", task.passage_texts, passages, self.folder, dimension),
         ]
         self._create_files(parts)
         missing = [self._missing_blocks(part) for part in parts]
@@ -108,7 +109,7 @@ class CachedVectors:
         self._ranks.barrier()
         if not all(part.file.exists() for part in parts):
             raise UserError(
-                f"--cache {self._folder.parent}: rank {self._ranks.rank} does not see the files "
+                f"--cache {self.folder.parent}: rank {self._ranks.rank} does not see the files "
                 "that rank 0 created; name a folder on a disk that all nodes share"
             )
 
@@ -119,7 +120,7 @@ class CachedVectors:
         missing = sorted(n for blocks in self._ranks.gather(own_missing) for n in blocks)
         count = len(part.texts)
         cached = count - sum(part.blocks[n].stop - part.blocks[n].start for n in missing)
-        self._log(f"{cached:,} of {count:,} {part.kind} are in {self._folder}")
+        self._log(f"{cached:,} of {count:,} {part.kind} are in {self.folder}")
         return missing
 
     def _fill(self, part: "_Part", missing: Sequence[int]) -> np.ndarray:

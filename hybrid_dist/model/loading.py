@@ -1,6 +1,8 @@
 """Building an encoder from a folder, the hub, or the sizes in a config, with checks."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -164,7 +166,7 @@ def positions(config: Any) -> int:
 
 def _pretrained(auto: Any, config: Any, model: Model, extra: dict[str, Any]) -> nn.Module:
     name = model.name_or_path
-    with loading(name, "weights", model.trust_remote_code):
+    with loading(name, "weights", model.trust_remote_code), _no_load_report():
         backbone, report = auto.from_pretrained(
             name, config=config, dtype=torch.float32, output_loading_info=True, **extra
         )
@@ -180,6 +182,20 @@ def _pretrained(auto: Any, config: Any, model: Model, extra: dict[str, Any]) -> 
             f"{own_code(name, model.trust_remote_code)}"
         )
     return backbone
+
+
+@contextmanager
+def _no_load_report() -> Iterator[None]:
+    """Keep transformers from listing weights that are not used, such as a pooler's; those that are
+    missing are refused here."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def load_dense(backbone: Any, name: str) -> bool:

@@ -70,7 +70,7 @@ def run_in_folder(folder: Path, command: Sequence[str]) -> Done:
 
 
 def _run_warm(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Done:
-    python = str(_warm_python())
+    python = str(warm_python())
     command = [python if word == sys.executable else word for word in command]
     return run_in({"PYTHON_EXEC": python, **environment}, command, folder)
 
@@ -80,7 +80,7 @@ def run_cold(command: Sequence[str], **environment: str) -> Done:
     return run_in(environment, command)
 
 
-_warm_python = cache(start_server)
+warm_python = cache(start_server)
 
 
 def run_in(environment: Mapping[str, str], command: Sequence[str], folder: Path = ROOT) -> Done:
