@@ -7,7 +7,7 @@ so differences can be taken draw by draw.
 Shapes: B = 1 + RESAMPLES draws, the first of which is the sample itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,9 @@ LEVEL = 95
 INTERVAL_METHOD = f"{LEVEL}%, from {RESAMPLES:,} draws of query ids with replacement"
 MAX_FLOAT_WEIGHTS = 1 << 24
 """Weights that are converted to float64 at once (128 MiB)."""
+MAX_TABLE = 1 << 24
+"""Sums by id and cell that are multiplied by the weights at once, unless those of one array of
+values are more: with 122 languages there are 13 million of them."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +50,35 @@ class Draws:
 
     def means(
         self, query: np.ndarray, cell: np.ndarray, cells: int, values: Sequence[np.ndarray]
-    ) -> np.ndarray:
-        """[len(values), B, cells]: means over the values in each cell; NaN for an empty one.
+    ) -> list[np.ndarray]:
+        """For each array of values, [B, cells]: the means in each cell; NaN for an empty one.
 
         All arrays in `values` have the same length; `query` and `cell` give the query and the cell
         of each position.
         """
         ids = self.weights.shape[1]
         slot = self.cluster[query] * cells + cell
-        tables = [np.bincount(slot, minlength=ids * cells)]
-        tables += [np.bincount(slot, weights=_on_grid(v), minlength=ids * cells) for v in values]
-        table = np.stack([t.reshape(ids, cells) for t in tables], axis=1).astype(float)
-        sums = np.empty((len(self.weights), 1 + len(values), cells))
+        (sizes,) = self._sums([np.bincount(slot, minlength=ids * cells)], cells)
+        at_once = max(1, MAX_TABLE // (ids * cells))
+        found = []
+        for low in range(0, len(values), at_once):
+            tables = [
+                np.bincount(slot, weights=_on_grid(v), minlength=ids * cells)
+                for v in values[low : low + at_once]
+            ]
+            found += [divide_or_nan(sums, sizes) for sums in self._sums(tables, cells)]
+        return found
+
+    def _sums(self, tables: Sequence[np.ndarray], cells: int) -> np.ndarray:
+        """[tables, B, cells]: the sums in each draw of what ids have in each cell [ids * cells]."""
+        ids = self.weights.shape[1]
+        table = np.stack([t.reshape(ids, cells) for t in tables], axis=1).astype(float, copy=False)
+        sums = np.empty((len(self.weights), len(tables), cells))
         step = max(1, MAX_FLOAT_WEIGHTS // ids)
         for low in range(0, len(sums), step):
             weights = self.weights[low : low + step].astype(float)
             sums[low : low + step] = (weights @ table.reshape(ids, -1)).reshape(-1, *sums.shape[1:])
-        return divide_or_nan(sums[:, 1:], sums[:, :1]).transpose(1, 0, 2)
+        return sums.transpose(1, 0, 2)
 
 
 def _on_grid(values: np.ndarray) -> np.ndarray:
@@ -122,17 +137,21 @@ class Resampled:
         """
         included = self.languages if languages is None else languages
         chosen = np.array([name in included for name in self.languages])
+        figures = {name: _mean(values) for name, values in self._cells(chosen)}
+        return {name: values for name, values in figures.items() if not np.isnan(values[0])}
+
+    def _cells(self, chosen: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """The cells [B, cells] that each figure averages; the queries are in `chosen` languages."""
         same = self.pairs[:, 0] == self.pairs[:, 1]
         among = chosen[self.pairs[:, 0]]
-        cells = {}
         for name, values in self.by_pair.items():
-            cells[f"{name}.monolingual"] = values[:, same & among]
-            cells[f"{name}.cross_lingual"] = values[:, ~same & among]
-            cells[f"{name}.multilingual"] = self.by_language[f"{name}.multilingual"][:, chosen]
-        bias = {name: v for name, v in self.by_language.items() if name not in cells}
-        cells |= {name: values[:, chosen] for name, values in bias.items()}
-        figures = {name: _mean(values) for name, values in cells.items()}
-        return {name: values for name, values in figures.items() if not np.isnan(values[0])}
+            yield f"{name}.monolingual", values[:, same & among]
+            yield f"{name}.cross_lingual", values[:, ~same & among]
+            yield f"{name}.multilingual", self.by_language[f"{name}.multilingual"][:, chosen]
+        metrics = {f"{name}.multilingual" for name in self.by_pair}
+        for name, values in self.by_language.items():
+            if name not in metrics:
+                yield name, values[:, chosen]
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -69,7 +69,10 @@ class PerQuery:
             language=task.query_language,
             cell_query=query,
             cell_pool=pool,
-            by_pool={name: metric.by_pool[known] for name, metric in scores.items()},
+            by_pool={
+                name: metric.by_pool.ravel() if known.all() else metric.by_pool[known]
+                for name, metric in scores.items()  # no copies: 122 languages have many cells
+            },
             pooled={
                 **{f"{name}.multilingual": metric.pooled for name, metric in scores.items()},
                 **{f"bias.{name}": values for name, values in bias.values().items()},

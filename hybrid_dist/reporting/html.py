@@ -38,6 +38,7 @@ td small { display: block; font-size: 12px; color: var(--faint); font-weight: 40
 td.best { font-weight: 700; color: var(--accent); }
 figure { margin: 18px 0 0; }
 figure img { max-width: 100%; height: auto; display: block; }
+figure.scroll img { max-width: none; }
 figcaption { margin-top: 8px; max-width: 720px; }
 .example { border: 1px solid var(--line); border-radius: 10px; padding: 14px 18px; margin: 16px 0; }
 .example .query { font-size: 17px; font-weight: 600; }
@@ -52,6 +53,9 @@ dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 560px) { main { padding-top: 28px; } dl { grid-template-columns: 1fr; } }
 @media print { .card, .example, figure { break-inside: avoid; } }
 """
+
+WIDEST = 1400
+"""Pixels of the widest image that is shrunk to the page."""
 
 
 @dataclass(frozen=True)
@@ -130,12 +134,16 @@ def _cell(text: str) -> str:
 
 
 def picture(png: bytes, alt: str, caption: str = "") -> str:
-    """An inline image at half its pixel size, since plots are drawn for high-density screens."""
+    """An inline image at half its pixel size, since plots are drawn for high-density screens.
+
+    One that is much wider than the page is scrolled and not shrunk.
+    """
     width = int.from_bytes(png[16:20], "big") // 2
+    wide = ' class="scroll"' if width > WIDEST else ""
     source = base64.b64encode(png).decode()
     figcaption = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return (
-        f'<figure><img src="data:image/png;base64,{source}" alt="{escape(alt)}" '
+        f'<figure{wide}><img src="data:image/png;base64,{source}" alt="{escape(alt)}" '
         f'width="{width}">{figcaption}</figure>'
     )
 

@@ -18,6 +18,8 @@ INK, FAINT, GRID = "#1f2933", "#66727f", "#dfe4ea"
 DPI = 200
 MANY = 16
 """Above this number of languages, heatmap cells show no figures."""
+VERY_MANY = 60
+"""Above this number, their labels are small."""
 
 
 def map_by_pair(pairs: np.ndarray, languages: Sequence[str]) -> bytes:
@@ -199,7 +201,7 @@ def _heatmap(
         range(len(columns)), list(map(_plain, columns)), rotation=90 if len(columns) > MANY else 0
     )
     axes.set_yticks(range(len(values)), list(map(_plain, rows or columns)))
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, labelsize=6 if len(columns) > VERY_MANY else 9)
     axes.spines[:].set_visible(False)
     for row, column in np.argwhere(~np.isnan(values)) if len(columns) <= MANY else ():
         value = values[row, column]
@@ -221,6 +223,8 @@ def _span(values: np.ndarray, step: float) -> tuple[float, float]:
 def _heatmap_size(columns: int, rows: int) -> tuple[float, float]:
     """Width and height in inches; cells without figures are smaller."""
     width, height = (0.52, 0.42) if columns <= MANY else (0.22, 0.19)
+    if columns > VERY_MANY:
+        width, height = 0.12, 0.11
     return 2.4 + width * columns, 1.5 + height * rows
 
 

@@ -58,6 +58,18 @@ def test_the_first_draw_is_the_sample() -> None:
         assert figures[f"bias.{name}.{key}"][0] == pytest.approx(summary[name][key])
 
 
+def test_metrics_in_parts_have_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with many languages, where the sums of all metrics would take gigabytes."""
+    rng = np.random.default_rng(6)
+    task = random_task(rng, languages=4, queries=60, passages=80, most_answers=5)
+    values, _ = measured(task, random_ranking(rng, task))
+    at_once = Resampled.of(values).by_pair
+    monkeypatch.setattr(bootstrap, "MAX_TABLE", 2 * 60 * len(Resampled.of(values).pairs))
+    in_parts = Resampled.of(values).by_pair
+    for name, draws in at_once.items():
+        assert np.array_equal(draws, in_parts[name], equal_nan=True)
+
+
 def test_a_draw_is_the_figure_of_the_queries_drawn() -> None:
     """A few draws, replayed as tasks with the queries repeated."""
     rng = np.random.default_rng(2)

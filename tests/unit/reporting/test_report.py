@@ -21,6 +21,7 @@ from hybrid_dist.evaluation.groups import LanguageGroups
 from hybrid_dist.evaluation.per_query import PerQuery
 from hybrid_dist.evaluation.quantisation import Quantisation
 from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.reporting import html, plots
 from hybrid_dist.reporting.evaluation_report import ReportOptions, evaluate_task
 from hybrid_dist.reporting.report import figures
 from hybrid_dist.reporting.report_folder import NAMES
@@ -400,3 +401,14 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot write the report"):
         evaluate_task(task, given_embedder(task), Ranks(), tmp_path / "file" / "toy")
+
+
+def test_a_plot_of_many_languages_is_scrolled_and_not_shrunk() -> None:
+    """Its labels would be a few pixels high."""
+    shown: dict[int, str] = {}
+    for count in (11, 122):
+        png = plots.map_by_pair(np.eye(count), [f"q{n:03d}" for n in range(count)])
+        width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))
+        assert max(width, height) < 4096
+        shown[count] = html.picture(png, "mAP")
+    assert shown[11].startswith("<figure><img") and 'class="scroll"' in shown[122]
