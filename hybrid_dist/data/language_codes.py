@@ -177,7 +177,7 @@ alb:sq arm:hy baq:eu bur:my chi:zh cze:cs dut:nl fre:fr geo:ka ger:de gre:el ice
 mao:mi may:ms per:fa rum:ro slo:sk tib:bo wel:cy
 cmn:zh arb:ar pes:fa swh:sw ekk:et lvs:lv zsm:ms khk:mn npi:ne ory:or plt:mg uzn:uz azj:az
 als:sq gaz:om ydd:yi pbt:ps quy:qu ayr:ay kmr:ku knc:kr fuv:ff fil:tl
-iw:he ji:yi jw:jv mo:ro mol:ro scc:sr scr:hr
+iw:he ji:yi jw:jv mo:ro mol:ro scc:sr scr:hr ajp:ajp
 """
 """ISO 639-2/B; the usual member of a macrolanguage, which its code stands for; withdrawn codes."""
 

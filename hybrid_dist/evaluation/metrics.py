@@ -116,6 +116,7 @@ METRICS: dict[str, tuple[str, Metric]] = {
     "recall_at_100": ("Recall@100", recall_at(100)),
     "mrr_at_10": ("MRR@10", reciprocal_rank_at(10)),
     "ndcg_at_10": ("nDCG@10", ndcg_at(10)),
+    "ndcg_at_20": ("nDCG@20", ndcg_at(20)),
     "accuracy": ("Accuracy", accuracy),
 }
 """Every metric: key in the report -> (name in tables, function)."""

@@ -10,7 +10,7 @@ from hybrid_dist.text import markdown as escaped
 def markdown(report: Mapping[str, Any]) -> str:
     """report.md: headline figures, bias, groups, languages and settings."""
     counts, pairs, grouped = report["counts"], tables.pair_rows(report), tables.group_rows(report)
-    cuts = tables.dim_rows(report)
+    cuts, directions = tables.dim_rows(report), tables.direction_rows(report)
     biased, consistent = bias_tables.bias_rows(report), bias_tables.consistency_rows(report)
     lines = [
         f"# {escaped(report['task'])}: {escaped(report['model'])}",
@@ -32,6 +32,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         tables.LEGEND,
         "",
+        *_paragraph(_table([*tables.DIRECTION_COLUMNS], directions) if directions else []),
+        *_paragraph([line for line in [tables.pair_note(report)] if line]),
         *_paragraph(_table([*tables.PAIR_COLUMNS], pairs) if pairs else []),
         "## Settings",
         "",

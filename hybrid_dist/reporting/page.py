@@ -182,9 +182,14 @@ def _left_out(content: Mapping[str, Any]) -> list[str]:
     """The figures that the task does not support, and language pairs if it has only those."""
     line = tables.left_out(content)
     blocks = [html.paragraph(line)] if line else []
-    if rows := tables.pair_rows(content):
-        head = [(name, "") for name in tables.PAIR_COLUMNS]
-        blocks += [html.heading("By language pair"), html.table(head, rows)]
+    for title, columns, rows in (
+        ("From and to a language", tables.DIRECTION_COLUMNS, tables.direction_rows(content)),
+        ("By language pair", tables.PAIR_COLUMNS, tables.pair_rows(content)),
+    ):
+        if rows:
+            note = tables.pair_note(content) if columns == tables.PAIR_COLUMNS else ""
+            head = [(name, "") for name in columns]
+            blocks += [html.heading(title, note), html.table(head, rows)]
     return blocks
 
 

@@ -1,6 +1,6 @@
 """The figures of a report as text: rows of tables, and lines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hybrid_dist.evaluation.metrics import METRICS
@@ -194,22 +194,59 @@ def language_rows(report: Mapping[str, Any]) -> list[list[str]]:
 
 
 PAIR_COLUMNS = ("Queries in", "Pool", "mAP", "Recall@1")
+PAIRS_SHOWN = 200
+"""The most language pairs that pages list."""
+DIRECTION_COLUMNS = ("Language", "Queries in it: Recall@1", "Pool in it: Recall@1")
 
 
 def pair_rows(report: Mapping[str, Any]) -> list[list[str]]:
-    """The figures of every language pair, for tasks without a monolingual setting."""
+    """The figures of language pairs, for tasks without a monolingual setting: of all, or of those
+    with the lowest Recall@1."""
     if "monolingual" not in report["left_out"]:
+        return []
+    recall = report["recall_at_1_by_pair"]
+    pairs = [
+        (query, pool, value, recall[query][pool])
+        for query, row in report["map_by_pair"].items()
+        for pool, value in row.items()
+    ]
+    if len(pairs) > PAIRS_SHOWN:
+        pairs = sorted(pairs, key=lambda pair: pair[3])[:PAIRS_SHOWN]
+    return [[query, pool, show(value), show(first)] for query, pool, value, first in pairs]
+
+
+def pair_note(report: Mapping[str, Any]) -> str:
+    """Which language pairs are listed; empty if all are."""
+    count = sum(map(len, report["map_by_pair"].values()))
+    if "monolingual" not in report["left_out"] or count <= PAIRS_SHOWN:
+        return ""
+    return (
+        f"The {PAIRS_SHOWN} pairs with the lowest Recall@1 of {count:,}; report.json has all under "
+        "recall_at_1_by_pair."
+    )
+
+
+def direction_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """For tasks without a monolingual setting: the means over the pairs from and to a language.
+
+    No rows where each language is searched for in one pool only.
+    """
+    recall = report["recall_at_1_by_pair"]
+    if "monolingual" not in report["left_out"] or all(len(row) < 2 for row in recall.values()):
         return []
     return [
         [
-            query_lang,
-            passage_lang,
-            show(value),
-            show(report["recall_at_1_by_pair"][query_lang][passage_lang]),
+            language,
+            show(_mean(recall.get(language, {}).values())),
+            show(_mean(row[language] for row in recall.values() if language in row)),
         ]
-        for query_lang, row in report["map_by_pair"].items()
-        for passage_lang, value in row.items()
+        for language in report["counts"]["by_language"]
     ]
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    known = list(values)
+    return sum(known) / len(known) if known else None
 
 
 def booktabs(

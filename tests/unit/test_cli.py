@@ -92,6 +92,7 @@ def test_an_unknown_option_is_refused(
         "convert": ("store", "--to", "beir", "--out", str(tmp_path)),
         "search": ("--model", "model", "--passages", "pairs.jsonl"),
         "mine": ("store", "--model", "model", "--out", str(tmp_path)),
+        "bitext": ("bucc", "--model", "model", "--out", str(tmp_path)),
     }.get(name, ())
     code, out, err = command(name, *needed, "--no-such-option", "1")
     assert code == 2

@@ -1,6 +1,6 @@
-"""Every command of the table in docs/data.md builds a store, on files of that layout.
+"""Every command of the tables in docs/data.md and docs/evaluation.md runs, on published shapes.
 
-Commands of the pages that evaluate on MTEB's layout and on own.yaml write a report.
+So do those that evaluate on MTEB's layout and on own.yaml.
 """
 
 import re
@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hybrid_dist.commands import evaluate, prepare
+from hybrid_dist.commands import bitext, evaluate, prepare
 from hybrid_dist.data.sources import SOURCES
 from hybrid_dist.data.store.reader import Store
+from hybrid_dist.evaluation.task_specs import TASKS
 from tests.fuzz.targets import layouts
+from tests.support import evaluation_sets
 from tests.support.benchmark_files import own_benchmark
 from tests.support.launch import ROOT
 from tests.support.layout_rows import ROWS, nemo, webfaq
@@ -24,19 +26,24 @@ from tests.support.pair_lines import GOOD
 from tests.support.published_files import json_lines, write
 from tests.support.small_models import write_model
 
-ROW = re.compile(r"^\| .+ \| `hybrid-dist (prepare .+)` \|$", re.MULTILINE)
-IMPORT, _, EXPORT = (ROOT / "docs/data.md").read_text("utf-8").partition("\n# Export\n")
-assert EXPORT, "tests/unit/data/test_conversion.py reads its layouts back"
-COMMANDS = [shlex.split(found) for found in ROW.findall(IMPORT)]
-EVALUATION = re.compile(
-    r"^    hybrid-dist evaluate (.*--task '?(?:\w+=)?(?:mteb:data|own\.yaml).*)$", re.MULTILINE
+DATA, EVALUATION = (
+    (ROOT / page).read_text("utf-8") for page in ("docs/data.md", "docs/evaluation.md")
 )
-EVALUATIONS = [
+ROW = r"^\| .+ \| `hybrid-dist ({} .+?)` \|"
+
+
+def commands(page: str, names: str) -> list[list[str]]:
+    """The commands in the second column of a page's tables."""
+    return [shlex.split(found) for found in re.findall(ROW.format(names), page, re.MULTILINE)]
+
+
+COMMANDS = commands(DATA.partition("\n# Export\n")[0], "prepare")
+EVALUATIONS = commands(EVALUATION, "(?:evaluate|bitext)")
+EXAMPLE = r"^    hybrid-dist evaluate (.*--task '?(?:\w+=)?(?:mteb:data|own\.yaml).*)$"
+EXAMPLES = [
     shlex.split(found)
-    for page in ("data", "evaluation")
-    for found in EVALUATION.findall(
-        (ROOT / f"docs/{page}.md").read_text("utf-8").replace("\\\n", "")
-    )
+    for page in (DATA, EVALUATION)
+    for found in re.findall(EXAMPLE, page.replace("\\\n", ""), re.MULTILINE)
 ]
 PAGE = "# tar\n\n> Archives files.\n\n- {}:\n\n`tar cf {{{{a}}}}`\n"
 
@@ -96,8 +103,27 @@ FILES: dict[str, Callable[[Path], object]] = {
 """By the path in a command: what writes its files there."""
 
 
-def test_the_table_has_every_source() -> None:
-    assert {words[1] for words in COMMANDS} == SOURCES.keys()
+EVALUATION_FILES = {
+    **evaluation_sets.FILES,
+    "data/tatoeba": layouts.tatoeba,
+    "data/mkqa.jsonl.gz": mkqa,
+}
+"""The same for the commands that evaluate."""
+
+
+def task_of(words: list[str]) -> tuple[str, str]:
+    """The name and the path of the task that a command evaluates on."""
+    if words[0] == "bitext":
+        return "bucc", words[1]
+    name, _, rest = words[words.index("--task") + 1].partition(":")
+    return name, rest.partition("?")[0]
+
+
+def test_the_tables_have_every_source() -> None:
+    trained_on = {name for name, source in SOURCES.items() if source.pairs is not None}
+    assert {words[1] for words in COMMANDS} == trained_on
+    evaluated_on = {TASKS[task_of(words)[0]].name for words in EVALUATIONS}
+    assert evaluated_on >= SOURCES.keys() - trained_on
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[2])
@@ -114,7 +140,7 @@ def test_a_command_of_the_table_builds_a_store(
     assert store.manifest["source"] == words[1]
 
 
-def test_commands_that_evaluate_write_reports(
+def test_examples_that_evaluate_write_reports(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -123,10 +149,30 @@ def test_commands_that_evaluate_write_reports(
     data.mkdir(parents=True)
     write_subsets(data)
     own_benchmark(Path())
-    for words in EVALUATIONS:
+    for words in EXAMPLES:
         evaluate.main(words)
-    out = Path(EVALUATIONS[0][-1])
+    out = Path(EXAMPLES[0][-1])
     reports = {file.parent.name for file in out.glob("*/report.json")}
     assert reports == {"mteb", "own", "MLQARetrieval"}
     (results,) = Path("mteb").rglob("*.json")
     assert results == Path("mteb/results/me__hybrid/1/MLQARetrieval.json")
+
+
+@pytest.fixture(scope="module")
+def model(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("runs") / "hybrid", toy / "model", 1)
+
+
+@pytest.mark.parametrize("words", EVALUATIONS, ids=lambda words: ":".join(task_of(words)))
+def test_a_command_of_the_table_evaluates(
+    words: list[str], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/hybrid").symlink_to(model)
+    name, path = task_of(words)
+    (tmp_path / path).parent.mkdir(parents=True)
+    EVALUATION_FILES[path](Path(path))
+    {"evaluate": evaluate, "bitext": bitext}[words[0]].main(words[1:])
+    out = Path(words[words.index("--out") + 1])
+    assert (out / "bitext.json" if words[0] == "bitext" else out / name / "report.json").is_file()

@@ -1,8 +1,9 @@
 """From the contents of a source's files to blocks of pairs and to evaluation collections."""
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -52,6 +53,8 @@ class Answer(NamedTuple):
 
 Answers = dict[str, dict[Key, Answer]]
 """By query id: its relevant passages in all languages."""
+Searched = Callable[[str, str], bool]
+"""Whether queries in one language are searched for in the pool of another."""
 
 
 def blocks(pairs: Iterable[Pair | ScoredPair]) -> Iterator[pa.RecordBatch]:
@@ -71,10 +74,12 @@ def collect(
     answers: Mapping[str, Mapping[Key, Answer]],
     one_pool: bool = True,
     wanted: dict[Key, int] | None = None,
+    searched: Searched | None = None,
 ) -> Collection:
     """The collection of all passages and of the queries with a relevant one.
 
     `wanted`: further passages to look for; each one's value becomes its number, or stays -1.
+    `searched`: which pools the queries of a language have answers in; all, unless it is given.
     """
     wanted = {} if wanted is None else wanted
     wanted |= {key: -1 for keys in answers.values() for key in keys}
@@ -88,14 +93,17 @@ def collect(
         query: sorted((int(number[wanted[k]]), a.grade) for k, a in some.items() if wanted[k] >= 0)
         for query, some in answers.items()
     }
+    right = _in_pools(graded, passage_texts, searched)
     query_check = _DuplicateCheck(reading, "query")
-    answered = (placed for placed in queries if graded.get(placed[1].id))
+    answered = (placed for placed in queries if right(placed[1].id, placed[1].lang))
     query_texts = Texts.of(query_check.watch(answered))
     query_texts = query_texts.take(query_check.distinct_rows(query_texts))
     starts, relevant, grades = [0], array("q"), array("q")
-    for query in query_texts.column("id").to_pylist():
-        relevant.extend(passage for passage, _ in graded[query])
-        grades.extend(grade for _, grade in graded[query])
+    names = (query_texts.column(name).to_pylist() for name in ("id", "lang"))
+    for query, lang in zip(*names, strict=True):
+        found = right(query, lang)
+        relevant.extend(passage for passage, _ in found)
+        grades.extend(grade for _, grade in found)
         starts.append(len(relevant))
     return Collection(
         queries=query_texts,
@@ -105,6 +113,26 @@ def collect(
         grades=np.array(grades, dtype=np.int64),
         one_pool=one_pool,
     )
+
+
+def _in_pools(
+    graded: Mapping[str, list[tuple[int, int]]], passages: Texts, searched: Searched | None
+) -> Callable[[str, str], list[tuple[int, int]]]:
+    """Returns a lookup of a query's relevant passages and their grades, by its id and language."""
+    if searched is None:
+        return lambda query, lang: graded.get(query, [])
+    languages = passages.column("lang").to_pylist()
+    known = set(languages)
+
+    @cache
+    def pools(lang: str) -> frozenset[str]:
+        return frozenset(pool for pool in known if searched(lang, pool))
+
+    def right(query: str, lang: str) -> list[tuple[int, int]]:
+        among = pools(lang)
+        return [pair for pair in graded.get(query, []) if languages[pair[0]] in among]
+
+    return right
 
 
 @dataclass

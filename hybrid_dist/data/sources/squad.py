@@ -1,12 +1,12 @@
-"""SQuAD's JSON in several languages: XQuAD, MLQA, translated SQuAD. Paragraphs are retrieved.
+"""SQuAD's JSON in several languages: XQuAD, MLQA, XOR-TyDi, translated SQuAD.
 
-Queries that share an id are parallel, also across files.
+Paragraphs are retrieved. Queries that share an id are parallel, also across files.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from hybrid_dist.data.sources.lines import (
     text,
 )
 from hybrid_dist.data.sources.paths import find
-from hybrid_dist.data.sources.source import Source
+from hybrid_dist.data.sources.source import Source, check_languages, wanted_languages
 from hybrid_dist.errors import UserError
 
 NAMES = (
@@ -46,6 +46,7 @@ class Query(NamedTuple):
 
     place: int
     id: str
+    lang: str
     text: str
     starts: list[int]
 
@@ -59,8 +60,6 @@ class Paragraph:
     name: str
     """Unique in the file."""
     lang: str
-    query_lang: str
-    """The language of the queries."""
     context: str
     """As in the file, since offsets count in it."""
     queries: list[Query]
@@ -115,12 +114,10 @@ class _Rows:
         starts = answers.get("answer_start") if isinstance(answers, dict) else None
         if not isinstance(starts, list) or not all(type(start) is int for start in starts):
             raise BadRecord("expected answers with a list answer_start of whole numbers")
-        query = Query(place, key(record, "id"), text(record, "question"), starts)
+        query = Query(place, key(record, "id"), self.query_lang, text(record, "question"), starts)
         text(record, "context")
         name, context = f"row {self.number}", record["context"]
-        return Paragraph(
-            self.file, place, name, self.lang, self.query_lang, context, [query], record
-        )
+        return Paragraph(self.file, place, name, self.lang, context, [query], record)
 
 
 class _Document:
@@ -164,9 +161,7 @@ class _Document:
         text(record, "context")
         place = queries[0].place if queries else self.first + self.line
         context = record["context"]
-        return Paragraph(
-            self.file, place, name, self.lang, self.query_lang, context, queries, record
-        )
+        return Paragraph(self.file, place, name, self.lang, context, queries, record)
 
     def _query(self, record: Any) -> Query:
         if not isinstance(record, dict):
@@ -181,7 +176,15 @@ class _Document:
             if type(start) is not int:
                 raise BadRecord(f"query {name}: expected a whole number as 'answer_start'")
             starts.append(start)
-        return Query(self.first + self.line, name, text(record, "question"), starts)
+        lang = self.query_lang if record.get("lang") is None else self._own_language(record, name)
+        return Query(self.first + self.line, name, lang, text(record, "question"), starts)
+
+    def _own_language(self, record: Mapping[str, Any], name: str) -> str:
+        """The language of a query that names its own, as in XOR-TyDi."""
+        try:
+            return self.reading.language(text(record, "lang"))
+        except ValueError as error:
+            raise BadRecord(f"query {name}, lang: {error}") from None
 
     def _advance_to(self, written: str) -> None:
         """Move on to the line of an id."""
@@ -214,12 +217,24 @@ def answered(paragraph: Paragraph, reading: Reading) -> list[Query]:
 def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
     """Every query with its paragraph, if both are in one language."""
     return blocks(
-        Pair(query.id, paragraph.lang, query.text, nfc(paragraph.context), [], place)
-        for paragraph in paragraphs(paths, reading)
-        if paragraph.lang == paragraph.query_lang
+        Pair(query.id, paragraph.lang, query.text, nfc(paragraph.context), [], query.place)
+        for paragraph in _chosen(paths, reading)
         for query in answered(paragraph, reading)
-        for place in [query.place]
+        if query.lang == paragraph.lang
     )
+
+
+def _chosen(paths: Sequence[str], reading: Reading) -> Iterator[Paragraph]:
+    """The paragraphs and queries in the languages of the option; all, without it."""
+    only, there = wanted_languages(reading), set()
+    for paragraph in paragraphs(paths, reading):
+        there |= {paragraph.lang, *(query.lang for query in paragraph.queries)}
+        if only is None:
+            yield paragraph
+        elif paragraph.lang in only:
+            chosen = [query for query in paragraph.queries if query.lang in only]
+            yield replace(paragraph, queries=chosen)
+    check_languages(reading, there, ", ".join(paths))
 
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
@@ -228,7 +243,7 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
     queries: list[Placed] = []
     passages: list[Placed] = []
     answers: Answers = {}
-    for paragraph in paragraphs(paths, reading):
+    for paragraph in _chosen(paths, reading):
         context = nfc(paragraph.context)
         if (paragraph.lang, context) not in names:
             first = paragraph.queries[0].id if paragraph.queries else paragraph.name
@@ -236,17 +251,20 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
             passages.append((paragraph.place, Text(first, paragraph.lang, context)))
         here = paragraph.lang, names[paragraph.lang, context]
         for query in answered(paragraph, reading):
-            queries.append((query.place, Text(query.id, paragraph.query_lang, query.text)))
+            queries.append((query.place, Text(query.id, query.lang, query.text)))
             answers.setdefault(query.id, {})[here] = Answer(1, query.place)
     return collect(reading, queries, passages, answers)
 
 
 SOURCE = Source(
     "squad",
-    "SQuAD's JSON by language: XQuAD, MLQA, translated SQuAD; paragraphs are retrieved",
-    "xquad.ar.json, ...: data[].paragraphs[]: context, qas[id, question, answers]; "
-    "the hub's Parquet",
+    "SQuAD's JSON by language: XQuAD, MLQA, XOR-TyDi, translated SQuAD; paragraphs are retrieved",
+    "xquad.ar.json, ...: data[].paragraphs[]: context, qas[id, question, answers, and lang where "
+    "queries differ]; the hub's Parquet",
     pairs,
     collection,
-    {"language": "the language of files whose names do not tell one"},
+    {
+        "language": "the language of files whose names do not tell one",
+        "languages": "read paragraphs and queries in these only, as in languages=ar,de",
+    },
 )

@@ -1,7 +1,8 @@
 """Tatoeba as XTREME has it: `tatoeba.xxx-eng.xxx` and `tatoeba.xxx-eng.eng`, line by line parallel.
 
-Each sentence is searched for among the English sentences of its own two files, so every language
-has its own pool of English sentences: `en-x-af` is the English of the Afrikaans files.
+Each sentence is a query for the English sentences of its own two files, so every language has its
+own pool of English sentences: `en-x-af` is the English of the Afrikaans files. With
+`directions=both` the English sentences are queries too.
 """
 
 import re
@@ -11,8 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from hybrid_dist.data.reading import Collection, Reading, Text
+from hybrid_dist.data.sources.aligned_lines import aligned
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
-from hybrid_dist.data.sources.lines import lines, nfc
 from hybrid_dist.data.sources.paths import local, search, without_compression
 from hybrid_dist.data.sources.source import (
     Source,
@@ -23,6 +24,7 @@ from hybrid_dist.data.sources.source import (
 from hybrid_dist.errors import UserError
 
 NAME = r"(?:.*/)?tatoeba\.(?P<pair>[a-z]{2,3}-eng)\.(?P<side>[a-z]{2,3})"
+DIRECTIONS = ("to_english", "both")
 EXPECTED = "tatoeba.xxx-eng.xxx beside tatoeba.xxx-eng.eng, as in tatoeba.afr-eng.afr"
 
 
@@ -43,16 +45,27 @@ def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
 
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
-    """Non-English sentences are the queries; pools are never merged."""
+    """Non-English sentences are the queries, or those of both sides; pools are never merged."""
+    directions = reading.options.get("directions", DIRECTIONS[0])
+    if directions not in DIRECTIONS:
+        known = " or ".join(DIRECTIONS)
+        raise UserError(f"option directions={directions}: give {known}")
     queries: list[Placed] = []
     passages: list[Placed] = []
     answers: Answers = {}
-    for lang, number, places, (foreign, english) in _bitext(paths, reading):
-        uid = f"{lang}-en:{number:05d}"
-        queries.append((places[0], Text(uid, lang, foreign)))
-        passages.append((places[1], Text(uid, f"en-x-{lang.lower()}", english)))
-        answers[uid] = {(f"en-x-{lang.lower()}", uid): Answer(1, places[1])}
-    return collect(reading, queries, passages, answers, one_pool=False)
+    for lang, number, places, sentences in _bitext(paths, reading):
+        uid, sides = f"{lang}-en:{number:05d}", (lang, f"en-x-{lang.lower()}")
+        texts = [
+            (place, Text(uid, side, sentence))
+            for place, side, sentence in zip(places, sides, sentences, strict=True)
+        ]
+        both = directions == DIRECTIONS[1]
+        queries += texts if both else texts[:1]
+        passages += texts if both else texts[1:]
+        answers[uid] = {(text.lang, uid): Answer(1, place) for place, text in texts}
+    return collect(
+        reading, queries, passages, answers, one_pool=False, searched=lambda one, pool: one != pool
+    )
 
 
 def _bitext(
@@ -60,20 +73,11 @@ def _bitext(
 ) -> Iterator[tuple[str, int, tuple[int, int], tuple[str, str]]]:
     """Language, line number, and the places and sentences of both sides."""
     for lang, files in _files(paths, reading):
-        first = [reading.place(file, 0) for file in files]
-        foreign, english = (dict(lines(reading, file)) for file in files)
-        if max(foreign, default=0) != max(english, default=0):
-            raise UserError(
-                f"{files[0]}:{max(foreign, default=0)}: is its last line, that of "
-                f"{files[1].name} is {max(english, default=0)}; parallel files have as many lines"
-            )
-        for number in sorted(foreign.keys() & english.keys()):
-            sides = nfc(foreign[number]), nfc(english[number])
-            empty = [file for file, side in zip(files, sides, strict=True) if not side.strip()]
-            if empty:
-                reading.refuse(f"{empty[0]}:{number}", "expected a sentence, found an empty line")
-            else:
-                yield lang, number, (first[0] + number, first[1] + number), sides
+        sides = (lang, "en")
+        for number, sentences in aligned(reading, dict(zip(sides, files, strict=True))):
+            if len(sentences) == len(sides):
+                foreign, english = (sentences[side] for side in sides)
+                yield lang, number, (foreign[0], english[0]), (foreign[1], english[1])
 
 
 def _files(paths: Sequence[str], reading: Reading) -> list[tuple[str, tuple[Path, Path]]]:
@@ -104,9 +108,12 @@ def _files(paths: Sequence[str], reading: Reading) -> list[tuple[str, tuple[Path
 
 SOURCE = Source(
     "tatoeba",
-    "Tatoeba's parallel sentences as XTREME has them; English is looked for",
+    "Tatoeba's parallel sentences as XTREME has them",
     "tatoeba.xxx-eng.xxx and tatoeba.xxx-eng.eng, parallel by line",
     pairs,
     collection,
-    {"languages": "read these only, as in languages=af,de"},
+    {
+        "languages": "read these only, as in languages=af,de",
+        "directions": "what is searched for: English only (to_english), or both sides (both)",
+    },
 )

@@ -19,7 +19,7 @@ from tests.fuzz import reference
 from tests.fuzz.edits import Tree
 from tests.fuzz.target import Target, Variants
 from tests.fuzz.targets.pairs import held_to, rows_of
-from tests.support import layout_rows, mteb_data
+from tests.support import evaluation_sets, layout_rows, mteb_data
 from tests.support.benchmark_files import own_benchmark
 from tests.support.published_files import (
     HEADER,
@@ -188,6 +188,18 @@ def tevatron(folder: Path) -> None:
     json_lines(folder / "train.jsonl.gz", *layout_rows.ROWS["tevatron"])
 
 
+def xor_tydi(folder: Path) -> None:
+    evaluation_sets.xor_tydi(folder / "gp_squad_dev_data.json")
+
+
+def neuclir(folder: Path) -> None:
+    evaluation_sets.neuclir(folder / "bench")
+
+
+def multi_eup(folder: Path) -> None:
+    evaluation_sets.multi_eup(folder / "multi-eup.csv")
+
+
 class Layouts(Target):
     name = "layouts"
     variants: ClassVar[Variants] = {
@@ -196,26 +208,32 @@ class Layouts(Target):
         "mmarco_packed": mmarco_packed, "tatoeba": tatoeba, "units": units, "sections": sections,
         "mkqa": mkqa, "nemo": nemo, "webfaq": layout_rows.webfaq, "mteb": mteb_data.write_subsets,
         "mteb_single": mteb_data.write_single, "flagembedding": flagembedding,
-        "tevatron": tevatron,
+        "tevatron": tevatron, "belebele": evaluation_sets.belebele,
+        "flores": evaluation_sets.flores, "ntrex": evaluation_sets.ntrex,
+        "bucc": evaluation_sets.bucc, "xor_tydi": xor_tydi, "neuclir": neuclir,
+        "afriqa_gold": evaluation_sets.afriqa_gold, "multi_eup": multi_eup,
     }  # fmt: skip
     outputs = ("out/store",)
     sources: Mapping[str, str] = {
         "mlqa": "squad", "squad_rows": "squad", "afriqa": "beir", "miracl_rows": "miracl",
         "mmarco_packed": "mmarco", "sections": "units", "mkqa": "units",
         "webfaq": "mteb", "mteb": "mteb", "mteb_single": "mteb",
+        "xor_tydi": "squad", "afriqa_gold": "afriqa",
     }  # fmt: skip
     options: Mapping[str, dict[str, str]] = {
         "units": {"fields": "text,code"},
         "webfaq": {"subset": "deu,eng"},
         "mteb": {"subset": "all"},
+        "xor_tydi": {"language": "en"},
         **{name: {"lang": "en"} for name in ("nemo", "flagembedding", "tevatron")},
     }
     one_way: Mapping[str, str] = {
-        "afriqa": "collection",
         "miracl_rows": "pairs",
-        "mteb": "collection",
-        "mteb_single": "collection",
-    }
+        **dict.fromkeys((
+            "afriqa", "mteb", "mteb_single", "belebele", "flores", "ntrex", "bucc", "xor_tydi",
+            "neuclir", "afriqa_gold", "multi_eup",
+        ), "collection"),
+    }  # fmt: skip
     """Layouts that are for training only, or for evaluation only."""
 
     def act(self, variant: str, folder: Path, out: Path) -> Any:

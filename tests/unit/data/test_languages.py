@@ -5,6 +5,21 @@ import pytest
 from hybrid_dist.data.languages import canonical
 from hybrid_dist.demo.toy_world import LANGUAGES
 
+BELEBELE = """
+acm_Arab afr_Latn als_Latn amh_Ethi apc_Arab arb_Arab arb_Latn ars_Arab ary_Arab arz_Arab asm_Beng
+azj_Latn bam_Latn ben_Beng ben_Latn bod_Tibt bul_Cyrl cat_Latn ceb_Latn ces_Latn ckb_Arab dan_Latn
+deu_Latn ell_Grek eng_Latn est_Latn eus_Latn fin_Latn fra_Latn fuv_Latn gaz_Latn grn_Latn guj_Gujr
+hat_Latn hau_Latn heb_Hebr hin_Deva hin_Latn hrv_Latn hun_Latn hye_Armn ibo_Latn ilo_Latn ind_Latn
+isl_Latn ita_Latn jav_Latn jpn_Jpan kac_Latn kan_Knda kat_Geor kaz_Cyrl kea_Latn khk_Cyrl khm_Khmr
+kin_Latn kir_Cyrl kor_Hang lao_Laoo lin_Latn lit_Latn lug_Latn luo_Latn lvs_Latn mal_Mlym mar_Deva
+mkd_Cyrl mlt_Latn mri_Latn mya_Mymr nld_Latn nob_Latn npi_Deva npi_Latn nso_Latn nya_Latn ory_Orya
+pan_Guru pbt_Arab pes_Arab plt_Latn pol_Latn por_Latn ron_Latn rus_Cyrl shn_Mymr sin_Latn sin_Sinh
+slk_Latn slv_Latn sna_Latn snd_Arab som_Latn sot_Latn spa_Latn srp_Cyrl ssw_Latn sun_Latn swe_Latn
+swh_Latn tam_Taml tel_Telu tgk_Cyrl tgl_Latn tha_Thai tir_Ethi tsn_Latn tso_Latn tur_Latn ukr_Cyrl
+urd_Arab urd_Latn uzn_Latn vie_Latn war_Latn wol_Latn xho_Latn yor_Latn zho_Hans zho_Hant zsm_Latn
+zul_Latn
+"""
+
 
 @pytest.mark.parametrize(
     ("name", "codes"),
@@ -34,6 +49,16 @@ def test_all_codes_of_a_language_have_one_name(name: str, codes: str) -> None:
 def test_varieties_keep_apart() -> None:
     codes = ["pt", "pt-BR", "pt-PT", "zh", "zh-Hant", "zh-HK", "no", "nb", "nn", "sr", "sr-Latn"]
     assert [canonical(code) for code in codes] == codes
+
+
+def test_each_variant_of_belebele_has_a_name_of_its_own() -> None:
+    names = [canonical(code) for code in BELEBELE.split()]
+    assert len(set(names)) == len(names) == 122
+    assert {"bn", "bn-Latn", "zh", "zh-Hant", "ar", "arz", "ms", "nb"} <= set(names)
+
+
+def test_south_levantine_arabic_which_iso_639_has_merged_keeps_apart() -> None:
+    assert [canonical(code) for code in ("ajp_Arab", "apc_Arab")] == ["ajp", "apc"]
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ MEASURES = {
     "recall_at_100": ir_measures.R @ 100,
     "mrr_at_10": ir_measures.RR,
     "ndcg_at_10": ir_measures.nDCG @ 10,
+    "ndcg_at_20": ir_measures.nDCG @ 20,
     "accuracy": ir_measures.Success @ 1,
     "map_at_20": ir_measures.AP @ 20,
     "map_at_100": ir_measures.AP @ 100,

@@ -130,3 +130,13 @@ def test_a_sentence_that_is_not_utf_8_does_not_shift_the_others(tatoeba: Path) -
         rows("tatoeba", tatoeba)
     pairs, _ = read("tatoeba", tatoeba, skip_bad=1, languages="af")
     assert [r["query"] for r in pairs] == ["Een.", "One.", "Drie.", "Three."]
+
+
+def test_both_directions(tatoeba: Path) -> None:
+    result = collection("tatoeba", tatoeba, directions="both")
+    found = relevance(result)
+    assert found["af", "af-en:00002"] == {("en-x-af", "af-en:00002"): 1}
+    assert found["en-x-af", "af-en:00002"] == {("af", "af-en:00002"): 1}
+    assert len(result.queries) == len(result.passages) == 2 * (3 + 2)
+    with pytest.raises(UserError, match="option directions=from: give to_english or both"):
+        collection("tatoeba", tatoeba, directions="from")
