@@ -29,6 +29,8 @@ class Corpus:
 GRADE = re.compile("-?[0-9]{1,9}")
 Judgements = dict[str, dict[str, Answer]]
 """By query id, then document id."""
+Holders = Callable[[str], Sequence[str]]
+"""Looks up the languages of the corpora that have a document."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def collection(reading: Reading, parts: Sequence[Part]) -> Collection:
     """
     answers: Answers = {}
     wanted: dict[Key, int] = {}
-    judged_parts = [_Judged(part, part.judgements(reading)) for part in parts]
+    judged_parts = _read_judgements(reading, parts)
     for one in judged_parts:
         for name, documents in one.judged.items():
             right = answers.setdefault(one.uid(name), {})
@@ -180,13 +182,26 @@ def check_parallel(reading: Reading, parts: Sequence[Part], cure: str) -> None:
                 )
 
 
+def _read_judgements(reading: Reading, parts: Sequence[Part]) -> list["_Judged"]:
+    """All parts with their judgements; those that parts share, and corpora, are read once."""
+    read: dict[tuple[Callable[[Reading], Judgements], tuple[int, ...]], tuple[Judgements, Holders]]
+    read = {}
+    judged_parts = []
+    for part in parts:
+        shared = part.judgements, tuple(map(id, part.corpora))
+        if shared not in read:
+            judged = part.judgements(reading)
+            read[shared] = judged, _holders(part, judged)
+        judged_parts.append(_Judged(part, *read[shared]))
+    return judged_parts
+
+
 class _Judged:
     """A part with its judgements, and which of their queries have been read."""
 
-    def __init__(self, part: Part, judged: Judgements) -> None:
-        self.part, self.judged = part, judged
+    def __init__(self, part: Part, judged: Judgements, holders: Holders) -> None:
+        self.part, self.judged, self._holders = part, judged, holders
         self.queries_present: set[str] = set()
-        self._holders = _holders(part, judged)
 
     def uid(self, name: str) -> str:
         return f"{self.part.prefix}{name}"
@@ -225,7 +240,7 @@ class _Judged:
             yield Missing(where, "judged passages", langs, gone, len(documents), "the corpus")
 
 
-def _holders(part: Part, judged: Judgements) -> Callable[[str], Sequence[str]]:
+def _holders(part: Part, judged: Judgements) -> Holders:
     """Returns a lookup of the languages of a document; if no corpus has it, that of the first."""
     if len({corpus.lang for corpus in part.corpora}) == 1:
         return lambda document: [part.corpora[0].lang]
@@ -250,7 +265,7 @@ def pairs(reading: Reading, parts: Sequence[Part]) -> Iterator[Pair]:
                 f"{', '.join(foreign)}; a training pair is in one language, so this can only be "
                 "evaluated on"
             )
-        one = _Judged(part, part.judgements(reading))
+        (one,) = _read_judgements(reading, [part])
         texts = _texts(reading, part, one.judged)
         for _, (name, text) in part.queries(reading):
             if name in one.judged:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources import judged
-from hybrid_dist.data.sources.judged import Corpus, Named, Part, titled
+from hybrid_dist.data.sources.judged import Corpus, Named, Part, judged_in, titled
 from hybrid_dist.data.sources.lines import column, columns, records
 from hybrid_dist.data.sources.paths import find
 from hybrid_dist.data.sources.source import (
@@ -43,8 +43,9 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
     }
     check_languages(reading, topics, ", ".join(paths))
     only = wanted_languages(reading)
+    judgements, where = judged_in(qrels[pool]), str(qrels[pool])
     parts = [
-        Part.of_file(lang, _topics(file), qrels[pool], corpora)
+        Part(lang, _topics(file), judgements, corpora, where)
         for lang, file in topics.items()
         if only is None or lang in only
     ]
