@@ -11,6 +11,8 @@ import tyro
 from rich.console import Console
 
 from hybrid_dist.config.schema import Model
+from hybrid_dist.data.changes import Changes
+from hybrid_dist.data.cleaning import Cleaning
 from hybrid_dist.data.dry_run import try_out
 from hybrid_dist.data.preparation import prepare
 from hybrid_dist.data.reading import Reading
@@ -47,6 +49,16 @@ class Options:
     """Skip up to this many bad lines."""
     option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """An option of SOURCE, as KEY=VALUE; may be given several times."""
+    links: Path | None = None
+    """Lines of two uids with a tab between them: pairs that are linked get one uid."""
+    near_duplicates: float | None = None
+    """Leave out pairs whose query and passage are this similar (0.5 to 1) to another pair's."""
+    max_per_passage: int | None = None
+    """Keep at most so many pairs of a passage in each language."""
+    sample_per_language: int | None = None
+    """Keep at most so many pairs of each language, drawn with --seed."""
+    seed: int = 0
+    """Decides which pairs are kept."""
     tokenize: str | None = None
     """Store the token ids of this Hugging Face model's tokenizer."""
     teacher: str | None = None
@@ -136,18 +148,20 @@ def _prepare(options: Options) -> None:
     source.check(reading.options)
     if options.teacher_debias != "none" and not options.teacher:
         raise UserError("--teacher-debias: needs --teacher MODEL")
+    changes = _changes(options)
     add_tokens = _token_writer(options.tokenize, options) if options.tokenize else None
     add_teacher = _teacher_writer(options.teacher, options) if options.teacher else None
     with progress_bar.shown():
         store = prepare(
-            source, options.paths, options.out, reading, add_tokens, _counted, add_teacher
+            source, options.paths, options.out, reading, add_tokens, _counted, add_teacher, changes
         )
     _print_summary(options.out, store.manifest)
 
 
 def _try_out(options: Options) -> None:
     source = source_named(options.source)
-    result = try_out(source, options.paths, _source_options(options.option), _show_pair)
+    given = _source_options(options.option)
+    result = try_out(source, options.paths, given, _show_pair, _changes(options))
     for language, counts in result.languages.items():
         line = f"{language}: {counts['pairs']:,} pairs, {counts['passages']:,} distinct passages"
         print(printable(line))
@@ -160,6 +174,19 @@ def _try_out(options: Options) -> None:
     if result.reasons:
         count = sum(reason.rows for reason in result.reasons)
         print(f"bad rows end a preparation; --skip-bad {count} would skip these")
+
+
+def _changes(options: Options) -> Changes:
+    near, seed = options.near_duplicates, options.seed
+    most, sample = options.max_per_passage, options.sample_per_language
+    if near is not None and not 0.5 <= near <= 1:
+        raise UserError(f"--near-duplicates {near}: is out of range; give 0.5 to 1")
+    for name, value in (("max-per-passage", most), ("sample-per-language", sample)):
+        if value is not None and value < 1:
+            raise UserError(f"--{name} {value}: is too few; give 1 or more")
+    if not 0 <= seed < 1 << 63:
+        raise UserError(f"--seed {seed}: is out of range; give 0 or more")
+    return Changes(options.links, Cleaning(near, most, sample, seed))
 
 
 def _show_pair(place: str, pair: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from hybrid_dist.data.changes import NO_CHANGES, Changes
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.data.store import space
@@ -52,6 +53,7 @@ def try_out(
     paths: Sequence[str],
     options: Mapping[str, str],
     show: Callable[[str, Mapping[str, Any]], None],
+    changes: Changes = NO_CHANGES,
 ) -> DryRun:
     """Read a source as `prepare` does, and build its store in a temporary folder.
 
@@ -72,7 +74,8 @@ def try_out(
 
     try:
         needed = space.estimate_bytes(paths)
-        store = Store.build(shown(source.pairs(paths, reading)), reading=reading, needed=needed)
+        pairs = changes.made_to(shown(source.pairs(paths, reading)), reading, needed)
+        store = Store.build(pairs, reading=reading, needed=needed)
         languages = store.manifest["languages"]
     except NoPairsError:
         languages = {}

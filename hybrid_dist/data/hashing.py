@@ -23,7 +23,7 @@ def hash_texts(texts: pa.Array) -> np.ndarray:
     shortness = (LONG - np.minimum(lengths, LONG)).astype(np.uint16)
     order = np.argsort(shortness, kind="stable")  # rows with another word come first
     starts, lengths = starts[order], lengths[order]
-    state = _mixed(lengths.astype(np.uint64) + np.uint64(1))
+    state = mixed(lengths.astype(np.uint64) + np.uint64(1))
     words = np.zeros(len(data) // 8 + 3, "<u8")
     words.view(np.uint8)[: len(data)] = data
     # texts are not aligned: eight bytes are the end of one word and the beginning of the next
@@ -43,9 +43,9 @@ def hash_texts(texts: pa.Array) -> np.ndarray:
             left = max(whole, first)
             word[left - first :] &= _MASKS[lengths[left:last] - done]
         word ^= state[some]
-        state[some] = _mixed(word)
+        state[some] = mixed(word)
     result = np.empty(len(state), np.uint64)
-    result[order] = _mixed(state)
+    result[order] = mixed(state)
     for row, start, length in zip(order[:first], starts[:first], lengths[:first], strict=True):
         digest = blake2b(data[start : start + length].tobytes(), digest_size=8).digest()
         result[row] = int.from_bytes(digest, "little")
@@ -64,9 +64,10 @@ def offsets_and_bytes(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return ends - ends[0], held[ends[0] : ends[-1]]
 
 
-def _mixed(state: np.ndarray) -> np.ndarray:
+def mixed(state: np.ndarray) -> np.ndarray:
     """splitmix64's finalizer, a bijection: changing any bit changes about half of all bits.
 
+    The array itself is changed.
     Less mixing is not enough: with one multiplication, ids that differ in two words collided.
     """
     state ^= state >> _SHIFTS[0]

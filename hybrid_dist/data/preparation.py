@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 import hybrid_dist
+from hybrid_dist.data.changes import NO_CHANGES, Changes
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.data.store import space
@@ -25,12 +26,13 @@ def prepare(
     add_tokens: Callable[[Path], Mapping[str, Any]] | None = None,
     watch: Callable[[Blocks], Blocks] = iter,
     add_teacher: Callable[[Path], Mapping[str, Any]] | None = None,
+    changes: Changes = NO_CHANGES,
 ) -> Store:
     """Build the store of a source's training pairs; an error leaves everything as it was.
 
     `add_tokens`: writes token ids into the store's folder and returns their description.
     `watch`: wraps the stream of pairs, for instance to show progress. `add_teacher`: as
-    `add_tokens`, for a teacher's vectors.
+    `add_tokens`, for a teacher's vectors. `changes`: what is done to the pairs first.
     """
     if source.pairs is None:
         raise UserError(
@@ -48,6 +50,7 @@ def prepare(
             **tokens,
             **teacher,
             **mapping,
+            **changes.described(),
             "hybrid_dist": hybrid_dist.__version__,
             "source": source.name,
             "paths": list(paths),
@@ -58,8 +61,9 @@ def prepare(
             "notes": reading.notes,
         }
 
+    pairs = watch(source.pairs(paths, reading))
     return Store.build(
-        watch(source.pairs(paths, reading)),
+        changes.made_to(pairs, reading, space.estimate_bytes(paths)),
         out,
         reading=reading,
         name=", ".join(paths),

@@ -92,9 +92,10 @@ class Reading:
     """What the source leaves out, for the user to read."""
     missing: list[str] = field(default_factory=list)
     """Judged ids that no file contains, if `incomplete=allow` permits them."""
-
     mapping: dict[str, Any] = field(default_factory=dict)
     """How the columns of a table were read, if the source maps them."""
+    links: Path | None = None
+    """The file of links that made the uids, if there is one."""
 
     _numbers: dict[Path, int] = field(default_factory=dict, init=False, repr=False)
     _refused: set[str] = field(default_factory=set, init=False, repr=False)

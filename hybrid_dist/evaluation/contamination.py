@@ -6,8 +6,7 @@ inverted index of the rarest n-grams of the evaluated texts yields candidate pai
 training texts; their overlap is then computed exactly, so nothing above the threshold is missed.
 """
 
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,23 +14,20 @@ import numpy as np
 import pyarrow as pa
 
 from hybrid_dist.data.languages import primary_subtag
-from hybrid_dist.data.reading import PAIRS
+from hybrid_dist.data.ngrams import DENSE_LANGUAGES, code_points, normalized_text, rolling_hashes
 from hybrid_dist.data.store.reader import Store
+from hybrid_dist.data.store.stored_pairs import stored_pairs
 from hybrid_dist.evaluation.tasks import Task
 
 NGRAM_SIZE, MIN_NGRAMS = 8, 24
 """Characters of an n-gram. Texts with fewer than MIN_NGRAMS are only compared as a whole."""
-DENSE = dict.fromkeys(("zh", "ja", "ko", "yue", "wuu", "lzh"), (4, 12))
+DENSE = dict.fromkeys(DENSE_LANGUAGES, (4, 12))
 """Both for languages whose scripts carry more information per character."""
 INDEXED_SHARE = 0.4
 """Share of a text's n-grams that are indexed, rarest first. Larger for low thresholds, at which a
 text could reach the threshold with n-grams that are not indexed."""
 FILTER_CELLS = 1 << 24
 """Cells of the Bloom filter in front of the index."""
-MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-"""Of the rolling hash: 2**64 divided by the golden ratio."""
-BLOCK = 4096
-"""Pairs that are checked at once."""
 MAX_CHECKED_AT_START = 200_000
 """The most pairs, and the most evaluated texts, that are compared when a run starts."""
 
@@ -64,16 +60,9 @@ class Hit(NamedTuple):
         return normalized_text(self.text) == normalized_text(self.evaluated.text)
 
 
-def normalized_text(text: str) -> str:
-    """A text in NFC, case-folded, with runs of white space as single spaces."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
-    return " ".join(text.casefold().split())
-
-
 def ngrams(text: str, size: int) -> np.ndarray:
     """The distinct n-grams of a normalized text, as sorted hashes."""
-    return np.unique(_rolling_hashes(_code_points([text]), size))
+    return np.unique(rolling_hashes(code_points([text]), size))
 
 
 @dataclass
@@ -174,7 +163,7 @@ class _Index:
 
         Repeated n-grams of a training text count repeatedly, so that some candidates are false.
         """
-        grams = _rolling_hashes(_code_points(texts), self.size)
+        grams = rolling_hashes(code_points(texts), self.size)
         start = np.flatnonzero(self.filter[_filter_cell(grams)])
         grams = grams[start]
         key = np.searchsorted(self.keys, grams)
@@ -204,23 +193,6 @@ def _share(grams: np.ndarray, others: np.ndarray) -> float:
     return float(np.mean(others[np.minimum(places, len(others) - 1)] == grams))
 
 
-def _code_points(texts: Iterable[str]) -> np.ndarray:
-    joined = "".join(texts).encode("utf-32-le", "surrogatepass")
-    return np.frombuffer(joined, np.uint32).astype(np.uint64)
-
-
-def _rolling_hashes(points: np.ndarray, size: int) -> np.ndarray:
-    """A hash for every n-gram; `size` is a power of two, and hashes of halves are combined."""
-    values, width, multiplier = points, 1, MULTIPLIER
-    with np.errstate(over="ignore"):
-        while width < size:
-            if len(values) <= width:
-                return np.zeros(0, np.uint64)
-            values = values[:-width] * multiplier + values[width:]
-            width, multiplier = 2 * width, multiplier * multiplier
-        return (values ^ (values >> np.uint64(29))) * MULTIPLIER
-
-
 def _filter_cell(grams: np.ndarray) -> np.ndarray:
     return grams >> np.uint64(40)
 
@@ -244,29 +216,10 @@ def evaluated(task: Task) -> list[Evaluated]:
     ]
 
 
-def blocks(store: Store) -> Iterator[pa.RecordBatch]:
-    """The pairs of a store in blocks of BLOCK rows."""
-    index = store.index
-    for start in range(0, index.num_rows, BLOCK):
-        rows = np.arange(start, min(start + BLOCK, index.num_rows))
-        ends = index.negative_starts[start : start + len(rows) + 1]
-        negatives = store.passage_texts(index.negatives[ends[0] : ends[-1]])
-        listed = pa.ListArray.from_arrays(pa.array(ends - ends[0], pa.int32()), negatives)
-        columns = {
-            "uid": store.uids(rows),
-            "lang": [index.languages[code] for code in index.language_of(rows)],
-            "query": store.queries(rows),
-            "passage": store.passages(rows),
-            "negatives": listed.cast(PAIRS.field("negatives").type),
-            "place": rows,
-        }
-        yield pa.RecordBatch.from_pydict(columns, PAIRS)
-
-
 def find_overlap(store: Store, tasks: Sequence[Task], threshold: float) -> Overlap:
     """The overlap of the tasks' texts with all pairs of a store."""
     overlap = Overlap([text for task in tasks for text in evaluated(task)], threshold)
-    for block in blocks(store):
+    for block in stored_pairs(store):
         overlap.add(block)
     return overlap
 
@@ -290,7 +243,7 @@ def check_overlap_at_start(
     }
     seen = set()
     for store in stores:
-        for block in blocks(store):
+        for block in stored_pairs(store):
             langs = [primary_subtag(lang) for lang in block.column("lang").to_pylist()]
             for name in ("query", "passage"):
                 normalized = map(normalized_text, block.column(name).to_pylist())

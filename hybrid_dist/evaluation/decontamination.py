@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from hybrid_dist.data.store.builder import NoPairsError
 from hybrid_dist.data.store.reader import Store
+from hybrid_dist.data.store.stored_pairs import stored_pairs
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.contamination import blocks
 from hybrid_dist.runtime.files import atomic_file, made_parents
 
 FILE_SUFFIXES = (".jsonl", ".jsonl.gz")
@@ -26,7 +26,7 @@ def write_without(
 
     `source` and `tasks` name what was read, for the manifest of a store.
     """
-    pairs = _without(blocks(store), uids)
+    pairs = _without(stored_pairs(store), uids)
     size = sum(file["bytes"] for file in store.manifest["files"].values())
     if out.name.endswith(FILE_SUFFIXES):
         return _write_file(pairs, out, size)

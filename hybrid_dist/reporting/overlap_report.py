@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from hybrid_dist.data.languages import primary_subtag
-from hybrid_dist.evaluation.contamination import Hit, Overlap, normalized_text
+from hybrid_dist.data.ngrams import normalized_text
+from hybrid_dist.evaluation.contamination import Hit, Overlap
 from hybrid_dist.text import cell, printable
 
 CLIP = 160

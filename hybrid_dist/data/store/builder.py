@@ -178,6 +178,9 @@ def _write_languages(
     """Write texts and rows, language by language; returns each one's pair and passage counts."""
     counts = {language: {"pairs": 0, "passages": 0} for language in row_uids}
     parts = _parts(aside, row_uids, folder)
+    cure = "give different pairs different uids"
+    if reading.links is not None:
+        cure = f"{reading.links} links them: a uid has one pair in a language"
     with _Writers(
         folder, ARRAYS | (SCORES if "positive_score" in aside.schema.names else {})
     ) as out:
@@ -186,7 +189,7 @@ def _write_languages(
                 reading.refuse(
                     reading.where(place),
                     f"uid {uid!r} has other text in language {part.language!r} than at "
-                    f"{reading.where(first)}; give different pairs different uids",
+                    f"{reading.where(first)}; {cure}",
                 )
             out.write(part.language, rows)
             part.spent()

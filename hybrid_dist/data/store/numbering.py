@@ -91,7 +91,7 @@ def clusters(row_uid: np.ndarray, hashes: np.ndarray, uids: int) -> np.ndarray:
     order, starts = sorted_runs(hashes[rows])
     uid = row_uid[rows[order]]
     head = uid[np.maximum.accumulate(np.where(starts, np.arange(len(order)), 0))]
-    return _components(head, uid, uids)
+    return components(head, uid, uids)
 
 
 def _perhaps_shared(hashes: np.ndarray) -> np.ndarray:
@@ -104,7 +104,7 @@ def _perhaps_shared(hashes: np.ndarray) -> np.ndarray:
     return np.flatnonzero(beginnings[hashes >> np.uint64(40)])
 
 
-def _components(one: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
+def components(one: np.ndarray, other: np.ndarray, count: int) -> np.ndarray:
     """The smallest node in the connected component of each of `count` nodes."""
     root = np.arange(count, dtype=np.int32)
     while True:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from hybrid_dist import cli
+from hybrid_dist.data.ngrams import normalized_text
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.evaluation.contamination import (
     DENSE,
@@ -21,7 +22,6 @@ from hybrid_dist.evaluation.contamination import (
     Overlap,
     check_overlap_at_start,
     evaluated,
-    normalized_text,
 )
 from hybrid_dist.evaluation.task_specs import load_task
 from tests.support.published_files import json_lines
