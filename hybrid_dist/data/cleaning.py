@@ -6,7 +6,7 @@ that translations stay or go together where the same holds in each language.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import chain, islice, pairwise, zip_longest
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,8 @@ class _Choice:
         self.store, self.cleaning, self.reading = store, cleaning, reading
         self.left_out: dict[str, dict[str, int]] = {}
         """By reason: the number of pairs of each language."""
-        self.duplicates: list[Duplicate] = []
+        self.duplicates: list[list[Duplicate]] = []
+        """Of each language."""
 
     def rows(self) -> np.ndarray:
         """The rows that stay; the others are noted."""
@@ -79,7 +80,7 @@ class _Choice:
         order = np.argsort(rank[uids], kind="stable")
         if cleaning.near_duplicates is not None:
             found = near_duplicates(self.store, rows, order, cleaning.near_duplicates)
-            self.duplicates += found
+            self.duplicates.append(found)
             again = np.zeros(len(rows), bool)
             again[[one.row - rows.start for one in found]] = True
             reason = f"near duplicates at {cleaning.near_duplicates}"
@@ -103,7 +104,8 @@ class _Choice:
             by_language = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
             among = f" ({by_language})" if by_language else ""
             self.reading.notes.append(f"{reason}: left out {sum(counts.values()):,} pairs{among}")
-        for one in self.duplicates[:EXAMPLES]:
+        by_turns = chain.from_iterable(zip_longest(*self.duplicates))
+        for one in islice(filter(None, by_turns), EXAMPLES):
             pair = np.array([one.row, one.of])
             (uid, of), (query, other) = self.store.uids(pair), self.store.queries(pair)
             self.reading.notes.append(

@@ -19,6 +19,7 @@ TARGETS: Mapping[str, Entry] = {
     "pairs": Entry("pairs", "Pairs"),
     "parquet": Entry("pairs", "Parquet"),
     "tables": Entry("tables", "Tables"),
+    "links": Entry("links", "Linked"),
     "layouts": Entry("layouts", "Layouts"),
     "qrels": Entry("layouts", "Qrels"),
     "benchmarks": Entry("layouts", "Benchmarks"),
