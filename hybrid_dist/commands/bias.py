@@ -9,6 +9,8 @@ from typing import Annotated
 import tyro
 
 from hybrid_dist.config.embedding import EmbeddingOptions
+from hybrid_dist.config.task_collections import expanded
+from hybrid_dist.config.task_names import label_of
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.evaluation.cuts import parse_dims
 from hybrid_dist.evaluation.debiasing import NONE, Debiasing
@@ -31,7 +33,7 @@ class Options(EmbeddingOptions):
     """A folder of vectors, of any model or API: queries.npy, corpus.npy, query_ids.txt,
     corpus_ids.txt."""
     task: str
-    """The task, NAME:PATH; docs/evaluation.md lists tasks."""
+    """The task, NAME:PATH, or a collection of tasks, FILE.yaml; docs/evaluation.md lists tasks."""
     out: Path
     """Folder of the comparison and of a report for each method."""
     debias: tuple[str, ...] = ("mean", "directions")
@@ -64,6 +66,7 @@ def _run(options: Options) -> None:
     from hybrid_dist.reporting.bias_summary import sentences
     from hybrid_dist.reporting.comparison import compare
     from hybrid_dist.reporting.evaluation_job import EvaluationJob, EvaluationOptions
+    from hybrid_dist.reporting.task_summary import summarize_tasks
     from hybrid_dist.runtime import progress_bar
     from hybrid_dist.runtime.launch import start
 
@@ -91,10 +94,18 @@ def _run(options: Options) -> None:
         )
         with progress_bar.shown(ranks.is_first):
             EvaluationJob.load(job).execute(ranks, log)
-    comparison = compare(folders)
-    comparison_pages.write(comparison, options.out)
-    for table in comparison.tables():
-        Console().print(table)
-    for line in sentences(comparison):
-        print(line)
-    print(printable(f"The report: {options.out / 'report.html'}"))
+    names = list(map(label_of, expanded([options.task])))
+    for name in names:
+        comparison = compare(folders, name)
+        place = options.out if len(names) == 1 else options.out / "comparisons" / name
+        comparison_pages.write(comparison, place)
+        for table in comparison.tables():
+            Console().print(table)
+        for line in sentences(comparison):
+            print(line)
+        print(printable(f"The report: {place / 'report.html'}"))
+    if len(names) > 1:
+        summary = summarize_tasks(folders)
+        summary.write(options.out)
+        for table in summary.tables():
+            Console().print(table)

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from hybrid_dist.config.task_collections import expanded
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.contamination import find_overlap
@@ -59,7 +60,8 @@ def main(args: Sequence[str], program: str = "hybrid-dist overlap") -> None:
     if not 0.5 <= options.threshold <= 1:
         raise UserError(f"--threshold {options.threshold} is out of range: give 0.5 to 1")
     store = Store.open(options.store)
-    overlap = find_overlap(store, [load_task(spec) for spec in options.task], options.threshold)
+    tasks = [load_task(spec) for spec in expanded(options.task)]
+    overlap = find_overlap(store, tasks, options.threshold)
     if options.json:
         print(json_text(summarize(overlap, options.examples), indent=2))
     else:

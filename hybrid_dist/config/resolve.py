@@ -22,6 +22,7 @@ from hybrid_dist.config.schema import (
 )
 from hybrid_dist.config.sources import PATH_TAG, SOURCE_TAG, Mix, Source
 from hybrid_dist.config.strict_yaml import read_yaml
+from hybrid_dist.config.task_collections import expanded
 from hybrid_dist.config.task_names import check_labels, split_label
 from hybrid_dist.errors import UserError, nearest, short, validation_problem
 
@@ -84,9 +85,13 @@ def validate(tree: Any, where: str) -> Config:
         )
     tree = {key: ({} if value is None else value) for key, value in tree.items()}
     try:
-        return TypeAdapter(Config).validate_python(tree)
+        config = TypeAdapter(Config).validate_python(tree)
     except ValidationError as error:
         raise UserError("\n  ".join([f"{where}:", *problems(error)])) from None
+    tasks = expanded(config.eval.tasks)
+    if tasks == config.eval.tasks:
+        return config
+    return dataclasses.replace(config, eval=dataclasses.replace(config.eval, tasks=tasks))
 
 
 def problems(error: ValidationError, section: str = "") -> list[str]:

@@ -17,15 +17,17 @@ BENCHMARK = "benchmark"
 
 def split_label(spec: str) -> tuple[str, str]:
     """The label that a task is given, or an empty one, and the rest: NAME:PATH."""
-    label, equals, rest = spec.partition("=")
-    if not equals or set(":/?") & set(label):  # the = is in the path or in an option
-        return (_stem(spec), f"{BENCHMARK}:{spec}") if is_yaml_file(spec) else ("", spec)
-    if not LABEL.fullmatch(label):
-        raise UserError(
-            f"task {spec!r}: {label!r} is no label; give letters, digits, -, _ and ., as in "
-            f"mine={rest}"
-        )
-    return label, f"{BENCHMARK}:{rest}" if is_yaml_file(rest) else rest
+    label, rest = explicit_label(spec)
+    if not is_yaml_file(rest):
+        return label, rest
+    stem = Path(rest.partition("?")[0]).stem
+    return label or (stem if LABEL.fullmatch(stem) else ""), f"{BENCHMARK}:{rest}"
+
+
+def yaml_file(spec: str) -> tuple[str, str]:
+    """The label that a YAML file is given, or an empty one, and its path; empty if it is none."""
+    label, rest = explicit_label(spec)
+    return (label, rest) if is_yaml_file(rest) else ("", "")
 
 
 def is_yaml_file(spec: str) -> bool:
@@ -34,9 +36,17 @@ def is_yaml_file(spec: str) -> bool:
     return path.endswith((".yaml", ".yml")) and not re.match(r"\w+:", path)
 
 
-def _stem(spec: str) -> str:
-    stem = Path(spec.partition("?")[0]).stem
-    return stem if LABEL.fullmatch(stem) else ""
+def explicit_label(spec: str) -> tuple[str, str]:
+    """The label that is written in a spec, or an empty one, and the rest."""
+    label, equals, rest = spec.partition("=")
+    if not equals or set(":/?") & set(label):  # the = is in the path or in an option
+        return "", spec
+    if not LABEL.fullmatch(label):
+        raise UserError(
+            f"task {spec!r}: {label!r} is no label; give letters, digits, -, _ and ., as in "
+            f"mine={rest}"
+        )
+    return label, rest
 
 
 def label_of(spec: str) -> str:

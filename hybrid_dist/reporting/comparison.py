@@ -144,20 +144,36 @@ def compare(runs: Sequence[Path], task: str | None = None) -> Comparison:
     if not runs:
         raise UserError("compare: no run was given; name run folders, such as runs/a runs/b")
     name = task if task is not None else _common_task(runs)
-    reports = tuple(_read(run, name) for run in runs)
-    for run, report in zip(runs, reports, strict=True):
-        if (report["task"], report["counts"]) != (reports[0]["task"], reports[0]["counts"]):
-            raise UserError(
-                f"{run}: its task {name} is not that of {runs[0]} "
-                f"({_size(report)} there, {_size(reports[0])} here); evaluate both on the same data"
-            )
-    names = _names(runs)
+    reports = common_reports(runs, name)
+    names = run_names(runs)
     folders = {label: _report(run, name) for label, run in zip(names, runs, strict=True)}
     ids = {label: report["id"] for label, report in zip(names, reports, strict=True)}
     return Comparison(name, names, reports, pair(folders, ids))
 
 
+def common_reports(runs: Sequence[Path], task: str) -> tuple[dict[str, Any], ...]:
+    """The reports of several runs on a task; refuses those on other data."""
+    reports = tuple(_read(run, task) for run in runs)
+    for run, report in zip(runs, reports, strict=True):
+        if (report["task"], report["counts"]) != (reports[0]["task"], reports[0]["counts"]):
+            raise UserError(
+                f"{run}: its task {task} is not that of {runs[0]} "
+                f"({_size(report)} there, {_size(reports[0])} here); evaluate both on the same data"
+            )
+    return reports
+
+
 def _common_task(runs: Sequence[Path]) -> str:
+    common = common_tasks(runs)
+    if len(common) > 1:
+        raise UserError(
+            f"compare: the runs have {len(common)} tasks in common ({', '.join(common)}); name one"
+        )
+    return common[0]
+
+
+def common_tasks(runs: Sequence[Path]) -> list[str]:
+    """The names of the tasks that all runs have reports on; a UserError if there are none."""
     tasks = [_tasks(run) for run in runs]
     for run, names in zip(runs, tasks, strict=True):
         if not names:
@@ -165,16 +181,15 @@ def _common_task(runs: Sequence[Path]) -> str:
                 f"{run}: no report at {_reports(run)}/NAME/report.json; name a run trained with "
                 "eval.tasks, or a folder that `hybrid-dist evaluate --out` wrote"
             )
-    common = sorted(set.intersection(*tasks))
-    if len(common) != 1:
+    common = sorted(set.intersection(*tasks)) if tasks else []
+    if not common:
         listed = "; ".join(
             f"{run}: {', '.join(sorted(t))}" for run, t in zip(runs, tasks, strict=True)
         )
         raise UserError(
-            f"compare: the runs have {len(common) or 'no'} tasks in common ({listed}); "
-            "name one with --task, or runs of one task"
+            f"compare: the runs have no tasks in common ({listed}); name runs of one task"
         )
-    return common[0]
+    return common
 
 
 def _tasks(run: Path) -> set[str]:
@@ -219,7 +234,7 @@ def _size(report: dict[str, Any]) -> str:
     return f"{report['task']}, {counts['queries']:,} queries, {counts['passages']:,} passages"
 
 
-def _names(runs: Sequence[Path]) -> tuple[str, ...]:
+def run_names(runs: Sequence[Path]) -> tuple[str, ...]:
     """Each run's folder name, with as many parent folders as make the names distinct."""
     paths = [run.resolve().parts for run in runs]
     longest = max(map(len, paths))

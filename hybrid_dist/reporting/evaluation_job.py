@@ -1,6 +1,6 @@
 """An evaluation job: a model, precomputed vectors or a TREC run, scored on tasks, with reports."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +9,8 @@ import torch
 import tyro
 
 from hybrid_dist.config.embedding import EmbeddingOptions
+from hybrid_dist.config.task_collections import collection_of, expanded
+from hybrid_dist.config.task_names import label_of
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bias import TOP
 from hybrid_dist.evaluation.coarse import Coarse
@@ -35,6 +37,7 @@ from hybrid_dist.reporting.evaluation_report import (
 from hybrid_dist.reporting.mteb_results import check_results_place
 from hybrid_dist.reporting.report_folder import RUN
 from hybrid_dist.reporting.run_evaluation import load_tasks
+from hybrid_dist.reporting.task_summary import write_summary
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.checkpoint import trained_model
 from hybrid_dist.training.run_folder import trained_languages
@@ -65,7 +68,8 @@ class EvaluationOptions(EmbeddingOptions):
     """A TREC run; passages that it does not list have no rank."""
     task: tuple[str, ...]
     """Tasks, each NAME:PATH, NAME:PATH?option=value, or LABEL=NAME:PATH to call it LABEL;
-    docs/evaluation.md lists them. own.yaml or LABEL=own.yaml is a benchmark of your own."""
+    docs/evaluation.md lists them. A YAML file, also as LABEL=FILE.yaml, is a benchmark of your own
+    or a collection of tasks."""
     out: Path
     """Reports go to OUT/LABEL/report.json, .md and .html. A report of another model or of other
     options is not replaced; repeating the same evaluation replaces its own report."""
@@ -118,9 +122,9 @@ class EvaluationOptions(EmbeddingOptions):
                 f"--run: {self.run} is a folder, and a TREC run is a file; to evaluate the model "
                 f"of a run folder, give --model {self.run}"
             )
-        if given != ["model"] and len(self.task) > 1:
+        if given != ["model"] and (count := len(expanded(self.task))) > 1:
             raise UserError(
-                f"--{given[0]}: belongs to one task, but --task names {len(self.task)}; "
+                f"--{given[0]}: belongs to one task, but --task names {count}; "
                 "evaluate them in turn"
             )
         if self.cache is not None and self.model is None:
@@ -201,6 +205,8 @@ class EvaluationJob:
     options: EvaluationOptions
     tasks: tuple[Task, ...]
     groups: LanguageGroups
+    resumable: frozenset[str] = frozenset()
+    """Tasks whose complete reports are left as they are: those of collections."""
 
     @classmethod
     def load(cls, options: EvaluationOptions) -> "EvaluationJob":
@@ -208,20 +214,24 @@ class EvaluationJob:
         if options.model is not None:
             with naming_flag("--model"):
                 check_name(options.model)
-        tasks = load_tasks(options.task, options.ties)
+        tasks = load_tasks(expanded(options.task), options.ties)
+        collected = (one for spec in options.task for one in collection_of(spec))
+        resumable = frozenset() if options.overwrite else frozenset(map(label_of, collected))
         trained = None
         if options.model is not None:
             trained = trained_languages(trained_model.run_of(Path(options.model)))
         groups = LanguageGroups.of(options.groups, tasks, trained)
         for task in tasks:
             check_run_is_possible(task, options.save_run)
-        return cls(options, tasks, groups)
+        return cls(options, tasks, groups, resumable)
 
     def execute(self, ranks: Ranks, log: Log) -> None:
         """Score on every task and write a report for each to OUT/TASK."""
         options = self.options
         if options.model is not None:
             self._evaluate_model(options.model, ranks, log)
+            if len(self.tasks) > 1 and ranks.is_first:
+                write_summary(options.out, [task.name for task in self.tasks], options.model, log)
             return
         task = self.tasks[0]
         out = options.out / task.name
@@ -245,8 +255,12 @@ class EvaluationJob:
         embedder = load_model(name, ranks.device, options)
         check_cuts(parse_dims(options.dims), embedder.width)  # before anything is embedded
         all_made_from = self._check_places(ranks, embedder)
+        finished = ranks.decide_on_first(lambda: self._finished(all_made_from))
         for task, made_from in zip(self.tasks, all_made_from, strict=True):
             out = self.options.out / task.name
+            if task.name in finished:
+                log(f"{task.name}: its report is complete; --overwrite evaluates again")
+                continue
             contents = self._report_options(embedder.settings, made_from)
             if ranks.is_first:
                 for line in task_warnings(task, embedder.tokens, self.groups.trained):
@@ -256,6 +270,15 @@ class EvaluationJob:
             else:
                 vectors = CachedVectors(task, embedder, self.options.cache, ranks, log)
                 evaluate_vectors(task, vectors, ranks, out, log, contents)
+
+    def _finished(self, all_made_from: Sequence[Mapping[str, Any]]) -> list[str]:
+        """The tasks of collections that an earlier start of this evaluation has finished."""
+        return [
+            task.name
+            for task, made_from in zip(self.tasks, all_made_from, strict=True)
+            if task.name in self.resumable
+            and replacing.is_complete(self.options.out / task.name, made_from)
+        ]
 
     def _report_options(
         self, settings: Mapping[str, Any], made_from: Mapping[str, Any]

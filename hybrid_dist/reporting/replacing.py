@@ -2,16 +2,19 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.per_query import FILE as SCORES
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.reporting.report_folder import report_files_in
 from hybrid_dist.runtime.files import restore_folder
 from hybrid_dist.tracking.report_json import MADE_FROM, REPORT, read_report
 
+BLOCK = 1 << 14
+"""Texts that are hashed at once."""
 OTHERWISE = "choose another --out, or replace it with --overwrite"
 
 
@@ -51,6 +54,16 @@ def check_place(folder: Path, made_from: Mapping[str, Any] | None) -> None:
         )
 
 
+def is_complete(folder: Path, made_from: Mapping[str, Any]) -> bool:
+    """Whether a folder has the whole report of this evaluation."""
+    if not {REPORT, "report.md", "report.html", SCORES} <= set(report_files_in(folder)):
+        return False
+    try:
+        return bool(read_report(folder / REPORT).get(MADE_FROM) == made_from)
+    except UserError:
+        return False
+
+
 def _check_writable(folder: Path) -> None:
     """Refuse, before hours of work, a path at which no folder can be created."""
     if folder.exists() and not folder.is_dir():
@@ -66,10 +79,19 @@ def of_task(task: Task) -> dict[str, str]:
     """Identifies a task by its spec and a checksum of its ids, queries and qrels."""
     digest = hashlib.sha256()
     for texts in (task.query_ids, task.query_texts, task.passage_ids):
-        digest.update(hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).digest())
+        digest.update(_digest(texts))
     for numbers in (task.relevant_starts, task.relevant, task.grades, task.passage_language):
         digest.update(hashlib.sha256(numbers.tobytes()).digest())
     return {"task": task.spec, "content of the task": digest.hexdigest()[:16]}
+
+
+def _digest(texts: Sequence[str]) -> bytes:
+    """A checksum of texts, which may be too many for the memory."""
+    digest = hashlib.sha256()
+    for first in range(0, len(texts), BLOCK):
+        joined = "\0" * (first > 0) + "\0".join(texts[first : first + BLOCK])
+        digest.update(joined.encode("utf-8", "surrogatepass"))
+    return digest.digest()
 
 
 def of_path(path: Path) -> dict[str, str]:

@@ -1,8 +1,6 @@
 """The study file: a base config, what varies, seeds, tasks, and what the report shows."""
 
-import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,12 +15,12 @@ from pydantic import (
 
 from hybrid_dist.config.resolve import MAX_PROBLEMS
 from hybrid_dist.config.strict_yaml import read_yaml
+from hybrid_dist.config.task_collections import expanded
 from hybrid_dist.config.task_names import label_of
 from hybrid_dist.config.values import Positive, Seed
+from hybrid_dist.config.variables import substituted
 from hybrid_dist.errors import UserError, nearest, short, validation_problem
 
-VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
-"""`${NAME}` or `${NAME:-default}`."""
 SAFE_NAME = re.compile(r"[\w][\w.,=+-]*")
 """Names of studies, cells and tasks: they name folders."""
 FIGURES = ("map.monolingual", "map.cross_lingual", "map.multilingual", "bias.rank_distance.mean")
@@ -82,11 +80,11 @@ class Published(_Part):
 
 
 def _as_entries(value: Any) -> Any:
-    """Tasks by name: a list of specs is named after the specs."""
+    """Tasks by name: a list of specs is named after the specs; it may have collections."""
     if isinstance(value, list):
-        specs = [spec for spec in value if isinstance(spec, str)]
-        if len(specs) < len(value):
+        if not all(isinstance(spec, str) for spec in value):
             raise ValueError("expected NAME:PATH in every line")
+        specs = expanded(value)
         names = [label_of(spec) for spec in specs]
         for name in names:
             if names.count(name) > 1:
@@ -181,7 +179,7 @@ def read_study(file: Path) -> StudyFile:
     tree = read_yaml(file)
     if not isinstance(tree, dict):
         raise UserError(f"{file}: expected a study (name, base, axes, ...), match {short(tree)}")
-    tree = _substituted(tree, file)
+    tree = substituted(tree, file)
     try:
         study = StudyFile.model_validate(tree)
     except ValidationError as error:
@@ -201,22 +199,3 @@ def _problem(error: Any) -> str:
         (key,) = error["loc"]
         return f"{key}: unknown key{nearest(str(key), StudyFile.model_fields)}"
     return validation_problem(error)
-
-
-def _substituted(tree: Any, file: Path) -> Any:
-    """The tree with variables of the environment in its texts replaced by their values."""
-    if isinstance(tree, str):
-        return VARIABLE.sub(lambda match: _value_of(match, file), tree)
-    if isinstance(tree, Mapping):
-        return {key: _substituted(value, file) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [_substituted(value, file) for value in tree]
-    return tree
-
-
-def _value_of(match: re.Match[str], file: Path) -> str:
-    name, default = match.groups()
-    value = os.environ.get(name) or default
-    if value is None:
-        raise UserError(f"{file}: {match[0]}: the environment has no {name}; set it")
-    return value

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_dist.config.strict_yaml import read_yaml
+from hybrid_dist.config.task_collections import TASKS
 from hybrid_dist.data.languages import canonical
 from hybrid_dist.data.tables.column_texts import Column, Template, parse_template
 from hybrid_dist.data.tables.conditions import Condition, parse_conditions
@@ -15,8 +16,6 @@ from hybrid_dist.data.tables.mapping import FILES, Settings, conditions, one_tex
 from hybrid_dist.data.tables.table_rows import CellFormat
 from hybrid_dist.errors import UserError, nearest, short
 
-COLLECTION = "tasks"
-"""The key of a file that lists tasks, where a benchmark has queries, corpus and qrels."""
 QRELS = "qrels"
 SECTIONS = ("queries", "corpus", QRELS)
 ROWS = ("path", "where", *FILES)
@@ -89,9 +88,9 @@ class Benchmark:
 def read_benchmark(file: Path) -> Benchmark:
     """Read a file; a UserError names it and the key of a problem."""
     content = read_yaml(file)
-    if isinstance(content, dict) and COLLECTION in content:
+    if isinstance(content, dict) and TASKS in content:
         raise UserError(
-            f"{file}: lists tasks (key {COLLECTION}); a task that is one benchmark has "
+            f"{file}: lists tasks (key {TASKS}); a task that is one benchmark has "
             f"{', '.join(SECTIONS)}"
         )
     given = _mapping(content, SECTIONS, f"{file}")

@@ -249,7 +249,7 @@ def test_one_of_several_tasks_must_be_named(three: list[Path], tmp_path: Path) -
     for run in three:
         report = json.loads((run / "eval/toy/report.json").read_text())
         stored_reports.write(run / "eval/pairs/report.json", {**report, "task": "pairs"})
-    with pytest.raises(UserError, match=r"2 tasks in common .*--task"):
+    with pytest.raises(UserError, match=r"2 tasks in common \(pairs, toy\); name one"):
         compare(three)
     assert compare(three, task="pairs").task == "pairs"
 

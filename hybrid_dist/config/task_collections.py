@@ -1,0 +1,81 @@
+"""Collections of tasks: a YAML file whose key `tasks` has their specs, in place of a spec."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hybrid_dist.config.strict_yaml import read_yaml
+from hybrid_dist.config.task_names import LABEL, check_labels, explicit_label, label_of, yaml_file
+from hybrid_dist.config.variables import substituted
+from hybrid_dist.errors import UserError, nearest, short
+
+TASKS = "tasks"
+"""The key that makes a YAML file a collection."""
+KEYS = ("name", TASKS)
+
+
+def expanded(specs: Sequence[str]) -> tuple[str, ...]:
+    """The specs of tasks, with those of a collection in its place."""
+    return tuple(one for spec in specs for one in collection_of(spec) or (spec,))
+
+
+def collection_of(spec: str) -> tuple[str, ...]:
+    """The specs of the collection that a spec names; none if it names something else."""
+    label, path = yaml_file(spec)
+    tree = _tree(path)
+    if not isinstance(tree, dict) or TASKS not in tree:
+        return ()
+    file = Path(path)
+    if label:
+        raise UserError(f"task {spec!r}: {path} has labels of its own; leave {label} out")
+    for key in tree:
+        if key not in KEYS:
+            known = ", ".join(KEYS)
+            raise UserError(
+                f"{file}: unknown key {short(key)}{nearest(str(key), KEYS)} (known: {known})"
+            )
+    if not isinstance(tree.get("name", ""), str):
+        raise UserError(f"{file}: name: expected a text, found {short(tree['name'])}")
+    specs = tuple(_specs(substituted(tree[TASKS], file), file))
+    check_labels(specs, f"{file}: tasks")
+    for one in specs:
+        if _is_collection(yaml_file(one)[1]):
+            raise UserError(f"{file}: tasks: {one} is a collection too; list its tasks here")
+    return specs
+
+
+def _is_collection(path: str) -> bool:
+    tree = _tree(path)
+    return isinstance(tree, dict) and TASKS in tree
+
+
+def _tree(path: str) -> Any:
+    """The content of a YAML file; None if the path is no such file."""
+    file = Path(path)
+    if not path or "\0" in path or not file.is_file():
+        return None
+    return read_yaml(file)
+
+
+def _specs(tasks: Any, file: Path) -> list[str]:
+    """The specs of a list, or of a mapping from labels to specs."""
+    entries = list(tasks.items()) if isinstance(tasks, dict) else None
+    if entries is None and isinstance(tasks, list):
+        entries = [("", spec) for spec in tasks]
+    if not entries:
+        raise UserError(
+            f"{file}: tasks: expected lines such as `xquad_r: xquad_r:data/xquad-r`, found "
+            f"{short(tasks)}"
+        )
+    specs = []
+    for label, spec in entries:
+        if not isinstance(spec, str) or not (":" in spec or yaml_file(spec)[1]):
+            raise UserError(f"{file}: tasks: expected NAME:PATH, found {short(spec)}")
+        if label and not (isinstance(label, str) and LABEL.fullmatch(label)):
+            raise UserError(
+                f"{file}: tasks: {short(label)} is no label; give letters, digits, -, _ and ."
+            )
+        if label and explicit_label(spec)[0]:
+            raise UserError(f"{file}: tasks: {label}: {spec} has a second label; leave it out")
+        specs.append(spec if not label or label == label_of(spec) else f"{label}={spec}")
+    return specs
