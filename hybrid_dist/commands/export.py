@@ -28,7 +28,10 @@ class Options:
 
 def main(args: Sequence[str], program: str = "hybrid-dist export") -> None:
     options = tyro.cli(Options, args=args, prog=program)
-    from hybrid_dist.training.checkpoint.trained_model import export
+    from hybrid_dist.reporting.model_card import write_card
+    from hybrid_dist.training.checkpoint.trained_model import export, run_of
 
     export(options.checkpoint, options.out, options.trust_remote_code)
+    run, step = run_of(options.checkpoint), options.checkpoint.resolve().name
+    write_card(run, options.out, run / "eval" / step)
     print(printable(f"{options.out}: the model of {options.checkpoint}"))

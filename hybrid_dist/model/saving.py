@@ -1,12 +1,14 @@
 """Export an encoder to a folder that transformers, sentence-transformers and hybrid_dist load."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from hybrid_dist.model import card
 from hybrid_dist.model.lora import merged
 from hybrid_dist.model.spec import ACTIVATION, FILE, EncoderSpec
 from hybrid_dist.runtime.files import apply_umask, atomic_folder
@@ -25,24 +27,9 @@ def save(
         backbone.save_pretrained(draft, state_dict=dict(state))
         _save_tokenizer(draft, tokenizer)
         _write(draft / FILE, settings.content())
-        if settings.dims:
-            (draft / "README.md").write_text(_cutting(settings.dims), encoding="utf-8")
-        _save_sentence_transformers(draft, backbone.config.hidden_size, state, settings)
+        _save_sentence_transformers(draft, backbone, state, settings)
+        (draft / card.FILE).write_text(card.card(draft), encoding="utf-8")
         apply_umask(draft.rglob("*.safetensors"))  # safetensors creates them with mode 600
-
-
-def _cutting(dims: Sequence[int]) -> str:
-    """README.md: how sentence-transformers cuts the vectors."""
-    return (
-        f"Vectors were also trained to be cut to their first {' or '.join(map(str, dims))} values. "
-        "Cut vectors are not of norm 1 until they are normalised again:\n\n"
-        "```python\n"
-        "from sentence_transformers import SentenceTransformer\n\n"
-        f'model = SentenceTransformer("THIS FOLDER", truncate_dim={dims[0]})\n'
-        'queries = model.encode(texts, prompt_name="query", normalize_embeddings=True)\n'
-        'passages = model.encode(texts, prompt_name="passage", normalize_embeddings=True)\n'
-        "```\n"
-    )
 
 
 def _save_tokenizer(folder: Path, tokenizer: Any) -> None:
@@ -55,8 +42,9 @@ def _save_tokenizer(folder: Path, tokenizer: Any) -> None:
 
 
 def _save_sentence_transformers(
-    folder: Path, width: int, state: Mapping[str, Tensor], settings: EncoderSpec
+    folder: Path, backbone: Any, state: Mapping[str, Tensor], settings: EncoderSpec
 ) -> None:
+    width = backbone.config.hidden_size
     dense = settings.pooling == "labse"
     kinds = ["Transformer", "Pooling", *(["Dense"] if dense else []), "Normalize"]
     paths = [f"{i}_{kind}" if i else "" for i, kind in enumerate(kinds)]
@@ -93,9 +81,10 @@ def _save_sentence_transformers(
         },
     )
     longest = max(settings.max_query_tokens, settings.max_passage_tokens)
-    _write(
-        folder / "sentence_bert_config.json", {"max_seq_length": longest, "do_lower_case": False}
-    )
+    model: dict[str, Any] = {"max_seq_length": longest, "do_lower_case": False}
+    if not dense and "add_pooling_layer" in signature(type(backbone).__init__).parameters:
+        model["model_args"] = {"add_pooling_layer": False}  # its weights would be missing
+    _write(folder / "sentence_bert_config.json", model)
 
 
 def _save_dense(folder: Path, width: int, state: Mapping[str, Tensor]) -> None:

@@ -18,23 +18,23 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"{counts['queries']:,} queries and {counts['passages']:,} passages in "
         f"{tables.languages(report)} languages. In parentheses: {report['settings']['intervals']}.",
         "",
-        *_table(["", *tables.SETTINGS.values()], tables.metric_rows(report)),
+        *table(["", *tables.SETTINGS.values()], tables.metric_rows(report)),
         "",
         *_paragraph([escaped(line) for line in [tables.left_out(report)] if line]),
-        *_paragraph(_table(_names(tables.DIM_COLUMNS), cuts) if cuts else []),
-        *_paragraph(_table(_names(bias_tables.BIAS_COLUMNS), biased) if biased else []),
+        *_paragraph(table(_names(tables.DIM_COLUMNS), cuts) if cuts else []),
+        *_paragraph(table(_names(bias_tables.BIAS_COLUMNS), biased) if biased else []),
         *_paragraph(
-            _table(_names(bias_tables.CONSISTENCY_COLUMNS), consistent) if consistent else []
+            table(_names(bias_tables.CONSISTENCY_COLUMNS), consistent) if consistent else []
         ),
-        *_paragraph(_table([*tables.GROUP_COLUMNS], grouped) if grouped else []),
+        *_paragraph(table([*tables.GROUP_COLUMNS], grouped) if grouped else []),
         *_paragraph([escaped(line) for line in tables.spread_lines(report)]),
-        *_table(_names(tables.LANGUAGE_COLUMNS), tables.language_rows(report)),
+        *table(_names(tables.LANGUAGE_COLUMNS), tables.language_rows(report)),
         "",
         tables.LEGEND,
         "",
-        *_paragraph(_table([*tables.DIRECTION_COLUMNS], directions) if directions else []),
+        *_paragraph(table([*tables.DIRECTION_COLUMNS], directions) if directions else []),
         *_paragraph([line for line in [tables.pair_note(report)] if line]),
-        *_paragraph(_table([*tables.PAIR_COLUMNS], pairs) if pairs else []),
+        *_paragraph(table([*tables.PAIR_COLUMNS], pairs) if pairs else []),
         "## Settings",
         "",
         *(f"- {escaped(key)}: {escaped(value)}" for key, value in report["settings"].items()),
@@ -53,7 +53,7 @@ def _names(columns: Sequence[tuple[str, str]]) -> list[str]:
     return [name for name, _ in columns]
 
 
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
     """A Markdown table; the second line of a cell goes in parentheses after the first."""
     lines = [head, ["---", *("---:" for _ in head[1:])]]
     for row in rows:

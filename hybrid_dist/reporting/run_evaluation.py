@@ -15,6 +15,7 @@ from hybrid_dist.evaluation.task_specs import load_task
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.model.embedder import TextEmbedder
 from hybrid_dist.reporting.evaluation_report import ReportOptions, evaluate_task
+from hybrid_dist.reporting.model_card import write_card
 from hybrid_dist.reporting.report import figures
 from hybrid_dist.runtime.ranks import Ranks
 
@@ -95,6 +96,10 @@ class Evaluation:
                 if name in HIGHER_IS_BETTER and value is not None:
                     results[f"{task.name}/{name}"] = value
         return results
+
+    def describe(self, run: Path) -> None:
+        """Write the card of a finished run's model."""
+        write_card(run, run / "model", run / "eval")
 
 
 def load_tasks(specs: Sequence[str], ties: str = "number") -> tuple[Task, ...]:

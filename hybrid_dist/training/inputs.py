@@ -49,6 +49,10 @@ class RunEvaluation(Protocol):
         """Score a saved model on all ranks: figures by NAME/figure, reports in OUT/NAME."""
         ...
 
+    def describe(self, run: Path) -> None:
+        """Write the card of a finished run's model."""
+        ...
+
 
 LoadEvaluation = Callable[[Config, Sequence[str]], RunEvaluation]
 """Takes the config and the training languages, returns the evaluation of the run."""
@@ -71,6 +75,11 @@ class RunInputs:
     def languages(self) -> list[str]:
         """The training languages, sorted."""
         return _languages(self.plan)
+
+    @property
+    def num_pairs(self) -> int:
+        """The pairs of the sources that are drawn."""
+        return sum(source.index.num_rows for source in self.plan.sources if source.is_drawn)
 
 
 def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:

@@ -24,7 +24,7 @@ from hybrid_dist.training.inputs import LoadEvaluation, RunInputs, load_inputs
 from hybrid_dist.training.loop import LoopEnd, train
 from hybrid_dist.training.requests import Requests
 from hybrid_dist.training.result import TrainingResult
-from hybrid_dist.training.run_folder import TRAINING_LANGUAGES
+from hybrid_dist.training.run_folder import TRAINING_LANGUAGES, TRAINING_PAIRS
 from hybrid_dist.training.start_checks import warnings
 from hybrid_dist.training.step_log import StepLog
 
@@ -90,6 +90,8 @@ def _train(context: RunContext, model: BiEncoder, requests: Requests) -> Trainin
         wandb.reports(out, "final")
         wandb.summarize({f"final/{name}": value for name, value in figures.items()})
     wandb.finish()
+    if end.stopped_by is None and context.ranks.is_first:
+        inputs.evaluation.describe(inputs.folder.path)
     if end.stopped_by is not None:
         terminal.say(f"stopped by {end.stopped_by}; start the same command again to resume")
     else:
@@ -134,6 +136,7 @@ def _description(
         "encoding": model.encoder.encoding_description,
         "trust_remote_code": config.model.trust_remote_code,
         TRAINING_LANGUAGES: inputs.languages,
+        TRAINING_PAIRS: inputs.num_pairs,
     }
 
 
@@ -147,9 +150,8 @@ def _introduce(
 ) -> None:
     """Show what is about to be trained, and every fallback with its reason."""
     sources = inputs.plan.sources
-    pairs = sum(source.index.num_rows for source in sources if source.is_drawn)
     terminal.say(
-        f"{pairs:,} pairs in {len(inputs.languages)} languages; "
+        f"{inputs.num_pairs:,} pairs in {len(inputs.languages)} languages; "
         f"{ranks.world} x {ranks.device.type} ({strategy(accelerator)}, "
         f"{config.train.precision}); batches of {config.batching.size}"
     )

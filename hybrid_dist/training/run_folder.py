@@ -29,6 +29,8 @@ DRAFT = re.compile(
 """Temporary files and folders that a process leaves behind if it is killed while writing."""
 TRAINING_LANGUAGES = "training_languages"
 """The key of environment.json that lists the languages of the training data."""
+TRAINING_PAIRS = "training_pairs"
+"""The key of environment.json that has the number of training pairs."""
 
 
 class RunFolder:

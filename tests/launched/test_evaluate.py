@@ -41,6 +41,13 @@ def report(out: Path) -> dict[str, Any]:
     return json.loads((out / "toy" / "report.json").read_text())
 
 
+def test_the_models_card_has_the_figures_of_the_run(trained: Path) -> None:
+    card = (trained / "model" / "README.md").read_text("utf-8")
+    own = json.loads((trained / "eval/toy/report.json").read_text())
+    assert f"value: {round(own['map']['multilingual'], 4)}\n" in card
+    assert "### toy" in card and "| Pairs | 1,200 |" in card
+
+
 def test_two_processes_report_what_one_does(
     trained: Path, by_two_processes: tuple[Path, str], toy: Path, tmp_path: Path
 ) -> None:

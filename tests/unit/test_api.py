@@ -155,6 +155,7 @@ def test_an_exported_checkpoint_equals_the_model_that_the_run_wrote(
     assert {f.relative_to(out) for f in out.rglob("*") if f.is_file()} == set(written)
     for name, file in written.items():
         assert (out / name).read_bytes() == file.read_bytes(), name
+    assert "| Pairs | 1,200 |" in (out / "README.md").read_text(), "the card knows the run"
     earlier = tmp_path / "earlier"
     export(checkpoint.with_name("step-000001"), earlier)
     weights = "model.safetensors"
