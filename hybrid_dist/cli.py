@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bias": ("commands.bias", "measure how much a retriever favours the language of a query"),
     "search": ("commands.search", "search passages with a model, at a prompt or in a pipe"),
     "bitext": ("commands.bitext", "mine translations as in BUCC, and score them by F1"),
+    "push": ("commands.push", "upload a model with its card to the Hugging Face hub"),
     "overlap": ("commands.overlap", "check the training data for evaluation texts"),
     "compare": ("commands.compare", "put evaluated runs side by side"),
     "study": ("commands.study", "train and evaluate a grid of runs, and report what they show"),

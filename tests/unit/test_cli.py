@@ -90,6 +90,7 @@ def test_an_unknown_option_is_refused(
         "export": ("checkpoint", "--out", str(tmp_path)),
         "study": ("study.yaml",),
         "convert": ("store", "--to", "beir", "--out", str(tmp_path)),
+        "push": ("run", "--to", "me/retriever"),
         "search": ("--model", "model", "--passages", "pairs.jsonl"),
         "mine": ("store", "--model", "model", "--out", str(tmp_path)),
         "bitext": ("bucc", "--model", "model", "--out", str(tmp_path)),
