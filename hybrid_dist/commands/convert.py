@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from hybrid_dist.data.export.conversion import Choices, convert
-from hybrid_dist.data.export.stored_pairs import StoredPairs
+from hybrid_dist.data.export.exported_pairs import ExportedPairs
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.runtime import progress_bar
 from hybrid_dist.text import printable
@@ -38,7 +38,7 @@ class Options:
 
 def main(args: Sequence[str], program: str = "hybrid-dist convert") -> None:
     options = tyro.cli(Options, args=args, prog=program)
-    pairs = StoredPairs.of(Store.open(options.store), options.languages)
+    pairs = ExportedPairs.of(Store.open(options.store), options.languages)
     with progress_bar.shown():
         notes = convert(pairs, options.to, options.out, Choices(options.negatives, options.pool))
     count = sum(len(pairs.rows(language)) for language in pairs.languages)

@@ -36,8 +36,8 @@ from hybrid_dist.runtime.ranks import Ranks
 TIED = 1024
 """Targets of one tile whose ties are counted at once."""
 MANY_SLOTS = 32
-"""From so many targets of a query on, a CPU sorts the scores of a tile and does not compare them
-with each target."""
+"""With at least this many targets for a query, a CPU sorts the scores of a tile for its block
+instead of comparing them with each target."""
 
 
 @dataclass(frozen=True)
@@ -161,13 +161,22 @@ class Scan:
         self.ahead = torch.empty(self.grid.slots, rows, columns, dtype=torch.bool, device=device)
         self.row = torch.arange(rows, device=device)[:, None]
         own = task.passage_language[shard.start : shard.start + shard.num_rows]
+        self.runs = self._runs(own, self.grid.run)
         many = int(np.diff(task.relevant_starts).max()) >= MANY_SLOTS
-        self.sorts = many and self.may_sort and device.type == "cpu"
-        most = rows if self.sorts else self.grid.run
-        self.runs = {
-            start: list(language_runs(own[start : start + rows], most))
-            for start in shard.tile_starts
+        can_sort = many and self.may_sort and device.type == "cpu"
+        self.whole_runs = self._runs(own, rows) if can_sort else None
+        """Without a limit on their rows, where some block has scores to sort."""
+
+    def _runs(self, own: np.ndarray, most: int) -> dict[int, list[tuple[int, int, int]]]:
+        """The runs of a language, of so many rows at most, in each tile by its start."""
+        return {
+            start: list(language_runs(own[start : start + self.grid.rows], most))
+            for start in self.shard.tile_starts
         }
+
+    def sorts(self, slots: int) -> bool:
+        """Whether scores are sorted for a block in which some query has so many targets."""
+        return self.whole_runs is not None and slots >= MANY_SLOTS
 
     def score_targets(self, block: torch.Tensor, targets: Targets) -> torch.Tensor:
         """The scores of the targets [T] whose passage is in this shard, and 0 for others."""
@@ -198,8 +207,10 @@ class Scan:
             # All ties in tiles before the target's own are ahead of it; in those after, none.
             behind = targets.numbers >= self.shard.start + start + self.grid.rows
             limit = torch.where(behind, below, scores)
-            count = self._count_sorted if self.sorts else self._count_compared
-            count(tile, self.runs[start], limit, counts)
+            if self.whole_runs is not None and self.sorts(slots):
+                self._count_sorted(tile, self.whole_runs[start], limit, counts)
+            else:
+                self._count_compared(tile, self.runs[start], limit, counts)
             self._add_ties(start, tile, targets, scores, ties)
         slot, column, _ = targets.cells
         return counts[slot, :, column] + ties

@@ -217,7 +217,7 @@ def _languages(folder: Path, section: str) -> Record:
         media[name] = wandb.Image(str(file.with_name("map_by_pair.png")))
         media[f"{name}_table"] = wandb.Table(columns=["query", "passage", "mAP"], data=rows)
         of_languages = report["map_by_language"].items()
-        media |= {f"{task}/map_by_language/{lang}": value for lang, value in of_languages}
+        media |= finite_only({f"{task}/map_by_language/{lang}": v for lang, v in of_languages})
     return media
 
 

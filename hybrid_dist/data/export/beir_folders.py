@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hybrid_dist.data.export.stored_pairs import BLOCK, Block, StoredPairs
+from hybrid_dist.data.export.exported_pairs import BLOCK, Block, ExportedPairs
 from hybrid_dist.data.export.trainer_lines import Record, write
 from hybrid_dist.data.store.index import Index, Ints
 from hybrid_dist.errors import UserError, short
@@ -16,14 +16,14 @@ UNSAFE = re.compile(r'[\t\r\n"]')
 """What an id in a file of qrels cannot have: a delimiter, a line end or a quotation mark."""
 
 
-def write_folders(pairs: StoredPairs, folder: Path) -> None:
+def write_folders(pairs: ExportedPairs, folder: Path) -> None:
     """A folder for each language, in which a query is judged with its own passage."""
     names = _Names(pairs, in_pool=False)
     for language in pairs.languages:
         _write(names, [language], folder / language)
 
 
-def write_pool(pairs: StoredPairs, folder: Path) -> None:
+def write_pool(pairs: ExportedPairs, folder: Path) -> None:
     """One folder, in which a query is judged with the passages of its uid in all languages."""
     _write(_Names(pairs, in_pool=True), pairs.languages, folder)
 
@@ -31,7 +31,7 @@ def write_pool(pairs: StoredPairs, folder: Path) -> None:
 class _Names:
     """The ids of queries and passages."""
 
-    def __init__(self, pairs: StoredPairs, in_pool: bool) -> None:
+    def __init__(self, pairs: ExportedPairs, in_pool: bool) -> None:
         self.pairs, self.in_pool = pairs, in_pool
         counts = pairs.store.manifest["languages"].values()
         self._starts = np.cumsum([0, *(count["passages"] for count in counts)])

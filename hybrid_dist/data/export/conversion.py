@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from hybrid_dist.data.export import beir_folders, pair_tables, trainer_lines
-from hybrid_dist.data.export.stored_pairs import Block, StoredPairs
+from hybrid_dist.data.export.exported_pairs import Block, ExportedPairs
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import atomic_file, atomic_folder, check_new_folder, made_parents
 
@@ -26,11 +26,11 @@ class Choices:
     """Whether BEIR's folder holds all languages."""
 
 
-Write = Callable[[StoredPairs, Path, Choices], list[str]]
+Write = Callable[[ExportedPairs, Path, Choices], list[str]]
 """Fills an empty folder and returns what it has no place for, and what was left out."""
 
 
-def convert(pairs: StoredPairs, to: str, out: Path, choices: Choices = Choices()) -> list[str]:
+def convert(pairs: ExportedPairs, to: str, out: Path, choices: Choices = Choices()) -> list[str]:
     """Write pairs in a layout of `LAYOUTS`; an error leaves nothing behind.
 
     Returns notes on what the files do not hold.
@@ -49,7 +49,7 @@ def convert(pairs: StoredPairs, to: str, out: Path, choices: Choices = Choices()
     return [*notes, *(f"no place for {what}" for what in lacking)]
 
 
-def _sentence_transformers(pairs: StoredPairs, folder: Path, choices: Choices) -> list[str]:
+def _sentence_transformers(pairs: ExportedPairs, folder: Path, choices: Choices) -> list[str]:
     """A Parquet file for each language, with as many columns of negatives for each row."""
     count = choices.negatives
     if count is None:
@@ -73,7 +73,7 @@ def _sentence_transformers(pairs: StoredPairs, folder: Path, choices: Choices) -
 
 
 def _json_lines(
-    pairs: StoredPairs,
+    pairs: ExportedPairs,
     folder: Path,
     _: Choices,
     records: Callable[[Block], Iterator[trainer_lines.Record]],
@@ -86,12 +86,12 @@ def _json_lines(
     return [f"no place for {what}" for what in lacking]
 
 
-def _tevatron(pairs: StoredPairs, folder: Path, choices: Choices) -> list[str]:
+def _tevatron(pairs: ExportedPairs, folder: Path, choices: Choices) -> list[str]:
     lacking = (LANGUAGES, *(["scores"] if pairs.has_scores else []))
     return _json_lines(pairs, folder, choices, trainer_lines.tevatron, lacking)
 
 
-def _beir(pairs: StoredPairs, folder: Path, choices: Choices) -> list[str]:
+def _beir(pairs: ExportedPairs, folder: Path, choices: Choices) -> list[str]:
     if choices.pool:
         beir_folders.write_pool(pairs, folder)
     else:
@@ -112,7 +112,7 @@ LAYOUTS: dict[str, Write] = {
 """By the name of the other trainer, or of what it reads."""
 
 
-def _parquet(pairs: StoredPairs, out: Path) -> list[str]:
+def _parquet(pairs: ExportedPairs, out: Path) -> list[str]:
     """One Parquet file with the columns of pair files."""
     if out.suffix != ".parquet":
         raise UserError(f"--out {out}: a pair file of this kind is called NAME.parquet")

@@ -6,7 +6,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hybrid_dist.data.export.stored_pairs import Block
+from hybrid_dist.data.export.exported_pairs import Block
 from hybrid_dist.data.reading import PAIRS, SCORED_PAIRS
 
 Columns = Iterable[list[Any]]

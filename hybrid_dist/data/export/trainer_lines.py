@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hybrid_dist.data.export.stored_pairs import Block
+from hybrid_dist.data.export.exported_pairs import Block
 
 Record = dict[str, Any]
 

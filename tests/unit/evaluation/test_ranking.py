@@ -96,12 +96,29 @@ def test_many_targets_of_a_query_are_counted_by_sorting(values: int) -> None:
     queries = exact_vectors(rng, 40, values)
     passages = exact_vectors(rng, len(task.passage_ids), values)
     shard = Shard.of(0, passages, ALONE.device, Grid())
-    assert ranking.Scan(shard, task, 0).sorts
+    assert ranking.Scan(shard, task, 0).sorts(90)
     in_language, pooled = sorted_ranks(task, queries @ passages.T)
     for shards in (1, 2):
         result = ranks_of(task, queries, passages, shards)
         assert np.array_equal(result.in_language, in_language)
         assert np.array_equal(result.pooled, pooled)
+
+
+def test_blocks_with_few_targets_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking, "MANY_SLOTS", 20)
+    rng = np.random.default_rng(6)
+    task = random_task(rng, languages=3, queries=40, passages=1500, most_answers=24)
+    grid = Grid(columns=8)
+    queries, passages = exact_vectors(rng, 40), exact_vectors(rng, len(task.passage_ids))
+    scan = ranking.Scan(Shard.of(0, passages, ALONE.device, grid), task, 0)
+    targets = np.diff(task.relevant_starts)
+    blocks = grid.blocks(len(task.query_ids))
+    assert {scan.sorts(targets[block.start : block.stop].max()) for block in blocks} == {
+        True,
+        False,
+    }
+    result = ranks_of(task, queries, passages, grid=grid)
+    assert np.array_equal(result.pooled, sorted_ranks(task, queries @ passages.T)[1])
 
 
 def test_more_targets_than_slots(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:

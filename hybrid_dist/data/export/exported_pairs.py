@@ -34,14 +34,14 @@ class Block:
 
 
 @dataclass(frozen=True)
-class StoredPairs:
+class ExportedPairs:
     """The pairs of some languages of a store."""
 
     store: Store
     languages: tuple[str, ...]
 
     @classmethod
-    def of(cls, store: Store, languages: Sequence[str] = ()) -> "StoredPairs":
+    def of(cls, store: Store, languages: Sequence[str] = ()) -> "ExportedPairs":
         """`languages`: any codes of languages that the store has pairs in; none means all."""
         sizes = store.index.language_sizes()
         known = [name for name, size in zip(store.index.languages, sizes, strict=True) if size]
