@@ -238,7 +238,7 @@ def test_blocks_of_any_size_give_the_same_files(
     store = build(tmp_path / "store", True)
     for to in ("flagembedding", "beir"):
         convert.main([str(store.folder), "--to", to, "--out", str(tmp_path / f"{to}-1")])
-        for module in ("stored_pairs", "beir_folders"):
+        for module in ("exported_pairs", "beir_folders"):
             monkeypatch.setattr(f"hybrid_dist.data.export.{module}.BLOCK", 3)
         convert.main([str(store.folder), "--to", to, "--out", str(tmp_path / f"{to}-2")])
         monkeypatch.undo()
