@@ -74,6 +74,8 @@ class Collection:
     """Whether the passages of all languages may be searched together."""
     subsets: tuple[Subset, ...] = ()
     """What it is made of, if it is published in subsets."""
+    excluded: np.ndarray | None = None
+    """[queries]: the position of the passage that is not searched for each query, or -1."""
 
 
 @dataclass

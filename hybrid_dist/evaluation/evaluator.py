@@ -15,6 +15,11 @@ from hybrid_dist.evaluation.bias import TOP
 from hybrid_dist.evaluation.coarse import Coarse, CoarseScan
 from hybrid_dist.evaluation.cuts import check_cuts, cut
 from hybrid_dist.evaluation.debiasing import Debiasing
+from hybrid_dist.evaluation.excluded import (
+    top_without_excluded,
+    with_excluded,
+    without_excluded,
+)
 from hybrid_dist.evaluation.quantisation import Quantisation
 from hybrid_dist.evaluation.ranking import Ranking, Scan, exact_ranks, rank_by_scans
 from hybrid_dist.evaluation.rescoring import check_memory, rescore
@@ -188,7 +193,8 @@ class _Search:
         self, queries: np.ndarray, passages: np.ndarray, log: Callable[[str], None], clock: "_Clock"
     ) -> Found:
         """With the vectors of all queries, and of this rank's passages."""
-        task, ranks, depth, grid = self.task, self.ranks, self.depth, self.grid
+        task, ranks, grid = with_excluded(self.task), self.ranks, self.grid
+        depth = self.depth + (task is not self.task)
         code, start = self.options.quantisation, self.numbers.start
         ranked = passages if code is None else code.decoded(passages, ranks)
         shard = Shard.of(start, ranked, ranks.device, grid)
@@ -220,7 +226,8 @@ class _Search:
             log(f"{task.name}: searching {tops}")
             top = top_k(queries, [shard], depth, ranks, searcher=self.searcher)
         clock.lap("search_s")
-        return Found(ranking, top, in_host_memory)
+        ranking = without_excluded(self.task, ranking)
+        return Found(ranking, top_without_excluded(self.task, top), in_host_memory)
 
     def _scan(self, shard: Shard, candidates: int) -> Scan:
         if self.options.coarse == "none":
@@ -243,7 +250,9 @@ def score_run(task: Task, run: Run, log: Callable[[str], None]) -> Scored:
     _log_notes(task, log)
     scoring = {"average precision": "over the passages that the run lists, as in trec_eval"}
     settings = _settings(task, scoring)
-    return Scored(task, run.name, run.ranking(task), run.top(task, TOP), settings, {})
+    ranking = without_excluded(task, run.ranking(with_excluded(task)))
+    top = top_without_excluded(task, run.top(task, TOP + (task.excluded is not None)))
+    return Scored(task, run.name, ranking, top, settings, {})
 
 
 def _log_notes(task: Task, log: Callable[[str], None]) -> None:

@@ -78,6 +78,8 @@ class Task:
     """The name in its spec where a label stands in for it."""
     subsets: tuple[Subset, ...] = ()
     """What it is made of, if it is published in subsets."""
+    excluded: np.ndarray | None = None
+    """[Q]: the number of the passage that is not searched for each query, or -1."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -166,7 +168,9 @@ def backwards(task: Task) -> Task:
     last = len(task.passage_ids) - 1
     relevant = last - task.relevant
     order = np.lexsort((relevant, task.pair_query))
-    rows = task.passage_rows
+    rows, excluded = task.passage_rows, task.excluded
+    if excluded is not None:
+        excluded = np.where(excluded < 0, -1, last - excluded)
     return replace(
         task,
         passage_ids=Reversed(task.passage_ids),
@@ -175,6 +179,7 @@ def backwards(task: Task) -> Task:
         relevant=relevant[order],
         grades=task.grades[order],
         ties="trec_eval",
+        excluded=excluded,
         passage_rows=None if rows is None else RowOrder(rows.rows[::-1].copy(), rows.count),
     )
 
@@ -197,7 +202,11 @@ def _sorted_task(
         sorted({*pc.unique(query_langs).to_pylist(), *pc.unique(passage_langs).to_pylist()})
     )
     query = np.repeat(_inverse(query_order), np.diff(collection.relevant_starts))
-    passage = _inverse(passage_order)[collection.relevant]
+    number = _inverse(passage_order)
+    passage = number[collection.relevant]
+    excluded = collection.excluded
+    if excluded is not None:
+        excluded = np.where(excluded < 0, -1, number[excluded])[query_order]
     order = np.lexsort((passage, query))
     counts = np.bincount(query, minlength=len(queries))
     task = Task(
@@ -215,6 +224,7 @@ def _sorted_task(
         grades=collection.grades[order],
         one_pool=collection.one_pool,
         subsets=collection.subsets,
+        excluded=excluded,
     )
     return task, query_order, passage_order
 

@@ -35,6 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for spec in (
         f"Subsets=mteb:{folder}/subsets?subset=all",
         f"Single=mteb:{folder}/single",
+        f"Identical=mteb:{folder}/single?ignore_identical_ids=yes",
     ):
         task = load_task(spec, ties="trec_eval")
         options = ReportOptions(mteb_results=results)
@@ -69,10 +70,11 @@ def test_results_name_subsets_and_languages(folder: Path) -> None:
     rows = ours(folder, "Subsets")
     assert {name: row["languages"] for name, row in rows.items()} == LANGUAGES
     assert ours(folder, "Single").keys() == {"default"}
+    assert ours(folder, "Identical")["default"] != ours(folder, "Single")["default"]
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("task", ["Subsets", "Single"])
+@pytest.mark.parametrize("task", ["Subsets", "Single", "Identical"])
 def test_scores_are_mteb_s_own(folder: Path, theirs: dict[str, Any], task: str) -> None:
     own = ours(folder, task)
     assert own.keys() == theirs["scores"][task].keys()
@@ -97,4 +99,4 @@ def test_mteb_reads_our_results(folder: Path, theirs: dict[str, Any]) -> None:
             assert rows[row["hf_subset"]].items() <= row.items()
         scores = [row["main_score"] for row in rows.values()]
         assert read["score"] == pytest.approx(sum(scores) / len(scores))
-    assert theirs["cached"] == {"tests/by-text": ["Single", "Subsets"]}
+    assert theirs["cached"] == {"tests/by-text": ["Identical", "Single", "Subsets"]}

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hybrid_dist.data.reading import Collection, Reading, Subset, short
 from hybrid_dist.data.sources import judged
@@ -18,8 +20,11 @@ from hybrid_dist.data.sources.mteb_files import Snapshot, Table, languages_of
 from hybrid_dist.data.sources.source import Source, yes_or_no
 from hybrid_dist.data.tables.table_files import one_of
 from hybrid_dist.data.tables.table_rows import read_columns
+from hybrid_dist.data.text_sequence import Texts
 from hybrid_dist.errors import UserError
 
+IGNORE = "ignore_identical_ids"
+"""MTEB's name for it."""
 JUDGED = ("query-id", "corpus-id", "score")
 TEXT = ("_id", "id", "title", "instruction")
 """Columns that tables of texts may have beside `text`."""
@@ -44,6 +49,8 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
     result = judged.collection(reading, _parts(paths, reading, parse, "test"))
     if empty:
         reading.notes.append(f"the text of {len(empty):,} passages, which is empty")
+    if yes_or_no(reading, IGNORE):
+        result = replace(result, excluded=_identical(result))
     for subset in result.subsets:
         if subset.unanswered:
             reading.notes.append(
@@ -51,6 +58,25 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
                 "passage, which MTEB counts as 0"
             )
     return result
+
+
+def _identical(result: Collection) -> np.ndarray:
+    """[queries]: the passage with the query's id in the pool of its subset, or -1."""
+    queries, passages = (
+        side if isinstance(side, Texts) else Texts.of(side)
+        for side in (result.queries, result.passages)
+    )
+    names, langs = queries.column("id"), queries.column("lang")
+    excluded = np.full(len(queries), -1)
+    for subset in result.subsets:
+        own = pc.and_(pc.starts_with(names, subset.prefix), pc.equal(langs, subset.query_lang))
+        rows = np.flatnonzero(own.to_numpy())
+        wanted = pc.utf8_slice_codeunits(names.take(pa.array(rows)), len(subset.prefix))
+        pool = np.flatnonzero(pc.equal(passages.column("lang"), subset.passage_lang).to_numpy())
+        found = pc.index_in(wanted, passages.column("id").take(pa.array(pool)))
+        is_there = found.is_valid().to_numpy()
+        excluded[rows[is_there]] = pool[found.drop_null().to_numpy()]
+    return excluded
 
 
 def _parts(
@@ -65,6 +91,8 @@ def _parts(
     snapshot = Snapshot.of(paths[0])
     names = snapshot.subsets(reading.options.get("subset"))
     parallel = yes_or_no(reading, "parallel")
+    if parallel and yes_or_no(reading, IGNORE):
+        raise UserError(f"mteb: options parallel and {IGNORE}: give one of the two")
     corpora: dict[tuple[str, ...], Corpus] = {}
     parts = []
     for name in names:
@@ -226,6 +254,7 @@ SOURCE = Source(
         "language": "of texts, if the subset's name does not tell it; of queries and passages: "
         "language=en,de",
         "parallel": "parallel=yes: queries of one id in several subsets are translations",
+        IGNORE: f"{IGNORE}=yes: no query finds the passage of its own id, as in ArguAna and Quora",
         "instructions": "instructions=no: queries without their instructions",
     },
 )

@@ -114,20 +114,22 @@ def languages_of(reading: Reading, snapshot: Snapshot, subset: str) -> tuple[str
             return codes[0], codes[-1]
     except ValueError as error:
         raise UserError(f"option language={given}: {error}") from None
-    if subset == DEFAULT:
-        stated = snapshot.language
-        names = [stated] if isinstance(stated, str) else stated
-        if isinstance(names, list) and len(names) == 1 and (one := _language(reading, names[0])):
-            return one, one
-    elif one := _language(reading, subset):
+    named = "" if subset == DEFAULT else _language(reading, subset)
+    sides = [_language(reading, part) for part in subset.split("-")]
+    if not named and len(sides) == 2 and all(sides) and max(map(len, subset.split("-"))) > 2:
+        return sides[1], sides[0]
+    stated = [snapshot.language] if isinstance(snapshot.language, str) else snapshot.language
+    alone = isinstance(stated, list) and len(stated) == 1
+    told = {one for one in (named, _language(reading, stated[0]) if alone else "") if one}
+    if len(told) == 1:
+        (one,) = told
         return one, one
-    else:
-        sides = [_language(reading, part) for part in subset.split("-")]
-        if len(sides) == 2 and all(sides) and max(map(len, subset.split("-"))) > 2:
-            return sides[1], sides[0]
+    problem = "its name tells no language"
+    if told:
+        problem = f"its name tells the language {named}, and README.md has {stated[0]}"
     raise UserError(
-        f"{snapshot.path}: subset {subset}: its name tells no language; give the option "
-        "language=en, or that of queries and that of passages: language=en,de"
+        f"{snapshot.path}: subset {subset}: {problem}; give the option language=en, or that of "
+        "queries and that of passages: language=en,de"
     )
 
 

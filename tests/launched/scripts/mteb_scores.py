@@ -52,8 +52,11 @@ class Encoder:
         return (torch.as_tensor(first) * torch.as_tensor(second)).sum(1)
 
 
-def task_class(name: str, path: Path, languages: Any) -> type[AbsTaskRetrieval]:
+def task_class(
+    name: str, path: Path, languages: Any, ignore: bool = False
+) -> type[AbsTaskRetrieval]:
     class Task(AbsTaskRetrieval):  # type: ignore[misc]
+        ignore_identical_ids = ignore
         metadata = TaskMetadata(
             name=name,
             dataset={"path": str(path), "revision": "main"},
@@ -89,6 +92,7 @@ def main(folder: Path) -> None:
     tasks = [
         task_class("Subsets", folder / "subsets", LANGUAGES)(),
         task_class("Single", folder / "single", ["eng-Latn"])(),
+        task_class("Identical", folder / "single", ["eng-Latn"], ignore=True)(),
     ]
     result = mteb.evaluate(Encoder(), tasks, cache=None, show_progress_bar=False)
     found = {

@@ -11,7 +11,16 @@ from hybrid_dist.evaluation.task_specs import load_task
 from tests.support.layout_rows import webfaq
 from tests.support.mteb_data import json_lines as write_lines
 from tests.support.mteb_data import parquet, write_readme, write_single, write_subsets
-from tests.support.published_files import HEADER, collection, json_lines, read, relevance, rows, tsv
+from tests.support.published_files import (
+    HEADER,
+    collection,
+    json_lines,
+    read,
+    relevance,
+    rows,
+    tsv,
+    write,
+)
 
 Records = list[dict[str, Any]]
 
@@ -321,6 +330,26 @@ def test_a_name_that_tells_no_language_needs_one(tmp_path: Path, name: str) -> N
         collection("mteb", tmp_path, subset=name)
 
 
+def test_readme_tells_the_language_of_subsets_that_are_no_languages(tmp_path: Path) -> None:
+    """As in ToolRetrieval, whose subset gta is in English."""
+    rows: dict[str, Records] = {
+        "corpus": [{"_id": "d", "text": "Told."}],
+        "queries": [{"_id": "q", "text": "who?"}],
+        "qrels": [{"query-id": "q", "corpus-id": "d", "score": 1}],
+    }
+    listed = []
+    for name in ("toolink", "gta"):
+        for role, table in rows.items():
+            write_lines(tmp_path / f"{name}-{role}.jsonl", table)
+            listed.append((f"{name}-{role}", {"test": f"{name}-{role}.jsonl"}))
+    write_readme(tmp_path, listed, "language:\n- eng\n")
+    assert load_task(f"mteb:{tmp_path}?subset=toolink").languages == ("en",)
+    with pytest.raises(UserError, match=r"name tells the language gta, and README\.md has eng"):
+        load_task(f"mteb:{tmp_path}?subset=all")
+    task = load_task(f"mteb:{tmp_path}?subset=all&language=en")
+    assert (task.languages, len(task.query_ids)) == (("en",), 2)
+
+
 @pytest.mark.parametrize(
     ("name", "languages"),
     [
@@ -348,3 +377,18 @@ def test_queries_in_another_language_are_for_evaluation(tmp_path: Path) -> None:
     write_subsets(tmp_path)
     with pytest.raises(UserError, match="a training pair is in one language"):
         rows("mteb", tmp_path, subset="eng_Latn-deu_Latn", split="test")
+
+
+def test_a_data_set_of_the_hub_has_its_commit_as_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In huggingface_hub's cache, without a network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = tmp_path / "datasets--mills--mteb"
+    de_and_fr(folder / "snapshots" / commit)
+    write(folder / "refs" / "main", commit)
+    task = load_task("mteb:hf://mills/mteb?subset=fr")
+    assert [subset.revision for subset in task.subsets] == [commit]
+    assert task.query_texts[0] == "qui?"
