@@ -130,28 +130,34 @@ class Resampled:
             by_language=by_language,
         )
 
-    def figures(self, languages: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    def figures(
+        self, languages: Sequence[str] | None = None, names: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
         """Dotted name -> figure over all draws [B]; figures without a value are left out.
 
-        `languages` restricts the queries to those languages.
+        `languages` restricts the queries to those languages, `names` chooses figures.
         """
         included = self.languages if languages is None else languages
         chosen = np.array([name in included for name in self.languages])
-        figures = {name: _mean(values) for name, values in self._cells(chosen)}
+        figures = {
+            name: _mean(values[:, kept])
+            for name, values, kept in self._cells(chosen)
+            if names is None or name in names
+        }
         return {name: values for name, values in figures.items() if not np.isnan(values[0])}
 
-    def _cells(self, chosen: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """The cells [B, cells] that each figure averages; the queries are in `chosen` languages."""
+    def _cells(self, chosen: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Figures, the values [B, cells] that they come from, and which cells they average."""
         same = self.pairs[:, 0] == self.pairs[:, 1]
         among = chosen[self.pairs[:, 0]]
         for name, values in self.by_pair.items():
-            yield f"{name}.monolingual", values[:, same & among]
-            yield f"{name}.cross_lingual", values[:, ~same & among]
-            yield f"{name}.multilingual", self.by_language[f"{name}.multilingual"][:, chosen]
+            yield f"{name}.monolingual", values, same & among
+            yield f"{name}.cross_lingual", values, ~same & among
+            yield f"{name}.multilingual", self.by_language[f"{name}.multilingual"], chosen
         metrics = {f"{name}.multilingual" for name in self.by_pair}
         for name, values in self.by_language.items():
             if name not in metrics:
-                yield name, values[:, chosen]
+                yield name, values, chosen
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

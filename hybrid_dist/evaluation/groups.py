@@ -119,7 +119,7 @@ def summary(resampled: Resampled, groups: Groups) -> dict[str, Any]:
     """The figures of every group and their intervals."""
     rows = {}
     for name, languages in groups.items():
-        draws = resampled.figures(languages)
+        draws = resampled.figures(languages, SHOWN)
         rows[name] = {
             "languages": list(languages),
             "figures": {key: float(draws[key][0]) for key in SHOWN if key in draws},
@@ -134,7 +134,7 @@ def spread(resampled: Resampled) -> dict[str, Any]:
     The gap's interval takes as given which two languages these are.
     """
     rows = {}
-    by_language = [resampled.figures([language]) for language in resampled.languages]
+    by_language = [resampled.figures([language], SHOWN) for language in resampled.languages]
     for key in SHOWN:
         draws = {
             language: figures[key]

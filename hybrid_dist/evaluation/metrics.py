@@ -4,8 +4,9 @@ A metric is computed per query and pool first and averaged afterwards, so that i
 differences between runs can be computed from the same values as the means.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,17 @@ class Hits:
         np.minimum.at(first, self.group, self.rank)
         return np.where(np.bincount(self.group, minlength=self.groups) > 0, first, np.nan)
 
-    def sort_by(self, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """An order [H] by (group, key), and the position from 1 of each within its group."""
+    @cached_property
+    def by_rank(self) -> tuple[np.ndarray, np.ndarray]:
+        """An order [H] by (group, rank), and the position from 1 of each within its group."""
+        return self._sort_by(self.rank)
+
+    @cached_property
+    def by_grade(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same with the highest grades first."""
+        return self._sort_by(-self.grade)
+
+    def _sort_by(self, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         order = np.lexsort((key, self.group))
         group = self.group[order]
         return order, np.arange(1, len(order) + 1) - np.searchsorted(group, group)
@@ -57,7 +67,7 @@ def average_precision_at(k: float) -> Metric:
     """The sum of the precision at each relevant passage among the top k, over min(R, k)."""
 
     def metric(hits: Hits) -> np.ndarray:
-        order, retrieved = hits.sort_by(hits.rank)
+        order, retrieved = hits.by_rank
         rank, group = hits.rank[order], hits.group[order]
         precision = np.where(rank <= k, retrieved / rank, 0.0)
         sums = np.bincount(group, weights=precision, minlength=hits.groups)
@@ -96,7 +106,7 @@ def ndcg_at(k: int) -> Metric:
 
     def metric(hits: Hits) -> np.ndarray:
         gain = np.where(hits.rank <= k, hits.grade / np.log2(hits.rank + 1), 0.0)
-        order, position = hits.sort_by(-hits.grade)
+        order, position = hits.by_grade
         ideal = np.where(position <= k, hits.grade[order] / np.log2(position + 1), 0.0)
         total, best = (
             np.bincount(group, weights=gains, minlength=hits.groups)
@@ -134,14 +144,25 @@ class Scores:
 
 def score(metric: Metric, task: Task, ranking: Ranking) -> Scores:
     """Compute a metric for every query in every pool."""
+    return score_all({"it": metric}, task, ranking)["it"]
+
+
+def score_all(chosen: Mapping[str, Metric], task: Task, ranking: Ranking) -> dict[str, Scores]:
+    """Compute metrics for every query in every pool; they share the order of the passages."""
     queries, languages = len(task.query_ids), len(task.languages)
     query = task.pair_query
-    group = query * languages + task.pair_language
-    cells = metric(Hits(group, ranking.in_language, task.grades, queries * languages))
-    pooled = np.full(queries, np.nan)
+    hits = Hits(
+        query * languages + task.pair_language,
+        ranking.in_language,
+        task.grades,
+        queries * languages,
+    )
+    by_pool = {name: metric(hits).reshape(queries, languages) for name, metric in chosen.items()}
+    pooled = {name: np.full(queries, np.nan) for name in chosen}
     if task.one_pool:
-        pooled = metric(Hits(query, ranking.pooled, task.grades, queries))
-    return Scores(cells.reshape(queries, languages), pooled)
+        hits = Hits(query, ranking.pooled, task.grades, queries)
+        pooled = {name: metric(hits) for name, metric in chosen.items()}
+    return {name: Scores(by_pool[name], pooled[name]) for name in chosen}
 
 
 def mean_over_pools(scores: Scores) -> np.ndarray:

@@ -201,7 +201,8 @@ class _Measured:
 
     @classmethod
     def of(cls, task: Task, ranking: Ranking, top: TopK) -> "_Measured":
-        scores = {name: metrics.score(m, task, ranking) for name, (_, m) in METRICS.items()}
+        chosen = {name: metric for name, (_, metric) in METRICS.items()}
+        scores = metrics.score_all(chosen, task, ranking)
         biased = bias.measure(task, ranking, top)
         consistent = consistency.measure(task, ranking, top)
         return cls(scores, biased, consistent, PerQuery.of(task, scores, biased, consistent))
