@@ -196,6 +196,19 @@ WRONG = {
     "no value": (["pairs", "x", "--out", "s", "--option", "a"], "'a' is not KEY=VALUE"),
     "unknown option": (["pairs", "x", "--out", "s", "--option", "a=b"], "unknown option 'a'"),
     "negative": (["pairs", "x", "--out", "s", "--skip-bad", "-1"], "--skip-bad: -1 is too few"),
+    "similarity": (
+        ["pairs", "x", "--out", "s", "--near-duplicates", "0.4"],
+        "--near-duplicates 0.4: is out of range; give 0.5 to 1",
+    ),
+    "none per passage": (
+        ["pairs", "x", "--dry-run", "--max-per-passage", "0"],
+        "--max-per-passage 0: is too few; give 1 or more",
+    ),
+    "no sample": (
+        ["pairs", "x", "--out", "s", "--sample-per-language", "0"],
+        "--sample-per-language 0: is too few; give 1 or more",
+    ),
+    "seed": (["pairs", "x", "--out", "s", "--seed", "-1"], "--seed -1: is out of range"),
     "no store": (["--describe", "s"], "s: is no store"),
     "no model": (
         ["pairs", "x", "--out", "s", "--tokenize", "./no/such"],
@@ -217,6 +230,37 @@ def test_wrong_commands_are_refused_with_the_cure(
     assert code == 2
     assert message in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_links_and_cleaning_are_shown_in_a_dry_run_and_done(
+    command: Command, tmp_path: Path
+) -> None:
+    lines = [
+        line(uid=f"e{n}", query=f"{number}?") for n, number in enumerate(("one", "two", "ONE"))
+    ]
+    file = write(tmp_path / "a.jsonl", *lines, line(uid="d1", lang="de", query="zwei?"))
+    links = tmp_path / "links.tsv"
+    links.write_text("e1\td1\n")
+    words = ["pairs", file, "--links", links, "--near-duplicates", 0.9, "--max-per-passage", 1]
+    words += ["--sample-per-language", 9, "--seed", 2]
+    code, seen, err = command(*words, "--dry-run")
+    assert (code, err) == (0, "")
+    code, out, err = command(
+        *words, "--sample-per-language", 9, "--seed", 2, "--out", tmp_path / "s"
+    )
+    assert (code, err) == (0, "")
+    notes = out.splitlines()[1:]
+    assert notes[:2] == [
+        f"{links}: 2 uids were joined to 1",
+        "near duplicates at 0.9: left out 1 pairs (en 1)",
+    ]
+    assert "more than 1 pairs of a passage: left out 1 pairs (en 1)" in notes
+    assert seen.splitlines()[-len(notes) :] == notes
+    manifest = Store(tmp_path / "s").manifest
+    assert manifest["cleaning"] == {
+        "near_duplicates": 0.9, "max_per_passage": 1, "sample_per_language": 9, "seed": 2
+    }  # fmt: skip
+    assert manifest["links"] == str(links)
 
 
 def test_a_dry_run_shows_pairs_and_what_is_wrong(command: Command, tmp_path: Path) -> None:
