@@ -23,6 +23,9 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     **{letter: rf"\{letter}" for letter in "&%$#_{}"},
+    "▲": r"$\bigtriangleup$",
+    "▼": r"$\bigtriangledown$",
+    "○": r"$\circ$",
     **{letter: f"{{{letter}}}" for letter in "[]*"},  # arguments, where they follow a line's end
 }
 

@@ -111,3 +111,11 @@ def _chinese(script: str, region: str) -> tuple[str, str]:
 def primary_subtag(lang: str) -> str:
     """The language of a tag without script, region or pool, so that varieties are compared."""
     return lang.partition("-")[0]
+
+
+def script_of(name: str) -> str:
+    """The script of a language by its canonical name, in ISO 15924."""
+    language, *rest = name.split("-")
+    if rest and rest[0].title() in codes.SCRIPTS.split():
+        return rest[0].title()
+    return _table(codes.USUAL_SCRIPTS).get(language, "Latn")

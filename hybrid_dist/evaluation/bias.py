@@ -102,9 +102,20 @@ def measure(task: Task, ranking: Ranking, top: TopK) -> Bias:
 
 
 def _normalised(distance: np.ndarray, relevant: np.ndarray, passages: int) -> np.ndarray:
-    least = relevant - 1
-    span = (passages + 1) * (relevant - 1) / (relevant + 1) - least
-    return divide_or_nan(distance - least, span)
+    least, random = _least_and_random(relevant, passages)
+    return divide_or_nan(distance - least, random - least)
+
+
+def _least_and_random(relevant: np.ndarray, passages: int) -> tuple[np.ndarray, np.ndarray]:
+    """[queries]: the smallest distance that is possible, and the expected one in a random order."""
+    return relevant - 1, (passages + 1) * (relevant - 1) / (relevant + 1)
+
+
+def distance_references(task: Task, distance: np.ndarray) -> list[float]:
+    """The smallest possible mean rank distance, and that of a random order; averaged alike."""
+    known = ~np.isnan(distance)
+    bounds = _least_and_random(np.diff(task.relevant_starts), len(task.passage_ids))
+    return [mean(by_language(task, np.where(known, values, np.nan))) for values in bounds]
 
 
 def _self_preference(task: Task, top: np.ndarray) -> np.ndarray:
@@ -128,6 +139,7 @@ def summary(task: Task, measured: Bias) -> dict[str, Any]:
     distance = spread["rank_distance"]
     normalised = by_language(task, measured.normalised)
     distance["normalised"] = mean(normalised)
+    distance["references"] = distance_references(task, measured.distance)
     for language, row in distance["by_language"].items():
         row["normalised"] = float(normalised[task.languages.index(language)])
     averaged = {

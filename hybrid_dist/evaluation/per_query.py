@@ -5,8 +5,9 @@
 
 import hashlib
 import io
+import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from hybrid_dist.evaluation.bias import Bias
 from hybrid_dist.evaluation.consistency import Consistency
 from hybrid_dist.evaluation.metrics import Scores
 from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.text import json_text
 
 FILE = "scores.npz"
 FORMAT, VERSION = "format", 2
@@ -26,6 +28,7 @@ NUMBERS = ("language", "cell_query", "cell_pool")
 NAMES_BEFORE_2 = {"cell_question": "cell_query"}
 """Arrays of version 1 and their new names. hybrid_dist 0.1 wrote it, without a version number."""
 REPORT_ID, CHECKSUM = "report_id", "checksum"
+TEXTS, TEXT_LENGTH = "query_texts", 200
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class PerQuery:
     [queries], or NaN."""
     report: str = ""
     """The id of the report that the values belong to."""
+    texts: Sequence[str] = ()
+    """The text of each query, clipped; none in reports of 0.1."""
 
     @classmethod
     def of(
@@ -67,6 +72,7 @@ class PerQuery:
             languages=task.languages,
             ids=np.array(list(task.query_ids)),
             language=task.query_language,
+            texts=task.query_texts,
             cell_query=query,
             cell_pool=pool,
             by_pool={
@@ -87,6 +93,7 @@ class PerQuery:
             REPORT_ID: np.array(self.report),
             "languages": np.array(self.languages),
             "ids": self.ids,
+            TEXTS: _packed(self.texts),
             **{name: getattr(self, name).astype(np.int32) for name in NUMBERS},
             **{f"by_pool/{name}": v.astype(np.float32) for name, v in self.by_pool.items()},
             **{f"pooled/{name}": v.astype(np.float32) for name, v in self.pooled.items()},
@@ -112,6 +119,7 @@ class PerQuery:
                 **{name: stored[name] for name in NUMBERS},
                 by_pool=_under(stored, "by_pool/"),
                 pooled=_under(stored, "pooled/"),
+                texts=json.loads(stored[TEXTS].tobytes()) if TEXTS in stored else (),
                 report=str(stored[REPORT_ID]),
             )
         except Exception as error:  # zipfile, zlib and numpy raise many types on damaged bytes
@@ -120,6 +128,12 @@ class PerQuery:
                 f"{file}: cannot be read as the scores of an evaluation "
                 f"({reason or type(error).__name__}); evaluate the run again"
             ) from None
+
+
+def _packed(texts: Sequence[str]) -> np.ndarray:
+    """The texts, clipped, as the bytes of a JSON list: an array of text would pad all alike."""
+    clipped = [text[:TEXT_LENGTH] for text in texts]
+    return np.frombuffer(json_text(clipped).encode(), np.uint8)
 
 
 def _checksum(stored: Mapping[str, np.ndarray]) -> str:

@@ -1,6 +1,6 @@
 """Comparison of runs: the paper's table of mAP in three settings and the language bias."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from rich.text import Text
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bootstrap import Difference
+from hybrid_dist.reporting.language_differences import SIGNIFICANCE
+from hybrid_dist.reporting.matrix import BETTER, OPEN, SYMBOLS, WORSE
 from hybrid_dist.reporting.paired_differences import Paired, pair
 from hybrid_dist.reporting.tables import SETTINGS, languages, show
 from hybrid_dist.text import cell, printable
@@ -28,6 +30,15 @@ class Column:
     def show(self, value: float | None) -> str:
         return show(value, self.digits)
 
+    def show_signed(self, value: float) -> str:
+        return f"{'+' if value > 0 else ''}{self.show(value)}"
+
+    def verdict(self, difference: Difference) -> str:
+        """BETTER, WORSE or OPEN."""
+        if difference.p >= SIGNIFICANCE or difference.value == 0:
+            return OPEN
+        return BETTER if (difference.value < 0) == self.lower_is_better else WORSE
+
     def show_interval(self, low: float, high: float) -> str:
         return f"{self.show(low)} to {self.show(high)}"
 
@@ -36,8 +47,10 @@ COLUMNS = (
     *(Column(f"mAP {label.lower()}", f"map.{key}") for key, label in SETTINGS.items()),
     Column("Rank distance", "bias.rank_distance.mean", 1, lower_is_better=True),
 )
-SIGNIFICANCE = 0.05
-"""Differences with a smaller p-value are highlighted."""
+WORDS = {BETTER: "better", WORSE: "worse", OPEN: "not significantly different"}
+STYLES = {BETTER: "better", WORSE: "worse", OPEN: "open"}
+"""Classes of the cells of pages."""
+TERMINAL_STYLES = {"better": "bold green", "worse": "bold red", "best": "bold"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,8 @@ class Comparison:
     task: str
     runs: tuple[str, ...]
     reports: tuple[dict[str, Any], ...]
+    folders: tuple[Path, ...]
+    """The folders of the reports."""
     paired: Paired
     """Differences from the first run, query by query."""
 
@@ -81,28 +96,25 @@ class Comparison:
 
     def difference_rows(self) -> list[list[str]]:
         """The name of each paired run, and its differences from the first run."""
-        rows = []
-        for run, differences in self.paired.differences.items():
-            cells = []
-            for column in COLUMNS:
-                difference = differences.get(column.figure)
-                cells.append("-" if difference is None else _difference(difference, column))
-            rows.append([printable(run), *cells])
-        return rows
+        found = self.paired.differences.items()
+        return [[printable(run), *difference_cells(row)[0]] for run, row in found]
+
+    def verdicts(self) -> list[list[str]]:
+        """The class of each cell of `difference_rows`: better, worse, open or none."""
+        return [["", *difference_cells(row)[1]] for row in self.paired.differences.values()]
 
     def significant(self) -> list[list[bool]]:
         """Which cells of `difference_rows` have a p-value below SIGNIFICANCE."""
-        return [
-            [False, *(c.figure in row and row[c.figure].p < SIGNIFICANCE for c in COLUMNS)]
-            for row in self.paired.differences.values()
-        ]
+        significant = (STYLES[BETTER], STYLES[WORSE])
+        return [[style in significant for style in row] for row in self.verdicts()]
 
     def tables(self) -> list[Table]:
         """Tables for the terminal: the figures, and the differences from the first run."""
-        tables = [_table(f"{self.task}: {self.size()}", self.rows(), self.best())]
+        best = [["best" if mark else "" for mark in row] for row in self.best()]
+        tables = [_table(f"{self.task}: {self.size()}", self.rows(), best)]
         if self.paired.differences:
             title = f"Differences from {self.runs[0]}"
-            tables.append(_table(title, self.difference_rows(), self.significant()))
+            tables.append(_table(title, self.difference_rows(), self.verdicts()))
         return tables
 
     def size(self) -> str:
@@ -114,14 +126,24 @@ class Comparison:
         )
 
 
+def difference_cells(differences: Mapping[str, Difference]) -> tuple[list[str], list[str]]:
+    """The differences of COLUMNS as text, and the class of each."""
+    cells, styles = [], []
+    for column in COLUMNS:
+        difference = differences.get(column.figure)
+        cells.append("-" if difference is None else _difference(difference, column))
+        styles.append("" if difference is None else STYLES[column.verdict(difference)])
+    return cells, styles
+
+
 def _difference(difference: Difference, column: Column) -> str:
-    sign = "+" if difference.value > 0 else ""
+    symbol = SYMBOLS[column.verdict(difference)]
     p = "p < 0.001" if difference.p < 0.001 else f"p {difference.p:.3f}"
     interval = column.show_interval(difference.low, difference.high)
-    return f"{sign}{column.show(difference.value)}\n{interval}; {p}"
+    return f"{symbol}{column.show_signed(difference.value)}\n{interval}; {p}"
 
 
-def _table(title: str, rows: list[list[str]], marks: list[list[bool]]) -> Table:
+def _table(title: str, rows: list[list[str]], marks: list[list[str]]) -> Table:
     table = Table(title=cell(title), title_justify="left")
     table.add_column("Run")
     for column in COLUMNS:
@@ -130,7 +152,7 @@ def _table(title: str, rows: list[list[str]], marks: list[list[bool]]) -> Table:
         cells = []
         for figure, mark in zip(row[1:], marked[1:], strict=True):
             first, _, second = figure.replace("; ", "\n").partition("\n")
-            shown = Text(first, "bold" if mark else "")
+            shown = Text(first, TERMINAL_STYLES.get(mark, ""))
             cells.append(shown.append(f"\n{second}", "not bold dim") if second else shown)
         table.add_row(cell(row[0]), *cells)
     return table
@@ -146,9 +168,10 @@ def compare(runs: Sequence[Path], task: str | None = None) -> Comparison:
     name = task if task is not None else _common_task(runs)
     reports = common_reports(runs, name)
     names = run_names(runs)
-    folders = {label: _report(run, name) for label, run in zip(names, runs, strict=True)}
+    places = tuple(_report(run, name) for run in runs)
+    folders = dict(zip(names, places, strict=True))
     ids = {label: report["id"] for label, report in zip(names, reports, strict=True)}
-    return Comparison(name, names, reports, pair(folders, ids))
+    return Comparison(name, names, reports, places, pair(folders, ids))
 
 
 def common_reports(runs: Sequence[Path], task: str) -> tuple[dict[str, Any], ...]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bootstrap import INTERVAL_METHOD
-from hybrid_dist.reporting import html, plots
-from hybrid_dist.reporting.comparison import COLUMNS, SIGNIFICANCE, Comparison
+from hybrid_dist.reporting import comparison_blocks, html, plots
+from hybrid_dist.reporting.comparison import COLUMNS, Comparison
+from hybrid_dist.reporting.language_differences import SIGNIFICANCE
 from hybrid_dist.reporting.tables import SETTINGS, booktabs
 from hybrid_dist.runtime.files import write_together
 from hybrid_dist.text import csv_text, json_text, markdown, printable
@@ -28,14 +29,14 @@ MEANING = (
 )
 DIFFERENCES = (
     "Each run minus the first, both on the same draws of queries. p: the probability of a "
-    f"difference as large by chance; below {SIGNIFICANCE} the difference is highlighted. Each is a "
-    "single test: among many, some are highlighted by chance."
+    f"difference as large by chance; below {SIGNIFICANCE} ▲ is better and ▼ worse, else ○. Each is "
+    "a single test: among many, some are marked by chance."
 )
 
 PICTURES = (
-    ("map.png", "mAP in three settings", "bars of mAP by setting and run"),
-    ("rank_distance.png", "Language bias", "bars of rank distance by run, log scale"),
-    ("map_by_language.png", "By query language", "multilingual mAP by language and run"),
+    ("map.png", "mAP in three settings", "Bars of mAP by setting and run."),
+    ("rank_distance.png", "Language bias", "Bars of rank distance by run, log scale."),
+    ("map_by_language.png", "mAP by query language", "Points of multilingual mAP by language."),
 )
 
 
@@ -46,7 +47,7 @@ def write(comparison: Comparison, out: Path) -> None:
     images = _plots(comparison)
     files: dict[str, str | bytes | None] = {
         **{name: images.get(name) for name, *_ in PICTURES},
-        "report.html": _page(comparison, images),
+        "report.html": _page(comparison, images, out),
         "report.md": _markdown(comparison),
         "report.tex": _latex(comparison),
         "report.csv": _csv(comparison),
@@ -81,6 +82,7 @@ def _record(comparison: Comparison) -> dict[str, Any]:
 
 def _markdown(comparison: Comparison) -> str:
     parts = [f"# Runs on {markdown(comparison.task)}", f"{comparison.size()}."]
+    parts += [markdown(line, True) for line in comparison_blocks.results(comparison)]
     parts += [_markdown_table(comparison.rows(), comparison.best()), MEANING]
     if comparison.paired.differences:
         parts += [f"## Differences from {markdown(comparison.runs[0])}"]
@@ -155,25 +157,43 @@ def _plots(comparison: Comparison) -> dict[str, bytes]:
         images["rank_distance.png"] = plots.log_bars(
             dict(zip(comparison.runs, distance, strict=True)),
             "rank distance, log scale (lower is better)",
+            _references(comparison),
         )
     return images
 
 
-def _page(comparison: Comparison, images: dict[str, bytes]) -> str:
+def _page(comparison: Comparison, images: dict[str, bytes], out: Path) -> str:
     head = [("Run", ""), *((column.name, column.figure) for column in COLUMNS)]
-    blocks = [html.table(head, comparison.rows(), comparison.best()), html.paragraph(MEANING)]
+    results = comparison_blocks.results(comparison)
+    blocks = [html.paragraph(line, "result") for line in results]
+    blocks += [html.table(head, comparison.rows(), "figures of the runs", comparison.best())]
+    blocks += [html.paragraph(MEANING)]
     if comparison.paired.differences:
         title = f"Differences from {comparison.runs[0]}"
-        rows = html.table(head, comparison.difference_rows(), comparison.significant())
-        blocks += [html.heading(title, DIFFERENCES), rows]
+        rows, marks = comparison.difference_rows(), comparison.verdicts()
+        blocks += [html.heading(title, DIFFERENCES), html.table(head, rows, title, marks)]
     not_paired = comparison.paired.refused.items()
     blocks += [html.paragraph(f"{run} is not paired: {why}.") for run, why in not_paired]
+    blocks += comparison_blocks.pairwise(comparison)
     for file, title, alt in PICTURES:
         if file in images:
-            blocks += [html.heading(title), html.picture(images[file], alt)]
-    models = {run: r["model"] for run, r in zip(comparison.runs, comparison.reports, strict=True)}
-    blocks += [html.heading("Runs"), html.definitions(models)]
+            stated = " ".join([alt, *results])
+            blocks += [html.heading(title), html.picture(images[file], stated)]
+    for section in (
+        comparison_blocks.by_language,
+        comparison_blocks.by_pair,
+        comparison_blocks.queries,
+        comparison_blocks.settings,
+    ):
+        blocks += section(comparison)
+    blocks += comparison_blocks.links(comparison, out)
     return html.page(f"Runs on {comparison.task}", comparison.size(), blocks)
+
+
+def _references(comparison: Comparison) -> tuple[float, float] | None:
+    """The smallest possible rank distance and a random order's; reports of 0.1 lack them."""
+    known = comparison.reports[0]["bias"]["rank_distance"].get("references")
+    return None if known is None or None in known else (float(known[0]), float(known[1]))
 
 
 def _nan(value: float | None) -> float:

@@ -1,61 +1,49 @@
-"""HTML blocks of self-contained pages, with style and images inline. All text is escaped here."""
+"""HTML blocks of self-contained pages, with style, script and images inline. Text is escaped here.
+
+page.css, page.js and matrix.js are the templates' style and script.
+"""
 
 import base64
+import hashlib
 import html as standard
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
 
+from hybrid_dist.data.languages import canonical, script_of
 from hybrid_dist.text import printable
 
-STYLE = """
-:root { --ink: #1f2933; --faint: #66727f; --line: #e3e8ee; --soft: #f6f8fa; --accent: #0072b2; }
-* { box-sizing: border-box; }
-body { margin: 0; background: white; color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
-main { max-width: 940px; margin: 0 auto; padding: 48px 24px 72px; }
-h1 { font-size: 30px; line-height: 1.2; margin: 0 0 6px; letter-spacing: -.01em; }
-h2 { font-size: 20px; margin: 52px 0 6px; }
-p { margin: 6px 0 14px; max-width: 720px; }
-.lead, .note, figcaption { color: var(--faint); }
-.note, figcaption { font-size: 14px; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 14px;
-  margin: 28px 0 8px; }
-.card { border: 1px solid var(--line); border-radius: 10px; padding: 14px 16px; }
-.card b { display: block; font-size: 30px; line-height: 1.2; font-weight: 600;
-  font-variant-numeric: tabular-nums; }
-.card span { font-size: 14px; color: var(--faint); }
-.card .between { display: block; font-variant-numeric: tabular-nums; margin-bottom: 4px; }
-.card .label { color: var(--ink); font-weight: 600; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; margin: 14px 0; width: 100%; font-variant-numeric: tabular-nums;
-  font-size: 15px; }
-th, td { padding: 7px 9px; text-align: right; white-space: nowrap;
-  border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child { text-align: left; padding-left: 2px; }
-thead th { font-size: 13px; white-space: normal; color: var(--faint); font-weight: 600;
-  vertical-align: bottom;  border-bottom: 2px solid var(--ink); }
-td small { display: block; font-size: 12px; color: var(--faint); font-weight: 400; }
-td.best { font-weight: 700; color: var(--accent); }
-figure { margin: 18px 0 0; }
-figure img { max-width: 100%; height: auto; display: block; }
-figure.scroll img { max-width: none; }
-figcaption { margin-top: 8px; max-width: 720px; }
-.example { border: 1px solid var(--line); border-radius: 10px; padding: 14px 18px; margin: 16px 0; }
-.example .query { font-size: 17px; font-weight: 600; }
-.example ol { padding-left: 26px; margin: 10px 0 2px; }
-.example li { margin: 5px 0; font-size: 15px; }
-.tag { display: inline-block; font-size: 12px; font-weight: 600; padding: 0 7px; margin-right: 6px;
-  border-radius: 9px; background: var(--soft); border: 1px solid var(--line); color: var(--faint); }
-.tag.right { background: #e2f3ee; border-color: #9fd5c3; color: #00664b; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 3px 22px; font-size: 14px;
-  background: var(--soft); border-radius: 10px; padding: 16px 20px; }
-dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
-@media (max-width: 560px) { main { padding-top: 28px; } dl { grid-template-columns: 1fr; } }
-@media print { .card, .example, figure { break-inside: avoid; } }
+RIGHT_TO_LEFT = ("Arab", "Hebr", "Thaa", "Syrc", "Nkoo", "Adlm", "Rohg")
+HEAD = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{title}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+<p class="lead">{lead}</p>
+{blocks}
+</main>
+<script>{script}</script>
+</body>
+</html>
 """
 
 WIDEST = 1400
 """Pixels of the widest image that is shrunk to the page."""
+
+
+class Markup(str):
+    """HTML that may be shown as it is."""
 
 
 @dataclass(frozen=True)
@@ -75,23 +63,50 @@ def escape(text: object) -> str:
 
 
 def page(title: str, lead: str, blocks: Sequence[str]) -> str:
-    """A complete page. Blocks are HTML; title and lead are plain text."""
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f'<h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n'
-        + "\n".join(blocks)
-        + "\n</main>\n</body>\n</html>\n"
+    """A complete page. Blocks are HTML; title and lead are plain text.
+
+    Its policy lets it load nothing, and run no script but its own.
+    """
+    script = _template("page.js") + _template("matrix.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = ("default-src 'none'", "img-src data:", "style-src 'unsafe-inline'")
+    policy = "; ".join([*allowed, f"script-src 'sha256-{digest}'"])
+    return HEAD.format(
+        policy=policy,
+        title=escape(title),
+        lead=escape(lead),
+        style=_template("page.css"),
+        blocks="\n".join(blocks),
+        script=script,
     )
 
 
-def heading(text: str, note: str = "") -> str:
-    return f"<h2>{escape(text)}</h2>" + (f'\n<p class="note">{escape(note)}</p>' if note else "")
+@cache
+def _template(name: str) -> str:
+    return (Path(__file__).parent / name).read_text("utf-8")
 
 
-def paragraph(text: str) -> str:
-    return f"<p>{escape(text)}</p>"
+def heading(text: str, note: str = "", level: int = 2) -> str:
+    title = f"<h{level}>{escape(text)}</h{level}>"
+    return title + (f'\n<p class="note">{escape(note)}</p>' if note else "")
+
+
+def paragraph(text: str, style: str = "") -> str:
+    return f'<p class="{style}">{escape(text)}</p>' if style else f"<p>{escape(text)}</p>"
+
+
+def link(address: str, text: str) -> Markup:
+    return Markup(f'<a href="{escape(address)}">{escape(text)}</a>')
+
+
+def foreign(language: str, text: str) -> Markup:
+    """A text in its language and direction, apart from the direction of what is around it."""
+    try:
+        name = canonical(language)
+    except ValueError:  # a label of the task's own
+        return Markup(f'<bdi dir="auto">{escape(text)}</bdi>')
+    direction = "rtl" if script_of(name) in RIGHT_TO_LEFT else "ltr"
+    return Markup(f'<bdi lang="{escape(name)}" dir="{direction}">{escape(text)}</bdi>')
 
 
 def cards(items: Sequence[Card]) -> str:
@@ -107,30 +122,58 @@ def cards(items: Sequence[Card]) -> str:
 def table(
     head: Sequence[tuple[str, str]],
     rows: Sequence[Sequence[str]],
-    best: Sequence[Sequence[bool]] | None = None,
+    caption: str,
+    marks: Sequence[Sequence[str | bool]] | None = None,
+    filtered: bool = False,
 ) -> str:
-    """A table with columns (name, tooltip); `best` marks cells to highlight.
+    """A table with columns (name, tooltip), which scripts sort and save as CSV.
 
-    The second line of a cell is small and faint.
+    The first cell heads its row, and the second line of a cell is small and faint. `marks` are
+    classes of cells, or whether a cell is the best. `filtered`: the page chooses rows by their
+    first cell.
     """
-    names = "".join(f'<th title="{escape(hint)}">{escape(name)}</th>' for name, hint in head)
+    names = "".join(
+        f'<th scope="col" title="{escape(hint)}">{escape(name)}</th>'
+        if hint
+        else f'<th scope="col">{escape(name)}</th>'
+        for name, hint in head
+    )
     body = []
     for number, row in enumerate(rows):
-        marks = best[number] if best else [False] * len(row)
-        cells = (
-            f'<td class="best">{_cell(cell)}</td>' if mark else f"<td>{_cell(cell)}</td>"
-            for cell, mark in zip(row, marks, strict=True)
-        )
-        body.append(f"<tr>{''.join(cells)}</tr>")
+        marked = marks[number] if marks else [""] * len(row)
+        cells = [_cell(cell, mark) for cell, mark in zip(row[1:], marked[1:], strict=True)]
+        body.append(f'<tr><th scope="row">{_content(row[0])}</th>{"".join(cells)}</tr>')
+    extra = ' data-filter="1"' if filtered else ""
     return (
-        f'<div class="scroll"><table><thead><tr>{names}</tr></thead>'
+        f'<div class="scroll" tabindex="0"><table data-name="{escape(file_name(caption))}"{extra}>'
+        f'<caption class="unseen">{escape(caption)}</caption><thead><tr>{names}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
 
 
-def _cell(text: str) -> str:
+def file_name(caption: str) -> str:
+    """The name of a table's CSV file."""
+    words = "".join(letter if letter.isalnum() else " " for letter in caption.lower()).split()
+    return "-".join(words)[:60]
+
+
+def _cell(cell: str, mark: str | bool) -> str:
+    style = "text" if isinstance(cell, Markup) else "best" if mark is True else mark
+    return f'<td class="{style}">{_content(cell)}</td>' if style else f"<td>{_content(cell)}</td>"
+
+
+def _content(text: str) -> str:
+    if isinstance(text, Markup):
+        return text
     first, _, second = text.partition("\n")
     return escape(first) + (f"<small>{escape(second)}</small>" if second else "")
+
+
+def data(content: Any) -> str:
+    """Data for the page's script. No text in it can end the element."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+    safe = text.replace("&", "\\u0026").replace("<", "\\u003c")
+    return f'<script type="application/json">{safe}</script>'
 
 
 def picture(png: bytes, alt: str, caption: str = "") -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_dist.evaluation.per_query import FILE
-from hybrid_dist.reporting import bias_tables, html, tables
+from hybrid_dist.reporting import bias_tables, html, language_blocks, tables
 from hybrid_dist.reporting.markdown_page import markdown
 from hybrid_dist.reporting.report import Report
 from hybrid_dist.reporting.report_folder import RUN, replace_report, tag_png
@@ -43,30 +43,32 @@ def report_page(content: Mapping[str, Any], plots: Mapping[str, bytes]) -> str:
     names = tables.SETTINGS.values()
     blocks = [
         html.cards(_headline(content)),
-        html.table([(name, "") for name in ("", *names)], tables.metric_rows(content)),
+        html.table(
+            [(name, "") for name in ("Metric", *names)],
+            tables.metric_rows(content),
+            "metrics in the three settings",
+        ),
         f'<p class="note">Small figures are intervals: {html.escape(intervals)}.</p>',
         *_left_out(content),
         *_dims(content),
         *_groups(content),
         html.heading("By query language", tables.LEGEND),
-        html.table(tables.LANGUAGE_COLUMNS, tables.language_rows(content)),
-        html.heading("mAP by language pair"),
-        html.picture(
-            plots["map_by_pair.png"],
-            "heatmap of mAP by query language and pool language",
-            "Each row has queries in one language, each column searches passages in one. The "
-            "diagonal is the monolingual setting, the rest is the cross-lingual one.",
+        html.table(
+            tables.LANGUAGE_COLUMNS, tables.language_rows(content), "figures by query language"
         ),
+        *language_blocks.by_pair(content),
         *_bias(content),
-        *_consistency(content, plots),
-        *_distances(plots),
-        *_shares(plots),
+        *language_blocks.shares(content),
+        *_distances(content, plots),
+        *_consistency(content),
+        *language_blocks.overlaps(content),
+        *language_blocks.one_language(content),
         html.heading(
             "Best examples", "By average precision, in the largest pool that the task has."
         ),
-        *(_example(example) for example in content["examples"]["best"]),
+        *map(language_blocks.example_block, content["examples"]["best"]),
         html.heading("Worst examples"),
-        *(_example(example) for example in content["examples"]["worst"]),
+        *map(language_blocks.example_block, content["examples"]["worst"]),
         html.heading("Settings"),
         html.definitions(
             {**content["settings"], **_timing(content["timing"]), "report": content["id"]}
@@ -103,7 +105,8 @@ def _dims(content: Mapping[str, Any]) -> list[str]:
     note = "Vectors are cut to their first values and normalised again."
     if not rows:
         return []
-    return [html.heading("Fewer dimensions", note), html.table(tables.DIM_COLUMNS, rows)]
+    table = html.table(tables.DIM_COLUMNS, rows, "figures by dimension")
+    return [html.heading("Fewer dimensions", note), table]
 
 
 def _groups(content: Mapping[str, Any]) -> list[str]:
@@ -111,7 +114,8 @@ def _groups(content: Mapping[str, Any]) -> list[str]:
     blocks, rows = [], tables.group_rows(content)
     if rows:
         head = [(name, "") for name in tables.GROUP_COLUMNS]
-        blocks += [html.heading("Groups of query languages"), html.table(head, rows)]
+        table = html.table(head, rows, "figures by group of languages")
+        blocks += [html.heading("Groups of query languages"), table]
     if lines := tables.spread_lines(content):
         blocks += [html.heading("Best and worst language"), *map(html.paragraph, lines)]
     return blocks
@@ -122,102 +126,52 @@ def _bias(content: Mapping[str, Any]) -> list[str]:
     note = "In the pool of all languages; docs/metrics.md has the formulas."
     if not rows:
         return []
-    return [html.heading("Language bias", note), html.table(bias_tables.BIAS_COLUMNS, rows)]
+    table = html.table(bias_tables.BIAS_COLUMNS, rows, "language bias")
+    return [html.heading("Language bias", note), table]
 
 
-def _consistency(content: Mapping[str, Any], plots: Mapping[str, bytes]) -> list[str]:
+def _consistency(content: Mapping[str, Any]) -> list[str]:
     rows = bias_tables.consistency_rows(content)
     if not rows:
         return []
-    blocks = [
-        html.heading(
-            "Consistency of parallel queries",
-            "The same query in two languages, in the pool of all languages.",
-        ),
-        html.table(bias_tables.CONSISTENCY_COLUMNS, rows),
-    ]
-    if "jaccard_by_pair.png" in plots:
-        blocks.append(
-            html.picture(
-                plots["jaccard_by_pair.png"],
-                "heatmap of the overlap of the top 10 by pair of query languages",
-                "The passages that the top 10 of both queries have in common, over those in "
-                "either. Languages between which it is low get different results.",
-            )
-        )
-    return blocks
+    note = "The same query in two languages, in the pool of all languages."
+    table = html.table(bias_tables.CONSISTENCY_COLUMNS, rows, "consistency of parallel queries")
+    return [html.heading("Consistency of parallel queries", note), table]
 
 
-def _distances(plots: Mapping[str, bytes]) -> list[str]:
+def _distances(content: Mapping[str, Any], plots: Mapping[str, bytes]) -> list[str]:
     if "rank_distance.png" not in plots:
         return []
+    means = {
+        language: row["mean"]
+        for language, row in content["bias"]["rank_distance"]["by_language"].items()
+    }
+    low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
     return [
         html.heading("Rank distance"),
         html.picture(
             plots["rank_distance.png"],
-            "box plot of rank distance by query language",
+            f"Box plot of rank distance by query language. Its mean is lowest for {low}, "
+            f"{tables.show_distance(means[low])}, and highest for {high}, "
+            f"{tables.show_distance(means[high])}.",
             "A query's relevant passages say the same in several languages; the distance is the "
             "rank of the last minus the rank of the first. Boxes span the middle half of the "
-            "queries, whiskers 10% to 90%; the line is the median, the diamond the mean.",
-        ),
-    ]
-
-
-def _shares(plots: Mapping[str, bytes]) -> list[str]:
-    if "language_share.png" not in plots:
-        return []
-    return [
-        html.heading("Languages of the top 10"),
-        html.picture(
-            plots["language_share.png"],
-            "heatmap of the share of each language among the top 10, by query language",
-            "In the pool of all languages. A search without bias repeats the last row, the pool's "
-            "own shares, in every row; a bright diagonal means that it favours the query's "
-            "language.",
+            "queries, whiskers 10% to 90%; the line is the median, the diamond the mean. Vertical "
+            "lines: the smallest distance, where the relevant passages come first, and the "
+            "expected one of a random ranking.",
         ),
     ]
 
 
 def _left_out(content: Mapping[str, Any]) -> list[str]:
-    """The figures that the task does not support, and language pairs if it has only those."""
+    """The figures that the task does not support, and the directions of bitext."""
     line = tables.left_out(content)
     blocks = [html.paragraph(line)] if line else []
-    for title, columns, rows in (
-        ("From and to a language", tables.DIRECTION_COLUMNS, tables.direction_rows(content)),
-        ("By language pair", tables.PAIR_COLUMNS, tables.pair_rows(content)),
-    ):
-        if rows:
-            note = tables.pair_note(content) if columns == tables.PAIR_COLUMNS else ""
-            head = [(name, "") for name in columns]
-            blocks += [html.heading(title, note), html.table(head, rows)]
+    if rows := tables.direction_rows(content):
+        head = [(name, "") for name in tables.DIRECTION_COLUMNS]
+        title = "From and to a language"
+        blocks += [html.heading(title), html.table(head, rows, title.lower())]
     return blocks
-
-
-def _example(example: Mapping[str, Any]) -> str:
-    query, answer = example["query"], example["answer"]
-    ranks = ", ".join(
-        f"{place['language']} {tables.show(place['rank'], 0)}" for place in example["ranks"]
-    )
-    return (
-        f'<div class="example"><div class="query" dir="auto">{_tag(query["language"])}'
-        f"{html.escape(query['text'])}</div>"
-        f'<p class="note">{html.escape(query["id"])}: average precision '
-        f"{example['average_precision']:.3f}; ranks of the relevant passages: "
-        f"{html.escape(ranks)}</p>"
-        f'<div dir="auto">{_tag("relevant passage, " + answer["language"], True)}'
-        f"{html.escape(answer['text'])}</div>"
-        f"<ol>{''.join(_result(passage) for passage in example['found'])}</ol></div>"
-    )
-
-
-def _result(passage: Mapping[str, Any]) -> str:
-    tag = _tag(passage["language"], passage["right"])
-    score = f'<span class="note">{tables.show(passage["score"])}</span>'
-    return f'<li dir="auto">{tag}{html.escape(passage["text"])} {score}</li>'
-
-
-def _tag(language: str, right: bool = False) -> str:
-    return f'<span class="tag{" right" if right else ""}">{html.escape(language)}</span>'
 
 
 def _timing(timing: Mapping[str, Any]) -> dict[str, object]:

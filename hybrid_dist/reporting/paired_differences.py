@@ -1,7 +1,8 @@
 """Paired differences between runs, query by query, with intervals and p-values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,10 @@ import numpy as np
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bootstrap import Difference, Draws, Resampled
 from hybrid_dist.evaluation.per_query import FILE, PerQuery
+from hybrid_dist.reporting.language_differences import LanguageDifferences, LanguageFigures
+
+SHOWN, MOST_SHOWN = 3, 400
+"""Improved queries, and degraded ones: of a language, and of all languages and runs together."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,10 @@ class Paired:
     """Run -> dotted name of a figure -> its difference from the first run's."""
     refused: Mapping[str, str]
     """Run -> why it cannot be paired with the first."""
+    pairwise: Mapping[tuple[str, str], Mapping[str, Difference]] = field(default_factory=dict)
+    """(Run, a run before it) -> figure -> difference, for every two runs that are paired."""
+    by_language: Mapping[str, LanguageDifferences] = field(default_factory=dict)
+    """Run -> its differences from the first by language."""
 
 
 def pair(folders: Mapping[str, Path], ids: Mapping[str, str]) -> Paired:
@@ -50,15 +59,26 @@ def pair(folders: Mapping[str, Path], ids: Mapping[str, str]) -> Paired:
     if not scores:
         return Paired({}, refused)
     draws = Draws.of(base.ids)
-    base_figures = Resampled.of(base, draws).figures()
-    differences = {}
+    resampled = Resampled.of(base, draws)
+    figures = {first: resampled.figures()}
+    base_by_language = base, LanguageFigures.of(resampled)
+    shown = max(1, min(SHOWN, MOST_SHOWN // (len(base.languages) * len(scores))))
+    by_language = {}
     for run, run_scores in scores.items():
-        differences[run] = {
-            name: Difference.of(figure, base_figures[name])
-            for name, figure in Resampled.of(run_scores, draws).figures().items()
-            if name in base_figures
+        resampled = Resampled.of(run_scores, draws)
+        figures[run] = resampled.figures()
+        ours = run_scores, LanguageFigures.of(resampled)
+        by_language[run] = LanguageDifferences.of(ours, base_by_language, shown)
+    pairwise = {
+        (run, before): {
+            name: Difference.of(values, figures[before][name])
+            for name, values in figures[run].items()
+            if name in figures[before]
         }
-    return Paired(differences, refused)
+        for before, run in combinations(figures, 2)
+    }
+    differences = {run: pairwise[run, first] for run in scores}
+    return Paired(differences, refused, pairwise, by_language)
 
 
 def _mismatch(base: PerQuery, scores: PerQuery) -> str:

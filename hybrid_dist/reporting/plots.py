@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from hybrid_dist.reporting.axis_ticks import log_ticks, tick_labels
 from hybrid_dist.text import printable
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#F0E442")
@@ -67,8 +68,13 @@ def jaccard_by_pair(overlap: np.ndarray, languages: Sequence[str]) -> bytes:
     return _png(drawing)
 
 
-def rank_distance(distances: Sequence[np.ndarray], languages: Sequence[str]) -> bytes:
-    """Box plots of rank distance by query language."""
+def rank_distance(
+    distances: Sequence[np.ndarray], languages: Sequence[str], references: tuple[float, float]
+) -> bytes:
+    """Box plots of rank distance by query language.
+
+    `references` are the smallest possible distance, and that of a random order.
+    """
     known = [values[~np.isnan(values)] for values in distances]
     kept = [pair for pair in zip(known, languages, strict=True) if len(pair[0])][::-1]
     drawing, axes = _drawing(7.6, 1.2 + 0.34 * len(kept))
@@ -87,6 +93,7 @@ def rank_distance(distances: Sequence[np.ndarray], languages: Sequence[str]) -> 
         meanprops={"marker": "D", "markerfacecolor": COLOURS[5], "markeredgecolor": "white"},
     )
     axes.set_yticks(range(1, len(kept) + 1), [_plain(name) for _, name in kept])
+    _reference_lines(axes, references)
     _log_axis(axes, "x")
     axes.set_xlabel("rank distance, log scale (lower is better)")
     axes.grid(axis="x", color=GRID)
@@ -114,7 +121,9 @@ def grouped_bars(
     return _png(drawing)
 
 
-def log_bars(values: Mapping[str, float], label: str) -> bytes:
+def log_bars(
+    values: Mapping[str, float], label: str, references: tuple[float, float] | None = None
+) -> bytes:
     """One bar per run on a log scale; none for NaN."""
     drawing, axes = _drawing(7.6, 1.1 + 0.42 * len(values))
     heights = np.array(list(values.values()))
@@ -123,7 +132,9 @@ def log_bars(values: Mapping[str, float], label: str) -> bytes:
         axes.bar_label(bars, ["" if np.isnan(height) else f"{height:,.1f}"], fontsize=9, padding=3)
     axes.set_yticks(range(len(values)), [_plain(name) for name in values])
     axes.invert_yaxis()
-    axes.set_xlim(1, max(10, 3 * float(np.nanmax([1, *heights]))))
+    axes.set_xlim(1, max(10, 3 * float(np.nanmax([1, *heights, *(references or ())]))))
+    if references is not None:
+        _reference_lines(axes, references)
     _log_axis(axes, "x")
     axes.set_xlabel(label)
     axes.grid(axis="x", color=GRID)
@@ -196,7 +207,15 @@ def _heatmap(
 ) -> None:
     """A heatmap whose colour scale covers a span."""
     low, high = span
-    image = axes.imshow(values, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+    image = axes.imshow(
+        values,
+        cmap="cividis",
+        vmin=low,
+        vmax=high,
+        aspect="auto",
+        interpolation="nearest",
+        interpolation_stage="rgba",  # colours the cells, and not every pixel
+    )
     axes.set_xticks(
         range(len(columns)), list(map(_plain, columns)), rotation=90 if len(columns) > MANY else 0
     )
@@ -250,13 +269,26 @@ def _legend(axes: Axes, names: Sequence[str]) -> None:
         )
 
 
+def _reference_lines(axes: Axes, references: tuple[float, float]) -> None:
+    """Where an order without bias, and a random one, would be."""
+    names = ("best possible, R - 1", "random ranking")
+    for value, name, style, colour in zip(references, names, "-:", COLOURS[2:4], strict=True):
+        label = f"{name}: {value:,.0f}"
+        axes.axvline(value, color=colour, linestyle=style, linewidth=1.6, zorder=1, label=label)
+    axes.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, labelcolor=INK
+    )
+
+
 def _log_axis(axes: Axes, which: str) -> None:
-    """A log scale with ticks 1, 2, 5, ... 1,000 instead of powers of ten."""
+    """A log scale with several different ticks over any span; limits are final before."""
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=100))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+    ticks = log_ticks(*sorted(axis.get_view_interval()))
+    labels = dict(zip(ticks, tick_labels(ticks), strict=True))
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: labels.get(value, "")))
+    axis.set_minor_locator(NullLocator())
 
 
 def _drawing(width: float, height: float) -> tuple[Figure, Axes]:

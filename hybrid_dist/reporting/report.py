@@ -243,7 +243,8 @@ def _plots(
     if not np.isnan(measured.distance).all():
         codes = range(len(task.languages))
         distances = [measured.distance[task.query_language == code] for code in codes]
-        drawn["rank_distance.png"] = plots.rank_distance(distances, task.languages)
+        least, random = bias.distance_references(task, measured.distance)
+        drawn["rank_distance.png"] = plots.rank_distance(distances, task.languages, (least, random))
     overlap = consistent.pairs[f"jaccard_at_{consistency.TOP}"]
     if not np.isnan(overlap).all():
         drawn["jaccard_by_pair.png"] = plots.jaccard_by_pair(overlap, task.languages)

@@ -253,7 +253,7 @@ def booktabs(
     comment: str,
     head: Sequence[str],
     rows: Sequence[Sequence[str]],
-    marks: Sequence[Sequence[bool]],
+    marks: Sequence[Sequence[bool | str]],
 ) -> str:
     """A LaTeX table; marked cells are bold, and second lines stand small below the first."""
     lines = [

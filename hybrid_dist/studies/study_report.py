@@ -131,7 +131,7 @@ def _html(grid: Grid, parts: Sequence[TaskReport], states: Sequence[RunState]) -
         for title, png, _ in part.plots.values():
             blocks += [
                 html.heading(f"{part.results.label}: {title}"),
-                html.picture(png, f"{part.results.label}: {title}"),
+                html.picture(png, f"{part.results.label}: {title}. {' '.join(part.sentences)}"),
             ]
         for run, why in part.results.refused.items():
             blocks.append(html.paragraph(f"{run} is left out: {why}."))

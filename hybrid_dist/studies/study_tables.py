@@ -24,8 +24,8 @@ class ReportTable:
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    marks: Sequence[Sequence[bool]]
-    """The cells to highlight."""
+    marks: Sequence[Sequence[bool | str]]
+    """The cells to highlight, or "better" and "worse" for differences."""
     note: str = ""
 
     def markdown(self) -> str:
@@ -44,7 +44,9 @@ class ReportTable:
 
     def html(self) -> str:
         head = [(name, "") for name in self.head]
-        return html.heading(self.title, self.note) + html.table(head, self.rows, self.marks)
+        return html.heading(self.title, self.note) + html.table(
+            head, self.rows, self.title, self.marks
+        )
 
     def terminal(self) -> Table:
         """The first lines of the cells, without intervals, for a terminal."""
@@ -150,11 +152,11 @@ def effects_table(
         return None
     rows, marks = [], []
     for cell in cells:
-        row, marked = [cell], [False]
+        row, marked = [cell], [""]
         for figure in results.values:
             effect = effects.get((cell, figure))
             row.append("-" if effect is None else _effect_text(figure, effect))
-            marked.append(effect is not None and effect.p_holm < SIGNIFICANCE)
+            marked.append("" if effect is None else _verdict(figure, effect))
         rows.append(row)
         marks.append(marked)
     levels = sorted({effect.level for effect in effects.values()})
@@ -162,7 +164,8 @@ def effects_table(
         f"Each cell minus {grid.baseline_name}, seed by seed. In small print: the 95% interval of "
         "the two-level bootstrap (seeds, then query ids); p of a paired test on "
         f"{' or '.join(levels)}, after Holm's correction for the {len(effects)} differences of "
-        "this table; Hedges' g over seeds. Highlighted: p below 0.05 after correction."
+        "this table; Hedges' g over seeds. ▲ is better and ▼ worse with p below 0.05 after "
+        "correction, else ○."
     )
     if "queries only" in levels:
         note += (
@@ -182,7 +185,15 @@ def _effect_text(figure: str, effect: Effect) -> str:
     p = p_text(effect.p_holm) + (" q" if effect.level == "queries only" else "")
     size = "" if effect.size is None else f"; g {effect.size:.1f}"
     interval = interval_text(figure, effect.low, effect.high)
-    return f"{shown(figure, effect.value, signed=True)}\n{interval}; {p}{size}"
+    symbol = {"better": "▲", "worse": "▼"}.get(_verdict(figure, effect), "○")
+    return f"{symbol} {shown(figure, effect.value, signed=True)}\n{interval}; {p}{size}"
+
+
+def _verdict(figure: str, effect: Effect) -> str:
+    """better or worse; empty where the difference is not significant."""
+    if effect.p_holm >= SIGNIFICANCE or effect.value == 0:
+        return ""
+    return "better" if (effect.value < 0) == lower_is_better(figure) else "worse"
 
 
 def trend_tables(grid: Grid, results: TaskResults) -> list[ReportTable]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from hybrid_dist.evaluation.tiles import Shard
 from hybrid_dist.reporting.comparison import COLUMNS, Comparison
 from hybrid_dist.reporting.comparison import compare as compare_runs
 from hybrid_dist.reporting.comparison_pages import write
+from hybrid_dist.reporting.matrix import BETTER, OPEN, WORSE
 from hybrid_dist.reporting.page import write_report
 from hybrid_dist.reporting.report import build_report, figures
 from hybrid_dist.runtime.ranks import Ranks
@@ -114,7 +116,11 @@ def test_the_files(three: list[Path], tmp_path: Path) -> None:
     page = (out / "report.html").read_text("utf-8")
     assert page.count("data:image/png;base64,") == 3
     assert '<td class="best">10.5</td>' in page
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert not re.search(r'(src|href)="(?!data:)', page), "these reports have no page to link"
+    assert (
+        "Best run by mAP monolingual: mono and hybrid (0.900); by mAP cross-lingual: cross ("
+        in page
+    )
 
 
 def test_a_single_run_has_no_best_cells(three: list[Path], tmp_path: Path) -> None:
@@ -172,6 +178,9 @@ def test_runs_on_the_same_queries_are_paired(tmp_path: Path) -> None:
     assert 0 < difference.low < difference.value < difference.high and difference.p < 0.002
     assert comparison.paired.differences["b"]["bias.rank_distance.mean"].value < 0
     assert comparison.significant() == [[False, True, True, True, True]]
+    assert comparison.verdicts() == [["", "better", "better", "better", "better"]]
+    assert compare(runs[::-1]).verdicts() == [["", "worse", "worse", "worse", "worse"]]
+    assert "▲ -" in comparison.difference_rows()[0][4], "a smaller rank distance is better"
     assert comparison.rows()[0][1].count(" to ") == 1
     terminal = shown(comparison)
     assert "Differences from a" in terminal and "p < 0.001" in terminal
@@ -182,6 +191,67 @@ def test_runs_on_the_same_queries_are_paired(tmp_path: Path) -> None:
     assert "Differences from a" in (tmp_path / "out" / "report.html").read_text()
     record = json.loads((tmp_path / "out" / "report.json").read_text())
     assert record["runs"]["b"]["differences"]["map.multilingual"]["p"] == difference.p
+
+
+def test_every_two_runs_are_tested_and_the_page_says_what_changed(tmp_path: Path) -> None:
+    named = [("a", 1.6), ("b", 0.8), ("c", 1.6001)]
+    runs = [evaluated(tmp_path / "some runs", name, noise) for name, noise in named]
+    (runs[1] / "config.yaml").write_text("optim:\n  lr: 0.5\n")
+    (runs[1] / "toy").rename(tmp_path / "toy")
+    (runs[1] / "eval").mkdir()
+    (tmp_path / "toy").rename(runs[1] / "eval" / "toy")
+    comparison = compare(runs, tmp_path / "out")
+    found = comparison.paired.pairwise
+    assert list(found) == [("b", "a"), ("c", "a"), ("c", "b")]
+    assert found["c", "b"]["map.multilingual"].value == pytest.approx(
+        -found["b", "a"]["map.multilingual"].value, abs=0.01
+    )
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "b against a: better in mAP monolingual (+" in page
+    assert "c against a: not significantly different in mAP monolingual (" in page
+    assert '<td class="better">▲ +' in page and '<td class="open">○ ' in page
+    assert '<td class="worse">▼ -' in page, "of c - b"
+    assert '<th scope="row">optim.lr</th><td class="text">-</td><td class="text">0.5</td>' in page
+    links = re.findall(r'href="([^"]*)"', page)
+    assert links[1] == "../some%20runs/b/eval/toy/report.html"
+    assert all((tmp_path / "out" / unquote(link)).is_file() for link in links)
+
+
+def test_differences_by_language_by_pair_and_by_query(tmp_path: Path) -> None:
+    runs = [evaluated(tmp_path, name, noise) for name, noise in (("a", 1.6), ("b", 0.8))]
+    comparison = compare(runs, tmp_path / "out")
+    found = comparison.paired.by_language["b"]
+    by_language, by_pair = (
+        [report[f"map_by_{key}"] for report in comparison.reports] for key in ("language", "pair")
+    )
+    for number, name in enumerate(found.languages):
+        apart = by_language[1][name] - by_language[0][name]
+        assert found.pooled.values[number] == pytest.approx(apart, abs=1e-6)
+        apart = by_pair[1]["l00"][name] - by_pair[0]["l00"][name]
+        assert found.pairs.values[0, number] == pytest.approx(apart, abs=1e-6)
+    assert set(found.pooled.marks) == {BETTER} and set(found.distance.marks) == {BETTER}
+    changes = [q.after - q.before for q in found.queries if q.language == "l01"]
+    scores = [PerQuery.load(run / "toy/scores.npz") for run in runs]
+    all_changes = scores[1].pooled["map.multilingual"] - scores[0].pooled["map.multilingual"]
+    ordered = np.sort(all_changes[scores[0].language == 1])
+    better = [value for value in ordered[::-1][:3] if value > 0]
+    assert changes == pytest.approx([*better, *(v for v in ordered[:3] if v < 0)])
+    assert {q.text for q in found.queries} <= set(parallel_task(3, 40).query_texts)
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert '"name":"mAP of b"' in page and '"name":"b - a"' in page
+    spans = re.findall(r'"name":"mAP of .","digits":3,"span":(\[[^]]*\])', page)
+    assert len(spans) == 2 and len(set(spans)) == 1, "one colour scale"
+    backwards = compare(runs[::-1]).paired.by_language["a"]
+    assert set(backwards.pooled.marks) == {WORSE}
+
+
+def test_equal_runs_are_marked_open(tmp_path: Path) -> None:
+    one = evaluated(tmp_path, "a", 1.0)
+    shutil.copytree(one, tmp_path / "b")
+    comparison = compare([one, tmp_path / "b"])
+    found = comparison.paired.by_language["b"]
+    assert set(found.pairs.marks.ravel()) == {OPEN} and found.queries == []
+    assert comparison.verdicts() == [["", "open", "open", "open", "open"]]
 
 
 def test_a_run_does_not_differ_from_itself(tmp_path: Path) -> None:

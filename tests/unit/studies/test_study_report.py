@@ -92,6 +92,9 @@ def test_every_format_has_the_figures(five: Grid) -> None:
     shown = f"{hybrid['mean']:.3f} ± {hybrid['deviation']:.3f}"
     for name in ("report.md", "report.html", "report.tex"):
         assert shown in (five.out / name).read_text(), name
+    page = (five.out / "report.html").read_text()
+    assert '<td class="better">▲ +' in page and '<td class="worse">▼ -' in page
+    assert 'alt="toy: By cell. ' in page and "Supported, worse than monolingual" in page
     difference = next(
         one
         for one in content["tasks"]["toy"]["differences"]
