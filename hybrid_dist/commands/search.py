@@ -74,7 +74,7 @@ def main(args: Sequence[str], program: str = "hybrid-dist search") -> None:
         passages = Passages.read(options.passages, store_cache(""))
         parts = passages.of_languages(options.languages)
         known = len([name for name in passages.rows if name])
-        where = f"in {known} languages" if known else "of languages that are not known"
+        where = f"in {known} language{'s' * (known > 1)}" if known else "of unknown language"
         _say(f"{options.passages}: {len(passages.texts):,} passages {where}")
         with loading(program):  # torch, which takes seconds: after what is wrong with the files
             embedder, ranks = _loaded(options)
