@@ -76,6 +76,12 @@ def _record(comparison: Comparison) -> dict[str, Any]:
         "counts": comparison.counts,
         "differences_from": comparison.runs[0],
         "not_paired": dict(comparison.paired.refused),
+        "results": comparison_blocks.results(comparison),
+        "every_two_runs": [
+            {"run": run, "minus": other}
+            | {c.figure: asdict(found[c.figure]) for c in COLUMNS if c.figure in found}
+            for (run, other), found in comparison.paired.pairwise.items()
+        ],
         "runs": runs,
     }
 

@@ -41,7 +41,8 @@ def _failed(
     passages = len(task.passage_ids)
     pairs = task.pair_query * passages + task.relevant
     first = np.arange(len(task.query_ids)) * passages + top.numbers[:, 0]
-    missed = (precision < 1) if not task.one_pool else ~np.isin(first, pairs)
+    found = (top.numbers[:, 0] >= 0) & np.isin(first, pairs)
+    missed = ~found if task.one_pool else precision < 1
     worst = order[missed[order]]
     language = task.query_language[worst]
     counts = np.bincount(language, minlength=len(task.languages)).tolist()

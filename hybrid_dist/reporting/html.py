@@ -145,10 +145,15 @@ def table(
         body.append(f'<tr><th scope="row">{_content(row[0])}</th>{"".join(cells)}</tr>')
     extra = ' data-filter="1"' if filtered else ""
     return (
-        f'<div class="scroll" tabindex="0"><table data-name="{escape(file_name(caption))}"{extra}>'
+        f'{scrolled(caption)}<table data-name="{escape(file_name(caption))}"{extra}>'
         f'<caption class="unseen">{escape(caption)}</caption><thead><tr>{names}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
+
+
+def scrolled(caption: str) -> str:
+    """The start of a table's frame, which keyboards can scroll."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
 
 
 def file_name(caption: str) -> str:

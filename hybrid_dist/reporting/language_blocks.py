@@ -129,16 +129,18 @@ def _fitting(
 
 def one_language(content: Mapping[str, Any]) -> list[str]:
     """The choice of a language, and the queries of each that failed."""
+    failed = "its first result is not relevant"
+    if "multilingual" in content.get("left_out", ()):
+        failed = "its relevant passages are not the first in some pool"
     note = (
-        "Choose a language for its row and its column of each matrix. A query failed if its first "
-        "result is not relevant; those with the lowest average precision are shown, with what was "
-        "retrieved instead."
+        f"Choose a language for its row and its column of each matrix. A query failed if {failed}; "
+        "those with the lowest average precision are shown, with what was retrieved instead."
     )
     blocks = [html.heading("One language", note), '<section id="language"></section>']
-    for failed in content["examples"].get("failed", []):
-        language, count = html.escape(failed["language"]), failed["count"]
-        queries = content["counts"]["by_language"][failed["language"]]["queries"]
-        shown = "".join(map(example_block, failed["queries"]))
+    for each in content["examples"].get("failed", []):
+        language, count = html.escape(each["language"]), each["count"]
+        queries = content["counts"]["by_language"][each["language"]]["queries"]
+        shown = "".join(map(example_block, each["queries"]))
         blocks.append(
             f'<details data-language="{language}"><summary>{language}: {count:,} of {queries:,} '
             f"queries failed</summary>{shown}</details>"

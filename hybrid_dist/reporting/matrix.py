@@ -90,7 +90,7 @@ def matrix(
         "layers": [layer.content() for layer in layers],
     }
     return (
-        f'<div class="matrix">{html.data(content)}<div class="scroll" tabindex="0">'
+        f'<div class="matrix">{html.data(content)}{html.scrolled(caption)}'
         f'<table data-name="{html.escape(html.file_name(caption))}">'
         f'<caption class="unseen">{html.escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div></div>"

@@ -206,6 +206,10 @@ def test_every_two_runs_are_tested_and_the_page_says_what_changed(tmp_path: Path
     assert found["c", "b"]["map.multilingual"].value == pytest.approx(
         -found["b", "a"]["map.multilingual"].value, abs=0.01
     )
+    record = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    last = record["every_two_runs"][2]
+    assert (last["run"], last["minus"]) == ("c", "b")
+    assert last["map.multilingual"]["value"] == found["c", "b"]["map.multilingual"].value
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert "b against a: better in mAP monolingual (+" in page
     assert "c against a: not significantly different in mAP monolingual (" in page
