@@ -41,14 +41,14 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
     empty: dict[str, None] = {}
 
     def parse(record: Record) -> tuple[str, str]:
-        if record.get("text") == "" and not record.get("title"):
+        if _is_blank(record.get("text")) and _is_blank(record.get("title") or ""):
             empty[_id(record)] = None
             return _id(record), ""
         return _passage(record)
 
     result = judged.collection(reading, _parts(paths, reading, parse, "test"))
     if empty:
-        reading.notes.append(f"the text of {len(empty):,} passages, which is empty")
+        reading.notes.append(f"{len(empty):,} passages have no text; they stay in the pool")
     if yes_or_no(reading, IGNORE):
         result = replace(result, excluded=_identical(result))
     for subset in result.subsets:
@@ -95,9 +95,12 @@ def _parts(
         raise UserError(f"mteb: options parallel and {IGNORE}: give one of the two")
     corpora: dict[tuple[str, ...], Corpus] = {}
     parts = []
+    crossed: list[str] = []
     for name in names:
         split = _split(reading, snapshot, name, usual)
         query_lang, lang = languages_of(reading, snapshot, name)
+        if query_lang != lang and "language" not in reading.options:
+            crossed.append(f"subset {name}: passages in {lang}, queries in {query_lang}")
         qrels = snapshot.table(name, "qrels", split, others=False)
         table = snapshot.table(name, "corpus", split)
         corpus = corpora.setdefault(
@@ -111,6 +114,9 @@ def _parts(
         )
         if snapshot.find(name, "top_ranked"):
             reading.notes.append(f"candidates of {name} (top_ranked): all passages are searched")
+    if crossed:
+        others = f" (and {len(crossed) - 1:,} more like it)" if crossed[1:] else ""
+        reading.notes.append(f"{crossed[0]}{others}; language=QUERIES,PASSAGES if not")
     if parallel and len(names) > 1:
         judged.check_parallel(reading, parts, "leave the option parallel=yes out")
     return own_pools(paths[0], parts)
@@ -145,6 +151,10 @@ def _judgements(table: Table) -> Callable[[Reading], Judgements]:
 def _judgement(record: Record) -> tuple[str, str, int]:
     grade = judged.grade(record.get("score"), "score")
     return key(record, "query-id"), key(record, "corpus-id"), grade
+
+
+def _is_blank(given: Any) -> bool:
+    return isinstance(given, str) and not given.strip()
 
 
 def _passage(record: Record) -> tuple[str, str]:

@@ -104,7 +104,10 @@ class Snapshot:
 
 
 def languages_of(reading: Reading, snapshot: Snapshot, subset: str) -> tuple[str, str]:
-    """The languages of a subset's queries and passages."""
+    """The languages of a subset's queries and passages.
+
+    Without the option, tables of the subset have those of its name, and others that of README.md.
+    """
     given = reading.options.get("language")
     try:
         if given is not None:
@@ -114,23 +117,48 @@ def languages_of(reading: Reading, snapshot: Snapshot, subset: str) -> tuple[str
             return codes[0], codes[-1]
     except ValueError as error:
         raise UserError(f"option language={given}: {error}") from None
-    named = "" if subset == DEFAULT else _language(reading, subset)
-    sides = [_language(reading, part) for part in subset.split("-")]
-    if not named and len(sides) == 2 and all(sides) and max(map(len, subset.split("-"))) > 2:
-        return sides[1], sides[0]
-    stated = [snapshot.language] if isinstance(snapshot.language, str) else snapshot.language
-    alone = isinstance(stated, list) and len(stated) == 1
-    told = {one for one in (named, _language(reading, stated[0]) if alone else "") if one}
-    if len(told) == 1:
-        (one,) = told
-        return one, one
+    own, stated = _of_name(reading, subset), _stated(reading, snapshot)
+    own = own if all(own) else (stated, stated)
+    shared = [
+        (DEFAULT, role) in snapshot.tables and (subset, role) not in snapshot.tables
+        for role in ("queries", "corpus")
+    ]
+    queries, passages = (
+        stated if common and subset != DEFAULT else lang
+        for lang, common in zip(own, shared, strict=True)
+    )
     problem = "its name tells no language"
-    if told:
-        problem = f"its name tells the language {named}, and README.md has {stated[0]}"
+    if queries and passages:
+        if any(shared) or queries != passages or stated in ("", queries):
+            return queries, passages
+        problem = f"its name tells the language {queries}, and README.md has {stated}"
+    elif all(own):
+        what = "queries" if passages else "corpus"
+        problem = f"has the {what} of all subsets, and README.md does not give one language"
     raise UserError(
         f"{snapshot.path}: subset {subset}: {problem}; give the option language=en, or that of "
         "queries and that of passages: language=en,de"
     )
+
+
+def _of_name(reading: Reading, subset: str) -> tuple[str, str]:
+    """The languages of queries and passages in a subset's name; empty if it tells none."""
+    if subset == DEFAULT:
+        return "", ""
+    if one := _language(reading, subset):
+        return one, one
+    parts = subset.split("-")
+    sides = [_language(reading, part) for part in parts]
+    if len(sides) == 2 and all(sides) and max(map(len, parts)) > 2:
+        return sides[1], sides[0]
+    return "", ""
+
+
+def _stated(reading: Reading, snapshot: Snapshot) -> str:
+    """The only language in README.md; empty if there is none, or several."""
+    stated = snapshot.language
+    names = stated if isinstance(stated, list) else [stated]
+    return _language(reading, names[0]) if len(names) == 1 else ""
 
 
 def _language(reading: Reading, name: Any) -> str:

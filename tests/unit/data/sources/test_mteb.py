@@ -1,5 +1,6 @@
 """MTEB's retrieval data: tables joined by id."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,8 @@ def test_passages_without_text_stay_and_unanswered_queries_are_counted(tmp_path:
     (subset,) = task.subsets
     assert (subset.name, subset.unanswered, len(task.query_ids)) == ("eng_Latn-deu_Latn", 3, 35)
     assert task.notes == (
-        "the text of 1 passages, which is empty",
+        "subset eng_Latn-deu_Latn: passages in en, queries in de; language=QUERIES,PASSAGES if not",
+        "1 passages have no text; they stay in the pool",
         "3 judged queries of subset eng_Latn-deu_Latn without a relevant passage, which MTEB "
         "counts as 0",
     )
@@ -162,17 +164,64 @@ def test_beir_s_folder_is_read_without_a_list(tmp_path: Path) -> None:
     assert relevance(result) == {("en", "q0"): {("en", "d0"): 2}}
 
 
-def test_one_corpus_may_serve_queries_in_several_languages(tmp_path: Path) -> None:
-    """As in CUREv1: `queries-es` beside `corpus` and `qrels`."""
-    json_lines(tmp_path / "corpus.jsonl", {"_id": "d0", "text": "Told."})
+def cure(folder: Path, more: str) -> Path:
+    """CUREv1's layout: `queries-es` beside `corpus` and `qrels`."""
+    json_lines(folder / "corpus.jsonl", {"_id": "d0", "text": "Told."})
     for code, query in (("es", "¿quién?"), ("fr", "qui?")):
-        json_lines(tmp_path / f"queries-{code}.jsonl", {"_id": "q0", "text": query})
-    json_lines(tmp_path / "qrels.jsonl", {"query-id": "q0", "corpus-id": "d0", "score": 1})
+        json_lines(folder / f"queries-{code}.jsonl", {"_id": "q0", "text": query})
+    json_lines(folder / "qrels.jsonl", {"query-id": "q0", "corpus-id": "d0", "score": 1})
     listed = [(one, {"test": f"{one}.jsonl"}) for one in ("corpus", "qrels")]
     listed += [(f"queries-{one}", {"test": f"queries-{one}.jsonl"}) for one in ("es", "fr")]
-    write_readme(tmp_path, listed)
+    write_readme(folder, listed, more)
+    return folder
+
+
+def test_one_corpus_may_serve_queries_in_several_languages(tmp_path: Path) -> None:
+    cure(tmp_path, "language: en\n")
+    alone = collection("mteb", tmp_path, subset="es")
+    assert relevance(alone) == {("es", "q0"): {("en", "d0"): 1}}
+    both = collection("mteb", tmp_path, subset="all")
+    assert relevance(both) == {
+        ("es", "es:q0"): {("en", "d0"): 1},
+        ("fr", "fr:q0"): {("en", "d0"): 1},
+    }
+    assert list(both.passages) == [("d0", "en", "Told.")]
+    assert load_task(f"mteb:{tmp_path}?subset=all").notes == (
+        "subset es: passages in en, queries in es (and 1 more like it); "
+        "language=QUERIES,PASSAGES if not",
+    )
+
+
+@pytest.mark.parametrize("more", ["", "language:\n- en\n- es\n"])
+def test_a_shared_corpus_has_no_subset_s_language(tmp_path: Path, more: str) -> None:
+    cure(tmp_path, more)
+    with pytest.raises(UserError, match="subset es: has the corpus of all subsets, and README"):
+        collection("mteb", tmp_path, subset="all")
     result = collection("mteb", tmp_path, subset="es", language="es,en")
     assert relevance(result) == {("es", "q0"): {("en", "d0"): 1}}
+
+
+def test_shared_queries_have_no_subset_s_language(tmp_path: Path) -> None:
+    for code in ("de", "fr"):
+        json_lines(tmp_path / f"{code}-corpus.jsonl", {"_id": "d0", "text": f"{code}."})
+        qrels = {"query-id": "q0", "corpus-id": "d0", "score": 1}
+        json_lines(tmp_path / f"{code}-qrels.jsonl", qrels)
+    json_lines(tmp_path / "queries.jsonl", {"_id": "q0", "text": "who?"})
+    (tmp_path / "README.md").write_text("---\nlanguage: en\n---\n")
+    result = collection("mteb", tmp_path, subset="de,fr", parallel="yes")
+    assert relevance(result) == {("en", "q0"): {("de", "d0"): 1, ("fr", "d0"): 1}}
+
+
+@pytest.mark.parametrize(
+    "empty", [{"text": " "}, {"title": " ", "text": ""}, {"title": None, "text": "\n"}]
+)
+def test_a_blank_passage_is_empty(tmp_path: Path, empty: dict[str, Any]) -> None:
+    webfaq(tmp_path)
+    with (tmp_path / "deu" / "corpus.jsonl").open("a") as corpus:
+        corpus.write(json.dumps({"_id": "blank", **empty}) + "\n")
+    task = load_task(f"mteb:{tmp_path}?subset=deu")
+    assert "blank" in task.passage_ids
+    assert task.notes == ("1 passages have no text; they stay in the pool",)
 
 
 def test_judged_passages_are_pairs(tmp_path: Path) -> None:
@@ -344,7 +393,7 @@ def test_readme_tells_the_language_of_subsets_that_are_no_languages(tmp_path: Pa
             listed.append((f"{name}-{role}", {"test": f"{name}-{role}.jsonl"}))
     write_readme(tmp_path, listed, "language:\n- eng\n")
     assert load_task(f"mteb:{tmp_path}?subset=toolink").languages == ("en",)
-    with pytest.raises(UserError, match=r"name tells the language gta, and README\.md has eng"):
+    with pytest.raises(UserError, match=r"name tells the language gta, and README\.md has en"):
         load_task(f"mteb:{tmp_path}?subset=all")
     task = load_task(f"mteb:{tmp_path}?subset=all&language=en")
     assert (task.languages, len(task.query_ids)) == (("en",), 2)
