@@ -27,6 +27,7 @@ class Corpus:
 
 
 GRADE = re.compile("-?[0-9]{1,9}")
+WHOLE = re.compile(rf"({GRADE.pattern})(\.0*)?")
 Judgements = dict[str, dict[str, Answer]]
 """By query id, then document id."""
 Holders = Callable[[str], Sequence[str]]
@@ -65,6 +66,19 @@ def judged_in(file: Path) -> Callable[[Reading], Judgements]:
 def judgements(
     reading: Reading, rows: Iterable[tuple[int, tuple[str, str, int | None]]], where: str
 ) -> Judgements:
+    """As `by_query`; a UserError if no document is right."""
+    result = by_query(reading, rows)
+    if not any(answer.grade > 0 for answers in result.values() for answer in answers.values()):
+        raise UserError(
+            f"{where}: judges no document as right (no grade above 0); copy it again, or leave its "
+            "queries out"
+        )
+    return result
+
+
+def by_query(
+    reading: Reading, rows: Iterable[tuple[int, tuple[str, str, int | None]]]
+) -> Judgements:
     """Rows of a query, a document and a grade, by query; None as the grade is a header."""
     result: Judgements = {}
     for place, (query, document, grade) in rows:
@@ -77,11 +91,6 @@ def judgements(
                 f"{document} is judged {grade} for query {query}, but {first.grade} at "
                 f"{reading.where(first.place)}; keep one of the two lines",
             )
-    if not any(answer.grade > 0 for answers in result.values() for answer in answers.values()):
-        raise UserError(
-            f"{where}: judges no document as right (no grade above 0); copy it again, or leave its "
-            "queries out"
-        )
     return result
 
 
@@ -105,8 +114,8 @@ def _judgement(cells: list[str]) -> tuple[str, str, int | None]:
 
 def grade(value: Any, name: str) -> int:
     """The grade in a field: a whole number, also as text or with a decimal point."""
-    if isinstance(value, str) and GRADE.fullmatch(value.strip()):
-        return int(value)
+    if isinstance(value, str) and (found := WHOLE.fullmatch(value.strip())):
+        return int(found[1])
     if type(value) not in (int, float) or not abs(value) < 10**9 or value != int(value):
         raise BadRecord(f"expected a whole number as {name!r}, found {short(value)}")
     return int(value)
@@ -170,15 +179,20 @@ def collection(reading: Reading, parts: Sequence[Part]) -> Collection:
 
 
 def check_parallel(reading: Reading, parts: Sequence[Part], cure: str) -> None:
-    """Refuse queries of one id that have other relevant documents in another part."""
-    seen: dict[str, tuple[Part, set[str]]] = {}
-    for part in parts:
-        for query, documents in part.judgements(reading).items():
-            right = {name for name, answer in documents.items() if answer.grade > 0}
-            first, before = seen.setdefault(query, (part, right))
+    """Refuse queries of one id that another part judges differently."""
+    check_equal(((part.where, part.judgements(reading)) for part in parts), cure)
+
+
+def check_equal(judged: Iterable[tuple[str, Judgements]], cure: str) -> None:
+    """Refuse queries with other relevant documents, or grades of these, than in an earlier file."""
+    seen: dict[str, tuple[str, dict[str, int]]] = {}
+    for where, judgements in judged:
+        for query, documents in judgements.items():
+            right = {name: answer.grade for name, answer in documents.items() if answer.grade > 0}
+            first, before = seen.setdefault(query, (where, right))
             if before != right:
                 raise UserError(
-                    f"{part.where}: query {query} has other documents than in {first.where}; {cure}"
+                    f"{where}: query {query} has other documents or grades than in {first}; {cure}"
                 )
 
 
@@ -211,7 +225,7 @@ class _Judged:
         return [(lang, document) for lang in self._holders(document)]
 
     def counted(self, subset: Subset) -> Subset:
-        """The subset with its queries that were read and have no relevant document."""
+        """The subset, with the number of its queries that have no relevant document."""
         right = {
             query
             for query, judged in self.judged.items()

@@ -68,9 +68,12 @@ def test_parallel_ids_are_one_query_in_all_languages(tmp_path: Path) -> None:
     assert relevance(result) == {("de", "7"): both, ("fr", "7"): both}
 
 
-def test_ids_that_are_judged_differently_are_not_parallel(tmp_path: Path) -> None:
-    de_and_fr(tmp_path, fr_qrels=[{"query-id": 7, "corpus-id": "d1", "score": 1}])
-    with pytest.raises(UserError, match="query 7 has other documents than in "):
+@pytest.mark.parametrize(("passage", "score"), [("d1", 2), ("d0", 1)])
+def test_ids_that_are_judged_differently_are_not_parallel(
+    tmp_path: Path, passage: str, score: int
+) -> None:
+    de_and_fr(tmp_path, fr_qrels=[{"query-id": 7, "corpus-id": passage, "score": score}])
+    with pytest.raises(UserError, match="query 7 has other documents or grades than in "):
         collection("mteb", tmp_path, subset="all", parallel="yes")
 
 
@@ -224,6 +227,15 @@ def test_a_blank_passage_is_empty(tmp_path: Path, empty: dict[str, Any]) -> None
     assert task.notes == ("1 passages have no text; they stay in the pool",)
 
 
+@pytest.mark.parametrize("score", ["1.0", " 1 ", "1.", 1.0])
+def test_a_grade_may_have_a_decimal_point(tmp_path: Path, score: object) -> None:
+    webfaq(tmp_path)
+    judged = {"query-id": "q0", "corpus-id": "d0", "score": score}
+    json_lines(tmp_path / "deu" / "qrels" / "test.jsonl", judged)
+    result = collection("mteb", tmp_path, subset="deu")
+    assert relevance(result) == {("de", "q0"): {("de", "d0"): 1}}
+
+
 def test_judged_passages_are_pairs(tmp_path: Path) -> None:
     webfaq(tmp_path)
     result, reading = read("mteb", tmp_path, subset="deu,eng")
@@ -260,7 +272,7 @@ BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
             {"query-id": "q0", "corpus-id": "d0", "score": score},
             ":1: expected a whole number as 'score'",
         )
-        for score in (0.5, float("nan"), float("inf"), 10**30, True)
+        for score in (0.5, "1.5", float("nan"), float("inf"), 10**30, True)
     },
     "other query": (
         "deu/qrels/train.jsonl",
