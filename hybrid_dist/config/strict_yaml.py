@@ -4,12 +4,13 @@ Unknown keys are refused by resolve.py.
 """
 
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from hybrid_dist.errors import UserError, short
+from hybrid_dist.errors import UserError, nearest, short
 
 MAX_KEYS = 10_000
 """Largest mapping that `<<` merges may produce."""
@@ -20,14 +21,22 @@ def read_yaml(file: Path) -> Any:
     try:
         return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
-        raise UserError(
-            f"{file}: cannot be read ({error.strerror}); give --config a YAML file"
-        ) from None
+        raise UserError(f"{file}: cannot be read ({error.strerror}); name a YAML file") from None
     except RecursionError:
         raise UserError(f"{file}: is not valid YAML: nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
         problem = str(error).replace('in "<unicode string>", ', "in ")
         raise UserError(f"{file}: is not valid YAML: {problem}") from None
+
+
+def check_keys(content: Mapping[Any, Any], known: Collection[str], where: str) -> None:
+    """Refuse a key that is not known."""
+    for key in content:
+        if key not in known:
+            raise UserError(
+                f"{where}: unknown key {short(key)}{nearest(str(key), known)} "
+                f"(known: {', '.join(known)})"
+            )
 
 
 class _Loader(yaml.SafeLoader):

@@ -77,8 +77,9 @@ def check_task(spec: str) -> None:
 def fetch_task(spec: str) -> None:
     """Download whatever a task reads from the hub, so that it can be loaded offline."""
     check_task(spec)
-    _, path, options = _split(spec)
-    for place in (path, *options.values()):
+    name, path, options = _split(spec)
+    paths = benchmark.locate(path) if name == BENCHMARK else [path]
+    for place in (*paths, *options.values()):
         if place.startswith("hf://"):
             local(place)
 

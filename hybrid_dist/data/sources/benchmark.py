@@ -1,8 +1,8 @@
 """A benchmark in one YAML file: queries, corpus and qrels from tables of any columns."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from hybrid_dist.data.blocks import path_exists
@@ -14,12 +14,13 @@ from hybrid_dist.data.sources.benchmark_file import (
     QrelsTable,
     Rows,
     TextTable,
+    of_table,
     read_benchmark,
 )
 from hybrid_dist.data.sources.collecting import Answers, Key, Placed, collect
-from hybrid_dist.data.sources.completeness import Missing, check_complete
+from hybrid_dist.data.sources.completeness import check_complete, judged_gaps
 from hybrid_dist.data.sources.judged import Judgements
-from hybrid_dist.data.sources.lines import BadRecord, Record
+from hybrid_dist.data.sources.lines import Record, T, parsed
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.data.tables.column_texts import Template, expand
 from hybrid_dist.data.tables.mapped_rows import NamedColumns, mapped_rows, row_language
@@ -28,8 +29,8 @@ from hybrid_dist.data.tables.table_files import find_tables
 from hybrid_dist.errors import UserError
 
 
-def locate(path: str) -> object:
-    """The files of all tables; data on the hub is downloaded."""
+def locate(path: str) -> list[str]:
+    """The paths of all tables' files, and those on the hub as they are."""
     benchmark = _read(path)
     return [place for rows in benchmark.rows for place in expand_globs(rows.paths)]
 
@@ -47,9 +48,8 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
     """
     benchmark = _read(paths[0])
     judged_by_language = benchmark.qrels[0].query_lang is not None
-    where = ", ".join(place for table in benchmark.qrels for place in table.rows.paths)
-    judgements = judged.judgements(reading, _judgements(reading, benchmark), where)
-    holders = {} if judged_by_language else _holders(reading, benchmark, judgements)
+    judgements = _judgements(reading, benchmark, judged_by_language)
+    holders = {} if judged_by_language else _holders(benchmark, judgements)
     answers: Answers = {}
     keys: dict[str, list[Key]] = {}
     for query, documents in judgements.items():
@@ -69,16 +69,35 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
 
     passages = _texts(reading, benchmark.corpus)
     result = collect(reading, queries(), passages, answers, wanted=wanted)
-    lost = [name for name, of in keys.items() if not any(wanted[key] >= 0 for key in of)]
-    check_complete(reading, _gaps(reading, judgements, seen, lost))
+
+    def has_document(name: str) -> bool:
+        return any(wanted[key] >= 0 for key in keys[name])
+
+    check_complete(reading, judged_gaps(reading, judgements, seen.__contains__, has_document))
     return result
 
 
-def _judgements(
-    reading: Reading, benchmark: Benchmark
+def _judgements(reading: Reading, benchmark: Benchmark, by_language: bool) -> Judgements:
+    """The judgements of all tables; those without a language have to be the same in each."""
+    tables = benchmark.qrels
+    if not by_language and len(tables) > 1:
+        judged.check_equal(
+            (
+                (table.rows.where_from, judged.by_query(reading, _judged(reading, [table])))
+                for table in tables
+            ),
+            "give each table of qrels its lang, or name the files of judgements that hold for all "
+            "languages as the path of one table",
+        )
+    where = ", ".join(place for table in tables for place in table.rows.paths)
+    return judged.judgements(reading, _judged(reading, tables), where)
+
+
+def _judged(
+    reading: Reading, tables: Sequence[QrelsTable]
 ) -> Iterator[tuple[int, tuple[str, str, int]]]:
     """The ids of queries and passages, with their language where qrels have it, and grades."""
-    for table in benchmark.qrels:
+    for table in tables:
         columns = {
             "query": table.query,
             "passage": table.passage,
@@ -86,13 +105,15 @@ def _judgements(
             "lang_column": table.query_lang,
             "passage_lang_column": table.passage_lang,
         }
-        for place, record in _records(reading, table.rows, table.rows.named(columns)):
-            try:
-                elements = expand(record, [table.query, table.passage])
-                for row in [record] if elements is None else elements:
-                    yield place, _judgement(reading, table, row)
-            except BadRecord as problem:
-                reading.refuse(reading.where(place), str(problem))
+        parse = partial(_of_row, reading, table)
+        for place, some in _parsed(reading, table.rows, table.rows.named(columns), parse):
+            yield from ((place, one) for one in some)
+
+
+def _of_row(reading: Reading, table: QrelsTable, row: Record) -> list[tuple[str, str, int]]:
+    """The judgements of a row: of each element if a column holds a list."""
+    elements = expand(row, [table.query, table.passage])
+    return [_judgement(reading, table, one) for one in ([row] if elements is None else elements)]
 
 
 def _judgement(reading: Reading, table: QrelsTable, row: Record) -> tuple[str, str, int]:
@@ -113,70 +134,47 @@ def _key(name: str) -> Key:
     return lang, id_
 
 
-def _holders(
-    reading: Reading, benchmark: Benchmark, judgements: Judgements
-) -> Mapping[str, list[Key]]:
+def _holders(benchmark: Benchmark, judgements: Judgements) -> dict[str, list[Key]]:
     """By the id of a judged passage, its keys in all languages that have it."""
-    named = {document for documents in judgements.values() for document in documents}
-    holders: dict[str, list[Key]] = {}
     later = Reading(skip_bad=sys.maxsize)  # bad rows are reported when the passages are kept
-    for _, (name, lang, _) in _texts(later, benchmark.corpus, with_text=False):
-        if name in named and (lang, name) not in (known := holders.setdefault(name, [])):
-            known.append((lang, name))
-    return holders
-
-
-def _gaps(
-    reading: Reading, judgements: Judgements, seen: AbstractSet[str], lost: Sequence[str]
-) -> Iterator[Missing]:
-    """Queries with a relevant passage, and judged passages, that no table has."""
-    queries = {
-        query: min(answer.place for answer in documents.values())
-        for query, documents in judgements.items()
-        if any(answer.grade > 0 for answer in documents.values())
-    }
-    documents: dict[str, int] = {}
-    for of in judgements.values():
-        for document, answer in of.items():
-            documents.setdefault(document, answer.place)
-    for what, ids, places, holder in (
-        ("judged queries", [query for query in queries if query not in seen], queries, "queries"),
-        ("judged passages", lost, documents, "corpus"),
-    ):
-        if ids:
-            where = reading.where(places[ids[0]])
-            yield Missing(where, what, "any language", ids, len(places), f"the {holder}")
+    texts = _texts(later, benchmark.corpus, with_text=False)
+    holders = judged.languages_of(judgements, ((text.lang, text.id) for _, text in texts))
+    return {name: [(lang, name) for lang in langs] for name, langs in holders.items()}
 
 
 def _texts(
     reading: Reading, tables: Sequence[TextTable], with_text: bool = True
-) -> Iterator[tuple[int, Text]]:
+) -> Iterator[Placed]:
     """Places and texts; without their text, which is not read, on request."""
     for table in tables:
         columns: dict[str, Language | Template] = {"id": table.id, "lang_column": table.lang}
         if with_text:
             columns["text"] = table.text
-        for place, record in _records(reading, table.rows, table.rows.named(columns)):
-            try:
-                lang = row_language(reading, table.lang, record)
-                text = table.text.text(record) if with_text else ""
-                yield place, Text(table.id.key(record), lang, text)
-            except BadRecord as problem:
-                reading.refuse(reading.where(place), str(problem))
+        parse = partial(_text, reading, table, with_text)
+        yield from _parsed(reading, table.rows, table.rows.named(columns), parse)
 
 
-def _records(reading: Reading, rows: Rows, columns: NamedColumns) -> Iterator[tuple[int, Record]]:
-    """Places and rows that meet all conditions."""
-    for file, _ in find_tables(rows.paths, rows.config, rows.split):
-        first = reading.place(file, 0)
-        for number, record in mapped_rows(reading, file, rows.cells, columns):
-            try:
-                kept = all(condition.holds(record) for condition in rows.where)
-            except BadRecord as problem:
-                reading.refuse(f"{file}:{number}", str(problem))
-                continue
-            if kept:
-                yield first + number, record
+def _text(reading: Reading, table: TextTable, with_text: bool, row: Record) -> Text:
+    lang = row_language(reading, table.lang, row)
+    text = table.text.text(row) if with_text else ""
+    return Text(table.id.key(row), lang, text)
+
+
+def _parsed(
+    reading: Reading, rows: Rows, columns: NamedColumns, parse: Callable[[Record], T]
+) -> Iterator[tuple[int, T]]:
+    """Places and `parse` results of rows that meet all conditions."""
+
+    def parse_kept(row: Record) -> T | None:
+        return parse(row) if all(condition.holds(row) for condition in rows.where) else None
+
+    with of_table(rows.key):
+        files = find_tables(rows.paths, rows.config, rows.split)
+    for file, _ in files:
+        given = mapped_rows(reading, file, rows.cells, columns)
+        for place, item in parsed(reading, file, given, parse_kept):
+            if item is not None:
+                yield place, item
 
 
 SOURCE = Source(

@@ -1,20 +1,23 @@
 """A benchmark in one YAML file: which columns of which tables are its queries, corpus and qrels."""
 
+import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hybrid_dist.config.strict_yaml import read_yaml
+from hybrid_dist.config.strict_yaml import check_keys, read_yaml
 from hybrid_dist.config.task_collections import TASKS
+from hybrid_dist.data.blocks import path_exists
 from hybrid_dist.data.languages import canonical
 from hybrid_dist.data.tables.column_texts import Column, Template, parse_template
 from hybrid_dist.data.tables.conditions import Condition, parse_conditions
 from hybrid_dist.data.tables.mapped_rows import NamedColumns, cell_format
 from hybrid_dist.data.tables.mapping import FILES, Settings, conditions, one_text
 from hybrid_dist.data.tables.table_rows import CellFormat
-from hybrid_dist.errors import UserError, nearest, short
+from hybrid_dist.errors import UserError, short
 
 QRELS = "qrels"
 SECTIONS = ("queries", "corpus", QRELS)
@@ -44,6 +47,11 @@ class Rows:
             for column in _columns(value)
         ]
         return [*named, *((f"{self.key}.where", condition.column) for condition in self.where)]
+
+    @property
+    def where_from(self) -> str:
+        """The table, as messages name it."""
+        return f"{self.key} ({', '.join(self.paths)})"
 
 
 @dataclass(frozen=True)
@@ -131,13 +139,20 @@ def _mapping(content: Any, known: Sequence[str], where: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         found = "nothing" if content is None else short(content)
         raise UserError(f"{where}: expected the keys {', '.join(known)}, found {found}")
-    for key in content:
-        if key not in known:
-            raise UserError(
-                f"{where}: unknown key {short(key)}{nearest(str(key), known)} "
-                f"(known: {', '.join(known)})"
-            )
+    check_keys(content, known, where)
     return content
+
+
+@contextmanager
+def of_table(key: str) -> Iterator[None]:
+    """Puts the key of a table, or of its option that an error is about, before the message."""
+    try:
+        yield
+    except UserError as error:
+        message = f"{error}".replace("the option ", "the key ")
+        option = message.removeprefix("option ")
+        message = f"{key}: {message}" if option == message else f"{key}.{option}"
+        raise UserError(message) from None
 
 
 def _text_table(settings: Settings, key: str, file: Path) -> TextTable:
@@ -152,7 +167,8 @@ def _qrels_table(settings: Settings, key: str, file: Path) -> QrelsTable:
     query_lang, own = _language(settings, key, ""), _language(settings, key, "passage_")
     if own is not None and query_lang is None:
         raise UserError(f"{key}: passage_lang needs lang or lang_column, that of queries")
-    grade = one_text(settings, "grade")
+    with of_table(key):
+        grade = one_text(settings, "grade")
     return QrelsTable(
         _rows(settings, key, file),
         _template(settings, key, "query"),
@@ -167,14 +183,18 @@ def _rows(settings: Settings, key: str, file: Path) -> Rows:
     given = settings.get("path")
     if given is None:
         raise UserError(f"{key}: give path, a file, glob or folder from here")
-    return Rows(
-        key,
-        tuple(_place(path, key, file) for path in ([given] if isinstance(given, str) else given)),
-        one_text(settings, "config"),
-        one_text(settings, "split"),
-        cell_format(settings),
-        tuple(one for part in conditions(settings) for one in parse_conditions(part)),
+    paths = tuple(
+        _place(path, key, file) for path in ([given] if isinstance(given, str) else given)
     )
+    with of_table(key):
+        return Rows(
+            key,
+            paths,
+            one_text(settings, "config"),
+            one_text(settings, "split"),
+            cell_format(settings),
+            tuple(one for part in conditions(settings) for one in parse_conditions(part)),
+        )
 
 
 def _place(path: str, key: str, file: Path) -> str:
@@ -184,18 +204,22 @@ def _place(path: str, key: str, file: Path) -> str:
     here = Path(os.path.abspath(file.parent))  # noqa: PTH100 - resolve() follows links in a circle
     if Path(os.path.abspath(place)) in here.parents:  # noqa: PTH100
         raise UserError(f"{key}.path: {path} is a folder above this file; name files in it")
-    return str(place)
+    if path_exists(str(place)) or glob.escape(path) == path:
+        return str(place)
+    return str(Path(glob.escape(str(file.parent))) / path)
 
 
 def _template(settings: Settings, key: str, option: str) -> Template:
-    written = one_text(settings, option)
-    if written is None:
-        raise UserError(f"{key}: give {option}, the name of a column, or a template")
-    return parse_template(written, f"{key}.{option}")
+    with of_table(key):
+        written = one_text(settings, option)
+        if written is None:
+            raise UserError(f"give {option}, the name of a column, or a template")
+        return parse_template(written, option)
 
 
 def _language(settings: Settings, key: str, side: str) -> Language | None:
-    constant, column = (one_text(settings, f"{side}{name}") for name in ("lang", "lang_column"))
+    with of_table(key):
+        constant, column = (one_text(settings, f"{side}{name}") for name in ("lang", "lang_column"))
     if constant is not None and column is not None:
         raise UserError(f"{key}: give {side}lang or {side}lang_column, not both")
     if constant is None:

@@ -3,10 +3,11 @@
 Missing ids are refused with their counts, unless `incomplete=allow` is given.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hybrid_dist.data.reading import Reading
+from hybrid_dist.data.sources.collecting import Answer
 from hybrid_dist.errors import UserError
 
 INCOMPLETE = "incomplete"
@@ -63,3 +64,31 @@ def check_complete(reading: Reading, all_missing: Iterable[Missing]) -> None:
         raise UserError("\n".join([*messages, cure]))
     reading.missing += messages
     reading.notes += messages
+
+
+def judged_gaps(
+    reading: Reading,
+    judged: Mapping[str, Mapping[str, Answer]],
+    has_query: Callable[[str], bool],
+    has_document: Callable[[str], bool],
+    langs: tuple[str, str] = ("any language", "any language"),
+) -> Iterator[Missing]:
+    """Queries with a relevant document, and judged documents, that no file has.
+
+    `langs`: of queries and of documents.
+    """
+    queries: dict[str, int] = {}
+    documents: dict[str, int] = {}
+    for query, answers in judged.items():
+        for document, answer in answers.items():
+            documents.setdefault(document, answer.place)
+            if answer.grade > 0:
+                queries.setdefault(query, answer.place)
+    for what, places, has, lang, holder in (
+        ("judged queries", queries, has_query, langs[0], "the queries"),
+        ("judged passages", documents, has_document, langs[1], "the corpus"),
+    ):
+        gone = [name for name in places if not has(name)]
+        if gone:
+            where = reading.where(places[gone[0]])
+            yield Missing(where, what, lang, gone, len(places), holder)

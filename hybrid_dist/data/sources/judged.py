@@ -10,7 +10,7 @@ from typing import Any
 
 from hybrid_dist.data.reading import Collection, Reading, Subset, Text, short
 from hybrid_dist.data.sources.collecting import Answer, Answers, Key, Pair, Placed, collect
-from hybrid_dist.data.sources.completeness import Missing, check_complete
+from hybrid_dist.data.sources.completeness import Missing, check_complete, judged_gaps
 from hybrid_dist.data.sources.lines import BadRecord, Record, columns, key, nfc
 from hybrid_dist.errors import UserError, nearest
 
@@ -235,37 +235,40 @@ class _Judged:
 
     def missing(self, reading: Reading, held: AbstractSet[Key]) -> Iterator[Missing]:
         """Queries with a relevant document, and judged documents, that no file contains."""
-        queries: dict[str, int] = {}
-        documents: dict[str, int] = {}
-        for query, judged in self.judged.items():
-            for document, answer in judged.items():
-                documents.setdefault(document, answer.place)
-                if answer.grade > 0:
-                    queries.setdefault(query, answer.place)
-        gone = [query for query in queries if query not in self.queries_present]
-        if gone:
-            where = reading.where(queries[gone[0]])
-            what, lang = "judged queries", self.part.lang
-            yield Missing(where, what, lang, gone, len(queries), "the queries")
-        gone = [name for name in documents if not any(key in held for key in self.keys(name))]
-        if gone:
-            where = reading.where(documents[gone[0]])
-            langs = " or ".join(dict.fromkeys(corpus.lang for corpus in self.part.corpora))
-            yield Missing(where, "judged passages", langs, gone, len(documents), "the corpus")
+
+        def has_document(name: str) -> bool:
+            return any(key in held for key in self.keys(name))
+
+        documents = " or ".join(dict.fromkeys(corpus.lang for corpus in self.part.corpora))
+        has_query = self.queries_present.__contains__
+        langs = self.part.lang, documents
+        return judged_gaps(reading, self.judged, has_query, has_document, langs)
 
 
 def _holders(part: Part, judged: Judgements) -> Holders:
     """Returns a lookup of the languages of a document; if no corpus has it, that of the first."""
     if len({corpus.lang for corpus in part.corpora}) == 1:
         return lambda document: [part.corpora[0].lang]
-    wanted = {document for documents in judged.values() for document in documents}
-    held: dict[str, list[str]] = {}
     later = Reading(skip_bad=sys.maxsize)  # bad lines are reported when the documents are kept
-    for corpus in part.corpora:
-        for _, (name, _) in corpus.documents(later):
-            if name in wanted:
-                held.setdefault(name, []).append(corpus.lang)
+    held = languages_of(
+        judged,
+        (
+            (corpus.lang, name)
+            for corpus in part.corpora
+            for _, (name, _) in corpus.documents(later)
+        ),
+    )
     return lambda document: held.get(document) or [part.corpora[0].lang]
+
+
+def languages_of(judged: Judgements, held: Iterable[Key]) -> dict[str, list[str]]:
+    """By the id of a judged document, the languages that hold it."""
+    wanted = {document for documents in judged.values() for document in documents}
+    languages: dict[str, list[str]] = {}
+    for lang, name in held:
+        if name in wanted and lang not in (known := languages.setdefault(name, [])):
+            known.append(lang)
+    return languages
 
 
 def pairs(reading: Reading, parts: Sequence[Part]) -> Iterator[Pair]:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hybrid_dist.config.strict_yaml import read_yaml
+from hybrid_dist.config.strict_yaml import check_keys, read_yaml
 from hybrid_dist.data.languages import canonical
 from hybrid_dist.data.tables.column_texts import Column, Template, parse_template
 from hybrid_dist.data.tables.conditions import Condition, parse_conditions
-from hybrid_dist.errors import UserError, nearest, short
+from hybrid_dist.errors import UserError, short
 
 COLUMNS = {
     "query": "the column of queries, or a template such as 'about {title}'; two columns, as in "
@@ -97,14 +97,9 @@ def _of_file(file: Path) -> Settings:
         found = "a list" if isinstance(content, list) else short(content)
         found = "nothing" if content is None else found
         raise UserError(f"{file}: expected options such as `query: question`, found {found}")
-    known = {**COLUMNS, **FILES}
+    check_keys(content, {**COLUMNS, **FILES}, f"{file}")
     settings: dict[str, str | list[str]] = {}
     for key, value in content.items():
-        if key not in known:
-            raise UserError(
-                f"{file}: unknown key {short(key)}{nearest(str(key), known)} "
-                f"(known: {', '.join(known)})"
-            )
         values = value if isinstance(value, list) else [value]
         if not values or not all(isinstance(one, str) for one in values):
             raise UserError(

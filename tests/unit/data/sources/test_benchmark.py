@@ -10,10 +10,10 @@ import pytest
 
 from hybrid_dist.config.task_names import label_of
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.task_specs import check_task, load_task
+from hybrid_dist.evaluation.task_specs import check_task, fetch_task, load_task
 from hybrid_dist.evaluation.tasks import Task
 from tests.support.benchmark_files import OWN, own_benchmark
-from tests.support.published_files import json_lines, write
+from tests.support.published_files import json_lines, tsv, write
 
 
 def answers(task: Task) -> dict[tuple[str, str], dict[tuple[str, str], int]]:
@@ -86,8 +86,19 @@ BROKEN_FILE: dict[str, tuple[str, str, str]] = {
     "a number": ("text: ask", "text: 3", "own.yaml: queries.text: expected a text, found 3"),
     "no id": ("id: nr\n", "lang: de\n", "own.yaml: queries: give lang or lang_column, not both"),
     "a language": ("lang_column: of", "lang: xx", "own.yaml: queries.lang: 'xx' is no known"),
-    "a template": ("{title}", "{title", "own.yaml: option corpus.1.text={title\n{text}: '{' na"),
-    "a condition": ("grade >= 0", "grade =", "own.yaml: option where=grade =: cannot read"),
+    "a template": ("{title}", "{title", "own.yaml: corpus.1.text={title\n{text}: '{' na"),
+    "a condition": ("grade >= 0", "grade =", "own.yaml: qrels.where=grade =: cannot read"),
+    "a delimiter": (
+        "    lang: en",
+        "    lang: en\n    delimiter: '::'",
+        "own.yaml: corpus.2.delimiter=::: expected one character, or tab",
+    ),
+    "two columns": ("id: nr", "id: [nr, of]", "own.yaml: queries.id=nr,of: expected one value"),
+    "a split": (
+        "path: de.jsonl",
+        "path: de.jsonl\n    split: test",
+        "corpus.1: FOLDER/de.jsonl: config and split need a folder or hf://",
+    ),
     "one language": (
         "grade: grade",
         "passage_lang: de",
@@ -109,7 +120,7 @@ def test_a_broken_file_is_refused(tmp_path: Path, old: str, new: str, message: s
     write(file, OWN.replace(old, new, 1))
     with pytest.raises(UserError) as refusal:
         load_task(str(file))
-    assert message in str(refusal.value)
+    assert message.replace("FOLDER", str(tmp_path)) in str(refusal.value)
     assert str(tmp_path) in str(refusal.value)
 
 
@@ -165,6 +176,53 @@ def test_bad_rows_are_skipped_and_gaps_allowed_on_request(tmp_path: Path) -> Non
     assert (task.name, len(task.relevant)) == ("mine", 5)
     assert any("qrels.tsv:6" in note for note in task.notes)
     assert "1 of 3 judged passages" in task.missing[0]
+
+
+def test_a_row_with_a_bad_element_is_skipped_as_a_whole(tmp_path: Path) -> None:
+    own = own_benchmark(tmp_path)
+    write(own, OWN.replace("qrels.tsv", "qrels.jsonl").replace("passage: passage", "passage: of.id")
+          .replace("  grade: grade\n  where: grade >= 0\n", "  grade: of.grade\n"))  # fmt: skip
+    json_lines(
+        tmp_path / "qrels.jsonl",
+        {"query": "q1", "of": [{"id": "d1", "grade": 1}, {"id": "d2", "grade": "high"}]},
+        {"query": "q2", "of": [{"id": "d2", "grade": 1}]},
+    )
+    task = load_task(f"{own}?skip_bad=1")
+    assert answers(task) == {("en", "q2"): {("de", "d2"): 1}}
+
+
+@pytest.mark.parametrize("row", [("q1", "d2", 2), ("q1", "d1", 1)])
+def test_tables_of_qrels_that_differ_need_a_language(tmp_path: Path, row: tuple[str, ...]) -> None:
+    own = own_benchmark(tmp_path)
+    tsv(tmp_path / "more.tsv", ("query", "passage", "grade"), row)
+    first, mark, _ = OWN.partition("qrels:\n")
+    columns = "query: query, passage: passage, grade: grade"
+    tables = [f"{{path: {name}.tsv, {columns}}}" for name in ("qrels", "more")]
+    write(own, f"{first}{mark}  - {tables[0]}\n  - {tables[1]}\n")
+    with pytest.raises(UserError) as refusal:
+        load_task(str(own))
+    assert (
+        f"qrels.2 ({tmp_path}/more.tsv): query q1 has other documents or grades than in qrels.1 ("
+        f"{tmp_path}/qrels.tsv); give each table of qrels its lang, or name the files"
+        in str(refusal.value)
+    )
+    tsv(tmp_path / "more.tsv", ("query", "passage", "grade"), ("q1", "d1", 2))
+    assert len(load_task(str(own)).relevant) == 5
+
+
+def test_a_glob_is_found_in_a_folder_with_brackets(tmp_path: Path) -> None:
+    own = own_benchmark(tmp_path / "run [1]")
+    write(own, OWN.replace("queries.csv", "quer*.csv"))
+    check_task(str(own))
+    assert len(load_task(str(own)).query_texts) == 3
+
+
+def test_tables_on_the_hub_are_fetched(tmp_path: Path) -> None:
+    own = own_benchmark(tmp_path)
+    write(own, OWN.replace("qrels.tsv", "hf://no name/of data"))
+    check_task(str(own))
+    with pytest.raises(UserError, match="hf://no name/of data: "):
+        fetch_task(str(own))
 
 
 def test_a_missing_file_is_refused_before_a_run(tmp_path: Path) -> None:
