@@ -17,7 +17,8 @@ from hybrid_dist.data.dry_run import try_out
 from hybrid_dist.data.preparation import prepare
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES, source_named
-from hybrid_dist.data.sources.source import COMMON
+from hybrid_dist.data.sources.source import COMMON, Source
+from hybrid_dist.data.store.format import COLLECTION, is_store
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.data.store.teacher_vectors import FEWEST_TEXTS, write_teacher_vectors
 from hybrid_dist.data.store.token_cache import LONGEST, write_tokens
@@ -45,6 +46,8 @@ class Options:
     """The store's folder, new or to be replaced."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Show ten pairs as they are understood and what would be left out and why; write no store."""
+    collection: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Prepare queries, passages and qrels instead, to evaluate on them: --task collection:OUT."""
     skip_bad: int = 0
     """Skip up to this many bad lines."""
     option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -126,6 +129,7 @@ Examples:
   hybrid-dist prepare pairs 'data/*.jsonl.gz' --out stores/mine --tokenize xlm-roberta-base
   hybrid-dist prepare table faq.csv --option query=question --option passage=answer \\
       --option lang=en --dry-run
+  hybrid-dist prepare miracl data/miracl --option languages=sw --collection --out collections/sw
   hybrid-dist prepare --list
   hybrid-dist prepare --describe stores/mine
   hybrid-dist prepare --verify stores/mine
@@ -146,6 +150,9 @@ def _prepare(options: Options) -> None:
     source = source_named(options.source)
     reading = Reading(skip_bad=options.skip_bad, options=_source_options(options.option))
     source.check(reading.options)
+    if options.collection:
+        _prepare_collection(options, source, reading, options.out)
+        return
     if options.teacher_debias != "none" and not options.teacher:
         raise UserError("--teacher-debias: needs --teacher MODEL")
     changes = _changes(options)
@@ -156,6 +163,23 @@ def _prepare(options: Options) -> None:
             source, options.paths, options.out, reading, add_tokens, _counted, add_teacher, changes
         )
     _print_summary(options.out, store.manifest)
+
+
+def _prepare_collection(options: Options, source: Source, reading: Reading, out: Path) -> None:
+    from hybrid_dist.evaluation.stored_task import prepare_collection
+
+    for flag in ("tokenize", "teacher"):
+        if getattr(options, flag) is not None:
+            raise UserError(f"--{flag}: --collection keeps texts alone; leave one of the two out")
+    with progress_bar.shown():
+        task = prepare_collection(source, options.paths, out, reading)
+    summary = (
+        f"{out}: {len(task.query_ids):,} queries and {len(task.passage_ids):,} passages in "
+        f"{len(task.languages)} languages; evaluate on it with --task collection:{out}"
+    )
+    print(printable(summary))
+    for note in task.notes:
+        print(printable(note))
 
 
 def _try_out(options: Options) -> None:
@@ -296,6 +320,13 @@ def _teacher_line(manifest: Mapping[str, Any]) -> str:
 
 
 def _verify(folder: Path) -> None:
+    if is_store(folder, COLLECTION):
+        from hybrid_dist.evaluation.stored_task import open_task
+
+        task = open_task(folder, folder.name, str(folder), again=True)
+        counts = f"{len(task.query_ids):,} queries and {len(task.passage_ids):,} passages"
+        print(printable(f"{folder}: complete: {counts} are as they were prepared"))
+        return
     store = Store(folder, check="now")
     sizes = [file["bytes"] for file in store.manifest["files"].values()]
     result = (

@@ -270,7 +270,7 @@ class Eval:
     """Steps between evaluations on the way; 0: none. The finished model is evaluated anyway."""
     tasks: tuple[Text, ...] = ()
     """Evaluation tasks, each NAME:PATH, NAME:PATH?option=value, or LABEL=NAME:PATH to call it
-    LABEL."""
+    LABEL. Also FILE.yaml, a collection of tasks."""
     metric: Text = "map.multilingual"
     """Figure of the first task's report that chooses the best checkpoint, or NAME/figure; or
     dev/loss, the loss on data.dev, which also chooses where there are no tasks."""

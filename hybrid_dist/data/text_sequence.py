@@ -49,6 +49,22 @@ class Texts(Sequence[Text]):
         whole = pa.chunked_array([batch.column(name) for batch in self._batches], pa.string())
         return pc.take(whole, pa.array(self._order))
 
+    def values(self, name: str, rows: slice) -> pa.Array:
+        """One field of consecutive texts, taken block by block."""
+        places = self._order[rows]
+        block = np.searchsorted(self._starts, places, side="right") - 1
+        by_block = np.argsort(block, kind="stable")
+        if not len(places):
+            return pa.array([], pa.string())
+        parts = []
+        for group in np.split(by_block, np.flatnonzero(np.diff(block[by_block])) + 1):
+            number = int(block[group[0]])
+            column = self._batches[number].column(name)
+            parts.append(column.take(pa.array(places[group] - self._starts[number])))
+        back = np.empty(len(places), np.int64)
+        back[by_block] = np.arange(len(places))
+        return pa.concat_arrays(parts).take(pa.array(back))
+
     def __len__(self) -> int:
         return len(self._order)
 
@@ -71,10 +87,10 @@ class Texts(Sequence[Text]):
 
 
 class Part(Sequence[str]):
-    """One field of a sequence of texts, read on access."""
+    """One field of texts, read on access."""
 
-    def __init__(self, texts: Sequence[Text], name: str) -> None:
-        self._texts = texts
+    def __init__(self, texts: Texts, name: str) -> None:
+        self._texts, self._name = texts, name
         self._field = Text._fields.index(name)
 
     def __len__(self) -> int:
@@ -86,7 +102,7 @@ class Part(Sequence[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [text[self._field] for text in self._texts[index]]
+            return self._texts.values(self._name, index).to_pylist()
         return self._texts[index][self._field]
 
 

@@ -13,7 +13,10 @@ from hybrid_dist.data.blocks import path_exists
 from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources import SOURCES, benchmark, pairs
 from hybrid_dist.data.sources.paths import local
+from hybrid_dist.data.sources.source import Source
+from hybrid_dist.data.store.format import COLLECTION, read_manifest
 from hybrid_dist.errors import UserError, nearest
+from hybrid_dist.evaluation.stored_task import open_task
 from hybrid_dist.evaluation.tasks import Task, backwards, from_collection
 
 
@@ -34,12 +37,20 @@ def _toy_collection(paths: Sequence[str], reading: Reading) -> Collection:
     return pairs.collection([_toy_file(path) for path in paths], reading)
 
 
+def _stored_manifest(path: str) -> object:
+    """The manifest of a prepared collection."""
+    return read_manifest(Path(path), COLLECTION)
+
+
+STORED = "collection"
+"""The task that is read from a prepared collection."""
 TASKS = {
     "toy": replace(pairs.SOURCE, name="toy", collection=_toy_collection, locate=_toy_file),
     "xquad_r": SOURCES["lareqa"],
     "mlqa_r": SOURCES["lareqa"],
     BENCHMARK: benchmark.SOURCE,
     **{name: source for name, source in SOURCES.items() if source.collection is not None},
+    STORED: Source(STORED, "prepared by --collection", "its own files", locate=_stored_manifest),
 }
 """All tasks: name -> the source that reads it."""
 SKIP_BAD = "skip_bad"
@@ -56,11 +67,14 @@ def load_task(spec: str, ties: str = "number") -> Task:
 
 def _load(spec: str) -> Task:
     name, path, options = _split(spec)
+    label, rest = split_label(spec)
+    if name == STORED:
+        task = open_task(Path(path), label or name, rest.partition(":")[2])
+        return replace(task, kind=name if label else "")
     collection = TASKS[name].collection
     if collection is None:
         raise UserError(f"task {spec!r}: {TASKS[name].name} is for training only")
     reading = Reading(_skip_bad(spec, options), options)
-    label, rest = split_label(spec)
     task = from_collection(label or name, rest.partition(":")[2], collection([path], reading))
     notes = (*reading.notes, *reading.bad)
     kind = name if label else ""

@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -52,31 +53,70 @@ QUERIES, PASSAGES, UIDS = "queries.arrow", "passages.arrow", "uids.arrow"
 NEGATIVE_SCORES, POSITIVE_SCORES = "negative_scores", "positive_scores"
 """Arrays of a store with scores beside its index, float32: of each number in `negatives`, and of
 each row's own passage."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of folder with a manifest."""
+
+    key: str
+    """The key of its manifest that has the version of the format."""
+    version: int
+    """The version that is written."""
+    readable: tuple[int, ...]
+    files: tuple[str, ...]
+    """Files that tell it where the manifest is lost."""
+    what: str
+    """What it is called in messages."""
+    made_by: str
+    """The command that makes one, up to the folder."""
+
+
+STORE = Kind(
+    KIND,
+    VERSION,
+    READABLE,
+    (QUERIES, PASSAGES, UIDS),
+    "store",
+    "hybrid-dist prepare SOURCE PATH --out",
+)
+COLLECTION = Kind(
+    "hybrid_dist_collection",
+    1,
+    (1,),
+    (QUERIES, PASSAGES, "passage_ids.arrow"),
+    "prepared collection",
+    "hybrid-dist prepare SOURCE PATH --collection --out",
+)
+KINDS = (STORE, COLLECTION)
 Manifest = dict[str, Any]
 REMEDY = "copy the store again, or prepare it again"
 
 
-def is_store(path: Path) -> bool:
+def is_store(path: Path, kind: Kind = STORE) -> bool:
     """Whether a folder is a store, possibly a damaged one; other folders have manifests too."""
     if not path_exists(str(path)):
         return False
     try:
-        if f'"{KIND}"' in (path / MANIFEST).read_text("utf-8", "replace"):
+        if f'"{kind.key}"' in (path / MANIFEST).read_text("utf-8", "replace"):
             return True
     except OSError:  # it is missing, or not readable
         pass
-    return all((path / name).is_file() for name in (QUERIES, PASSAGES, UIDS))
+    return all((path / name).is_file() for name in kind.files)
 
 
 @contextmanager
-def replaced(store: Path, needed: int | None = None, replace: bool = True) -> Iterator[Path]:
+def replaced(
+    store: Path, needed: int | None = None, replace: bool = True, kind: Kind = STORE
+) -> Iterator[Path]:
     """An empty folder to build a store in; it becomes `store` when the block ends.
 
     An error removes it and leaves an existing store untouched. `needed`: the bytes that its disk
     must have free, if estimated. `replace`: see `atomic_folder`.
     """
-    if store.exists() and not is_store(store) and not (store.is_dir() and not any(store.iterdir())):
-        raise UserError(f"{store}: holds other things; name a new folder, or a store")
+    is_empty = store.is_dir() and not any(store.iterdir())
+    if store.exists() and not is_store(store, kind) and not is_empty:
+        raise UserError(f"{store}: holds other things; name a new folder, or a {kind.what}")
     store = store.resolve()
     lock = store.with_name(f".{store.name}.lock")
     with made_parents(store):
@@ -126,11 +166,13 @@ class Checksums:
             return {"bytes": os.fstat(content.fileno()).st_size, "sha256": digest}
 
 
-def write_manifest(folder: Path, about: Mapping[str, Any], checksums: Checksums) -> None:
+def write_manifest(
+    folder: Path, about: Mapping[str, Any], checksums: Checksums, kind: Kind = STORE
+) -> None:
     """Write the manifest with the checksums of all files and of the manifest itself."""
     files = checksums.of(folder)
     fingerprint = _fingerprint(about["languages"], files)
-    manifest = {KIND: VERSION, "fingerprint": fingerprint, **about, "files": files}
+    manifest = {kind.key: kind.version, "fingerprint": fingerprint, **about, "files": files}
     manifest["checksum"] = _checksum(manifest)
     write_atomically(folder / MANIFEST, f"{json_text(manifest, 1)}\n", checksums.durable)
 
@@ -146,24 +188,24 @@ def _checksum(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, kind: Kind = STORE) -> Manifest:
     """A store's manifest; a UserError if it is damaged or a file is missing or of another size."""
-    if not is_store(folder):
-        raise UserError(
-            f"{folder}: is no store; make one with `hybrid-dist prepare SOURCE PATH --out {folder}`"
-        )
+    if not is_store(folder, kind):
+        others = [other.what for other in KINDS if other != kind and is_store(folder, other)]
+        found = f"is a {others[0]} and no {kind.what}" if others else f"is no {kind.what}"
+        raise UserError(f"{folder}: {found}; make one with `{kind.made_by} FOLDER`")
     file = folder / MANIFEST
     if not file.exists():
         raise UserError(f"{file}: is missing; {REMEDY}")
     try:
-        manifest = read_json(file, "a store's manifest")
+        manifest = read_json(file, f"a {kind.what}'s manifest")
     except UserError as error:
         raise UserError(f"{error}; {REMEDY}") from None
-    version = manifest.get(KIND) if isinstance(manifest, dict) else None
-    if type(version) is int and version not in READABLE:
+    version = manifest.get(kind.key) if isinstance(manifest, dict) else None
+    if type(version) is int and version not in kind.readable:
         raise UserError(
-            f"{folder}: is a store of version {version}, this program reads version {VERSION}; "
-            "prepare it again"
+            f"{folder}: is a {kind.what} of version {version}, this program reads version "
+            f"{kind.version}; prepare it again"
         )
     if type(version) is not int or not _is_whole(manifest):
         raise UserError(f"{file}: is damaged: it is not what was written; {REMEDY}")
@@ -182,7 +224,7 @@ def array_names(manifest: Manifest) -> Mapping[str, str]:
 
 def _is_whole(manifest: Mapping[str, Any]) -> bool:
     """Whether a manifest is as it was written."""
-    if manifest[KIND] >= 3 or "checksum" in manifest:
+    if manifest.get(KIND, 3) >= 3 or "checksum" in manifest:
         return manifest.get("checksum") == _checksum(manifest)
     languages, files = manifest.get("languages"), manifest.get("files")
     return manifest.get("fingerprint") == _fingerprint(languages, files)

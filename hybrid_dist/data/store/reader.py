@@ -110,7 +110,7 @@ class Store:
         `cache_dir`: where stores of pair files are kept for the next start. None: they are built
         anew in a temporary folder.
         """
-        if store_format.is_store(Path(path)):
+        if any(store_format.is_store(Path(path), kind) for kind in store_format.KINDS):
             return cls(Path(path))
         if cache_dir is None:
             return cls.build(path)
@@ -254,7 +254,11 @@ def open_sources(
 
 def check_sources(patterns: Sequence[str]) -> None:
     """Refuse paths that name neither a store nor files, before anything is read."""
-    expand_globs([pattern for pattern in patterns if not store_format.is_store(Path(pattern))])
+    others = [pattern for pattern in patterns if not store_format.is_store(Path(pattern))]
+    for pattern in others:
+        if store_format.is_store(Path(pattern), store_format.COLLECTION):
+            store_format.read_manifest(Path(pattern))  # says what it is
+    expand_globs(others)
 
 
 @contextmanager
