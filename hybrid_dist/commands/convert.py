@@ -40,9 +40,10 @@ def main(args: Sequence[str], program: str = "hybrid-dist convert") -> None:
     options = tyro.cli(Options, args=args, prog=program)
     pairs = ExportedPairs.of(Store.open(options.store), options.languages)
     with progress_bar.shown():
-        notes = convert(pairs, options.to, options.out, Choices(options.negatives, options.pool))
-    count = sum(len(pairs.rows(language)) for language in pairs.languages)
-    summary = f"{count:,} pairs in {len(pairs.languages)} languages, for {options.to}"
+        choices = Choices(options.negatives, options.pool)
+        written, notes = convert(pairs, options.to, options.out, choices)
+    count = sum(written.values())
+    summary = f"{count:,} pairs in {len(written)} languages, for {options.to}"
     print(printable(f"{options.out}: {summary}"))
     for note in notes:
         print(printable(note))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -68,14 +69,16 @@ def _uid_of_passages(index: Index, starts: Ints) -> Ints:
     any language is named by the first of them; others by the first uid with this passage.
     """
     uid = np.full(starts[-1], -1)
-    uid[index.passage_of[::-1]] = index.row_uid[::-1]
-    relevant = np.flatnonzero(uid >= 0)
-    language = np.searchsorted(starts, relevant, side="right") - 1
-    cluster = index.uid_passage_cluster[uid[relevant]]
-    key = language * index.num_uids + cluster
-    _, place, count = np.unique(key, return_inverse=True, return_counts=True)
-    is_only = count[place] == 1
-    uid[relevant[is_only]] = cluster[is_only]
+    for (low, high), (first, last) in zip(
+        pairwise(starts.tolist()), pairwise(index.language_starts.tolist()), strict=True
+    ):
+        of_language = uid[low:high]
+        of_language[index.passage_of[first:last][::-1] - low] = index.row_uid[first:last][::-1]
+        relevant = np.flatnonzero(of_language >= 0)
+        cluster = index.uid_passage_cluster[of_language[relevant]]
+        _, place, count = np.unique(cluster, return_inverse=True, return_counts=True)
+        is_only = count[place] == 1
+        of_language[relevant[is_only]] = cluster[is_only]
     return uid
 
 
@@ -137,10 +140,12 @@ def _relevant(names: _Names, block: Block, languages: Sequence[str]) -> list[lis
     if not names.in_pool:
         return [[number] for number in block.passage_numbers]
     index = names.pairs.store.index
-    codes = {index.languages.index(name) for name in languages}
-    found = []
-    for uid in index.row_uid[block.rows].tolist():
-        rows = index.uid_rows[index.uid_starts[uid] : index.uid_starts[uid + 1]]
-        kept = np.isin(index.language_of(rows), list(codes))
-        found.append(index.passage_of[rows[kept]].tolist())
-    return found
+    uids = index.row_uid[block.rows]
+    spans = zip(index.uid_starts[uids].tolist(), index.uid_starts[uids + 1].tolist(), strict=True)
+    of_uid = [index.uid_rows[first:last] for first, last in spans]
+    rows = np.concatenate(of_uid)
+    codes = [index.languages.index(name) for name in languages]
+    kept = np.isin(index.language_of(rows), codes)
+    passages = np.where(kept, index.passage_of[rows], -1)
+    ends = np.cumsum([len(some) for some in of_uid])
+    return [some[some >= 0].tolist() for some in np.split(passages, ends[:-1])]

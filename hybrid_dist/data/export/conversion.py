@@ -1,9 +1,10 @@
 """Writing the pairs of a store in the layouts of other trainers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from hybrid_dist.data.export import beir_folders, pair_tables, trainer_lines
 from hybrid_dist.data.export.exported_pairs import Block, ExportedPairs
@@ -26,50 +27,61 @@ class Choices:
     """Whether BEIR's folder holds all languages."""
 
 
-Write = Callable[[ExportedPairs, Path, Choices], list[str]]
-"""Fills an empty folder and returns what it has no place for, and what was left out."""
+class Written(NamedTuple):
+    """What files hold."""
+
+    pairs: Mapping[str, int]
+    """How many, by language."""
+    notes: list[str]
+    """What there is no place for, and what was left out."""
 
 
-def convert(pairs: ExportedPairs, to: str, out: Path, choices: Choices = Choices()) -> list[str]:
-    """Write pairs in a layout of `LAYOUTS`; an error leaves nothing behind.
+Write = Callable[[ExportedPairs, Path, Choices], Written]
+"""Fills an empty folder."""
 
-    Returns notes on what the files do not hold.
-    """
+
+def convert(pairs: ExportedPairs, to: str, out: Path, choices: Choices = Choices()) -> Written:
+    """Write pairs in a layout of `LAYOUTS`; an error leaves nothing behind."""
     check_new_folder(out)
     if choices.negatives is not None and to != "sentence-transformers":
         raise UserError(f"--negatives: {to} has the negatives that a pair has; leave it out")
     if choices.pool and to != "beir":
         raise UserError(f"--pool: {to} has no pool of passages; leave it out")
     if to == "parquet":
-        notes = _parquet(pairs, out)
+        written = _parquet(pairs, out)
     else:
         with atomic_folder(out) as folder:
-            notes = LAYOUTS[to](pairs, folder, choices)
+            written = LAYOUTS[to](pairs, folder, choices)
     lacking = [what for entry, what in ADDED.items() if entry in pairs.store.manifest]
-    return [*notes, *(f"no place for {what}" for what in lacking)]
+    return written._replace(notes=[*written.notes, *(f"no place for {what}" for what in lacking)])
 
 
-def _sentence_transformers(pairs: ExportedPairs, folder: Path, choices: Choices) -> list[str]:
+def _sentence_transformers(pairs: ExportedPairs, folder: Path, choices: Choices) -> Written:
     """A Parquet file for each language, with as many columns of negatives for each row."""
+    listed = {language: pairs.listed_negatives(language) for language in pairs.languages}
+    most = max(int(some.max()) for some in listed.values())
     count = choices.negatives
     if count is None:
-        count = pairs.fewest_negatives()
-    elif count < 0:
-        raise UserError(f"--negatives: {count} is too few; give 0 or more")
+        count = min(int(some.min()) for some in listed.values())
+    elif not 0 <= count <= most:
+        problem = "is too few" if count < 0 else f"leaves out all pairs, which have {most} at most"
+        raise UserError(f"--negatives: {count} {problem}; give 0 to {most}")
     schema = pair_tables.tuples_schema(count, pairs.has_scores)
-    left_out = unused = 0
-    for language in pairs.languages:
+    kept = {language: some[some >= count] for language, some in listed.items()}
+    kept = {language: some for language, some in kept.items() if len(some)}
+    for language in kept:
         columns = (pair_tables.tuples(block, count) for block in pairs.blocks(language))
         with (folder / f"{language}.parquet").open("wb") as out:
-            rows = pair_tables.write(out, schema, columns)
-        left_out += len(pairs.rows(language)) - rows
-        unused += pairs.count_negatives(language) - rows * count
+            pair_tables.write(out, schema, columns)
+    written = {language: len(some) for language, some in kept.items()}
+    left_out = sum(map(len, listed.values())) - sum(written.values())
+    unused = sum(int((some - count).sum()) for some in kept.values())
     notes = [f"no place for {UIDS}", f"no place for {LANGUAGES}"]
     if left_out:
         notes.append(f"left out: {left_out:,} pairs with fewer than {count} negatives")
     if unused:
         notes.append(f"left out: {unused:,} negatives beyond {count} for each pair (--negatives)")
-    return notes
+    return Written(written, notes)
 
 
 def _json_lines(
@@ -78,27 +90,27 @@ def _json_lines(
     _: Choices,
     records: Callable[[Block], Iterator[trainer_lines.Record]],
     lacking: tuple[str, ...],
-) -> list[str]:
+) -> Written:
     """A file of JSON lines for each language."""
     for language in pairs.languages:
         of_language = (record for block in pairs.blocks(language) for record in records(block))
         trainer_lines.write(folder / f"{language}.jsonl", of_language)
-    return [f"no place for {what}" for what in lacking]
+    return Written(pairs.sizes(), [f"no place for {what}" for what in lacking])
 
 
-def _tevatron(pairs: ExportedPairs, folder: Path, choices: Choices) -> list[str]:
+def _tevatron(pairs: ExportedPairs, folder: Path, choices: Choices) -> Written:
     lacking = (LANGUAGES, *(["scores"] if pairs.has_scores else []))
     return _json_lines(pairs, folder, choices, trainer_lines.tevatron, lacking)
 
 
-def _beir(pairs: ExportedPairs, folder: Path, choices: Choices) -> list[str]:
+def _beir(pairs: ExportedPairs, folder: Path, choices: Choices) -> Written:
     if choices.pool:
         beir_folders.write_pool(pairs, folder)
     else:
         beir_folders.write_folders(pairs, folder)
     where = "ids begin with them" if choices.pool else "each has a folder of its own"
     lacking = [f"languages: {where}", *(["scores"] if pairs.has_scores else [])]
-    return [f"no place for {what}" for what in lacking]
+    return Written(pairs.sizes(), [f"no place for {what}" for what in lacking])
 
 
 LAYOUTS: dict[str, Write] = {
@@ -112,11 +124,11 @@ LAYOUTS: dict[str, Write] = {
 """By the name of the other trainer, or of what it reads."""
 
 
-def _parquet(pairs: ExportedPairs, out: Path) -> list[str]:
+def _parquet(pairs: ExportedPairs, out: Path) -> Written:
     """One Parquet file with the columns of pair files."""
     if out.suffix != ".parquet":
         raise UserError(f"--out {out}: a pair file of this kind is called NAME.parquet")
     columns = (pair_tables.pairs(b) for language in pairs.languages for b in pairs.blocks(language))
     with made_parents(out), atomic_file(out) as file:
         pair_tables.write(file, pair_tables.pairs_schema(pairs.has_scores), columns)
-    return []
+    return Written(pairs.sizes(), [])

@@ -63,16 +63,14 @@ class ExportedPairs:
         first, last = self.store.index.language_starts[number : number + 2].tolist()
         return range(first, last)
 
-    def fewest_negatives(self) -> int:
-        """The number of negatives that every pair has."""
-        starts = self.store.index.negative_starts
-        rows = map(self.rows, self.languages)
-        return min(int(np.diff(starts[some.start : some.stop + 1]).min()) for some in rows)
+    def sizes(self) -> dict[str, int]:
+        """The number of pairs of each language."""
+        return {language: len(self.rows(language)) for language in self.languages}
 
-    def count_negatives(self, language: str) -> int:
-        """How many negatives the pairs of a language list together."""
-        rows, starts = self.rows(language), self.store.index.negative_starts
-        return int(starts[rows.stop] - starts[rows.start])
+    def listed_negatives(self, language: str) -> Ints:
+        """How many negatives each pair of a language lists."""
+        rows = self.rows(language)
+        return np.diff(self.store.index.negative_starts[rows.start : rows.stop + 1])
 
     def blocks(self, language: str) -> Iterator[Block]:
         """All pairs of a language."""

@@ -148,10 +148,36 @@ def test_sentence_transformers_loads_tuples(
     printed = capsys.readouterr().out
     listed = sum(len(pair.negatives) for pair in pairs())
     total = sum(1 for _ in pairs())
+    written = 3 if negatives == 3 else total
+    assert f"{out}: {written} pairs in 3 languages, for sentence-transformers\n" in printed
     if negatives == 3:
         assert f"left out: {total - 3:,} pairs with fewer than 3 negatives" in printed
+        assert "negatives beyond" not in printed
     else:
         assert f"left out: {listed - count * total:,} negatives beyond {count}" in printed
+
+
+def test_only_languages_with_pairs_get_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading = Reading()
+    reading.place(Path("x"), 0)
+    listed: tuple[tuple[str, str, list[str]], ...] = (
+        ("a", "de", ["n"]),
+        ("a", "en", ["n", "o", "p"]),
+        ("b", "en", []),
+    )
+    given = [Pair(uid, lang, f"q {uid}", f"p {uid}", some, 1) for uid, lang, some in listed]
+    store = Store.build(blocks(given), tmp_path / "store", reading=reading)
+    base = [str(store.folder), "--to", "sentence-transformers", "--out", str(tmp_path / "out")]
+    convert.main([*base, "--negatives", "2"])
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["en.parquet"]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{tmp_path}/out: 1 pairs in 1 languages, for sentence-transformers"
+    assert lines[3:] == [
+        "left out: 2 pairs with fewer than 2 negatives",
+        "left out: 1 negatives beyond 2 for each pair (--negatives)",
+    ]
 
 
 def test_beir_reads_back_with_translations_linked(store: Store, tmp_path: Path) -> None:
@@ -187,12 +213,25 @@ def test_one_pool_of_beir_has_the_translations(store: Store, tmp_path: Path) -> 
     assert len(wrong) == sum(len(pair.negatives) for pair in given)
 
 
+def test_a_pool_of_some_languages_has_their_passages_only(tmp_path: Path) -> None:
+    store, out = build(tmp_path / "store", False), tmp_path / "out"
+    words = ["--to", "beir", "--out", str(out), "--pool", "--languages", "sw", "de"]
+    convert.main([str(store.folder), *words])
+    lines = (out / "qrels" / "train.tsv").read_text().splitlines()[1:]
+    right = [line.split("\t")[:2] for line in lines if line.endswith("\t1")]
+    given = [pair for pair in pairs() if pair.lang in ("de", "sw")]
+    assert len(right) == sum(a.uid == b.uid for a in given for b in given)
+    assert {name[:3] for _, name in right} == {"de:", "sw:"}
+
+
 def test_languages_are_selected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = build(tmp_path / "store", False)
     base = [str(store.folder), "--to", "flagembedding", "--out"]
     convert.main([*base, str(tmp_path / "out"), "--languages", "swa", "deu"])
     assert sorted(f.name for f in (tmp_path / "out").iterdir()) == ["de.jsonl", "sw.jsonl"]
-    assert "no place for uids" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{tmp_path}/out: 66 pairs in 2 languages, for flagembedding\n")
+    assert "no place for uids" in printed
     with pytest.raises(UserError, match="has no pairs in 'fr'"):
         convert.main([*base, str(tmp_path / "other"), "--languages", "fr"])
     with pytest.raises(UserError, match="is no known language code"):
@@ -205,6 +244,7 @@ def test_languages_are_selected(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["flagembedding", "--negatives", "2"], "--negatives: flagembedding has"),
         (["tevatron", "--pool"], "--pool: tevatron has no pool"),
         (["sentence-transformers", "--negatives", "-1"], "--negatives: -1 is too few"),
+        (["sentence-transformers", "--negatives", "9"], "--negatives: 9 leaves out all pairs, "),
         (["parquet"], "is called NAME.parquet"),
     ],
 )
