@@ -49,12 +49,22 @@ def read_pair_files(paths: Sequence[str], reading: Reading) -> Iterator[pa.Recor
 
 def _named(columns: Columns, reading: Reading) -> list[pa.Array]:
     """The columns in the order of PAIRS, with canonical language names."""
-    given = columns["lang"].dictionary_encode()
-    codes = given.dictionary.to_pylist()
-    names = [canonical(code) for code in codes]
-    reading.named.update({a: b for a, b in zip(codes, names, strict=True) if a != b})
-    columns["lang"] = pa.array(names, pa.string()).take(given.indices)
+    columns["lang"] = named_languages(columns["lang"], reading)
     return [columns[name] for name in (*FIELDS, NEGATIVES)]
+
+
+def named_languages(codes: pa.Array, reading: Reading) -> pa.Array:
+    """The canonical names of languages; a ValueError if a code is unknown."""
+    given = codes.dictionary_encode()
+    names = {code: canonical(code) for code in given.dictionary.to_pylist()}
+    reading.named.update({code: name for code, name in names.items() if code != name})
+    return pa.array(names.values(), pa.string()).take(given.indices)
+
+
+def list_lengths(lists: pa.Array) -> np.ndarray:
+    """The number of values in each list; none where it is null."""
+    lengths: np.ndarray = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
+    return lengths
 
 
 def _of_lines(file: Path, reading: Reading) -> Read:
@@ -145,8 +155,7 @@ def _checked(table: pa.Table) -> Columns | None:
     negatives = listed.flatten()
     if any_missing(negatives):
         return None
-    counts = pc.fill_null(pc.list_value_length(listed), 0).to_numpy()
-    starts = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
+    starts = pa.array(np.concatenate([[0], np.cumsum(list_lengths(listed))]), pa.int32())
     columns[NEGATIVES] = pa.ListArray.from_arrays(starts, normalize_nfc(negatives))
     return columns | {name: normalize_nfc(columns[name]) for name in ("uid", "query", "passage")}
 

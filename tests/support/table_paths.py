@@ -11,7 +11,7 @@ from hybrid_dist.data.tables.mapped_columns import Rows, map_columns
 from hybrid_dist.data.tables.mapped_pairs import Tally, pairs_of_rows
 from hybrid_dist.data.tables.mapping import TableMapping
 from hybrid_dist.data.tables.table_files import TableFile
-from hybrid_dist.data.tables.table_rows import rows_of
+from hybrid_dist.data.tables.table_rows import is_valid, rows_of
 
 SOURCE = TableFile(Path("a.parquet"), "a.parquet")
 
@@ -25,7 +25,8 @@ def by_columns_and_by_rows(
     """
     one, other, tally = Reading(), Reading(skip_bad=len(batch)), Tally()
     place = one.place(SOURCE.file, first)
-    mapped = map_columns(mapping, Rows(SOURCE.name, first, place, batch), one)
+    given = Rows(SOURCE.name, first, place, batch)
+    mapped = map_columns(mapping, given, one) if is_valid(SOURCE.file, batch) else None
     rows = rows_of(other, SOURCE.file, batch, first)
     found = list(blocks(pairs_of_rows(mapping, rows, other, SOURCE, tally)))
     pairs = [pair for block in found for pair in block.to_pylist()]

@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hybrid_dist.data.languages import canonical
 from hybrid_dist.data.normal import normalize_nfc
-from hybrid_dist.data.pair_files import any_missing, missing
+from hybrid_dist.data.pair_files import any_missing, list_lengths, missing, named_languages
 from hybrid_dist.data.reading import PAIRS, Reading
 from hybrid_dist.data.tables.column_texts import Column, Template
 from hybrid_dist.data.tables.conditions import Condition
@@ -55,11 +54,10 @@ class _UnusualError(ValueError):
 
 
 def map_columns(mapping: TableMapping, rows: Rows, reading: Reading) -> Mapped | None:
-    """The pairs of some rows; None if they have to be mapped one by one."""
+    """The pairs of some rows, all valid; None if they have to be mapped one by one."""
     if mapping.scores is not None:
         return None
     try:
-        rows.batch.validate(full=True)
         return _mapped(mapping, rows, reading)
     except (pa.ArrowException, ValueError):
         return None
@@ -78,17 +76,12 @@ def _mapped(mapping: TableMapping, rows: Rows, reading: Reading) -> Mapped:
     else:
         uids = _texts(mapping.uid, batch, is_key=True)
     sides = mapping.sides
-    codes = _interleaved([_codes(side, batch) for side in sides]).dictionary_encode()
-    languages = {code: canonical(code) for code in codes.dictionary.to_pylist()}
-    columns = [
-        _interleaved([uids] * len(sides)),
-        pa.array(languages.values(), pa.string()).take(codes.indices),
-        _interleaved([_texts(side.query, batch) for side in sides]),
-        _interleaved([_texts(side.passage, batch) for side in sides]),
-        _negatives(mapping.negatives, batch, len(batch) * len(sides)),
-        pa.array(np.repeat(offsets + rows.place, len(sides))),
-    ]
-    reading.named.update({code: name for code, name in languages.items() if code != name})
+    queries = _interleaved([_texts(side.query, batch) for side in sides])
+    passages = _interleaved([_texts(side.passage, batch) for side in sides])
+    negatives = _negatives(mapping.negatives, batch, len(batch) * len(sides))
+    places = pa.array(np.repeat(offsets + rows.place, len(sides)))
+    languages = named_languages(_interleaved([_codes(side, batch) for side in sides]), reading)
+    columns = [_interleaved([uids] * len(sides)), languages, queries, passages, negatives, places]
     pairs = pa.RecordBatch.from_arrays(columns, schema=PAIRS)
     return Mapped(pairs, len(rows.batch) - len(batch))
 
@@ -179,8 +172,7 @@ def _listed(template: Template, batch: pa.RecordBatch) -> tuple[np.ndarray, pa.A
         texts = _as_text(_plain(values.flatten()))
         if any_missing(texts):
             raise _UnusualError(column.name)
-        counts = pc.fill_null(pc.list_value_length(values), 0).to_numpy().astype(np.int64)
-        return counts, normalize_nfc(texts)
+        return list_lengths(values), normalize_nfc(texts)
     texts = _as_text(values)
     there = pc.invert(missing(texts))
     return there.to_numpy(zero_copy_only=False).astype(np.int64), normalize_nfc(texts.filter(there))

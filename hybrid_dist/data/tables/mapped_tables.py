@@ -26,6 +26,7 @@ from hybrid_dist.data.tables.table_rows import (
     BATCH,
     CellFormat,
     has_columns,
+    is_valid,
     read_batches,
     read_rows,
     rows_of,
@@ -54,7 +55,8 @@ def table_blocks(
     for source in files:
         if has_columns(source.file) and not has_fields:
             for number, batch in read_batches(source.file, chooser(source.file, columns)):
-                yield from _of_batch(mapping, batch, number, reading, source, tally)
+                whole = is_valid(source.file, batch)
+                yield from _of_batch(mapping, batch, number, reading, source, tally, whole)
         else:
             rows = mapped_rows(reading, source.file, cells, columns)
             yield from blocks(pairs_of_rows(mapping, rows, reading, source, tally))
@@ -68,10 +70,11 @@ def _of_batch(
     reading: Reading,
     source: TableFile,
     tally: Tally,
+    valid: bool,
 ) -> Iterator[pa.RecordBatch]:
     """The pairs of a batch; of those of its parts that need it, row by row."""
-    place = reading.place(source.file, number)
-    mapped = map_columns(mapping, Rows(source.name, number, place, batch), reading)
+    given = Rows(source.name, number, reading.place(source.file, number), batch)
+    mapped = map_columns(mapping, given, reading) if valid else None
     if mapped is not None:
         tally.rows += len(batch)
         tally.left_out += mapped.left_out
@@ -80,7 +83,8 @@ def _of_batch(
     elif len(batch) > BATCH:
         for start in range(0, len(batch), BATCH):
             part = batch.slice(start, BATCH)
-            yield from _of_batch(mapping, part, number + start, reading, source, tally)
+            whole = valid or is_valid(source.file, part)
+            yield from _of_batch(mapping, part, number + start, reading, source, tally, whole)
     else:
         rows = rows_of(reading, source.file, batch, number)
         yield from blocks(pairs_of_rows(mapping, rows, reading, source, tally))
