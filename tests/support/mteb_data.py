@@ -54,9 +54,13 @@ def parquet(file: Path, rows: Sequence[Row]) -> None:
     pq.write_table(pa.Table.from_pylist(list(rows)), file)
 
 
-def json_lines(file: Path, rows: Iterable[Row]) -> None:
+def as_json_lines(rows: Iterable[Any]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _write(file: Path, rows: Iterable[Row]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    file.write_text(as_json_lines(rows), "utf-8")
 
 
 def texts(seed: int, lang: str, passages: int = 150, queries: int = 40) -> dict[str, list[Row]]:
@@ -97,12 +101,12 @@ def write_single(folder: Path) -> None:
     """The older JSON lines, with instructions: `default`, `corpus`, `queries`, `instruction`."""
     tables = texts(9, "en")
     told = [{"query-id": row["_id"], "instruction": "Be brief."} for row in tables["queries"]]
-    json_lines(folder / "corpus.jsonl", tables["corpus"])
-    json_lines(folder / "queries.jsonl", tables["queries"])
-    json_lines(folder / "instruction.jsonl", told)
+    _write(folder / "corpus.jsonl", tables["corpus"])
+    _write(folder / "queries.jsonl", tables["queries"])
+    _write(folder / "instruction.jsonl", told)
     scored = [row | {"score": float(row["score"])} for row in tables["qrels"]]
-    json_lines(folder / "qrels" / "test.jsonl", scored)
-    json_lines(folder / "qrels" / "dev.jsonl", scored[:1])
+    _write(folder / "qrels" / "test.jsonl", scored)
+    _write(folder / "qrels" / "dev.jsonl", scored[:1])
     write_readme(
         folder,
         [

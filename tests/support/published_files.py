@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from hybrid_dist.data.reading import Collection, Reading
 from hybrid_dist.data.sources import SOURCES
+from tests.support.mteb_data import as_json_lines
 
 HEADER = ("query-id", "corpus-id", "score")
 """Of BEIR's qrels."""
@@ -28,7 +29,7 @@ def write(file: Path, content: str | bytes) -> Path:
 
 
 def json_lines(file: Path, *records: Any) -> Path:
-    return write(file, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+    return write(file, as_json_lines(records))
 
 
 def tsv(file: Path, *rows: Sequence[object]) -> Path:

@@ -10,7 +10,6 @@ import pytest
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.task_specs import load_task
 from tests.support.layout_rows import webfaq
-from tests.support.mteb_data import json_lines as write_lines
 from tests.support.mteb_data import parquet, write_readme, write_single, write_subsets
 from tests.support.published_files import (
     HEADER,
@@ -124,17 +123,15 @@ def test_a_data_set_without_subsets_has_default_qrels_and_instructions(tmp_path:
 
 def test_instructions_may_be_a_column_and_queries_conversations(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "who?"}, {"role": "assistant", "content": "Ada."}]
-    write_lines(tmp_path / "corpus.jsonl", [{"_id": "d", "text": "Ada."}])
-    write_lines(
+    json_lines(tmp_path / "corpus.jsonl", {"_id": "d", "text": "Ada."})
+    json_lines(
         tmp_path / "queries.jsonl",
-        [
-            {"_id": "a", "text": turns, "instruction": "Be brief."},
-            {"_id": "b", "text": ["who?", "when?"], "instruction": None},
-            {"_id": "c", "text": "who?", "instruction": "Be brief."},
-        ],
+        {"_id": "a", "text": turns, "instruction": "Be brief."},
+        {"_id": "b", "text": ["who?", "when?"], "instruction": None},
+        {"_id": "c", "text": "who?", "instruction": "Be brief."},
     )
     judged = [{"query-id": name, "corpus-id": "d", "score": 1} for name in "abc"]
-    write_lines(tmp_path / "qrels.jsonl", judged)
+    json_lines(tmp_path / "qrels.jsonl", *judged)
     result = collection("mteb", tmp_path, language="en")
     assert [query.text for query in result.queries] == [
         "Be brief. user: who?; assistant: Ada.",
