@@ -398,7 +398,7 @@ def test_readme_tells_the_language_of_subsets_that_are_no_languages(tmp_path: Pa
     listed = []
     for name in ("toolink", "gta"):
         for role, table in rows.items():
-            write_lines(tmp_path / f"{name}-{role}.jsonl", table)
+            json_lines(tmp_path / f"{name}-{role}.jsonl", *table)
             listed.append((f"{name}-{role}", {"test": f"{name}-{role}.jsonl"}))
     write_readme(tmp_path, listed, "language:\n- eng\n")
     assert load_task(f"mteb:{tmp_path}?subset=toolink").languages == ("en",)
