@@ -70,7 +70,10 @@ def _run(options: Options) -> None:
     )
     if absent := sorted(apply.keys() - tune.keys()):
         raise UserError(f"{options.path}: the split {options.tune} has no {', '.join(absent)}")
+    options.out.mkdir(parents=True, exist_ok=True)
     _, ranks = start()
+    if ranks.world > 1:
+        raise UserError(f"{ranks.world} processes were started; this command runs in one")
     embedder = load_model(options.model, ranks.device, options)
     results: dict[str, Any] = {}
     for lang, corpora in apply.items():
@@ -94,7 +97,6 @@ def _run(options: Options) -> None:
         "margin": options.margin,
         "neighbours": options.neighbours,
     }
-    options.out.mkdir(parents=True, exist_ok=True)
     content = json_text({"pairs": results, "settings": settings}, indent=2) + "\n"
     write_atomically(options.out / REPORT, content)
     print(printable(f"The figures: {options.out / REPORT}"), file=sys.stderr)

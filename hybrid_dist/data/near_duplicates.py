@@ -23,11 +23,12 @@ from hybrid_dist.runtime.files import OTHER_TMPDIR, writing
 
 SIZE, DENSE_SIZE = 4, 2
 """Characters of an n-gram, and of one in languages that say more in a character."""
-MINIMA = 32
+MINIMA = 128
 """Minima of a text, of which each band has some."""
 MOST_ROWS, MOST_BANDS = 4, 64
 MISSED = 0.001
-"""The chance that no band of two pairs at the threshold is equal."""
+"""The chance that no band of two pairs at the threshold is equal, if bands had minima of their own.
+They share some, so it is up to 0.0035."""
 BLOCK = 4096
 FACTORS = mixed(np.arange(1, MINIMA + 1, dtype=np.uint64)) | np.uint64(1)
 
@@ -66,15 +67,21 @@ def band_shape(threshold: float) -> tuple[int, int]:
     return bands, minima
 
 
+def band_minima(threshold: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The minima of the query and of the passage that each band has."""
+    bands, minima = band_shape(threshold)
+    random = np.random.RandomState(1)  # its stream never changes
+    drawn = [[random.permutation(MINIMA)[:minima] for _ in "qp"] for _ in range(bands)]
+    return [(of_query, of_passage) for of_query, of_passage in drawn]
+
+
 def _write_bands(
     store: Store, rows: range, order: np.ndarray, threshold: float, folder: Path
 ) -> list[Path]:
     """The bands of all rows in this order, a file of hashes for each."""
-    bands, minima = band_shape(threshold)
-    random = np.random.RandomState(1)  # its stream never changes
-    chosen = [[random.permutation(MINIMA)[:minima] for _ in "qp"] for _ in range(bands)]
+    chosen = band_minima(threshold)
     size = _ngram_size(store, rows)
-    files = [folder / str(band) for band in range(bands)]
+    files = [folder / str(band) for band in range(len(chosen))]
     with ExitStack() as opened:
         outs = [opened.enter_context(file.open("wb")) for file in files]
         for start in range(0, len(order), BLOCK):

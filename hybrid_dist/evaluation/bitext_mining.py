@@ -91,11 +91,14 @@ def candidates(
 def _nearest(
     queries: np.ndarray, passages: np.ndarray, neighbours: int, ranks: Ranks
 ) -> tuple[np.ndarray, np.ndarray]:
-    """[Q, K]: the rows and similarities of the nearest passages."""
+    """[Q, K]: the rows and similarities of the nearest passages.
+
+    Similarities are in fp64, so that a threshold half way between two of them separates them.
+    """
     grid = Grid.of(ranks.device, len(queries), len(passages))
     shard = Shard.of(0, passages, ranks.device, grid)
     found = top_k(queries, [shard], min(neighbours, len(passages)), ranks)
-    return found.numbers, found.scores
+    return found.numbers, found.scores.astype(np.float64)
 
 
 def _margin(scores: np.ndarray, usual: np.ndarray, margin: Margin) -> np.ndarray:

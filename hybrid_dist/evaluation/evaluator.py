@@ -207,7 +207,7 @@ class _Search:
             log(f"{task.name}: scoring the best {code.rescored} of each pool again")
             whole = Shard.of(start, passages, ranks.device, grid)
             in_host_memory |= whole.card is not None
-            n = code.rescored
+            n = max(code.rescored, depth)
             ranking, top = rescore(task, queries, shard, whole, n, ranking, depth, ranks)
         elif self.searcher.faiss is None:  # one pass over one set of scores
             log(f"{task.name}: ranking {count} relevant passages, and finding {tops}")

@@ -37,19 +37,32 @@ def subsets_of(task: Task) -> tuple[Subset, ...]:
 
 def subset_scores(task: Task, ranking: Ranking, subset: Subset) -> Mapping[str, float]:
     """MTEB's metrics of a subset, in its pool; queries without a relevant passage count as 0."""
-    of_language = task.query_language == task.languages.index(subset.query_lang)
-    own = np.array([name.startswith(subset.prefix) for name in task.query_ids]) & of_language
-    chosen = own[task.pair_query]
-    chosen &= task.pair_language == task.languages.index(subset.passage_lang)
-    queries, group = np.unique(task.pair_query[chosen], return_inverse=True)
+    chosen, pair_query = _pairs_of(task, subset)
+    queries, group = np.unique(pair_query, return_inverse=True)
     hits = Hits(group, ranking.in_language[chosen], task.grades[chosen], len(queries))
-    count = len(queries) + subset.unanswered
+    count = max(1, len(queries) + subset.unanswered)
     scores = {
         f"{name}_at_{k}": float(metric(k)(hits).sum()) / count
         for name, metric in METRICS.items()
         for k in DEPTHS
     }
     return {**scores, "accuracy": scores["recall_at_1"], "main_score": scores[MAIN]}
+
+
+def _pairs_of(task: Task, subset: Subset) -> tuple[np.ndarray, np.ndarray]:
+    """The relevant pairs of a subset, and the query of each; none if all were missing."""
+    none = np.zeros(0, np.int64)
+    if not {subset.query_lang, subset.passage_lang} <= set(task.languages):
+        return none, none
+    queries = np.flatnonzero(task.query_language == task.languages.index(subset.query_lang))
+    if subset.prefix:
+        own = [task.query_ids[query].startswith(subset.prefix) for query in queries.tolist()]
+        queries = queries[np.array(own, bool)]
+    starts, sizes = task.relevant_starts[queries], np.diff(task.relevant_starts)[queries]
+    pairs = np.repeat(starts - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
+    passages = task.passage_language[task.relevant[pairs]]
+    kept = passages == task.languages.index(subset.passage_lang)
+    return pairs[kept], np.repeat(queries, sizes)[kept]
 
 
 def precision_at(k: int) -> Metric:

@@ -22,7 +22,8 @@ def left_out(
     unlisted = int(np.sum(~np.isfinite(ranking.pooled)))
     if unlisted and "rank_distance" not in left_out:
         left_out["rank_distance"] = (
-            f"{unlisted:,} of {len(task.relevant):,} relevant passages are not in the run"
+            f"{unlisted:,} of {len(task.relevant):,} relevant passages are not "
+            + ("in the run" if task.excluded is None else "ranked")
         )
     if not task.one_pool or len(task.languages) == 1:
         return left_out

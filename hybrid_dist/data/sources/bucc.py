@@ -118,7 +118,11 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
                 queries.append((at, text._replace(id=name)))
                 key = pools[pool], pair[pool]
                 answers.setdefault(name, {})[key] = Answer(1, place)
-    return collect(reading, queries, passages, answers, one_pool=False)
+
+    def searched(own: str, pool: str) -> bool:
+        return own != pool  # the two sides may use the same ids
+
+    return collect(reading, queries, passages, answers, one_pool=False, searched=searched)
 
 
 SOURCE = Source(
@@ -127,7 +131,7 @@ SOURCE = Source(
     "de-en.training.de, .en: id, sentence; de-en.training.gold: id, id",
     collection=collection,
     options={
-        "split": f"sample or {USUAL}, which is the usual one",
+        "split": f"sample, dev, test, or {USUAL}, the usual one",
         "languages": "read these pairs with English only, as in languages=de,zh",
     },
 )

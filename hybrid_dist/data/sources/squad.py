@@ -225,15 +225,18 @@ def pairs(paths: Sequence[str], reading: Reading) -> Iterator[pa.RecordBatch]:
 
 
 def _chosen(paths: Sequence[str], reading: Reading) -> Iterator[Paragraph]:
-    """The paragraphs and queries in the languages of the option; all, without it."""
+    """The paragraphs and queries in the languages of the option; all, without it.
+
+    A paragraph is named by its first query, chosen or not: its own name is unique in a file only.
+    """
     only, there = wanted_languages(reading), set()
     for paragraph in paragraphs(paths, reading):
-        there |= {paragraph.lang, *(query.lang for query in paragraph.queries)}
-        if only is None:
-            yield paragraph
-        elif paragraph.lang in only:
-            chosen = [query for query in paragraph.queries if query.lang in only]
-            yield replace(paragraph, queries=chosen)
+        queries = paragraph.queries
+        there |= {paragraph.lang, *(query.lang for query in queries)}
+        if only is None or paragraph.lang in only:
+            chosen = [query for query in queries if only is None or query.lang in only]
+            name = queries[0].id if queries else paragraph.name
+            yield replace(paragraph, name=name, queries=chosen)
     check_languages(reading, there, ", ".join(paths))
 
 
@@ -246,9 +249,8 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
     for paragraph in _chosen(paths, reading):
         context = nfc(paragraph.context)
         if (paragraph.lang, context) not in names:
-            first = paragraph.queries[0].id if paragraph.queries else paragraph.name
-            names[paragraph.lang, context] = first
-            passages.append((paragraph.place, Text(first, paragraph.lang, context)))
+            names[paragraph.lang, context] = paragraph.name
+            passages.append((paragraph.place, Text(paragraph.name, paragraph.lang, context)))
         here = paragraph.lang, names[paragraph.lang, context]
         for query in answered(paragraph, reading):
             queries.append((query.place, Text(query.id, query.lang, query.text)))

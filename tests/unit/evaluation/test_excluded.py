@@ -9,6 +9,7 @@ import pytest
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.embedded_task import EmbeddedTask
 from hybrid_dist.evaluation.evaluator import Scored, ScoringOptions, score_run, score_vectors
+from hybrid_dist.evaluation.quantisation import Quantisation
 from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.search import NO_PASSAGE
 from hybrid_dist.evaluation.task_specs import load_task
@@ -75,13 +76,20 @@ def check(task: Task) -> Ranking:
     return result.ranking
 
 
-@pytest.mark.parametrize("options", [ScoringOptions(coarse="bf16"), ScoringOptions(search="torch")])
+@pytest.mark.parametrize("options", [ScoringOptions(coarse="bf16"), ScoringOptions(search="faiss")])
 def test_every_search_leaves_it_out(tmp_path: Path, options: ScoringOptions) -> None:
     write_subsets(tmp_path)
     task = load_task(f"mteb:{tmp_path}?subset=fra&ignore_identical_ids=yes")
     one, other = scored(task), scored(task, options=options)
     assert (one.ranking.pooled == other.ranking.pooled).all()
     assert (one.top.numbers == other.top.numbers).all()
+
+
+def test_as_many_are_listed_of_few_that_are_scored_again(tmp_path: Path) -> None:
+    write_subsets(tmp_path)
+    task = load_task(f"mteb:{tmp_path}?subset=fra&ignore_identical_ids=yes")
+    options = ScoringOptions(quantisation=Quantisation.parse("int8:10"))
+    assert (scored(task, options=options).top.numbers != NO_PASSAGE).sum(axis=1).min() == 10
 
 
 def test_a_run_that_lists_it_is_scored_without_it(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hybrid_dist.data.preparation import prepare
@@ -12,7 +13,14 @@ from hybrid_dist.data.sources import SOURCES, afriqa
 from hybrid_dist.data.sources.bucc import read_corpora
 from hybrid_dist.errors import UserError
 from tests.support import evaluation_sets as sets
-from tests.support.published_files import collection, relevance, rows
+from tests.support.published_files import (
+    collection,
+    paragraph,
+    relevance,
+    rows,
+    squad_json,
+    write,
+)
 
 A, B = "https://en.wikinews.org/wiki/0", "https://en.wikinews.org/wiki/1"
 Right = dict[tuple[str, str], dict[tuple[str, str], int]]
@@ -287,6 +295,44 @@ def test_queries_in_other_languages_are_no_training_pairs(tmp_path: Path) -> Non
     assert found == [("de", "de who?"), ("en", "en who?")]
     sets.xor_tydi(tmp_path / "xor" / "gp.json")
     assert rows("squad", tmp_path / "xor", language="en") == []
+
+
+def test_languages_of_mlqa_keep_paragraphs_apart(tmp_path: Path) -> None:
+    """Paragraphs have no names of their own, and not all languages have the same ones."""
+    contexts = {"ar": ["Ada"], "de": ["Ada", "Bach"], "en": ["Bach", "Curie"]}
+    for context, people in contexts.items():
+        for question, others in contexts.items():
+            shared = [name for name in people if name in others]
+            asked = [
+                paragraph(f"{context}: {name} wrote.", **{f"q-{name}": f"{question} who?|{name}"})
+                for name in shared
+            ]
+            name = f"test-context-{context}-question-{question}.json"
+            write(tmp_path / name, squad_json(asked))
+    for languages, count in ((["de"], 2), (["en"], 2), (["en", "de"], 4), (["ar", "de", "en"], 5)):
+        found = collection("squad", tmp_path, languages=",".join(languages))
+        assert len(found.passages) == count
+        judged = relevance(found)
+        assert all(answers for answers in judged.values())
+    assert {(text.lang, text.id) for text in found.passages} == {
+        (context, f"q-{name}") for context, people in contexts.items() for name in people
+    }
+
+
+def test_sides_of_bucc_may_use_the_same_ids(tmp_path: Path) -> None:
+    for name, content in (
+        ("de", "1\tA.\n2\tB.\n"),
+        ("en", "1\ta!\n2\tb!\n"),
+        ("gold", "1\t2\n2\t1\n"),
+    ):
+        write(tmp_path / f"de-en.dev.{name}", content)
+    found = collection("bucc", tmp_path)
+    pairs = np.repeat(np.arange(len(found.queries)), np.diff(found.relevant_starts))
+    texts = [
+        (found.queries[query].text, found.passages[passage].text)
+        for query, passage in zip(pairs.tolist(), found.relevant.tolist(), strict=True)
+    ]
+    assert sorted(texts) == [("A.", "b!"), ("B.", "a!"), ("a!", "B."), ("b!", "A.")]
 
 
 def test_a_set_for_evaluation_only_is_not_prepared(tmp_path: Path) -> None:
