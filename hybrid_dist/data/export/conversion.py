@@ -69,11 +69,11 @@ def _sentence_transformers(pairs: ExportedPairs, folder: Path, choices: Choices)
     schema = pair_tables.tuples_schema(count, pairs.has_scores)
     kept = {language: some[some >= count] for language, some in listed.items()}
     kept = {language: some for language, some in kept.items() if len(some)}
+    written = {}
     for language in kept:
         columns = (pair_tables.tuples(block, count) for block in pairs.blocks(language))
         with (folder / f"{language}.parquet").open("wb") as out:
-            pair_tables.write(out, schema, columns)
-    written = {language: len(some) for language, some in kept.items()}
+            written[language] = pair_tables.write(out, schema, columns)
     left_out = sum(map(len, listed.values())) - sum(written.values())
     unused = sum(int((some - count).sum()) for some in kept.values())
     notes = [f"no place for {UIDS}", f"no place for {LANGUAGES}"]
