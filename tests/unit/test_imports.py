@@ -2,6 +2,8 @@
 
 import ast
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,6 +111,11 @@ def test_no_module_name_appears_twice() -> None:
         and not module.startswith("commands.")
     ]
     assert [name for name, count in Counter(names).items() if count > 1] == []
+
+
+@pytest.mark.parametrize("module", ["tables.mapped_tables", "tables.conditions", "sources.mteb"])
+def test_tables_and_sources_may_be_imported_first(module: str) -> None:
+    subprocess.run([sys.executable, "-c", f"import hybrid_dist.data.{module}"], check=True)
 
 
 def test_the_plan_reads_the_index_and_no_text() -> None:
