@@ -105,7 +105,7 @@ def _run(options: Options) -> None:
             print(line)
         print(printable(f"The report: {place / 'report.html'}"))
     if len(names) > 1:
-        summary = summarize_tasks(folders)
+        summary = summarize_tasks(folders, names)
         summary.write(options.out)
         for table in summary.tables():
             Console().print(table)

@@ -180,7 +180,7 @@ def _line(query: str, hits: Sequence["Hit"]) -> str:
 
 def _show(query: str, hits: Sequence["Hit"]) -> None:
     """Each passage begins a line of its own, so that its letters decide the line's direction."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     if query:
         console.print(cell(f"> {query}", "bold"))
     for rank, (score, passage) in enumerate(hits, 1):

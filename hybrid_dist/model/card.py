@@ -67,7 +67,7 @@ def card(folder: Path, background: Background | None = None, source: str = HERE)
         "Not stated. Add `license:` to the metadata above: the licences of the base model and of "
         "the training data decide which are possible.",
         "## Citation",
-        "Hybrid batches are those of",
+        "Hybrid batches were introduced in:",
         CITATION,
     ]
     return _signed("\n\n".join(parts) + "\n")

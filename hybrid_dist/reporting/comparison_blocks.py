@@ -91,7 +91,11 @@ def by_pair(comparison: Comparison) -> list[str]:
     ]
     tested = comparison.paired.by_language.items()
     differences = [_pair_layer(comparison, name, each, rows, columns) for name, each in tested]
-    counted = [_count(layer.marks) for layer in differences if layer.marks is not None]
+    counted = [
+        _count(layer.marks[~np.isnan(layer.values)])
+        for layer in differences
+        if layer.marks is not None
+    ]
     note = "The colours of all runs are on one scale, and those of all differences. " + CHANCE
     found = [f"{layer.name}: {count}" for layer, count in zip(differences, counted, strict=True)]
     return [
@@ -207,10 +211,9 @@ def _settings(folder: Path, report: Mapping[str, Any]) -> Iterator[tuple[str, st
     """The settings of a report, and of the run that its folder is in."""
     yield "model", str(report["model"])
     yield from _flat(report.get("settings", {}))
-    for place in (folder, folder.parent, folder.parent.parent):
-        if (place / "config.yaml").is_file():
-            yield from _flat(read_yaml(place / "config.yaml"))
-            return
+    file = folder.parent.parent / "config.yaml"
+    if folder.parent.name == "eval" and file.is_file():
+        yield from _flat(read_yaml(file))
 
 
 def _flat(section: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -34,7 +34,7 @@ from hybrid_dist.reporting.evaluation_report import (
     evaluate_task,
     evaluate_vectors,
 )
-from hybrid_dist.reporting.mteb_results import check_results_place
+from hybrid_dist.reporting.mteb_results import check_results_place, results_file
 from hybrid_dist.reporting.report_folder import RUN
 from hybrid_dist.reporting.run_evaluation import load_tasks
 from hybrid_dist.reporting.task_summary import write_summary
@@ -273,11 +273,13 @@ class EvaluationJob:
 
     def _finished(self, all_made_from: Sequence[Mapping[str, Any]]) -> list[str]:
         """The tasks of collections that an earlier start of this evaluation has finished."""
+        results = self.options.mteb_results
         return [
             task.name
             for task, made_from in zip(self.tasks, all_made_from, strict=True)
             if task.name in self.resumable
             and replacing.is_complete(self.options.out / task.name, made_from)
+            and (results is None or results_file(results, task).is_file())
         ]
 
     def _report_options(

@@ -131,7 +131,7 @@ def one_language(content: Mapping[str, Any]) -> list[str]:
     """The choice of a language, and the queries of each that failed."""
     failed = "its first result is not relevant"
     if "multilingual" in content.get("left_out", ()):
-        failed = "its relevant passages are not the first in some pool"
+        failed = "in some pool, another passage ranks above a relevant one"
     note = (
         f"Choose a language for its row and its column of each matrix. A query failed if {failed}; "
         "those with the lowest average precision are shown, with what was retrieved instead."

@@ -33,7 +33,8 @@ class Tested:
         p = (1 + as_large) / (1 + np.sum(~np.isnan(resampled), axis=0))
         good, bad = (WORSE, BETTER) if lower_is_better else (BETTER, WORSE)
         direction = np.where(value > 0, good, bad)
-        return cls(value, np.where((p < SIGNIFICANCE) & (value != 0), direction, OPEN))
+        varies = np.ptp(resampled, axis=0) > 0  # a single query cannot show that a difference holds
+        return cls(value, np.where((p < SIGNIFICANCE) & varies & (value != 0), direction, OPEN))
 
 
 @dataclass(frozen=True)

@@ -188,8 +188,9 @@ class Choice {
     this.select = label.querySelector("select");
     section.append(make("div", { className: "tools" }, label), this.place);
     for (const matrix of matrices) this.addButtons(matrix);
-    const asked = decodeURIComponent(location.hash).match(/^#language=(.+)$/)?.[1];
-    if (this.languages.includes(asked)) this.choose(asked);
+    const asked = location.hash.match(/^#language=(.+)$/)?.[1];
+    const named = this.languages.find((name) => name === asked || encodeURIComponent(name) === asked);
+    if (named) this.choose(named);
   }
 
   addButtons(matrix) {

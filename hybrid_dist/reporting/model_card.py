@@ -14,7 +14,12 @@ from hybrid_dist.reporting.markdown_page import table
 from hybrid_dist.reporting.report import figures
 from hybrid_dist.runtime.files import read_json, write_atomically
 from hybrid_dist.text import markdown
-from hybrid_dist.tracking.report_json import REPORT, read_report
+from hybrid_dist.tracking.report_json import (
+    MADE_FROM,
+    REPORT,
+    is_evaluation_report,
+    read_report,
+)
 from hybrid_dist.training.run_folder import TRAINING_PAIRS, trained_languages
 
 METRICS = {"map": "mAP", "ndcg_at_10": "nDCG@10"}
@@ -42,12 +47,13 @@ def write_card(run: Path, model: Path, reports: Path) -> bool:
 def run_card(run: Path, model: Path, reports: Path, source: str = card.HERE) -> str:
     """The card of a run's model. `source`: what its examples load."""
     config = from_yaml(run / "config.yaml")
-    found = list(_reports(reports))
+    found = list(_reports(reports, model))
     base, scratch = config.model.name_or_path, config.model.init == "scratch"
+    on_hub = not Path(base).exists() and base.count("/") <= 1 and base[:1].isalnum()
     background = card.Background(
         name=source.rpartition("/")[2] if source != card.HERE else config.run.name,
-        base_model="" if scratch else base,
-        base_is_on_hub=not Path(base).exists() and base.count("/") <= 1 and base[:1].isalnum(),
+        base_model="" if scratch else base if on_hub else Path(base).name,
+        base_is_on_hub=on_hub,
         languages=trained_languages(run) or (),
         training=_training(run, config),
         evaluation=[line for report in found for line in _evaluation(report)],
@@ -56,10 +62,17 @@ def run_card(run: Path, model: Path, reports: Path, source: str = card.HERE) -> 
     return card.card(model, background, source)
 
 
-def _reports(folder: Path) -> Iterator[dict[str, Any]]:
-    """The reports of the model's own vectors, by task."""
+def _reports(folder: Path, model: Path) -> Iterator[dict[str, Any]]:
+    """The reports of the model's own vectors, by task; not those of weights that it had before."""
+    own = {str(place.resolve()) for place in (model, model.parent)}
+    written = max((file.stat().st_mtime for file in model.glob("*.safetensors")), default=0.0)
     for file in sorted(folder.glob(f"*/{REPORT}")):
+        if not is_evaluation_report(file) or file.stat().st_mtime < written:
+            continue
         report = read_report(file)
+        made_from = report.get(MADE_FROM) or {}  # empty: training's own
+        if made_from and made_from.get("model") not in own:
+            continue
         if not any(report["settings"].get(name) for name in CHANGED):
             yield report
 

@@ -45,7 +45,9 @@ function sortable(table) {
     button.append(...head.childNodes);
     head.append(button);
     button.addEventListener("click", () => {
-      const next = { descending: "ascending", ascending: "none" }[head.getAttribute("aria-sort")] ?? "descending";
+      const orders = ["descending", "ascending"];
+      if (!isNumeric(original, head.cellIndex)) orders.reverse();
+      const next = [...orders, "none"][orders.indexOf(head.getAttribute("aria-sort")) + 1];
       for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
       if (next === "none") return body.append(...original);
       head.setAttribute("aria-sort", next);
@@ -54,13 +56,17 @@ function sortable(table) {
   }
 }
 
+function isNumeric(rows, column) {
+  return rows.some((row) => !Number.isNaN(numberIn(firstText(row.cells[column]))));
+}
+
 function sorted(rows, column, descending) {
   const keys = new Map(rows.map((row) => [row, firstText(row.cells[column])]));
   const numbers = new Map(rows.map((row) => [row, numberIn(keys.get(row))]));
-  const numeric = [...numbers.values()].some((value) => !Number.isNaN(value));
+  const numeric = isNumeric(rows, column);
   const sign = descending ? -1 : 1;
   return [...rows].sort((a, b) => {
-    if (!numeric) return -sign * keys.get(a).localeCompare(keys.get(b));
+    if (!numeric) return sign * keys.get(a).localeCompare(keys.get(b));
     const [x, y] = [numbers.get(a), numbers.get(b)];
     return Number.isNaN(x) || Number.isNaN(y) ? Number.isNaN(x) - Number.isNaN(y) : sign * (x - y);
   });
@@ -71,7 +77,8 @@ function csvOf(table) {
   const divided = rows[0].map((_, column) => rows.some((row) => row[column]?.querySelector("small")));
   const quoted = (text, head) => {
     const plain = /^[-+]?[\d,]+(\.\d+)?$/.test(text) ? text.replace(/,/g, "") : text;
-    const safe = /^[=+\-@\t]/.test(plain) && Number.isNaN(Number(plain)) && plain !== "-" ? `'${plain}` : plain;
+    const figure = plain === "-" || /^-?\d[\d.]*( to |$)/.test(plain);
+    const safe = /^[=+\-@\t]/.test(plain) && Number.isNaN(Number(plain)) && !figure ? `'${plain}` : plain;
     return /[",\n]/.test(safe) ? `"${safe.replace(/"/g, '""')}"` : safe;
   };
   return rows.map((row, number) => row.flatMap((cell, column) => {

@@ -10,6 +10,7 @@ from hybrid_dist.errors import UserError, nearest_folder
 from hybrid_dist.model import card
 from hybrid_dist.model.repository import reason
 from hybrid_dist.model.spec import FILE as SPEC
+from hybrid_dist.model.spec import read_modules
 from hybrid_dist.reporting.model_card import run_card
 from hybrid_dist.runtime.files import bytes_of
 from hybrid_dist.runtime.network import reaches
@@ -39,9 +40,7 @@ class Publication:
         model = _model_folder(source)
         text, notes = _card(source, model, name)
         files: dict[str, Path | bytes] = {
-            file.relative_to(model).as_posix(): file
-            for file in sorted(model.rglob("*"))
-            if file.is_file() and not any(part[0] == "." for part in file.relative_to(model).parts)
+            file.relative_to(model).as_posix(): file for file in _files(model)
         }
         return cls(name, files | {card.FILE: text.encode()}, text, tuple(notes))
 
@@ -87,6 +86,19 @@ class Publication:
             raise UserError(
                 f"--to {self.name}: not uploaded ({reason(error)}); start the same command again"
             ) from None
+
+
+def _files(model: Path) -> list[Path]:
+    """The files of a model: those of its folder, and of the folders of its modules."""
+    folders = [model]
+    if (model / "modules.json").is_file():
+        folders += [model / path for path in read_modules(model / "modules.json").values() if path]
+    return sorted(
+        file
+        for folder in folders
+        for file in folder.iterdir()
+        if file.is_file() and file.name[0] != "."
+    )
 
 
 def _check_name(name: str) -> None:

@@ -76,11 +76,13 @@ def _check_writable(folder: Path) -> None:
 
 
 def of_task(task: Task) -> dict[str, str]:
-    """Identifies a task by its spec and a checksum of its ids, queries and qrels."""
+    """Identifies a task by its spec and a checksum of its texts, ids, languages and qrels."""
     digest = hashlib.sha256()
-    for texts in (task.query_ids, task.query_texts, task.passage_ids):
+    for texts in (task.query_ids, task.query_texts, task.passage_ids, task.passage_texts):
         digest.update(_digest(texts))
-    for numbers in (task.relevant_starts, task.relevant, task.grades, task.passage_language):
+    arrays = [task.relevant_starts, task.relevant, task.grades]
+    arrays += [task.query_language, task.passage_language]
+    for numbers in arrays if task.excluded is None else [*arrays, task.excluded]:
         digest.update(hashlib.sha256(numbers.tobytes()).digest())
     return {"task": task.spec, "content of the task": digest.hexdigest()[:16]}
 

@@ -23,9 +23,10 @@ HEADS = {**MAPS, DISTANCE: "Rank distance, normalised"}
 """Figures that are shown, and their heads; those of MAPS are votes."""
 Figures = Mapping[str, float | None]
 MEANING = (
-    "Means are over the tasks that have the figure. Borda: every mAP of every task is a vote, in "
-    "which a run gets a point for each run that is worse and half a point for each that is equal; "
-    "the rank is by the sum of points, and equal sums share the best rank."
+    "Means are over the tasks for which all runs have the figure. Borda: every mAP of every task "
+    "that all runs have is a vote, in which a run gets a point for each run that is worse and "
+    "half a point for each that is equal; the rank is by the sum of points, and equal sums share "
+    "the best rank."
 )
 
 
@@ -41,8 +42,9 @@ class TaskSummary:
         return [of_run.get(figure) for of_run in self.tasks[task]]
 
     def means(self, figure: str) -> list[float | None]:
-        """Each run's mean over the tasks that have the figure; None if none has."""
+        """Each run's mean over the tasks for which all runs have the figure; None without any."""
         by_task = [self.values(figure, task) for task in self.tasks]
+        by_task = [values for values in by_task if None not in values]
         return [_mean([values[n] for values in by_task]) for n in range(len(self.runs))]
 
     @property
@@ -115,13 +117,13 @@ RUN_HEAD = ("Run", *HEADS.values(), "Borda points", "Borda rank")
 TASK_HEAD = ("Task", "Run", *HEADS.values())
 
 
-def summarize_tasks(runs: Sequence[Path]) -> TaskSummary:
-    """The figures of several runs on the tasks that all of them were evaluated on."""
-    tasks = {
-        task: tuple(figures(report) for report in common_reports(runs, task))
-        for task in common_tasks(runs)
+def summarize_tasks(runs: Sequence[Path], tasks: Sequence[str] | None = None) -> TaskSummary:
+    """The figures of several runs on tasks; on all that all of them have, without `tasks`."""
+    names = common_tasks(runs) if tasks is None else tasks
+    found = {
+        task: tuple(figures(report) for report in common_reports(runs, task)) for task in names
     }
-    return TaskSummary(run_names(runs), tasks)
+    return TaskSummary(run_names(runs), found)
 
 
 def write_summary(

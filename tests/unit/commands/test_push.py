@@ -103,6 +103,13 @@ def test_a_dry_run_shows_files_and_card_and_asks_no_hub(
     assert "states no licence" in err and "nothing was uploaded to me/a-retriever" in err
 
 
+def test_only_files_of_the_model_are_uploaded(run: Push, folder: Path) -> None:
+    (folder / "model/eval").mkdir()
+    (folder / "model/eval/scores.npz").write_bytes(b"queries of users")
+    code, out, _ = run(folder, "--to", "me/a-retriever", "--dry-run")
+    assert code == 0 and "scores.npz" not in out and "1_Pooling/config.json" in out
+
+
 def test_a_run_without_evaluation_says_so(run: Push, folder: Path) -> None:
     shutil.rmtree(folder / "eval")
     (folder / "interrupted").touch()

@@ -3,7 +3,7 @@
 import json
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,15 @@ def test_it_is_the_task_of_the_files(name: str, ties: str, tmp_path: Path) -> No
         assert texts[5:2] == []
         with pytest.raises(IndexError):
             texts[len(texts)]
+
+
+def test_other_passage_texts_are_another_task(tmp_path: Path) -> None:
+    spec, _ = prepared("pairs", tmp_path)
+    task = load_task(spec)
+    texts = list(task.passage_texts)
+    other = replace(task, passage_texts=[*texts[:-1], "another text"])
+    assert of_task(other) != of_task(task)
+    assert of_task(replace(task, passage_texts=texts)) == of_task(task)
 
 
 def test_reports_are_the_same_to_the_bit(tmp_path: Path) -> None:

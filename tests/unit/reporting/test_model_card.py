@@ -1,5 +1,6 @@
 """The model card: metadata that the hub reads, examples that run, and loading without warnings."""
 
+import os
 import re
 import shutil
 import sys
@@ -94,6 +95,32 @@ def test_figures_of_changed_vectors_are_not_the_models(finished: Path, tmp_path:
     write(folder / "eval/other/report.json", report | {"task": "other", "settings": settings})
     assert write_card(folder, folder / "model", folder / "eval")
     assert "### toy" in written(folder) and "### other" not in written(folder)
+
+
+def test_figures_of_other_weights_are_not_the_models(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "hybrid"))
+    report = read_report(folder / "eval/toy/report.json")
+    checkpoint = {"made_from": {"model": str(folder / "checkpoints" / "step-000005")}}
+    own = {"made_from": {"model": str(folder)}}
+    for task, made_from in (("checkpoint", checkpoint), ("own", own), ("before", own)):
+        write(folder / f"eval/{task}/report.json", report | {"task": task} | made_from)
+    os.utime(folder / "eval/before/report.json", (0, 0))
+    comparison = folder / "eval/comparison/report.json"
+    comparison.parent.mkdir()
+    comparison.write_text('{"runs": {}}')
+    assert write_card(folder, folder / "model", folder / "eval")
+    headings = re.findall("^### (.+)$", written(folder), re.MULTILINE)
+    assert headings == ["own", "toy"]
+
+
+def test_it_has_no_path_of_this_machine(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "hybrid"))
+    config = (folder / "config.yaml").read_text("utf-8")
+    start = str(tmp_path / "secret" / "xlmr")
+    (folder / "config.yaml").write_text(config.replace("xlm-roberta-base", start), "utf-8")
+    assert write_card(folder, folder / "model", folder / "eval")
+    assert "trained from `xlmr`" in written(folder) and str(tmp_path) not in written(folder)
+    assert "base_model" not in ModelCard(written(folder)).data.to_dict()
 
 
 def test_a_card_that_someone_edited_stays(finished: Path, tmp_path: Path) -> None:

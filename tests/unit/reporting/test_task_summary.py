@@ -185,7 +185,7 @@ def test_bias_takes_a_collection(words: list[str], tmp_path: Path) -> None:
         assert (out / "mean" / task / "report.json").is_file()
     record = json.loads((out / "summary.json").read_text())
     assert list(record["runs"]) == ["as-is", "mean"]
-    assert record["tasks"] == ["far", "near"]
+    assert record["tasks"] == ["near", "far"]
 
 
 def test_borda_points_and_ranks_of_a_known_case() -> None:
