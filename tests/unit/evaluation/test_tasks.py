@@ -162,10 +162,10 @@ def test_wrong_options_are_refused(spec: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("toi:x", r"unknown task 'toi'; did you mean 'toy'\? \(known: beir, "),
+        ("toi:x", r"unknown task 'toi'; did you mean 'toy'\? \(known: afriqa, "),
         ("toy", r"expected NAME:PATH"),
         ("toy:", r"expected NAME:PATH"),
-        ("toy/test.jsonl", r"as in toy:toy; did you mean 'pairs:toy/test.jsonl'\? \(NAME: beir"),
+        ("toy/test.jsonl", r"as in toy:toy; did you mean 'pairs:toy/test.jsonl'\? \(NAME: afriqa"),
         ("a/*.jsonl.gz?skip_bad=2", r"did you mean 'pairs:a/\*\.jsonl\.gz\?skip_bad=2'\?"),
         ("toy:no/where", r"no file no/where/test.jsonl; make it with `hybrid-dist toy"),
         ("pairs:no/where.jsonl", r"no/where.jsonl: no such file"),
