@@ -60,17 +60,25 @@ def draw(plot: Plot, grid: Grid, results: TaskResults) -> Figure | None:
         PAINTERS[plot.kind](place, plot, shown, values, figure)
     for place in axes[len(panels) :]:
         place.set_visible(False)
-    handles, labels = axes[0].get_legend_handles_labels()
-    if plot.kind == "line" and len(labels) > 1:
-        drawing.legend(
-            handles,
-            labels,
-            loc="outside lower center",
-            ncols=min(4, len(labels)),
-            frameon=False,
-            fontsize=8,
-        )
+    if plot.kind == "line":
+        _legend(drawing, axes[0])
     return drawing
+
+
+def _legend(drawing: Figure, axes: Axes) -> None:
+    """What the lines of a panel are, below all panels; in as many columns as fit."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) < 2:
+        return
+    inches = 0.7 + 0.07 * max(map(len, labels))  # of a column
+    drawing.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=max(1, min(len(labels), int(drawing.get_figwidth() / inches))),
+        frameon=False,
+        fontsize=8,
+    )
 
 
 def figure_name(figure: str) -> str:

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from hybrid_dist.commands.study import main
+from hybrid_dist.studies import study_plots
 from hybrid_dist.studies.cells import Grid
 from hybrid_dist.studies.run_states import RunRecord, RunState, state_of, write_record
 from hybrid_dist.studies.study_report import write_study_report
@@ -124,6 +126,20 @@ def test_a_study_that_has_just_begun_has_a_report(toy: Path, tmp_path: Path) -> 
     text = report(made)
     assert "No cell can be compared with the baseline yet." in text
     assert "| hybrid | 0 of 1 | - |" in text
+
+
+@pytest.mark.parametrize("length", [5, 20, 40])
+def test_a_legend_fits_into_its_plot(length: int) -> None:
+    drawing = Figure(figsize=(6.8, 3), layout="constrained")
+    axes = drawing.subplots()
+    for number in range(5):
+        label = ("language_alpha=1,monolingual " * 2)[:length]
+        axes.plot([0, 1], [number, 0], label=label)
+    study_plots._legend(drawing, axes)
+    drawing.canvas.draw()
+    (legend,) = drawing.legends
+    extent = legend.get_window_extent()
+    assert extent.x0 >= 0 and extent.x1 <= drawing.bbox.width
 
 
 def test_curves_and_ternary_plots_are_drawn_with_optimum_and_slope(
