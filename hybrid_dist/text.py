@@ -71,9 +71,12 @@ def latex(text: object) -> str:
     return "".join(_LATEX.get(letter, letter) for letter in printable(text))
 
 
-def json_text(thing: Any, indent: int | None = None) -> str:
+def json_text(thing: Any, indent: int | None = None, compact: bool = False) -> str:
     """JSON that strict readers take: NaN and infinities are null. Safe to print, too."""
-    text = json.dumps(_finite(thing), ensure_ascii=False, allow_nan=False, indent=indent)
+    between = (",", ":") if compact else None
+    text = json.dumps(
+        _finite(thing), ensure_ascii=False, allow_nan=False, indent=indent, separators=between
+    )
     return _NOT_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hybrid_dist.config.strict_yaml import read_yaml
+from hybrid_dist.config.strict_yaml import check_keys, read_yaml
 from hybrid_dist.config.task_names import LABEL, check_labels, explicit_label, label_of, yaml_file
 from hybrid_dist.config.variables import substituted
-from hybrid_dist.errors import UserError, nearest, short
+from hybrid_dist.errors import UserError, short
 
 TASKS = "tasks"
 """The key that makes a YAML file a collection."""
@@ -23,29 +23,23 @@ def collection_of(spec: str) -> tuple[str, ...]:
     """The specs of the collection that a spec names; none if it names something else."""
     label, path = yaml_file(spec)
     tree = _tree(path)
-    if not isinstance(tree, dict) or TASKS not in tree:
+    if not _is_collection(tree):
         return ()
     file = Path(path)
     if label:
         raise UserError(f"task {spec!r}: {path} has labels of its own; leave {label} out")
-    for key in tree:
-        if key not in KEYS:
-            known = ", ".join(KEYS)
-            raise UserError(
-                f"{file}: unknown key {short(key)}{nearest(str(key), KEYS)} (known: {known})"
-            )
+    check_keys(tree, KEYS, str(file))
     if not isinstance(tree.get("name", ""), str):
         raise UserError(f"{file}: name: expected a text, found {short(tree['name'])}")
     specs = tuple(_specs(substituted(tree[TASKS], file), file))
     check_labels(specs, f"{file}: tasks")
     for one in specs:
-        if _is_collection(yaml_file(one)[1]):
+        if _is_collection(_tree(yaml_file(one)[1])):
             raise UserError(f"{file}: tasks: {one} is a collection too; list its tasks here")
     return specs
 
 
-def _is_collection(path: str) -> bool:
-    tree = _tree(path)
+def _is_collection(tree: Any) -> bool:
     return isinstance(tree, dict) and TASKS in tree
 
 

@@ -1,40 +1,16 @@
 """The passages that a language's queries are ranked against, and the texts of a store to embed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
 
 import numpy as np
 
-from hybrid_dist.data.store.columns import TextColumn
 from hybrid_dist.data.store.reader import Store
+from hybrid_dist.data.store.text_views import StoredTexts
 from hybrid_dist.errors import UserError, nearest
 from hybrid_dist.mining.rules import Rules
 
 OWN, ALL = "own", "all"
-
-
-class ColumnTexts(Sequence[str]):
-    """The texts of a store's column, read on access."""
-
-    def __init__(self, column: TextColumn) -> None:
-        self._column = column
-
-    def __len__(self) -> int:
-        return len(self._column)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: Any) -> Any:
-        rows = np.atleast_1d(np.arange(len(self._column))[index])
-        texts = self._column.take(rows)
-        return texts if isinstance(index, slice) else texts[0]
-
-    def __iter__(self) -> Iterator[str]:
-        for array in self._column.arrays():
-            yield from array.to_pylist()
 
 
 @dataclass(frozen=True)
@@ -48,7 +24,7 @@ class StoreTexts:
     @classmethod
     def of(cls, store: Store) -> "StoreTexts":
         columns = store.query_column, store.passage_column
-        return cls(store.folder.name, *map(ColumnTexts, columns))
+        return cls(store.folder.name, *map(StoredTexts, columns))
 
 
 @dataclass(frozen=True)

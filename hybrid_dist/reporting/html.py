@@ -6,7 +6,6 @@ page.css, page.js and matrix.js are the templates' style and script.
 import base64
 import hashlib
 import html as standard
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hybrid_dist.data.languages import canonical, script_of
-from hybrid_dist.text import printable
+from hybrid_dist.text import json_text, printable
 
 RIGHT_TO_LEFT = ("Arab", "Hebr", "Thaa", "Syrc", "Nkoo", "Adlm", "Rohg")
 HEAD = """<!doctype html>
@@ -176,8 +175,7 @@ def _content(text: str) -> str:
 
 def data(content: Any) -> str:
     """Data for the page's script. No text in it can end the element."""
-    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-    safe = text.replace("&", "\\u0026").replace("<", "\\u003c")
+    safe = json_text(content, compact=True).replace("&", "\\u0026").replace("<", "\\u003c")
     return f'<script type="application/json">{safe}</script>'
 
 

@@ -53,9 +53,12 @@ def _names(columns: Sequence[tuple[str, str]]) -> list[str]:
     return [name for name, _ in columns]
 
 
-def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table; the second line of a cell goes in parentheses after the first."""
-    lines = [head, ["---", *("---:" for _ in head[1:])]]
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> list[str]:
+    """A Markdown table, with so many columns of text before those of figures.
+
+    The second line of a cell goes in parentheses after the first.
+    """
+    lines = [[*head], ["---"] * texts + ["---:"] * (len(head) - texts)]
     for row in rows:
         cells = (map(escaped, cell.partition("\n")[::2]) for cell in row)
         lines.append([f"{first} ({second})" if second else first for first, second in cells])

@@ -10,10 +10,11 @@ from rich.table import Table
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.reporting.comparison import COLUMNS, common_reports, common_tasks, run_names
+from hybrid_dist.reporting.markdown_page import table
 from hybrid_dist.reporting.report import figures
 from hybrid_dist.reporting.tables import show
 from hybrid_dist.runtime.files import write_together
-from hybrid_dist.text import cell, json_text, markdown, printable
+from hybrid_dist.text import cell, json_text, printable
 from hybrid_dist.tracking.report_json import REPORT, is_evaluation_report, read_report
 
 NAME = "summary"
@@ -99,9 +100,9 @@ class TaskSummary:
             raise UserError(f"{out}: holds the report of an evaluation; choose another folder")
         parts = [
             f"# {len(self.tasks)} tasks",
-            _markdown(RUN_HEAD, self.run_rows()),
+            "\n".join(table(RUN_HEAD, self.run_rows())),
             MEANING,
-            _markdown(TASK_HEAD, self.task_rows()),
+            "\n".join(table(TASK_HEAD, self.task_rows(), texts=2)),
         ]
         record = json_text(self.record(), indent=2) + "\n"
         try:
@@ -167,9 +168,3 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Ta
     for row in rows:
         table.add_row(*map(cell, row))
     return table
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    alignment = ["---" if name in ("Run", "Task") else "---:" for name in head]
-    lines = [head, alignment, *([markdown(text) for text in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
