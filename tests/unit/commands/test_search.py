@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -182,6 +183,10 @@ def test_the_recipe_for_faiss_finds_the_same(run: Search, folder: Path) -> None:
     np.testing.assert_allclose(found, [hit["score"] for hit in answer["results"]], atol=1e-6)
 
 
+PATIENCE, LIMIT = 5, 300
+"""Seconds until a key is pressed again, and until a test gives up."""
+
+
 def typing(program: list[str]) -> tuple[subprocess.Popen[bytes], int]:
     """A program on a terminal of its own, and our end of that terminal."""
     ours, theirs = pty.openpty()
@@ -199,10 +204,20 @@ def typing(program: list[str]) -> tuple[subprocess.Popen[bytes], int]:
     return process, ours
 
 
-def read_until(terminal: int, end: str) -> str:
-    """What the program prints, up to the given text, or all of it once it has ended."""
-    content = b""
+def read_until(terminal: int, end: str, key: bytes = b"") -> str:
+    """What the program prints, up to the given text, or all of it once it has ended.
+
+    A `key` is pressed until something comes: one that arrives just before Python waits for input
+    is not noticed until the next.
+    """
+    content, presses = b"", 0
     while not end or end.encode() not in content:
+        if not select.select([terminal], [], [], PATIENCE if key else LIMIT)[0]:
+            presses += 1
+            if not key or presses * PATIENCE > LIMIT:
+                raise AssertionError(f"nothing came after {content.decode()!r}")
+            os.write(terminal, key)
+            continue
         try:
             more = os.read(terminal, 4096)
         except OSError:  # the program has ended
@@ -224,7 +239,12 @@ def test_a_prompt_answers_until_a_key_ends_it_in_one_line(
         answer = read_until(terminal, "query> ")
         assert answer.count(". ") >= 7 and "《浮士德》" in answer
         os.write(terminal, key.encode())
-        rest = read_until(terminal, "").replace("^C", "").replace("^D", "").strip("\b\n ")
+        rest = (
+            read_until(terminal, "", key.encode())
+            .replace("^C", "")
+            .replace("^D", "")
+            .strip("\b\n ")
+        )
         assert rest == (f"hybrid-dist search: {last}" if last else "")
         assert process.wait(60) == code
     finally:
