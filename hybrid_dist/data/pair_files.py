@@ -49,16 +49,20 @@ def read_pair_files(paths: Sequence[str], reading: Reading) -> Iterator[pa.Recor
 
 def _named(columns: Columns, reading: Reading) -> list[pa.Array]:
     """The columns in the order of PAIRS, with canonical language names."""
-    columns["lang"] = named_languages(columns["lang"], reading)
+    columns["lang"], renamed = named_languages(columns["lang"])
+    reading.named.update(renamed)
     return [columns[name] for name in (*FIELDS, NEGATIVES)]
 
 
-def named_languages(codes: pa.Array, reading: Reading) -> pa.Array:
-    """The canonical names of languages; a ValueError if a code is unknown."""
+def named_languages(codes: pa.Array) -> tuple[pa.Array, dict[str, str]]:
+    """The canonical names of languages, and the codes that have another one.
+
+    A ValueError if a code is unknown.
+    """
     given = codes.dictionary_encode()
     names = {code: canonical(code) for code in given.dictionary.to_pylist()}
-    reading.named.update({code: name for code, name in names.items() if code != name})
-    return pa.array(names.values(), pa.string()).take(given.indices)
+    renamed = {code: name for code, name in names.items() if code != name}
+    return pa.array(names.values(), pa.string()).take(given.indices), renamed
 
 
 def list_lengths(lists: pa.Array) -> np.ndarray:

@@ -26,7 +26,7 @@ def by_columns_and_by_rows(
     one, other, tally = Reading(), Reading(skip_bad=len(batch)), Tally()
     place = one.place(SOURCE.file, first)
     given = Rows(SOURCE.name, first, place, batch)
-    mapped = map_columns(mapping, given, one) if is_valid(SOURCE.file, batch) else None
+    mapped = map_columns(mapping, given) if is_valid(SOURCE.file, batch) else None
     rows = rows_of(other, SOURCE.file, batch, first)
     found = list(blocks(pairs_of_rows(mapping, rows, other, SOURCE, tally)))
     pairs = [pair for block in found for pair in block.to_pylist()]
@@ -34,4 +34,5 @@ def by_columns_and_by_rows(
     if mapped is None:
         return None, by_rows
     mapped.pairs.validate(full=True)
-    return (mapped.pairs.to_pylist(), mapped.left_out, list(one.named.items()), one.bad), by_rows
+    renamed = list(mapped.renamed.items())
+    return (mapped.pairs.to_pylist(), mapped.left_out, renamed, one.bad), by_rows

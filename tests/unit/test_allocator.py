@@ -1,4 +1,4 @@
-"""The package's options of torch's GPU allocator, set before GPU memory is allocated."""
+"""The package's options of allocators: torch's of GPU memory, and Arrow's."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ import sys
 import pytest
 
 NAMES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+VARIABLE = "ARROW_DEFAULT_MEMORY_POOL"
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,13 @@ def test_segments_grow_unless_the_user_says_otherwise(
         [sys.executable, "-c", code], env=rest | own, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == str(used)
+
+
+@pytest.mark.parametrize(("own", "used"), [({}, "system"), ({VARIABLE: "mimalloc"}, "mimalloc")])
+def test_arrow_allocates_from_the_c_library(own: dict[str, str], used: str) -> None:
+    code = "import hybrid_dist.cli, pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    rest = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=rest | own, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == used

@@ -1,12 +1,17 @@
 """Numbering of uids and distinct passages, and clusters of uids that share texts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 
 from hybrid_dist.data.threads import prefetch_map
+
+BEGINNING = 26
+"""Bits of hashes that are looked up in a table before the hashes are searched for."""
+RUNS = 8
+"""The most sorted runs of hashes that are searched before they are merged."""
 
 
 def sorted_runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -40,35 +45,58 @@ def number_hashes(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Numbering:
-    """Numbers hashes in order of first occurrence, batch by batch."""
+    """Numbers hashes in order of first occurrence, batch by batch; most of a batch are new."""
 
     def __init__(self, first: int) -> None:
         self.next = first
-        self._hashes = np.zeros(0, np.uint64)
-        self._numbers = np.zeros(0, np.int32)
-        self._last = self._hashes, self._numbers
+        self._runs: list[tuple[np.ndarray, np.ndarray]] = []
+        """Hashes in ascending order, none in two runs, and their numbers."""
+        self._begins: np.ndarray | None = None
+        """Whether any hash begins with these bits, from the second batch on."""
 
     def __call__(self, distinct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The number of each of some distinct hashes, and whether it is new."""
-        self._merge()
         new = np.ones(len(distinct), bool)
         numbers = np.empty(len(distinct), np.int32)
-        if len(self._hashes):
-            at = np.minimum(np.searchsorted(self._hashes, distinct), len(self._hashes) - 1)
-            new = self._hashes[at] != distinct
-            numbers = self._numbers[at]
+        for row, number in self._known(distinct):
+            new[row], numbers[row] = False, number
         count = int(np.count_nonzero(new))
         numbers[new] = np.arange(self.next, self.next + count)
         self.next += count
-        self._last = distinct[new], numbers[new]
+        self._add(distinct[new], numbers[new])
         return numbers, new
 
-    def _merge(self) -> None:
-        """Add the new hashes of the last call."""
-        hashes = np.concatenate([self._hashes, self._last[0]])
+    def _known(self, distinct: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Rows of hashes that have numbers, and these, run by run."""
+        if not self._runs:
+            return
+        if self._begins is None:
+            self._begins = np.zeros(1 << BEGINNING, bool)
+            for hashes, _ in self._runs:
+                self._begins[_beginning(hashes)] = True
+        rows = np.flatnonzero(self._begins[_beginning(distinct)])
+        for hashes, numbers in self._runs:
+            wanted = distinct[rows]
+            at = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
+            found = hashes[at] == wanted
+            yield rows[found], numbers[at[found]]
+            rows = rows[~found]
+
+    def _add(self, hashes: np.ndarray, numbers: np.ndarray) -> None:
+        if not len(hashes):
+            return
+        if self._begins is not None:
+            self._begins[_beginning(hashes)] = True
+        self._runs.append((hashes, numbers))
+        if len(self._runs) > RUNS:
+            hashes, numbers = map(np.concatenate, zip(*self._runs, strict=True))
+            self._runs = [(hashes, numbers)]
         order = np.argsort(hashes)
-        self._hashes = hashes[order]
-        self._numbers = np.concatenate([self._numbers, self._last[1]])[order]
+        self._runs[-1] = hashes[order], numbers[order]
+
+
+def _beginning(hashes: np.ndarray) -> np.ndarray:
+    return hashes >> np.uint64(64 - BEGINNING)
 
 
 def rows_of_uids(

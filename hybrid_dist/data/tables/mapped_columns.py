@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from hybrid_dist.data.normal import normalize_nfc
 from hybrid_dist.data.pair_files import any_missing, list_lengths, missing, named_languages
-from hybrid_dist.data.reading import PAIRS, Reading
+from hybrid_dist.data.reading import PAIRS
 from hybrid_dist.data.tables.column_texts import Column, Template
 from hybrid_dist.data.tables.conditions import Condition
 from hybrid_dist.data.tables.mapping import Side, TableMapping
@@ -47,23 +47,25 @@ class Mapped(NamedTuple):
     pairs: pa.RecordBatch
     left_out: int
     """Rows that do not meet the conditions."""
+    renamed: dict[str, str]
+    """Language codes and the names they have here, where these differ."""
 
 
 class _UnusualError(ValueError):
     """A column or a row that has to be looked at row by row."""
 
 
-def map_columns(mapping: TableMapping, rows: Rows, reading: Reading) -> Mapped | None:
+def map_columns(mapping: TableMapping, rows: Rows) -> Mapped | None:
     """The pairs of some rows, all valid; None if they have to be mapped one by one."""
     if mapping.scores is not None:
         return None
     try:
-        return _mapped(mapping, rows, reading)
+        return _mapped(mapping, rows)
     except (pa.ArrowException, ValueError):
         return None
 
 
-def _mapped(mapping: TableMapping, rows: Rows, reading: Reading) -> Mapped:
+def _mapped(mapping: TableMapping, rows: Rows) -> Mapped:
     names = rows.batch.schema.names
     batch = pa.RecordBatch.from_arrays([_plain(column) for column in rows.batch.columns], names)
     offsets = np.arange(len(batch))
@@ -80,10 +82,10 @@ def _mapped(mapping: TableMapping, rows: Rows, reading: Reading) -> Mapped:
     passages = _interleaved([_texts(side.passage, batch) for side in sides])
     negatives = _negatives(mapping.negatives, batch, len(batch) * len(sides))
     places = pa.array(np.repeat(offsets + rows.place, len(sides)))
-    languages = named_languages(_interleaved([_codes(side, batch) for side in sides]), reading)
+    languages, renamed = named_languages(_interleaved([_codes(side, batch) for side in sides]))
     columns = [_interleaved([uids] * len(sides)), languages, queries, passages, negatives, places]
     pairs = pa.RecordBatch.from_arrays(columns, schema=PAIRS)
-    return Mapped(pairs, len(rows.batch) - len(batch))
+    return Mapped(pairs, len(rows.batch) - len(batch), renamed)
 
 
 def _interleaved(sides: Sequence[pa.Array]) -> pa.Array:

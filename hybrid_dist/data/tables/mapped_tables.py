@@ -1,7 +1,9 @@
 """Tables as training pairs: files, a mapping, and blocks of pairs."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -9,7 +11,7 @@ from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources.collecting import blocks
 from hybrid_dist.data.tables.known_layouts import Layout
 from hybrid_dist.data.tables.layout_columns import layout_settings
-from hybrid_dist.data.tables.mapped_columns import Rows, map_columns
+from hybrid_dist.data.tables.mapped_columns import Mapped, Rows, map_columns
 from hybrid_dist.data.tables.mapped_pairs import Tally, pairs_of_rows
 from hybrid_dist.data.tables.mapped_rows import cell_format, chooser, mapped_rows
 from hybrid_dist.data.tables.mapping import (
@@ -31,6 +33,7 @@ from hybrid_dist.data.tables.table_rows import (
     read_rows,
     rows_of,
 )
+from hybrid_dist.data.threads import prefetch_map
 from hybrid_dist.errors import UserError
 
 NEEDED = ("query", "passage", "lang or lang_column")
@@ -54,40 +57,60 @@ def table_blocks(
     has_fields = any("." in column.name for _, column in columns)
     for source in files:
         if has_columns(source.file) and not has_fields:
-            for number, batch in read_batches(source.file, chooser(source.file, columns)):
-                whole = is_valid(source.file, batch)
-                yield from _of_batch(mapping, batch, number, reading, source, tally, whole)
+            parts = (
+                Rows(source.name, number, reading.place(source.file, number), batch)
+                for number, batch in read_batches(source.file, chooser(source.file, columns))
+            )
+            map_part = partial(_mapped, mapping, source.file)
+            for part, tried in prefetch_map(map_part, parts):
+                yield from _of_part(mapping, part, tried, reading, source, tally)
         else:
             rows = mapped_rows(reading, source.file, cells, columns)
             yield from blocks(pairs_of_rows(mapping, rows, reading, source, tally))
     _note(tally, paths, settings, reading)
 
 
-def _of_batch(
+class _Tried(NamedTuple):
+    """What came of mapping rows column by column."""
+
+    valid: bool
+    """Whether all values are of their columns' types."""
+    mapped: Mapped | None
+    """None if the rows have to be mapped one by one."""
+
+
+def _mapped(mapping: TableMapping, file: Path, rows: Rows, valid: bool = False) -> _Tried:
+    """`valid`: all values are known to be of their columns' types."""
+    valid = valid or is_valid(file, rows.batch)
+    return _Tried(valid, map_columns(mapping, rows) if valid else None)
+
+
+def _of_part(
     mapping: TableMapping,
-    batch: pa.RecordBatch,
-    number: int,
+    rows: Rows,
+    tried: _Tried,
     reading: Reading,
     source: TableFile,
     tally: Tally,
-    valid: bool,
 ) -> Iterator[pa.RecordBatch]:
-    """The pairs of a batch; of those of its parts that need it, row by row."""
-    given = Rows(source.name, number, reading.place(source.file, number), batch)
-    mapped = map_columns(mapping, given, reading) if valid else None
+    """The pairs of some rows; of those of their parts that need it, row by row."""
+    batch, mapped = rows.batch, tried.mapped
     if mapped is not None:
         tally.rows += len(batch)
         tally.left_out += mapped.left_out
+        reading.named.update(mapped.renamed)
         if len(mapped.pairs):
             yield mapped.pairs
     elif len(batch) > BATCH:
         for start in range(0, len(batch), BATCH):
-            part = batch.slice(start, BATCH)
-            whole = valid or is_valid(source.file, part)
-            yield from _of_batch(mapping, part, number + start, reading, source, tally, whole)
+            part = Rows(
+                rows.name, rows.number + start, rows.place + start, batch.slice(start, BATCH)
+            )
+            of_part = _mapped(mapping, source.file, part, tried.valid)
+            yield from _of_part(mapping, part, of_part, reading, source, tally)
     else:
-        rows = rows_of(reading, source.file, batch, number)
-        yield from blocks(pairs_of_rows(mapping, rows, reading, source, tally))
+        by_row = rows_of(reading, source.file, batch, rows.number)
+        yield from blocks(pairs_of_rows(mapping, by_row, reading, source, tally))
 
 
 def _note(tally: Tally, paths: Sequence[str], settings: Settings, reading: Reading) -> None:
