@@ -152,7 +152,18 @@ def check_consistency(config: Config) -> None:
     _check_loss(config)
     _check_teaching(config)
     _check_chunks(config)
+    _check_checkpoints(config)
     _check_evaluation(config)
+
+
+def _check_checkpoints(config: Config) -> None:
+    """Reject milestones at which no checkpoint is written."""
+    every, kept = config.checkpoint.every, config.checkpoint.keep_every
+    if kept and (not every or kept % every):
+        raise UserError(
+            f"checkpoint.keep_every: {kept} is no multiple of checkpoint.every, {every}; give one, "
+            "or 0 to keep no milestones"
+        )
 
 
 def _check_chunks(config: Config) -> None:

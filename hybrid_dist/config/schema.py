@@ -258,6 +258,12 @@ class Checkpoint:
     requested to save."""
     keep: Positive = 2
     """How many of the latest checkpoints to keep; that of the best step is kept beside them."""
+    keep_every: Count = 0
+    """Keep the checkpoints of steps that are multiples of this too, for good; 0: none. A multiple
+    of checkpoint.every."""
+    background: Literal["auto", "always", "never"] = "auto"
+    """Write checkpoints in a thread while training goes on, from a copy of 12 bytes per parameter
+    in the first rank's main memory (16 with train.ema); auto: if twice as much is free there."""
     on_failure: Literal["stop", "go_on"] = "stop"
     """When one cannot be written, as on a full disk; those before it stand either way."""
     resume: Text = "auto"

@@ -206,6 +206,8 @@ def _checkpoints(context: RunContext, updater: Updater) -> Checkpoints:
         options.keep,
         options.on_failure,
         context.terminal.say,
+        options.keep_every,
+        options.background,
     )
 
 

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch import Tensor
 from hybrid_dist.batching import Plan, shard_batch
 from hybrid_dist.errors import LaunchError, UserError
 from hybrid_dist.model.encoder import BiEncoder, Chunk
+from hybrid_dist.runtime.host_memory import free_memory
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.feed import Feed, StepInputs
 from hybrid_dist.training.teacher import Teacher
@@ -191,14 +191,3 @@ def reserved_bytes(model: BiEncoder, optimizer: Any, vectors: int) -> int:
     trained = (part.numel() for part in model.parameters() if part.requires_grad)
     states = 0 if optimizer.state else 8 * sum(trained)
     return states + 2 * 4 * model.encoder.width * vectors
-
-
-def free_memory() -> int:
-    """Bytes of main memory that are free, on this machine and in this process's cgroup."""
-    lines = Path("/proc/meminfo").read_text().partition("MemAvailable:")[2]
-    free = int(lines.split()[0]) * 1024
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    try:
-        return min(free, int(limit.read_text()) - int(used.read_text()))
-    except (OSError, ValueError):  # no cgroup of version 2, or "max"
-        return free

@@ -1,5 +1,6 @@
 """The training loop: one update after the other, and what is due at the edges of steps."""
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from hybrid_dist.config.schema import Config
@@ -24,8 +25,17 @@ def train(config: Config, parts: TrainingParts, requests: Requests) -> LoopEnd:
     the last one if there was no evaluation.
 
     Between edges at which something is due the host runs one step ahead of a GPU: results of a
-    step, and what ranks agreed on after it, are read after the next step.
+    step, and what ranks agreed on after it, are read after the next step. The last checkpoint is on
+    disk when this returns, and one in flight when an error ends it.
     """
+    with closing(parts.checkpoints):
+        end = _train(config, parts, requests)
+        with parts.log.paused():
+            parts.checkpoints.finish()
+        return end
+
+
+def _train(config: Config, parts: TrainingParts, requests: Requests) -> LoopEnd:
     progress, log, health, selection = parts.progress, parts.log, parts.health, parts.selection
     steps = config.train.steps
 
@@ -41,7 +51,7 @@ def train(config: Config, parts: TrainingParts, requests: Requests) -> LoopEnd:
         log.note(progress.step, work, result)
         health.note(progress.step, work, result)
         settled = progress.step == last or any(due(progress.step, each) for each in intervals)
-        pending = requests.at_edge(settled)
+        pending = requests.at_edge(settled, parts.checkpoints.has_failed)
         progress = health.counted(progress, settled or pending != PendingRequests())
         if due(progress.step, config.log.every):
             log.step(progress, work, result)
@@ -52,6 +62,9 @@ def train(config: Config, parts: TrainingParts, requests: Requests) -> LoopEnd:
             is_choice = progress.best_step == progress.step or selection.gave_up(progress)
             save |= bool(config.checkpoint.every) and is_choice
         log.write(progress.step)
+        if pending.failed:
+            with log.paused():
+                parts.checkpoints.finish()
         if save and health.sound:
             with log.paused():
                 parts.checkpoints.save(progress)

@@ -20,6 +20,8 @@ class PendingRequests:
     stop: str | None = None
     """The name of the signal or file that stops the run; None to continue."""
     save: bool = False
+    failed: bool = False
+    """A checkpoint could not be written in the background."""
 
 
 class Requests:
@@ -31,22 +33,22 @@ class Requests:
         self._in_flight = deque[HostCopy]()
         """All-reduces whose result has not been read yet."""
 
-    def at_edge(self, now: bool) -> PendingRequests:
+    def at_edge(self, now: bool, failed: bool = False) -> PendingRequests:
         """The pending requests, the same on every rank, by one small all-reduce.
 
         The result is read one step later, so that no host waits for its GPU; `now` reads it at this
-        edge.
+        edge. `failed`: this rank could not write a checkpoint in the background.
         """
-        stop_file, save_file = self._files()
-        own = [self._interruption.signal, int(stop_file), int(save_file)]
+        own = [self._interruption.signal, int(failed), *map(int, self._files())]
         self._in_flight.append(self._ranks.largest(own))
-        number = stop = save = 0
+        agreed = [0] * len(own)
         while len(self._in_flight) > (0 if now or self._ranks.world == 1 else 1):
-            agreed = self._in_flight.popleft().read()
-            number, stop, save = number or agreed[0], stop or agreed[1], save or agreed[2]
-        if number:
-            return PendingRequests(signal.Signals(number).name)
-        return PendingRequests(STOP if stop else None, bool(save))
+            read = self._in_flight.popleft().read()
+            agreed = [old or new for old, new in zip(agreed, read, strict=True)]
+        number, failing, stop, save = agreed
+        stopped_by = signal.Signals(number).name if number else STOP if stop else None
+        saves = bool(save) and not number
+        return PendingRequests(stopped_by, saves, bool(failing))
 
     def _files(self) -> tuple[bool, bool]:
         now = time.monotonic()

@@ -12,10 +12,12 @@ from hybrid_dist.training.checkpoint.state import Write
 class Files:
     """Stands for the training state: saves and loads a few files of bytes."""
 
+    copy_bytes = 1000
+
     def __init__(self) -> None:
         self.loaded: list[Path] = []
 
-    def save(self, folder: Path, write: Write) -> None:
+    def save(self, folder: Path, write: Write, copied: bool = False) -> None:
         write((folder / "part").mkdir)
         write(lambda: (folder / "part" / "model.bin").write_bytes(os.urandom(1000)))
         write(lambda: (folder / "random.json").write_bytes(b"state"))
@@ -30,8 +32,11 @@ def checkpoints(
     state: Any = None,
     on_failure: Any = "stop",
     say: Any = print,
+    keep_every: int = 0,
+    background: Any = "never",
 ) -> Checkpoints:
-    return Checkpoints(folder / "checkpoints", state or Files(), Ranks(), keep, on_failure, say)
+    place, state = folder / "checkpoints", state or Files()
+    return Checkpoints(place, state, Ranks(), keep, on_failure, say, keep_every, background)
 
 
 def names(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ from hybrid_dist.model.saving import save
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.runtime.files import replace_folder
 from hybrid_dist.runtime.ranks import Ranks
-from hybrid_dist.training.checkpoint.manager import Attempt
+from hybrid_dist.training.checkpoint.background import Attempt
 from hybrid_dist.training.run_folder import RunFolder
 
 BACKBONE = "encoder.backbone."

@@ -5,14 +5,14 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, Protocol
-
-from safetensors import SafetensorError
+from typing import Literal, Protocol
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.runtime.files import apply_umask, sync_file, sync_folder
+from hybrid_dist.runtime.files import apply_umask, bytes_of, sync_file, sync_folder
+from hybrid_dist.runtime.host_memory import free_memory
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.checkpoint import manifest
+from hybrid_dist.training.checkpoint.background import Action, Attempt, BackgroundWriter
 from hybrid_dist.training.checkpoint.manifest import (
     LATEST,
     MANIFEST,
@@ -34,13 +34,24 @@ PATH_OF_ONE = "give the path of one checkpoint, RUN/checkpoints/step-NUMBER"
 class State(Protocol):
     """What is saved beside the progress. All ranks call these together."""
 
-    def save(self, folder: Path, write: Write) -> None: ...
+    @property
+    def copy_bytes(self) -> int:
+        """Main memory that copies of all tensors take on the first rank."""
+
+    def save(self, folder: Path, write: Write, copied: bool = False) -> None:
+        """Write everything into a folder. `copied`: what `write` gets may run later, while training
+        changes the state."""
 
     def load(self, folder: Path) -> None: ...
 
 
 class Checkpoints:
-    """The checkpoints of one run folder: the latest ones, and that of the best step."""
+    """The checkpoints of one run folder: the latest ones, milestones, and that of the best step.
+
+    A checkpoint in the background is written by a thread of the first rank, which calls no
+    collective. The ranks agree on its outcome in `finish`, before the next checkpoint and at the
+    end, or as soon as they have exchanged that it `has_failed`.
+    """
 
     def __init__(
         self,
@@ -50,21 +61,62 @@ class Checkpoints:
         keep: int,
         on_failure: Literal["stop", "go_on"],
         say: Callable[[str], None],
+        keep_every: int = 0,
+        background: Literal["auto", "always", "never"] = "never",
     ) -> None:
         self._folder, self._state, self._ranks = folder, state, ranks
         self._keep, self._on_failure, self._say = keep, on_failure, say
+        self._keep_every, self._background = keep_every, background
+        self._writer = BackgroundWriter()
+        self._in_flight: Path | None = None
 
     def save(self, progress: Progress) -> None:
-        """Write a checkpoint; it counts only once `latest` names it."""
+        """Write a checkpoint, after the one in flight; it counts only once `latest` names it."""
+        self.finish()
         final = self._folder / manifest.name_of(progress.step)
-        draft = final.with_name(final.name + DRAFT)
-        attempt = Attempt(self._ranks.is_first)
-        attempt.write(lambda: _make_empty(draft))
-        self._state.save(draft, attempt.write)
-        attempt.write(lambda: self._publish(draft, final, progress))
-        problem = self._ranks.broadcast_from_first(attempt.problem)
-        if problem is not None:
-            self._failed(draft, final, problem)
+        draft = _draft_of(final)
+        in_background = self._is_in_background()
+        attempt, later = Attempt(self._ranks.is_first), list[Action]()
+        write = later.append if in_background else attempt.write
+        write(lambda: _make_empty(draft))
+        self._state.save(draft, write, in_background)
+        write(lambda: self._publish(draft, final, progress))
+        if in_background:
+            self._in_flight = final
+            if self._ranks.is_first:
+                self._writer.start(later, lambda: _remove(draft))
+        else:
+            self._settle(final, attempt.problem)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the checkpoint in flight could not be written, as far as this rank knows."""
+        return self._writer.has_failed
+
+    def finish(self) -> None:
+        """Wait for the checkpoint in flight, if there is one. All ranks call it together."""
+        if self._in_flight is not None:
+            final, self._in_flight = self._in_flight, None
+            self._settle(final, self._writer.wait())
+
+    def close(self) -> None:
+        """Let the checkpoint in flight come to its end, on this rank alone, as after an error."""
+        self._writer.join()
+
+    def _is_in_background(self) -> bool:
+        """What checkpoint.background says; `auto` is decided at the first checkpoint, when all else
+        that training needs has its memory."""
+        if self._background == "auto":
+            needed = self._state.copy_bytes
+            free = self._ranks.decide_on_first(free_memory)
+            self._background = "always" if free >= 2 * needed else "never"
+            if self._background == "never":
+                self._say(
+                    "checkpoint.background: auto: training waits for checkpoints, since their copy "
+                    f"takes {bytes_of(needed)} of the first rank's memory, of which "
+                    f"{bytes_of(free)} are free"
+                )
+        return self._background == "always"
 
     def find(self, resume: str) -> Path | None:
         """The checkpoint to resume from: the path of the config, or the latest undamaged one.
@@ -105,11 +157,15 @@ class Checkpoints:
             self._say(f"{folder} {problem}; trying the one before")
         return None
 
-    def _failed(self, draft: Path, final: Path, problem: str) -> None:
-        """Handle a checkpoint that could not be written; earlier ones are untouched."""
+    def _settle(self, final: Path, problem: str | None) -> None:
+        """Agree on the outcome of a checkpoint. Where it could not be written, earlier ones are
+        untouched."""
+        problem = self._ranks.broadcast_from_first(problem)
+        if problem is None:
+            return
         last: str | None = None
         if self._ranks.is_first:
-            _remove(draft)  # also makes room for what else is written
+            _remove(_draft_of(final))  # also makes room for what else is written
             with suppress(OSError, UserError):
                 last = next((str(f) for f in reversed(self._timeline()) if not damage(f)), None)
         last = self._ranks.broadcast_from_first(last)
@@ -137,13 +193,18 @@ class Checkpoints:
         self._forget(progress)
 
     def _forget(self, progress: Progress) -> None:
-        """Remove all but the last few and the best, and those of abandoned later steps."""
+        """Remove all but the last few, the milestones and the best; also those of abandoned later
+        steps, and drafts that a killed run has left."""
         timeline = self._timeline()
         kept = timeline[-self._keep :]
-        kept += [folder for folder in timeline if step_of(folder) == progress.best_step]
-        for other in self._all():
+        kept += [folder for folder in timeline if self._is_kept(step_of(folder), progress)]
+        for other in (*self._all(), *self._folder.glob(f"step-*{DRAFT}")):
             if other not in kept:
                 _remove(other)  # what stays is tried again next time
+
+    def _is_kept(self, step: int, progress: Progress) -> bool:
+        is_milestone = bool(self._keep_every) and step % self._keep_every == 0
+        return is_milestone or step == progress.best_step
 
     def _timeline(self) -> list[Path]:
         """The checkpoint that `latest` names and those before it, oldest first."""
@@ -157,20 +218,8 @@ class Checkpoints:
         return sorted(folders, key=step_of)
 
 
-class Attempt:
-    """Writes of the first rank: after a failure the rest is skipped, and ranks stay in step."""
-
-    def __init__(self, writes: bool) -> None:
-        self._writes = writes
-        self.problem: str | None = None
-
-    def write(self, action: Callable[[], Any]) -> None:
-        if not self._writes or self.problem is not None:
-            return
-        try:
-            action()
-        except (OSError, SafetensorError) as error:
-            self.problem = str(error)
+def _draft_of(final: Path) -> Path:
+    return final.with_name(final.name + DRAFT)
 
 
 def _make_empty(folder: Path) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import read_json
 from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.training.checkpoint.host_buffers import HostBuffers, wait_for_copies
 from hybrid_dist.training.checkpoint.random_state import (
     random_state,
     set_random_state,
@@ -65,25 +66,42 @@ class TrainingState:
         self._parameters = dict(module.named_parameters())
         self._ranks, self._average = ranks, average
         self._strategy = strategy_state(accelerator, ranks, optimizer, strategy)
+        self._buffers = HostBuffers()
 
-    def save(self, folder: Path, write: Write) -> None:
-        """Gather and write one part at a time, which bounds the memory of the first rank."""
+    @property
+    def copy_bytes(self) -> int:
+        """Main memory of the first rank that copies of all parts take."""
+        numbers = sum(math.prod(whole_shape(p)) for p in self._parameters.values())
+        return 4 * numbers * (1 + len(MOMENTS) + (self._average is not None))
+
+    def save(self, folder: Path, write: Write, copied: bool = False) -> None:
+        """Gather and write one part at a time, which bounds the memory of the first rank.
+
+        `copied`: what `write` gets may run later, while training changes the state: it writes
+        copies of all parts, until the next call.
+        """
         for part in PARTS:
-            self._save_part(part, tensors_file(folder, part), write)
+            self._save_part(part, tensors_file(folder, part), write, copied)
         if self._average is not None:
             with self._average.swapped():
-                self._save_part(WEIGHTS, tensors_file(folder, AVERAGE), write)
+                self._save_part(WEIGHTS, tensors_file(folder, AVERAGE), write, copied)
         states = self._ranks.gather(random_state(self._ranks.device))
         write(lambda: (folder / RANDOM).write_text(json.dumps(states)))
         scale = self._strategy.scale()
         write(lambda: (folder / SCALER).write_text(json.dumps(scale)))
 
-    def _save_part(self, part: str, file: Path, write: Write) -> None:
+    def _save_part(self, part: str, file: Path, write: Write, copied: bool) -> None:
         tensors: dict[str, Tensor] = {}
         for name, parameter in self._parameters.items():
             value = self._strategy.get(part, parameter)
-            if value is not None and self._ranks.is_first:
-                tensors[name] = _copied(value)
+            if value is None or not self._ranks.is_first:
+                continue
+            if copied:
+                tensors[name] = self._buffers.copy(file.stem, name, value)
+            else:
+                tensors[name] = _on_cpu(value)
+        if copied:
+            write(wait_for_copies(self._ranks.device))
         write(partial(save_file, tensors, file))
 
     def load(self, folder: Path) -> None:
@@ -173,8 +191,8 @@ def read_scale(file: Path) -> dict[str, float]:
     return scale
 
 
-def _copied(value: Tensor) -> Tensor:
-    """An fp32 copy on the CPU; scalars are cloned, since ZeRO shares one step among parameters."""
+def _on_cpu(value: Tensor) -> Tensor:
+    """In fp32 on the CPU; scalars are cloned, since ZeRO shares one step among parameters."""
     value = value.detach().float().cpu().contiguous()
     return value.clone() if value.ndim == 0 else value
 

@@ -3,6 +3,7 @@
 KIND is what happens on that rank (or on `all`) at each of STEPS (3 or 3,4,5): `nan` breaks its
 vectors, `sleep` never comes back, `memory` finds none left, `freeze` stops the process as a lost
 node would be, `call` is one C call of 12 seconds, `work` as long a computation of many calls.
+`disk` never ends the writing of the checkpoint of a step.
 """
 
 import json
@@ -10,12 +11,14 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from hybrid_dist.commands import train
 from hybrid_dist.training import step as training_step
+from hybrid_dist.training.checkpoint import manifest
 
 LONG = 12.0
 
@@ -34,6 +37,7 @@ def main() -> None:
     here = rank in ("all", os.environ.get("RANK", "0"))
     wanted = {int(step) for step in steps.split(",")}
     whole_update, whole_loss = training_step.Updater.update, vars(training_step)["info_nce"]
+    whole_manifest = manifest.write
     now = {"step": 0}
 
     def faulty_update(self: Any, work: Any) -> Any:
@@ -51,6 +55,11 @@ def main() -> None:
                 os.kill(os.getpid(), signal.SIGSTOP)
         return whole_update(self, work)
 
+    def faulty_manifest(folder: Path, content: manifest.Manifest) -> None:
+        if here and kind == "disk" and content.progress.step in wanted:
+            time.sleep(1000)
+        whole_manifest(folder, content)
+
     def faulty_loss(queries: torch.Tensor, *rest: Any) -> Any:
         if here and kind == "nan" and now["step"] in wanted:
             queries = queries * torch.nan
@@ -58,6 +67,7 @@ def main() -> None:
 
     training_step.Updater.update = faulty_update  # type: ignore[method-assign]
     vars(training_step)["info_nce"] = faulty_loss
+    vars(manifest)["write"] = faulty_manifest
     train.main(sys.argv[5:])
 
 

@@ -243,6 +243,14 @@ def test_a_wrong_flag_ends_the_program_and_is_named(
         ((*TRAIN, "--eval.every=5"), "eval.every: is 5, but there is nothing to evaluate"),
         ((*TRAIN, "--eval.metric=dev/loss"), "eval.metric: is dev/loss, but there are no held-out"),
         ((*TRAIN, "--eval.patience=3"), "eval.patience: is 3, but nothing is evaluated during"),
+        (
+            (*TRAIN, "--checkpoint.every=3", "--checkpoint.keep_every=4"),
+            "checkpoint.keep_every: 4 is no multiple of checkpoint.every, 3",
+        ),
+        (
+            (*TRAIN, "--checkpoint.every=0", "--checkpoint.keep_every=4"),
+            "checkpoint.keep_every: 4 is no multiple of checkpoint.every, 0",
+        ),
         ((*TRAIN, "--eval.tasks", "toy"), "eval.tasks: 'toy' is not NAME:PATH"),
         ((*TRAIN, "--eval.tasks", ":toy"), "eval.tasks: ':toy' is not NAME:PATH"),
         ((*TRAIN, "--eval.tasks", "toy:"), "eval.tasks: 'toy:' is not NAME:PATH"),

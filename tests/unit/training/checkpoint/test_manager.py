@@ -26,7 +26,7 @@ from tests.support.checkpoints import Files, checkpoints, names
 class FullDisk(Files):
     """A disk on which nothing fits any more after the first file."""
 
-    def save(self, folder: Path, write: Write) -> None:
+    def save(self, folder: Path, write: Write, copied: bool = False) -> None:
         super().save(folder, write)
 
         def fail() -> None:
@@ -52,7 +52,7 @@ def test_the_latest_checkpoints_are_kept_and_the_last_is_found(tmp_path: Path) -
 class Tensors(Files):
     """Saves as the training state does."""
 
-    def save(self, folder: Path, write: Write) -> None:
+    def save(self, folder: Path, write: Write, copied: bool = False) -> None:
         write(lambda: save_file({"a": torch.ones(3)}, folder / "weights.safetensors"))
 
 

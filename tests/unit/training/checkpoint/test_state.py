@@ -181,6 +181,32 @@ def test_what_fits_is_taken_up(tmp_path: Path) -> None:
     assert everything(*other) == wanted
 
 
+def test_copies_are_those_of_the_moment_they_were_made(tmp_path: Path) -> None:
+    """Written after later updates, twice, since the second copy reuses the memory of the first."""
+    model, optimizer = trained(1)
+    average = MovingAverage(0.5, TorchState(optimizer))
+    accelerator = SimpleNamespace(unwrap_model=lambda model: model, scaler=None)
+    state = TrainingState(accelerator, Ranks(), model, optimizer, "single", average)
+    elements = sum(part.numel() for part in model.parameters())
+    assert state.copy_bytes == 4 * elements * 4
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        wanted, later = everything(model, optimizer), list[Callable[[], Any]]()
+        state.save(tmp_path / name, later.append, copied=True)
+        torch.rand(1)
+        with torch.no_grad():
+            for part in model.parameters():
+                part.add_(1)
+                for moment in optimizer.state[part].values():
+                    moment.add_(1)
+        average.restart()
+        for action in later:
+            action()
+        other = trained(2)
+        state_of(*other).load(tmp_path / name)
+        assert everything(*other) == wanted
+
+
 @pytest.mark.parametrize(
     ("craft", "expected"),
     [
