@@ -56,7 +56,7 @@ def from_yaml(file: Path) -> Config:
 
 def to_yaml(config: Config) -> str:
     """The resolved config, as `from_yaml` and `--config` read it."""
-    tree = yaml.safe_load(json.dumps(dataclasses.asdict(config)))  # tuples become lists
+    tree = json.loads(json.dumps(dataclasses.asdict(config)))  # tuples become lists
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 

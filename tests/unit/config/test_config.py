@@ -298,7 +298,12 @@ def test_a_key_that_was_renamed_is_rejected_with_its_new_name(file: Path, tmp_pa
 
 
 def test_a_resolved_file_gives_the_same_run_again(file: Path) -> None:
-    flags = ["--model.query_prefix", "Frage: \n«é»", "--model.dropout=0.1", "--optim.lr=1e-7"]
+    flags = [
+        "--model.query_prefix",
+        "Frage: \n«é» 🙂 𠮷 \ufffe",
+        "--model.dropout=0.1",
+        "--optim.lr=1e-7",
+    ]
     config = load([*TRAIN, *flags, "--run.name", "no", "--eval.tasks", "a:b c", "d:e"], "program")
     file.write_text(to_yaml(config), "utf-8")
     assert from_yaml(file) == config
