@@ -10,6 +10,7 @@ from rich.console import Console
 from hybrid_dist.commands import watch
 from hybrid_dist.config.resolve import to_yaml
 from hybrid_dist.reporting import run_view
+from hybrid_dist.reporting.run_screen import screen
 from hybrid_dist.reporting.run_status import RunStatus
 from tests.fuzz.target import Target, Variants
 from tests.support.watched_run import record, run_config
@@ -41,7 +42,8 @@ class Watched(Target):
         watch.main([str(folder)])
         shown = io.StringIO()
         status = RunStatus.read(folder)
-        Console(file=shown, width=120).print(run_view.screen(status))
+        console = Console(file=shown, width=120)
+        console.print(screen(status, console))
         return "\n".join([*run_view.lines(status), shown.getvalue()])
 
     def accepted(self, variant: str, folder: Path, value: Any, good: Any) -> str | None:

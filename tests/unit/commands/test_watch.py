@@ -1,10 +1,14 @@
 """`hybrid-dist watch`: the status of a run's folder, also while it is being written."""
 
+import fcntl
 import json
 import os
 import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -18,8 +22,9 @@ from hybrid_dist.commands import watch
 from hybrid_dist.config.resolve import to_yaml
 from hybrid_dist.config.schema import Config, Data, Eval, Run, Train
 from hybrid_dist.errors import UserError
-from hybrid_dist.reporting import run_view
+from hybrid_dist.reporting.run_screen import screen
 from hybrid_dist.reporting.run_status import FRESH, RunStatus
+from hybrid_dist.tracking.report_json import SETTINGS
 from hybrid_dist.training.run_folder import RunFolder
 from tests.support.watched_run import record, run_config
 
@@ -149,10 +154,10 @@ def test_damaged_lines_are_reported_and_the_others_shown(
     assert "2 lines cannot be read" in on_screen(folder.path)
 
 
-def on_screen(path: Path) -> str:
-    console = Console(width=120, color_system=None)
+def on_screen(path: Path, width: int = 120, height: int = 40) -> str:
+    console = Console(width=width, height=height, color_system=None)
     with console.capture() as capture:
-        console.print(run_view.screen(RunStatus.read(path)))
+        console.print(screen(RunStatus.read(path), console))
     return capture.get()
 
 
@@ -186,7 +191,7 @@ def test_names_are_shown_as_they_are(
     name: str, folder: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with folder.metrics.open("a") as lines:
-        figures = {"eval/toy/map.multilingual": 0.5, f"eval/{name}": 1.0, "eval/[/]": 2.0}
+        figures = {"eval/toy/map.multilingual": 0.5, f"eval/{name}": 1.0, "dev/[/]": 2.0}
         lines.write(json.dumps(record(60, **figures)) + "\n")
     path = folder.path.rename(folder.path.with_name(name))
     age(path)
@@ -195,7 +200,7 @@ def test_names_are_shown_as_they_are(
     shown = capsys.readouterr().out
     assert f"{plain}: failed" in shown and "\x1b" not in shown
     shown = on_screen(path)
-    for word in (f"{plain}: failed", f"eval/{plain} ", "eval/[/] "):
+    for word in (f"{plain}: failed", f"eval/{plain} ", "dev/[/] "):
         assert word in shown
     assert "\x1b" not in shown
 
@@ -213,19 +218,92 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         watch.main([str(tmp_path)])
 
 
-def test_a_terminal_shows_curves(folder: RunFolder) -> None:
+def of_tasks(folder: RunFolder, count: int) -> None:
+    """The same run with held-out pairs and so many tasks, evaluated three times."""
+    labels = [f"task{number}" for number in range(count)]
+    rewritten(
+        folder,
+        data=Data(train=("a",), dev=("b",)),
+        eval=Eval(tasks=tuple(f"{label}=toy:somewhere" for label in labels)),
+    )
+    names = (*(f"map.{one}" for one in SETTINGS), "bias.rank_distance.mean")
+    figures = {f"eval/{label}/{name}": 0.25 for label in labels for name in names}
+    figures |= {"dev/loss": 2.5, "eval/best": 0.25, "eval/best_step": 20}
+    more = {"train/batches/multilingual": 1, "system/mfu_pct": 40.0, "train/skipped": 1}
+    records = [record(step, **figures, **more) for step in (4, 20, 40)]
+    folder.metrics.write_text("".join(json.dumps(r) + "\n" for r in records))
+    age(folder.path)
+
+
+FIGURES = ("cross_lingual", "waiting for data", "peak memory", "updates left out", "task0", "2.5")
+
+
+@pytest.mark.parametrize(("tasks", "curves"), [(1, 2), (2, 2), (12, 0), (40, 0)])
+def test_figures_fit_on_a_small_screen_and_curves_where_there_is_room(
+    tasks: int, curves: int, folder: RunFolder
+) -> None:
+    of_tasks(folder, tasks)
+    shown = on_screen(folder.path, 80, 24)
+    rows = shown.splitlines()
+    assert len(rows) <= 23 and max(map(len, rows)) <= 80
+    assert rows[0].startswith("a run: failed, step 40 of 100")
+    assert all(word in shown for word in FIGURES)
+    assert sum(name in shown for name in ("train/loss", "eval/task0/map.multi")) == curves
+    listed = sum(row.startswith(" task") for row in rows)
+    assert [int(n) for n in re.findall(r"and (\d+) more", shown)] == [tasks - listed] * (tasks > 2)
+    assert listed >= min(tasks, 9)
+
+
+def test_few_columns_and_lines_are_enough_for_the_state(folder: RunFolder) -> None:
+    of_tasks(folder, 2)
+    shown = on_screen(folder.path, 40, 10)
+    assert "a run: failed" in shown and "pairs/s" in shown
+
+
+def in_terminal(folder: RunFolder, *options: str) -> tuple[subprocess.Popen[bytes], int]:
+    """`watch` on a terminal of 80 columns and 24 lines, and our end of it."""
     terminal, theirs = pty.openpty()
-    command = [sys.executable, "-m", "hybrid_dist", "watch", str(folder.path)]
-    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "120"}
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [sys.executable, "-m", "hybrid_dist", "watch", str(folder.path), *options]
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(
+        command, stdout=theirs, stderr=theirs, env=environment | {"TERM": "xterm-256color"}
+    )
     os.close(theirs)
+    return process, terminal
+
+
+def shown_until(terminal: int, word: bytes = b"") -> str:
+    """What is shown until a word is, or until the command closes its side."""
     shown = b""
-    with suppress(OSError):  # when the command has closed its side
-        while part := os.read(terminal, 1 << 16):
+    with suppress(OSError):
+        while not (word and word in shown) and (part := os.read(terminal, 1 << 16)):
             shown += part
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+
+
+def test_a_terminal_shows_figures_and_curves(folder: RunFolder) -> None:
+    of_tasks(folder, 1)
+    process, terminal = in_terminal(folder)
+    text = shown_until(terminal)
     assert process.wait(timeout=60) == 0
-    text = shown.decode()
-    assert "failed, step 40 of 100" in text
+    assert len(text.split("\n")) <= 24 and "failed, step 40 of 100" in text
+    assert all(word in text for word in FIGURES)
     assert sum(0x2800 < ord(letter) < 0x2900 for letter in text) > 20
-    for word in ("batches", "monolingual", "evaluation at step 20", "pairs/s"):
-        assert word in text
+
+
+def test_a_run_that_ends_while_it_is_followed_keeps_its_line(folder: RunFolder) -> None:
+    of_tasks(folder, 1)
+    folder.hold()
+    process, terminal = in_terminal(folder, "--follow")
+    shown_until(terminal, b"running")
+    with folder.metrics.open("a") as lines:
+        lines.write(json.dumps(record(100)) + "\n")
+    report = folder.evaluation() / "task0" / "report.json"
+    report.parent.mkdir(parents=True)
+    report.write_text("{}")
+    folder.close()
+    text = shown_until(terminal)
+    assert process.wait(timeout=60) == 0
+    *_, last = text.split("a run: ")
+    assert last.startswith("finished, step 100 of 100") and len(last.split("\n")) <= 24
