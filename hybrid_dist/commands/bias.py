@@ -70,7 +70,13 @@ def _run(options: Options) -> None:
     from hybrid_dist.runtime import progress_bar
     from hybrid_dist.runtime.launch import start
 
+    warned = set[str]()
+
     def log(message: str) -> None:
+        if ": warning: " in message:  # each method evaluates the same texts
+            if message in warned:
+                return
+            warned.add(message)
         print(printable(message, lines=True), file=sys.stderr, flush=True)
 
     _, ranks = start()

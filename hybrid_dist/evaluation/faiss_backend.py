@@ -8,7 +8,7 @@ tensors are searched in place.
 import importlib
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.tiles import PASSAGES, Shard, free_memory
+from hybrid_dist.runtime import progress_bar
 from hybrid_dist.runtime.ranks import own_cores
 
 SLACK = 1e-5
@@ -29,7 +30,8 @@ PART_BYTES = 2 << 30
 """Bytes of passages in the host's memory that are copied to a card at once."""
 TRAINED, ADDED = 1 << 20, 1 << 18
 """The most vectors from which an index is trained, and that are added to it at once."""
-QUERIES_AT_ONCE = 16384
+QUERIES_AT_ONCE, QUERIES_ON_CARDS = 4096, 16384
+"""Queries that are searched at once, between two advances of the progress bar."""
 TEMPORARY_BYTES = 512 << 20
 """Of each card, for FAISS's intermediate results; its default is 1.5 GiB."""
 GPU_MOST, CUVS_MOST = 2048, 16384
@@ -46,6 +48,7 @@ class Faiss:
     """FAISS on the CPU."""
 
     where = "the CPU"
+    at_once = QUERIES_AT_ONCE
 
     def __init__(self, cores: int = 0) -> None:
         """`cores` for FAISS; 0: as many as torch has threads, which on GPU nodes may be one."""
@@ -75,17 +78,28 @@ class Faiss:
         """The best k of the shard, in parts if it is large; FAISS breaks ties arbitrarily."""
         self.use_cores()
         proposals: list[Proposals] = []
-        for low, part in self.parts(shard):
-            scores, rows = self.knn(queries, part, min(k, len(part)))
-            proposals = [_best([*proposals, (scores, rows + low)], k)]
+        lows = range(0, max(1, len(queries)), self.at_once)
+        blocks = [queries[low : low + self.at_once] for low in lows]
+        starts = range(0, shard.num_rows, self.rows_of_part(shard))
+        steps = len(starts) * len(blocks)
+        with progress_bar.part_in_steps("searching", len(queries), steps) as step:
+            for low in starts:
+                part = self.part(shard, low)
+                found = []
+                for block in blocks:
+                    found.append(self.knn(block, part, min(k, len(part))))
+                    step()
+                scores, rows = _joined(found)
+                proposals = [_best([*proposals, (scores, rows + low)], k)]
         return proposals[0]
 
-    def parts(self, shard: Shard) -> Iterator[tuple[int, torch.Tensor]]:
-        """The vectors as `knn` takes them, and the first row of each part."""
-        whole = shard.vectors.dtype == torch.float32
-        step = shard.num_rows if whole else FP32_BLOCK
-        for low in range(0, shard.num_rows, step):
-            yield low, shard.vectors[low : low + step].float()
+    def rows_of_part(self, shard: Shard) -> int:
+        """Passages that `knn` takes at once."""
+        return shard.num_rows if shard.vectors.dtype == torch.float32 else FP32_BLOCK
+
+    def part(self, shard: Shard, low: int) -> torch.Tensor:
+        """The part that begins at a row, as `knn` takes it."""
+        return shard.vectors[low : low + self.rows_of_part(shard)].float()
 
     def knn(self, queries: np.ndarray, part: torch.Tensor, k: int) -> Proposals:
         """The best k of one part, without an index, which would hold a second copy."""
@@ -108,10 +122,11 @@ class Faiss:
         self.use_cores()
         sample = shard.vectors[:: -(-shard.num_rows // TRAINED)]
         try:
-            with self.on():
+            with self.on(), progress_bar.part("indexing passages", shard.num_rows) as advance:
                 index.train(self.input(index, sample))
                 for part in shard.vectors.split(ADDED):
                     index.add(self.input(index, part))
+                    advance(len(part))
         except RuntimeError as error:
             raise index_error(factory, f"({shard.num_rows:,} on a rank)", error) from None
         return index
@@ -119,12 +134,14 @@ class Faiss:
     def search(self, index: Any, queries: np.ndarray, k: int) -> Proposals:
         self.use_cores()
         proposals = []
-        for low in range(0, len(queries), QUERIES_AT_ONCE):
-            block = torch.from_numpy(np.ascontiguousarray(queries[low : low + QUERIES_AT_ONCE]))
-            with self.on():
-                proposals.append([_numpy(one) for one in index.search(self.input(index, block), k)])
-        scores, rows = (np.concatenate(parts) for parts in zip(*proposals, strict=True))
-        return scores, rows
+        with progress_bar.part("searching", len(queries)) as advance:
+            for low in range(0, len(queries), self.at_once):
+                block = torch.from_numpy(np.ascontiguousarray(queries[low : low + self.at_once]))
+                with self.on():
+                    scores, rows = map(_numpy, index.search(self.input(index, block), k))
+                proposals.append((scores, rows))
+                advance(len(block))
+        return _joined(proposals)
 
     def input(self, index: Any, vectors: torch.Tensor) -> Any:
         """Vectors as this index takes them, in fp32."""
@@ -133,6 +150,8 @@ class Faiss:
 
 class FaissOnCards(Faiss):
     """FAISS on one card, which holds the shard, or spread over all cards of a single process."""
+
+    at_once = QUERIES_ON_CARDS
 
     def __init__(self, cards: Sequence[torch.device]) -> None:
         super().__init__(own_cores())
@@ -158,31 +177,27 @@ class FaissOnCards(Faiss):
             return super().exhaustive(queries, shard, k)
         return self.search(self.build("Flat", shard, k), queries, k)
 
-    def parts(self, shard: Shard) -> Iterator[tuple[int, torch.Tensor]]:
-        step = shard.num_rows
-        if shard.card is not None:
-            bytes_of_row = shard.vectors.shape[1] * shard.vectors.element_size()
-            step = max(1, PART_BYTES // bytes_of_row)
-        for low in range(0, shard.num_rows, step):
-            yield low, shard.vectors[low : low + step].to(self.cards[0])
+    def rows_of_part(self, shard: Shard) -> int:
+        if shard.card is None:
+            return shard.num_rows
+        return max(1, PART_BYTES // (shard.vectors.shape[1] * shard.vectors.element_size()))
+
+    def part(self, shard: Shard, low: int) -> torch.Tensor:
+        return shard.vectors[low : low + self.rows_of_part(shard)].to(self.cards[0])
 
     def knn(self, queries: np.ndarray, part: torch.Tensor, k: int) -> Proposals:
-        card, proposals = self.cards[0], []
-        for low in range(0, len(queries), QUERIES_AT_ONCE):
-            block = torch.from_numpy(queries[low : low + QUERIES_AT_ONCE]).to(card, part.dtype)
-            with self.on():
-                scores, rows = self.faiss.knn_gpu(
-                    self.resources(card),
-                    block,
-                    part,
-                    k,
-                    metric=self.metric,
-                    device=card.index or 0,
-                    use_cuvs=self.cuvs,
-                )
-            proposals.append((_numpy(scores), _numpy(rows)))
-        scores, rows = (np.concatenate(parts) for parts in zip(*proposals, strict=True))
-        return scores, rows
+        card = self.cards[0]
+        with self.on():
+            scores, rows = self.faiss.knn_gpu(
+                self.resources(card),
+                torch.from_numpy(queries).to(card, part.dtype),
+                part,
+                k,
+                metric=self.metric,
+                device=card.index or 0,
+                use_cuvs=self.cuvs,
+            )
+        return _numpy(scores), _numpy(rows)
 
     def build(self, factory: str, shard: Shard, k: int) -> Any:
         """An index on the cards; on the CPU where FAISS has none for GPUs or there is no room."""
@@ -245,6 +260,12 @@ def index_error(factory: str, vectors: str, error: Exception) -> UserError:
         f"--index {factory}: faiss cannot build this index from vectors {vectors} ({reason}); give "
         "a factory string such as IVF256,Flat"
     )
+
+
+def _joined(blocks: Sequence[Proposals]) -> Proposals:
+    """The proposals of all blocks of queries."""
+    scores, rows = (np.concatenate(both) for both in zip(*blocks, strict=True))
+    return scores, rows
 
 
 def _best(proposals: Sequence[Proposals], k: int) -> Proposals:

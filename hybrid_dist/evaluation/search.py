@@ -30,6 +30,7 @@ from hybrid_dist.evaluation.candidates import Bounds, Candidates
 from hybrid_dist.evaluation.exact_products import products
 from hybrid_dist.evaluation.faiss_backend import Faiss, FaissOnCards
 from hybrid_dist.evaluation.tiles import Shard, searched
+from hybrid_dist.runtime import progress_bar
 from hybrid_dist.runtime.faiss_build import import_problem, remedy, try_faiss
 from hybrid_dist.runtime.ranks import Ranks, own_cores
 
@@ -295,7 +296,8 @@ def _search_shard(
         off = np.where(rows < 0, 0, np.abs(proposed - scores)).max(initial=0)
         slack = max(faiss.slack(shard), 2 * off)  # whatever the precision of its products
         ambiguous = np.flatnonzero(last >= kth - slack)
-        rows = propose_by_tiles(queries[ambiguous], shard, count)
+        with progress_bar.shown(speaks=False):  # these queries have been counted
+            rows = propose_by_tiles(queries[ambiguous], shard, count)
         numbers[ambiguous], scores[ambiguous] = _exact_scores(queries[ambiguous], shard, rows)
     return numbers, scores
 

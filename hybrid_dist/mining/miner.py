@@ -20,6 +20,7 @@ from hybrid_dist.mining.mined_blocks import BLOCK, TALLY, BlockFiles, Mined
 from hybrid_dist.mining.pools import Pool
 from hybrid_dist.mining.relevance import KnownRelevance
 from hybrid_dist.mining.rules import Rules, Window, choose, cut_window, too_close
+from hybrid_dist.runtime import progress_bar
 from hybrid_dist.runtime.ranks import Ranks
 
 RESCORED = 16
@@ -51,14 +52,16 @@ class Miner:
             done = len(files.places) - len(missing)
             self.log(f"{done:,} of {len(files.places):,} blocks of queries are mined already")
         relevance, searched = KnownRelevance(self.store.index), None
-        for number in missing:
-            language, rows = files.places[number]
-            pool = self.pools[language]
-            if searched is None or searched.pool is not pool:
-                searched = _Searched(pool, self._shard(pool), relevance.in_pool(pool.numbers))
-            mined = self._mine(np.arange(rows.start, rows.stop), searched, relevance)
-            self.ranks.decide_on_first(partial(files.write, number, mined))
-            self.log(f"mined {rows.stop:,} of {self.store.index.num_rows:,} queries")
+        queries = sum(len(files.places[number].rows) for number in missing)
+        with progress_bar.part("searching", queries):  # a bar for the searches of all blocks
+            for number in missing:
+                language, rows = files.places[number]
+                pool = self.pools[language]
+                if searched is None or searched.pool is not pool:
+                    searched = _Searched(pool, self._shard(pool), relevance.in_pool(pool.numbers))
+                mined = self._mine(np.arange(rows.start, rows.stop), searched, relevance)
+                self.ranks.decide_on_first(partial(files.write, number, mined))
+                self.log(f"mined {rows.stop:,} of {self.store.index.num_rows:,} queries")
 
     def _shard(self, pool: Pool) -> Shard:
         """This rank's part of a pool; rows are positions in it."""

@@ -112,6 +112,21 @@ def part(what: str, total: int | None) -> Iterator[Advance]:
         yield advance
 
 
+@contextmanager
+def part_in_steps(what: str, total: int, steps: int) -> Iterator[Callable[[], None]]:
+    """A part whose texts are all worked on in each of equal steps; call what it yields after each
+    step."""
+    done = 0
+    with part(what, total) as advance:
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+            advance(done * total // steps - (done - 1) * total // steps)
+
+        yield step
+
+
 def _new_bar() -> Progress:
     console = Console(file=sys.stderr)
     return Progress(

@@ -39,7 +39,9 @@ def test_bias_compares_a_retriever_with_itself_without_languages(
 ) -> None:
     out = tmp_path / "bias"
     bias.main([*words, "--out", str(out)])
-    printed = " ".join(capsys.readouterr().out.split())
+    shown = capsys.readouterr()
+    assert shown.err.count("queries.npy: norms are ") == 1, "a warning once, not for each method"
+    printed = " ".join(shown.out.split())
     assert "The first 10 results have the query's language 2.00 (2.00 to 2.00) times" in printed
     assert "mean: own language 1." in printed
     assert "mAP in the pool of all languages +0." in printed

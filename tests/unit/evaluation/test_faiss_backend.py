@@ -14,7 +14,7 @@ from hybrid_dist.evaluation import faiss_backend, search
 from hybrid_dist.evaluation.faiss_backend import TEMPORARY_BYTES, Faiss, FaissOnCards
 from hybrid_dist.evaluation.search import Searcher, TopK, top_k
 from hybrid_dist.evaluation.tiles import PASSAGES, Grid, Shard
-from hybrid_dist.runtime import faiss_build
+from hybrid_dist.runtime import faiss_build, progress_bar
 from hybrid_dist.runtime.faiss_build import FaissBuild
 from hybrid_dist.runtime.ranks import Ranks, own_cores
 from tests.support.evaluation_problems import exact_vectors, order, unit_vectors
@@ -131,7 +131,7 @@ def test_a_card_gives_the_bits_of_torch_and_of_the_cpu(
     calls: list[tuple[str, Any]], dtype: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the card queries are rounded to fp16 with fp16 passages, and there are exact ties."""
-    monkeypatch.setattr(faiss_backend, "QUERIES_AT_ONCE", 90)
+    monkeypatch.setattr(FaissOnCards, "at_once", 90)
     queries, passages = problem(dtype)
     shard = Shard.of(0, passages, CPU)
     expected = by(None, queries, shard, 10)
@@ -140,6 +140,25 @@ def test_a_card_gives_the_bits_of_torch_and_of_the_cpu(
     assert on_card.method == f"faiss {faiss.__version__} on cpu, exact"
     assert_equal(on_card, expected)
     assert_equal(by(Faiss(), queries, shard, 10), expected)
+
+
+@pytest.mark.parametrize("index", [search.EXACT, "IVF4,Flat"])
+def test_a_search_shows_its_progress(
+    index: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Parts of passages that are converted, and queries that torch searches again, count once."""
+    monkeypatch.setattr(progress_bar, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(faiss_backend, "FP32_BLOCK", PASSAGES)
+    monkeypatch.setattr(Faiss, "at_once", 90)
+    queries, passages = problem(np.float16)
+    with progress_bar.shown():
+        by(Faiss(), queries, Shard.of(0, passages, CPU), 10, index)
+    lines = [line.split(", ")[0] for line in capsys.readouterr().err.splitlines()]
+    done = [int(line.split()[1]) for line in lines if line.startswith("searching")]
+    if index != search.EXACT:
+        assert lines[0] == f"indexing passages: {len(passages):,} of {len(passages):,}"
+        done = done[: -(-len(queries) // 90)]  # what follows measures its recall
+    assert done == sorted(done) and done[-1] == len(queries) and len(done) > 2
 
 
 def trap(accurate: bool) -> tuple[np.ndarray, np.ndarray]:
