@@ -20,6 +20,9 @@ SEED = 1
 LEVEL = 95
 """Percent of the draws that an interval covers."""
 INTERVAL_METHOD = f"{LEVEL}%, from {RESAMPLES:,} draws of query ids with replacement"
+MIN_IDS = 20
+"""With fewer query ids no difference is tested: draws of them vary too little, so that p-values
+below 0.05 are far more frequent than 1 in 20 (docs/metrics.md)."""
 MAX_FLOAT_WEIGHTS = 1 << 24
 """Weights that are converted to float64 at once (128 MiB)."""
 MAX_TABLE = 1 << 24
@@ -69,6 +72,11 @@ class Draws:
             found += [divide_or_nan(sums, sizes) for sums in self._sums(tables, cells)]
         return found
 
+    def ids(self, query: np.ndarray, cell: np.ndarray, cells: int) -> np.ndarray:
+        """[cells]: the different query ids in each cell."""
+        seen = np.unique(self.cluster[query] * cells + cell)
+        return np.bincount(seen % cells, minlength=cells)
+
     def _sums(self, tables: Sequence[np.ndarray], cells: int) -> np.ndarray:
         """[tables, B, cells]: the sums in each draw of what ids have in each cell [ids * cells]."""
         ids = self.weights.shape[1]
@@ -107,6 +115,10 @@ class Resampled:
     """Metric -> [B, pairs]."""
     by_language: Mapping[str, np.ndarray]
     """Pooled figure -> [B, languages]."""
+    ids_of_pairs: np.ndarray
+    """[pairs]: query ids with a value."""
+    ids_of_languages: Mapping[str, np.ndarray]
+    """Pooled figure -> [languages]: query ids with a value."""
 
     @classmethod
     def of(cls, scores: PerQuery, draws: Draws | None = None) -> "Resampled":
@@ -117,17 +129,20 @@ class Resampled:
         by_pair = draws.means(
             scores.cell_query, cell, len(pairs), [scores.by_pool[name] for name in scores.by_pool]
         )
-        by_language = {}
+        by_language, ids_of_languages = {}, {}
         for name, values in scores.pooled.items():
             known = np.flatnonzero(~np.isnan(values))
             (by_language[name],) = draws.means(
                 known, scores.language[known], count, [values[known]]
             )
+            ids_of_languages[name] = draws.ids(known, scores.language[known], count)
         return cls(
             languages=scores.languages,
             pairs=np.stack([pairs // count, pairs % count], axis=1),
             by_pair=dict(zip(scores.by_pool, by_pair, strict=True)),
             by_language=by_language,
+            ids_of_pairs=draws.ids(scores.cell_query, cell, len(pairs)),
+            ids_of_languages=ids_of_languages,
         )
 
     def figures(
@@ -172,6 +187,18 @@ def interval(draws: np.ndarray) -> list[float]:
     return [float(v) for v in np.nanpercentile(draws[1:], [edge, 100 - edge])]
 
 
+def p_values(differences: np.ndarray, ids: np.ndarray | int) -> np.ndarray:
+    """[...]: two-sided p-values of differences over draws [B, ...], of `ids` query ids each; NaN
+    for fewer than MIN_IDS.
+
+    The share of draws, shifted to mean 0, with a difference at least as large.
+    """
+    value, resampled = differences[0], differences[1:]
+    as_large = np.sum(np.abs(resampled - value) >= np.abs(value), axis=0)
+    p = (1 + as_large) / (1 + np.sum(~np.isnan(resampled), axis=0))
+    return np.where(np.asarray(ids) < MIN_IDS, np.nan, p)
+
+
 @dataclass(frozen=True)
 class Difference:
     """One run's figure minus another's, with its interval and p-value."""
@@ -180,13 +207,11 @@ class Difference:
     low: float
     high: float
     p: float
-    """Two-sided: the share of draws, shifted to mean 0, with a difference at least as large."""
+    """NaN if there are too few query ids for a test."""
 
     @classmethod
-    def of(cls, ours: np.ndarray, theirs: np.ndarray) -> "Difference":
+    def of(cls, ours: np.ndarray, theirs: np.ndarray, ids: int) -> "Difference":
+        """Of figures over draws [B] of `ids` query ids."""
         difference = ours - theirs
         low, high = interval(difference)
-        value, resampled = float(difference[0]), difference[1:]
-        resampled = resampled[~np.isnan(resampled)]
-        as_large = int(np.sum(np.abs(resampled - value) >= abs(value)))
-        return cls(value, low, high, (1 + as_large) / (1 + len(resampled)))
+        return cls(float(difference[0]), low, high, float(p_values(difference, ids)))

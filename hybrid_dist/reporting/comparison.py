@@ -35,7 +35,7 @@ class Column:
 
     def verdict(self, difference: Difference) -> str:
         """BETTER, WORSE or OPEN."""
-        if difference.p >= SIGNIFICANCE or difference.value == 0:
+        if not difference.p < SIGNIFICANCE or difference.value == 0:
             return OPEN
         return BETTER if (difference.value < 0) == self.lower_is_better else WORSE
 
@@ -138,9 +138,14 @@ def difference_cells(differences: Mapping[str, Difference]) -> tuple[list[str], 
 
 def _difference(difference: Difference, column: Column) -> str:
     symbol = SYMBOLS[column.verdict(difference)]
-    p = "p < 0.001" if difference.p < 0.001 else f"p {difference.p:.3f}"
     interval = column.show_interval(difference.low, difference.high)
-    return f"{symbol}{column.show_signed(difference.value)}\n{interval}; {p}"
+    return f"{symbol}{column.show_signed(difference.value)}\n{interval}; {_p_text(difference.p)}"
+
+
+def _p_text(p: float) -> str:
+    if p != p:
+        return "no test"
+    return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
 def _table(title: str, rows: list[list[str]], marks: list[list[str]]) -> Table:

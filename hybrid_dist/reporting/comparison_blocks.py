@@ -9,6 +9,7 @@ from urllib.parse import quote
 import numpy as np
 
 from hybrid_dist.config.strict_yaml import read_yaml
+from hybrid_dist.evaluation.bootstrap import MIN_IDS
 from hybrid_dist.reporting import html
 from hybrid_dist.reporting.comparison import COLUMNS, STYLES, WORDS, Comparison, difference_cells
 from hybrid_dist.reporting.language_blocks import as_array, row_and_column_names
@@ -26,7 +27,8 @@ from hybrid_dist.reporting.matrix import (
 from hybrid_dist.reporting.tables import show, show_distance
 
 CHANCE = (
-    "Each figure is a single test at 5%: of many, about one in twenty is marked by chance alone."
+    "Each figure is a single test at 5%: of many, about one in twenty is marked by chance alone. "
+    f"Fewer than {MIN_IDS} query ids are not tested."
 )
 
 

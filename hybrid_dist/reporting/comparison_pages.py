@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.evaluation.bootstrap import INTERVAL_METHOD
+from hybrid_dist.evaluation.bootstrap import INTERVAL_METHOD, MIN_IDS
 from hybrid_dist.reporting import comparison_blocks, html, plots
 from hybrid_dist.reporting.comparison import COLUMNS, Comparison
 from hybrid_dist.reporting.language_differences import SIGNIFICANCE
@@ -30,7 +30,8 @@ MEANING = (
 DIFFERENCES = (
     "Each run minus the first, both on the same draws of queries. p: the probability of a "
     f"difference as large by chance; below {SIGNIFICANCE} ▲ is better and ▼ worse, else ○. Each is "
-    "a single test: among many, some are marked by chance."
+    "a single test: among many, some are marked by chance. "
+    f"Fewer than {MIN_IDS} query ids are not tested."
 )
 
 PICTURES = (
@@ -133,7 +134,8 @@ def _csv(comparison: Comparison) -> str:
             interval = comparison.reports[number]["intervals"].get(column.figure, ["", ""])
             row = [csv_text(run), column.figure, "" if value is None else value, *interval]
             difference = comparison.paired.differences.get(run, {}).get(column.figure)
-            writer.writerow([*row, *(astuple(difference) if difference else [""] * 4)])
+            tested = astuple(difference) if difference else ("",) * 4
+            writer.writerow([*row, *("" if figure != figure else figure for figure in tested)])
     return out.getvalue()
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hybrid_dist.evaluation.bootstrap import Resampled
+from hybrid_dist.evaluation.bootstrap import Resampled, p_values
 from hybrid_dist.evaluation.metrics import means
 from hybrid_dist.evaluation.per_query import PerQuery
 from hybrid_dist.reporting.matrix import BETTER, OPEN, WORSE
@@ -22,19 +22,22 @@ class Tested:
     values: np.ndarray
     """NaN where either run has no figure."""
     marks: np.ndarray
-    """Of each: BETTER, WORSE or OPEN."""
+    """Of each: BETTER, WORSE or OPEN, also without a test."""
 
     @classmethod
-    def of(cls, ours: np.ndarray, theirs: np.ndarray, lower_is_better: bool = False) -> "Tested":
-        """From draws [B, ...], the first of which is the sample itself."""
-        drawn = ours - theirs
-        value, resampled = drawn[0], drawn[1:]
-        as_large = np.sum(np.abs(resampled - value) >= np.abs(value), axis=0)
-        p = (1 + as_large) / (1 + np.sum(~np.isnan(resampled), axis=0))
+    def of(
+        cls,
+        ours: np.ndarray,
+        theirs: np.ndarray,
+        ids: np.ndarray,
+        lower_is_better: bool = False,
+    ) -> "Tested":
+        """From figures over draws [B, ...] of `ids` [...] query ids each."""
+        differences = ours - theirs
+        value, p = differences[0], p_values(differences, ids)
         good, bad = (WORSE, BETTER) if lower_is_better else (BETTER, WORSE)
         direction = np.where(value > 0, good, bad)
-        varies = np.ptp(resampled, axis=0) > 0  # a single query cannot show that a difference holds
-        return cls(value, np.where((p < SIGNIFICANCE) & varies & (value != 0), direction, OPEN))
+        return cls(value, np.where((p < SIGNIFICANCE) & (value != 0), direction, OPEN))
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,22 @@ class LanguageFigures:
     """[B, languages]"""
     distance: np.ndarray
     """[B, languages]"""
+    ids: tuple[np.ndarray, np.ndarray, np.ndarray]
+    """The query ids that have each: [languages, languages], [languages], [languages]."""
 
     @classmethod
     def of(cls, resampled: Resampled) -> "LanguageFigures":
         count, draws = len(resampled.languages), len(resampled.by_pair[MAP])
+        query, pool = resampled.pairs.T
         pairs = np.full((draws, count, count), np.nan, dtype=np.float32)
-        pairs[:, resampled.pairs[:, 0], resampled.pairs[:, 1]] = resampled.by_pair[MAP]
-        nothing = np.full((draws, count), np.nan)
-        by_language = resampled.by_language
-        return cls(pairs, by_language.get(POOLED, nothing), by_language.get(DISTANCE, nothing))
+        pairs[:, query, pool] = resampled.by_pair[MAP]
+        ids_of_pairs = np.zeros((count, count), dtype=np.int64)
+        ids_of_pairs[query, pool] = resampled.ids_of_pairs
+        nothing, none = np.full((draws, count), np.nan), np.zeros(count, dtype=np.int64)
+        pooled, distance = (resampled.by_language.get(name, nothing) for name in (POOLED, DISTANCE))
+        known = resampled.ids_of_languages
+        ids = ids_of_pairs, known.get(POOLED, none), known.get(DISTANCE, none)
+        return cls(pairs, pooled, distance, ids)
 
 
 @dataclass(frozen=True)
@@ -93,11 +103,12 @@ class LanguageDifferences:
     ) -> "LanguageDifferences":
         """`shown`: improved queries, and degraded ones, of each language."""
         (scores, figures), (base, base_figures) = ours, theirs
+        of_pairs, of_pooled, of_distance = figures.ids
         return cls(
             scores.languages,
-            Tested.of(figures.pairs, base_figures.pairs),
-            Tested.of(figures.pooled, base_figures.pooled),
-            Tested.of(figures.distance, base_figures.distance, lower_is_better=True),
+            Tested.of(figures.pairs, base_figures.pairs, of_pairs),
+            Tested.of(figures.pooled, base_figures.pooled, of_pooled),
+            Tested.of(figures.distance, base_figures.distance, of_distance, lower_is_better=True),
             list(_changes(scores, base, shown)),
         )
 

@@ -71,7 +71,7 @@ def pair(folders: Mapping[str, Path], ids: Mapping[str, str]) -> Paired:
         by_language[run] = LanguageDifferences.of(ours, base_by_language, shown)
     pairwise = {
         (run, before): {
-            name: Difference.of(values, figures[before][name])
+            name: Difference.of(values, figures[before][name], draws.weights.shape[1])
             for name, values in figures[run].items()
             if name in figures[before]
         }

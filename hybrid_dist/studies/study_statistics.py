@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hybrid_dist.evaluation.bootstrap import Difference, interval
+from hybrid_dist.evaluation.bootstrap import MIN_IDS, interval, p_values
 
 MIN_SEEDS = 5
 """Fewer seeds than this give query-level p-values only."""
@@ -107,7 +107,7 @@ class Effect:
             of_one = np.nanvar(differences[:, 1:], axis=1, ddof=1).mean()
             p, level = float(seed_test(seeds, of_mean, of_one, ids)), SEEDS
         else:
-            p, level = Difference.of(ours.mean(0), theirs.mean(0)).p, QUERIES
+            p, level = float(p_values(differences.mean(0), MIN_IDS)), QUERIES
         size = None
         if deviation and len(seeds) > 2:
             size = float(seeds.mean()) / deviation * (1 - 3 / (4 * len(seeds) - 5))

@@ -10,7 +10,14 @@ import pytest
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation import bias, bootstrap, groups, metrics
-from hybrid_dist.evaluation.bootstrap import Difference, Draws, Resampled, interval
+from hybrid_dist.evaluation.bootstrap import (
+    MIN_IDS,
+    Difference,
+    Draws,
+    Resampled,
+    interval,
+    p_values,
+)
 from hybrid_dist.evaluation.groups import LanguageGroups
 from hybrid_dist.evaluation.per_query import PerQuery
 from hybrid_dist.evaluation.ranking import Ranking
@@ -138,8 +145,9 @@ def test_draws_for_xquad_r_take_less_than_a_second() -> None:
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:
     ids = [str(number) for number in range(len(ours))]
-    both = (Resampled.of(of_one_language(v, ids)).figures() for v in (ours, theirs))
-    return Difference.of(*(figures["map.monolingual"] for figures in both))
+    figures = [Resampled.of(of_one_language(v, ids)).figures() for v in (ours, theirs)]
+    first, second = (each["map.monolingual"] for each in figures)
+    return Difference.of(first, second, len(ids))
 
 
 def test_pairing_detects_a_small_difference() -> None:
@@ -158,6 +166,22 @@ def test_p_values_are_uniform_without_a_difference() -> None:
     assert 0.3 < np.mean(p_values) < 0.7
     same = rng.random(100)
     assert difference(same, same) == Difference(0.0, 0.0, 0.0, 1.0)
+
+
+def test_few_ids_are_not_tested_and_tests_of_enough_hold_their_level() -> None:
+    """The draws of 5 ids reject a true null hypothesis three times too often."""
+    rng = np.random.default_rng(10)
+
+    def rejected(ids: int, enough: int) -> float:
+        values = rng.normal(size=(ids, 1000))
+        weights = Draws.of(np.arange(ids).astype(str)).weights
+        return float(np.mean(p_values(weights @ values / ids, enough) < 0.05))
+
+    assert rejected(5, MIN_IDS) > 0.12
+    assert rejected(MIN_IDS, MIN_IDS) < 0.09
+    assert rejected(MIN_IDS - 1, MIN_IDS - 1) == 0
+    counts = np.array([MIN_IDS - 1, MIN_IDS])
+    assert np.isnan(p_values(np.ones((11, 2)), counts)).tolist() == [True, False]
 
 
 def test_scores_survive_a_round_trip(tmp_path: Path) -> None:

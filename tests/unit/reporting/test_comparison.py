@@ -18,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from hybrid_dist.errors import UserError
+from hybrid_dist.evaluation.bootstrap import MIN_IDS
 from hybrid_dist.evaluation.per_query import PerQuery, _checksum
 from hybrid_dist.evaluation.ranking import exact_ranks
 from hybrid_dist.evaluation.search import top_k
@@ -247,6 +248,19 @@ def test_differences_by_language_by_pair_and_by_query(tmp_path: Path) -> None:
     assert len(spans) == 2 and len(set(spans)) == 1, "one colour scale"
     backwards = compare(runs[::-1]).paired.by_language["a"]
     assert set(backwards.pooled.marks) == {WORSE}
+
+
+def test_figures_of_few_query_ids_are_not_tested(tmp_path: Path) -> None:
+    task = parallel_task(languages=2, per_language=MIN_IDS - 1)
+    runs = [evaluated(tmp_path, name, noise, task) for name, noise in (("a", 3.0), ("b", 0.1))]
+    comparison = compare(runs, tmp_path / "out")
+    found = comparison.paired.by_language["b"]
+    assert set(found.pairs.marks.ravel()) | set(found.pooled.marks) == {OPEN}
+    assert comparison.verdicts() == [["", "open", "open", "open", "open"]]
+    assert comparison.difference_rows()[0][1].endswith("; no test")
+    record = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    assert record["runs"]["b"]["differences"]["map.monolingual"]["p"] is None
+    assert "nan" not in (tmp_path / "out" / "report.csv").read_text("utf-8")
 
 
 def test_equal_runs_are_marked_open(tmp_path: Path) -> None:
