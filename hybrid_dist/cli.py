@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "overlap": ("commands.overlap", "check the training data for evaluation texts"),
     "compare": ("commands.compare", "put evaluated runs side by side"),
     "study": ("commands.study", "train and evaluate a grid of runs, and report what they show"),
+    "dashboard": ("commands.dashboard", "lay out a W&B workspace for runs or a study"),
     "prefetch": (
         "commands.prefetch",
         "fetch the model and data of a run, for nodes without a network",

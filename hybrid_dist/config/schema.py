@@ -303,6 +303,10 @@ class Log:
     """W&B tags."""
     job_type: Text = "train"
     """W&B job type."""
+    alerts: Switch = False
+    """Have W&B send an alert when an online run fails or a rank hangs, as set in your account."""
+    tensorboard: Switch = False
+    """Write the same figures for TensorBoard too, into the run folder."""
 
 
 @section

@@ -65,6 +65,8 @@ class Watch:
         self._look = min(SECONDS_BETWEEN_LOOKS, self._seconds / 100)
         self._step = self._words = 0
         self._done = threading.Event()
+        self.before_exit: Callable[[str], None] | None = None
+        """Is told why this process is about to be ended."""
         self._main = threading.get_ident()
         self._looked = time.monotonic()
         self._heard: dict[int, tuple[int, float]] = {}
@@ -165,6 +167,8 @@ class Watch:
                 f"hybrid_dist (rank {self._ranks.rank}): error: {why}", file=sys.stderr, flush=True
             )
             if self._exits:
+                if self.before_exit is not None:
+                    self.before_exit(why)
                 os._exit(1)
             self._done.set()
 

@@ -24,6 +24,8 @@ SECTIONS = ("train", "eval", "system", "dev", "final")
 BY_PAIR = "train/loss_by_pair"
 """One number for each language pair: a table in W&B, since 25 languages would give 625 curves."""
 STEP = "train/step"
+MOST_LETTERS = 2000
+"""Of an alert: it is no place for a listing."""
 SECONDS_TO_START = SECONDS_TO_FINISH = 30
 
 
@@ -51,8 +53,20 @@ class WandbRun:
     def __enter__(self) -> "WandbRun":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.finish(exit_code=0 if kind is None else 1)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        if error is None:
+            self.finish()
+        else:
+            self.fail(str(error) or type(error).__name__)
+
+    def fail(self, why: str) -> None:
+        """End as failed, with an alert if log.alerts asks for it."""
+        if self._log.alerts:
+            title, text = f"{self._folder.name[:50]} failed", why[:MOST_LETTERS]
+            self._enqueue(lambda run: run.alert(title, text, level="ERROR"))
+        self.finish(exit_code=1)
 
     def write(self, record: Record) -> None:
         """Send a record; what was sent before a crash is not sent again: W&B cannot rewind."""

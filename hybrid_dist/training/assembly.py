@@ -18,6 +18,7 @@ from hybrid_dist.runtime.launch import strategy
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.runtime.watchdog import Watch
 from hybrid_dist.tracking.metrics_log import MetricsLog
+from hybrid_dist.tracking.tensorboard_log import TensorBoardLog
 from hybrid_dist.tracking.terminal import Terminal
 from hybrid_dist.tracking.wandb_run import WandbRun
 from hybrid_dist.training.checkpoint.export import Exporter
@@ -246,7 +247,7 @@ def _agree_on_first_step(
 
 
 def _step_log(context: RunContext, meters: Meters, progress: Progress) -> StepLog:
-    """Steps go to terminal and watchdog; records to metrics.jsonl, W&B and the terminal."""
+    """Steps go to terminal and watchdog; records to metrics.jsonl, trackers and the terminal."""
     terminal, watch = context.terminal, context.watch
     metrics = MetricsLog(context.inputs.folder.metrics)
     if context.ranks.is_first and (unreadable := metrics.truncate_after(progress.step)):
@@ -261,6 +262,9 @@ def _step_log(context: RunContext, meters: Meters, progress: Progress) -> StepLo
 
     writers: list[Callable[[dict[str, Any]], None]]
     writers = [metrics.write, context.wandb.write, terminal.show]
+    if context.config.log.tensorboard and context.ranks.is_first:
+        events = TensorBoardLog(context.inputs.folder.path, progress.step, metrics.read())
+        writers.append(events.write)
     return StepLog(context.ranks, tick, writers, meters)
 
 

@@ -17,6 +17,7 @@ from hybrid_dist.model.lora import check_peft
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.tracking.tensorboard_log import check_tensorboard
 from hybrid_dist.training.objective import check_dims
 from hybrid_dist.training.run_folder import RunFolder
 from hybrid_dist.training.teacher import Teacher
@@ -96,6 +97,7 @@ def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
     plan = Plan(sources, config.batching, config.seed, steps=steps, align=config.align)
     dev = _load_dev(config, spec, cache) if config.data.dev else None
     check_peft(config.model)
+    check_tensorboard(config.log)
     model_config = read_config(config.model)
     check_lengths(model_config, config.model)
     check_frozen_layers(model_config, config.train.frozen_layers)

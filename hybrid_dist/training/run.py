@@ -68,6 +68,7 @@ def run(
                     config.log, inputs.folder.path, asdict(config), terminal.say, ranks.is_first
                 ) as wandb,
             ):
+                watch.before_exit = wandb.fail if config.log.alerts else None
                 context = RunContext(config, inputs, accelerator, ranks, terminal, watch, wandb)
                 return _train(context, model, requests)
 

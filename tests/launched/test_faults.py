@@ -27,6 +27,7 @@ from tests.support.launch import (
     wait_for,
 )
 from tests.support.runs import column, metrics, options, succeed
+from tests.support.wandb_files import offline_runs
 
 FAULTY = script("faulty")
 FORWARDED = {
@@ -174,7 +175,8 @@ def test_a_rank_that_is_killed_ends_the_run_and_is_named(toy: Path, tmp_path: Pa
 def test_a_rank_that_hangs_is_named_in_bounded_time(
     fault: str, message: str, toy: Path, tmp_path: Path
 ) -> None:
-    args = options(toy, tmp_path, "run", train__hang_minutes="0.08")
+    changed = {"log__wandb": "offline", "log__alerts": "true"}
+    args = options(toy, tmp_path, "run", train__hang_minutes="0.08", **changed)
     with running(faulty(fault, args)) as started:
         wait_for(lambda: lines(tmp_path, "run") >= 2)
         since = time.monotonic()
@@ -183,6 +185,9 @@ def test_a_rank_that_hangs_is_named_in_bounded_time(
     assert message in done.output, done.output
     assert "no progress for 0.08 minutes" in done.output or "cannot be reached" in done.output
     assert time.monotonic() - since < 300
+    (recorded,) = offline_runs(tmp_path / "run")
+    expected = [] if fault.startswith(("sleep 0", "freeze 0")) else [message]
+    assert [message for _, text in recorded.alerts if message in text] == expected
 
 
 @pytest.mark.parametrize(
@@ -228,7 +233,8 @@ def test_deepspeed_skips_them_too(launcher: str, precision: str, toy: Path, tmp_
 
 
 def test_many_such_updates_end_the_run_with_the_uids(toy: Path, tmp_path: Path) -> None:
-    args = options(toy, tmp_path, "run", train__steps="50", checkpoint__every="5")
+    changed = {"log__wandb": "offline", "log__alerts": "true"}
+    args = options(toy, tmp_path, "run", train__steps="50", checkpoint__every="5", **changed)
     steps = ",".join(map(str, range(8, 51)))
     done = run(faulty(f"nan 0 {steps}", args, processes=1))
     assert done.code != 0
@@ -239,6 +245,8 @@ def test_many_such_updates_end_the_run_with_the_uids(toy: Path, tmp_path: Path) 
     assert len(set(report["uids"])) == 17
     assert latest(tmp_path, "run") == 5
     assert not (tmp_path / "run/model").exists()
+    (recorded,) = offline_runs(tmp_path / "run")
+    assert ["is not finite at step 27" in text for _, text in recorded.alerts] == [True]
 
 
 def test_a_run_that_was_never_finite_ends_at_its_last_step_and_keeps_nothing(

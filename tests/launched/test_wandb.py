@@ -2,13 +2,17 @@
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from hybrid_dist.reporting.dashboard_panels import RUNS, laid_out
+from hybrid_dist.reporting.logged_run import LoggedRun
 from hybrid_dist.tracking.wandb_run import BY_PAIR
 from tests.support.launch import kill, start, train, train_command, wait_for
 from tests.support.runs import metrics, options, succeed
+from tests.support.tensorboard_files import points
 from tests.support.wandb_files import offline_runs
 
 
@@ -76,8 +80,38 @@ def test_a_run_is_recorded_whole(toy: Path, tmp_path: Path) -> None:
     assert sorted(Path(line[1]).parent.glob(Path(line[1]).name)) == [files.parent]
 
 
+def test_the_panels_of_a_dashboard_show_all_that_was_sent(toy: Path, tmp_path: Path) -> None:
+    changed = {
+        "train__steps": "4",
+        "eval__every": "2",
+        "eval__tasks": f"toy:{toy}",
+        "data__dev": str(toy / "dev.jsonl"),
+        "log__wandb": "offline",
+    }
+    succeed(train(options(toy, tmp_path, "run", **changed)))
+    (recorded,) = offline_runs(tmp_path / "run")
+    rows = [*recorded.history, recorded.summary]
+    sent = {key.removesuffix("/path") for row in rows for key in row}
+    logged = LoggedRun.read(tmp_path / "run").keys
+    shown = {
+        key for section in laid_out(RUNS, logged) for panel in section.panels for key in panel.keys
+    }
+    assert shown <= sent
+    written = {
+        name
+        for record in metrics(tmp_path, "run")
+        for name, value in record.items()
+        if isinstance(value, int | float) and not name.startswith(f"{BY_PAIR}/")
+    }
+    assert written - shown == {"step", "eval/best_step"}
+    of_reports = {"map_by_pair", "map_by_language/qaa", "map.multilingual"}
+    assert {f"{part}/toy/{name}" for part in ("eval", "final") for name in of_reports} <= shown
+
+
 def test_a_requeued_run_is_one_curve_and_no_step_is_sent_twice(toy: Path, tmp_path: Path) -> None:
     changed = {"train__steps": "70", "checkpoint__every": "7", "log__wandb": "offline"}
+    has_tensorboard = find_spec("tensorboard") is not None
+    changed["log__tensorboard"] = str(has_tensorboard).lower()
     args = options(toy, tmp_path, "run", **changed)
     folder = tmp_path / "run"
 
@@ -106,6 +140,8 @@ def test_a_requeued_run_is_one_curve_and_no_step_is_sent_twice(toy: Path, tmp_pa
     assert sent == sorted(set(sent)), "no step is sent twice, and none goes back"
     assert sent[-1] == 70
     assert len(sent) > 35, "what a killed process had not written is lost, and no more"
+    if has_tensorboard:
+        assert [step for step, _ in points(folder, "train/loss")] == list(range(1, 71))
 
 
 def test_a_server_that_does_not_answer_changes_nothing(toy: Path, tmp_path: Path) -> None:

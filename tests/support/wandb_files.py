@@ -35,6 +35,8 @@ class OfflineRun:
     summary: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, str] = field(default_factory=dict)
     """The step metric of every defined metric, by its name or glob."""
+    alerts: list[tuple[str, str]] = field(default_factory=list)
+    """Title and text."""
 
 
 def offline_runs(folder: Path) -> list[OfflineRun]:
@@ -60,6 +62,8 @@ def read(file: Path) -> OfflineRun:
                 run.history.append(_values(record.history.item))
             case "summary":
                 run.summary |= _values(record.summary.update)
+            case "alert":
+                run.alerts.append((record.alert.title, record.alert.text))
             case "metric":
                 metric = record.metric
                 run.metrics[metric.name or metric.glob_name] = metric.step_metric

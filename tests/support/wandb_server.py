@@ -1,9 +1,13 @@
-"""As much of a W&B server as its client needs to send a run: it takes rows of history by HTTP."""
+"""As much of a W&B server as its client needs to send a run or a workspace."""
 
 import json
+import re
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+import pytest
 
 PROJECT = {"id": "p", "name": "a project", "entity": {"id": "e", "name": "me"}}
 BUCKET = {"id": "b", "name": "run", "displayName": "run", "config": "{}", "project": PROJECT}
@@ -13,6 +17,8 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "RunResumeStatus": {"model": {"bucket": None}},
     "UpsertBucket": {"upsertBucket": {"bucket": BUCKET, "inserted": True}},
     "CreateRunFiles": {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": []}},
+    "GetDefaultEntity": {"viewer": VIEWER},
+    "UpsertView2": {"upsertView": {"view": {"id": "w", "name": "nw-w-v"}, "inserted": True}},
 }
 
 
@@ -21,14 +27,19 @@ class Server:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
-        rows = self.rows
+        self.views: list[dict[str, Any]] = []
+        rows, views = self.rows, self.views
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 content = self.rfile.read(int(self.headers.get("content-length", 0)))
                 answer: dict[str, Any] = {}
                 if self.path == "/graphql":
-                    answer["data"] = ANSWERS.get(json.loads(content).get("operationName"), {})
+                    asked = json.loads(content)
+                    (name,) = re.findall(r"^\s*(?:query|mutation) (\w+)", asked["query"])
+                    answer["data"] = ANSWERS.get(name, {})
+                    if name == "UpsertView2":
+                        views.append(asked["variables"])
                 elif self.path.endswith("/file_stream"):
                     history = json.loads(content).get("files", {}).get("wandb-history.jsonl", {})
                     rows.extend(map(json.loads, history.get("content", ())))
@@ -48,3 +59,12 @@ class Server:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server that W&B's client in this process talks to."""
+    running = Server()
+    monkeypatch.setenv("WANDB_BASE_URL", running.url)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    yield running
+    running.close()

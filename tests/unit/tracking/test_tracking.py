@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from hybrid_dist.config.schema import Log
+from hybrid_dist.errors import UserError
 from hybrid_dist.reporting.plots import log_bars
 from hybrid_dist.tracking import wandb_run as wandb_run_module
 from hybrid_dist.tracking.metrics_log import MetricsLog
@@ -19,7 +20,7 @@ from hybrid_dist.tracking.terminal import Terminal
 from hybrid_dist.tracking.wandb_run import WandbRun
 from tests.support import stored_reports
 from tests.support.wandb_files import offline_runs, read
-from tests.support.wandb_server import Server
+from tests.support.wandb_server import Server, serving
 
 CONFIG = {"seed": 1, "optim": {"lr": 0.5}, "data": {"train": ["ä.jsonl"]}}
 
@@ -240,6 +241,20 @@ def test_wandb_is_sent_no_point_where_metrics_jsonl_has_null(tmp_path: Path) -> 
     assert "final/x" not in offline.summary and offline.summary["final/y"] == 1.0
 
 
+@pytest.mark.parametrize("alerts", [False, True])
+def test_a_run_that_fails_sends_an_alert_if_asked_to(alerts: bool, tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 80)
+    folder.mkdir()
+    with pytest.raises(UserError), wandb_run(folder, [], alerts=alerts) as run:
+        run.write(record(10))
+        raise UserError("out of memory")
+    (offline,) = offline_runs(tmp_path)
+    assert offline.alerts == [(f"{'x' * 50} failed", "out of memory")] * alerts
+    with wandb_run(tmp_path, [], alerts=alerts) as run:
+        run.write(record(10))
+    assert [one.alerts for one in offline_runs(tmp_path)[1:]] == [[]], "it ended well"
+
+
 def terminal_lines(name: str, *records: dict[str, Any]) -> list[str]:
     shown = io.StringIO()
     with redirect_stderr(shown), Terminal(name, 100, True) as terminal:
@@ -296,11 +311,7 @@ def test_without_a_server_or_a_key_the_run_is_recorded_offline(
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    running = Server()
-    monkeypatch.setenv("WANDB_BASE_URL", running.url)
-    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    yield running
-    running.close()
+    yield from serving(monkeypatch)
 
 
 def test_an_online_run_sends_its_records(server: Server, tmp_path: Path) -> None:
