@@ -38,7 +38,7 @@ HEAD = """<!doctype html>
 """
 
 WIDEST = 1400
-"""Pixels of the widest image that is shrunk to the page."""
+"""Pixels of the widest image that is shrunk to the page, and of the tallest that is shown whole."""
 
 
 class Markup(str):
@@ -182,16 +182,15 @@ def data(content: Any) -> str:
 def picture(png: bytes, alt: str, caption: str = "") -> str:
     """An inline image at half its pixel size, since plots are drawn for high-density screens.
 
-    One that is much wider than the page is scrolled and not shrunk.
+    One that is much wider than the page, or taller than a screen or two, is scrolled.
     """
-    width = int.from_bytes(png[16:20], "big") // 2
-    wide = ' class="scroll"' if width > WIDEST else ""
+    width, height = (int.from_bytes(png[at : at + 4], "big") // 2 for at in (16, 20))
     source = base64.b64encode(png).decode()
+    image = f'<img src="data:image/png;base64,{source}" alt="{escape(alt)}" width="{width}">'
+    if max(width, height) > WIDEST:
+        image = f"{scrolled(alt.partition('. ')[0])}{image}</div>"
     figcaption = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return (
-        f'<figure{wide}><img src="data:image/png;base64,{source}" alt="{escape(alt)}" '
-        f'width="{width}">{figcaption}</figure>'
-    )
+    return f"<figure>{image}{figcaption}</figure>"
 
 
 def definitions(items: dict[str, object]) -> str:

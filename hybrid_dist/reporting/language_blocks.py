@@ -1,5 +1,6 @@
 """Blocks of a report's page by language: matrices, and the queries that failed."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from hybrid_dist.reporting.tables import show
 
 Rows = Mapping[str, Mapping[str, float]]
 AXES = ("queries in", "pool in")
+MOST_RANKS = 12
+"""Ranks of relevant passages that an example lists; of more, the best are named."""
 TOO_LARGE = "There are {rows} x {columns} figures, too many for a page; report.json has them."
 
 
@@ -82,7 +85,7 @@ def shares(content: Mapping[str, Any]) -> list[str]:
         f"On average {np.mean(own):.0%} of the top 10 have the query's language, "
         f"{np.mean(expected):.0%} of the pool do."
     )
-    layers = [Layer("share of the top 10", values, (0.0, 1.0))]
+    layers = [Layer("share of the top 10", values, (0.0, span([values])[1]))]
     axes = ("queries in", "results in")
     return [
         html.heading("Languages of the top 10", note),
@@ -151,7 +154,12 @@ def one_language(content: Mapping[str, Any]) -> list[str]:
 def example_block(example: Mapping[str, Any]) -> str:
     """A query, its relevant passage and what was found."""
     query, answer = example["query"], example["answer"]
-    ranks = ", ".join(f"{place['language']} {show(place['rank'], 0)}" for place in example["ranks"])
+    places = example["ranks"]
+    if len(places) > MOST_RANKS:
+        places = sorted(places, key=lambda place: place["rank"] or math.inf)[:MOST_RANKS]
+    ranks = ", ".join(f"{place['language']} {show(place['rank'], 0)}" for place in places)
+    if more := len(example["ranks"]) - len(places):
+        ranks += f" and {more} more"
     found = "".join(
         f"<li>{_line(passage, passage['right'], show(passage['score']))}</li>"
         for passage in example["found"]

@@ -175,6 +175,8 @@ class Matrix {
 
 // ---- one language: its row, its column and its failed queries
 
+const MOST_LISTED = 30; // languages whose failed queries are listed before one is chosen
+
 class Choice {
   constructor(section, matrices) {
     this.section = section;
@@ -184,6 +186,7 @@ class Choice {
     this.languages = [...new Set([...known, ...this.failed.map((block) => block.dataset.language)])]
       .filter((name) => !matrices.some((matrix) => matrix.extra.includes(name)));
     this.place = make("div");
+    this.language = null;
     const label = chooser("Language ", ["none", ...this.languages], (name) => this.choose(name));
     this.select = label.querySelector("select");
     section.append(make("div", { className: "tools" }, label), this.place);
@@ -191,6 +194,7 @@ class Choice {
     const asked = location.hash.match(/^#language=(.+)$/)?.[1];
     const named = this.languages.find((name) => name === asked || encodeURIComponent(name) === asked);
     if (named) this.choose(named);
+    else this.showFailed();
   }
 
   addButtons(matrix) {
@@ -211,12 +215,17 @@ class Choice {
     this.language = this.languages.includes(language) ? language : null;
     this.select.value = this.language ?? "none";
     for (const matrix of this.matrices) matrix.choose(this.language);
-    for (const block of this.failed) {
-      block.hidden = this.language !== null && block.dataset.language !== this.language;
-      block.open = block.dataset.language === this.language;
-    }
+    this.showFailed();
     history.replaceState(null, "", this.language ? `#language=${encodeURIComponent(this.language)}` : " ");
     this.update();
+  }
+
+  showFailed() {
+    for (const block of this.failed) {
+      const chosen = block.dataset.language === this.language;
+      block.hidden = this.language ? !chosen : this.failed.length > MOST_LISTED;
+      block.open = chosen;
+    }
   }
 
   update() {

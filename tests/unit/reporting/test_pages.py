@@ -56,7 +56,12 @@ def large_page(folder: Path) -> Path:
     rows = {
         name: dict(zip(names, row, strict=True)) for name, row in zip(names, values, strict=True)
     }
-    content: dict[str, Any] = {"counts": {"by_language": dict.fromkeys(names)}, "examples": {}}
+    text = {"id": "one", "language": "ar", "text": "what?"}
+    ranks = [{"language": name, "rank": 122 - at} for at, name in enumerate(names)]
+    example = {"query": text, "answer": text, "found": [], "average_precision": 0.1, "ranks": ranks}
+    failed = [{"language": name, "count": 1, "queries": [example]} for name in names]
+    counts = {"by_language": {name: {"queries": 2} for name in names}}
+    content: dict[str, Any] = {"counts": counts, "examples": {"failed": failed}}
     content |= {f"{metric}_by_pair": rows for metric in METRICS}
     blocks = [*language_blocks.by_pair(content), *language_blocks.one_language(content)]
     folder.mkdir()
@@ -133,6 +138,20 @@ def test_columns_sort_and_download(
     lines = file.read_text("utf-8").splitlines()
     assert lines[0].startswith("Language,Queries,Passages,mAP own pool")
     assert [line.split(",")[5] for line in lines[1:]] == before
+
+
+def test_of_many_languages_the_failed_queries_of_the_chosen_one_are_shown(
+    tab: browser.Browser, pages: dict[str, Path]
+) -> None:
+    listed = "[...document.querySelectorAll('details')].filter((block) => !block.hidden).length"
+    tab.open(pages["large"])
+    assert tab.run(listed) == 0
+    tab.open(pages["large"], "#language=l007")
+    assert tab.run(listed) == 1
+    assert "l120 1, l119 2," in tab.run("document.querySelector('details[open]').textContent")
+    assert "and 110 more" in tab.run("document.querySelector('details[open]').textContent")
+    tab.open(pages["small"])
+    assert tab.run(listed) == 4
 
 
 def test_a_language_shows_its_row_column_and_failed_queries(
