@@ -131,12 +131,12 @@ def table(
     classes of cells, or whether a cell is the best. `filtered`: the page chooses rows by their
     first cell.
     """
-    names = "".join(
-        f'<th scope="col" title="{escape(hint)}">{escape(name)}</th>'
-        if hint
-        else f'<th scope="col">{escape(name)}</th>'
-        for name, hint in head
-    )
+    names = ""
+    for column, (name, hint) in enumerate(head):
+        of_text = bool(rows) and isinstance(rows[0][column], Markup)
+        style = ' class="text"' if of_text else ""
+        title = f' title="{escape(hint)}"' if hint else ""
+        names += f'<th scope="col"{style}{title}>{escape(name)}</th>'
     body = []
     for number, row in enumerate(rows):
         marked = marks[number] if marks else [""] * len(row)
@@ -170,7 +170,10 @@ def _content(text: str) -> str:
     if isinstance(text, Markup):
         return text
     first, _, second = text.partition("\n")
-    return escape(first) + (f"<small>{escape(second)}</small>" if second else "")
+    interval, semicolon, rest = map(escape, second.partition("; "))
+    if semicolon:  # where a narrow cell is broken
+        interval, rest = f"<span>{interval};</span> ", f"<span>{rest}</span>"
+    return escape(first) + (f"<small>{interval}{rest}</small>" if second else "")
 
 
 def data(content: Any) -> str:

@@ -109,6 +109,21 @@ def test_pages_have_no_errors_and_fit_a_phone(
     assert pages[name].stat().st_size < 5e6
 
 
+def test_long_names_leave_room_for_figures(tab: browser.Browser, tmp_path: Path) -> None:
+    cell = "▲ -492.3\n-540.3 to -446.1; p < 0.001"
+    head = [("Run", ""), *((f"figure {number}", "") for number in range(4))]
+    file = tmp_path / "long.html"
+    file.write_text(html.page("a", "", [html.table(head, [["x" * 70, *[cell] * 4]], "a")]), "utf-8")
+    tab.resize(390, 800)
+    tab.open(file)
+    right = "document.querySelector('td').getBoundingClientRect().right"
+    assert tab.run(right) < 390, "the first figure is in sight"
+    tab.resize(1100, 800)
+    frame = "document.querySelector('.scroll')"
+    assert tab.run(f"{frame}.scrollWidth <= {frame}.clientWidth"), "intervals are broken before p"
+    assert tab.run("document.querySelector('td small').textContent") == cell.split("\n")[1]
+
+
 def test_columns_sort_and_download(
     tab: browser.Browser, pages: dict[str, Path], tmp_path: Path
 ) -> None:
