@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from hybrid_dist.config.command_options import Flag, parse
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.text import printable
 
@@ -31,7 +32,7 @@ class Options:
     """Folder to write; it must not exist, or be empty."""
     weights: tuple[float, ...] = ()
     """A weight for each model; equal ones by default. They are divided by their sum."""
-    trust_remote_code: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    trust_remote_code: Flag = False
     """Run the Python code that the models' folders or repositories contain: read it first."""
 
     def __post_init__(self) -> None:
@@ -49,7 +50,7 @@ class Options:
 
 def main(args: Sequence[str], program: str = "hybrid-dist average") -> None:
     with report_errors(program):
-        options = tyro.cli(Options, args=args, prog=program)
+        options = parse(Options, args, program)
         from hybrid_dist.model.averaging import average
         from hybrid_dist.model.repository import naming_flag
         from hybrid_dist.training.checkpoint.trained_model import load_weights

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from hybrid_dist.config.command_options import Flag, parse
 from hybrid_dist.config.embedding import EmbeddingOptions
 from hybrid_dist.config.task_collections import expanded
 from hybrid_dist.config.task_names import label_of
@@ -41,7 +42,7 @@ class Options(EmbeddingOptions):
     dims: Annotated[str, tyro.conf.arg(metavar="D,D,...")] = ""
     """Also measure vectors that are cut to their first D values and normalised again, as in
     64,128,256, as they are and with each method."""
-    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    overwrite: Flag = False
     """Replace reports of other evaluations in OUT."""
 
     def __post_init__(self) -> None:
@@ -56,7 +57,7 @@ class Options(EmbeddingOptions):
 
 def main(args: Sequence[str], program: str = "hybrid-dist bias") -> None:
     with report_errors(program):
-        _run(tyro.cli(Options, args=args, prog=program))
+        _run(parse(Options, args, program))
 
 
 def _run(options: Options) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from hybrid_dist.config.command_options import parse
 from hybrid_dist.config.embedding import EmbeddingOptions
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.evaluation.bitext_mining import NEIGHBOURS, Margin
@@ -51,7 +52,7 @@ class Options(EmbeddingOptions):
 
 def main(args: Sequence[str], program: str = "hybrid-dist bitext") -> None:
     with report_errors(program):
-        _run(tyro.cli(Options, args=args, prog=program))
+        _run(parse(Options, args, program))
 
 
 def _run(options: Options) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from hybrid_dist.config.command_options import parse
 from hybrid_dist.reporting import comparison_pages
 from hybrid_dist.reporting.comparison import common_tasks, compare
 from hybrid_dist.reporting.task_summary import MEANING, summarize_tasks
@@ -35,7 +36,7 @@ class Options:
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist compare") -> None:
-    options = tyro.cli(Options, args=args, prog=program)
+    options = parse(Options, args, program)
     if options.task is None and options.runs and len(common_tasks(options.runs)) > 1:
         _summarize(options)
         return

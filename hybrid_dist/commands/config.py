@@ -12,10 +12,11 @@ TRAIN = "hybrid_dist.train"
 """What the options of the config are written for: messages about them name this program."""
 USAGE = """usage: hybrid-dist config get KEY ... -- --config FILE [--section.key value ...]
 
-Prints the values of keys, such as run.folder, one a line; each item of a list has its own line.
-What follows -- are the options that training takes, and what training refuses is refused.
+Print the values of keys, such as run.folder, one a line; each item of a list
+has its own line. What follows -- are the options that training takes, and what
+training refuses is refused.
 
-Example: hybrid-dist config get run.folder -- --config configs/demo.yaml --run.name first
+Example: hybrid-dist config get run.folder -- --config configs/demo.yaml
 """
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from hybrid_dist.config.command_options import Flag, parse
 from hybrid_dist.data.export.conversion import Choices, convert
 from hybrid_dist.data.export.exported_pairs import ExportedPairs
 from hybrid_dist.data.store.reader import Store
@@ -23,8 +24,11 @@ class Options:
 
     store: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
     """A store, or pair files."""
-    to: Literal["sentence-transformers", "flagembedding", "tevatron", "beir", "parquet"]
-    """The layout; parquet is that of pair files."""
+    to: Annotated[
+        Literal["sentence-transformers", "flagembedding", "tevatron", "beir", "parquet"],
+        tyro.conf.arg(metavar="LAYOUT"),
+    ]
+    """sentence-transformers, flagembedding, tevatron, beir, or parquet, that of pair files."""
     out: Path
     """A new folder; for parquet a new file, NAME.parquet."""
     languages: tuple[str, ...] = ()
@@ -32,12 +36,12 @@ class Options:
     negatives: int | None = None
     """sentence-transformers: the negatives of each row; pairs with fewer are left out. By default
     as many as every pair has."""
-    pool: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    pool: Flag = False
     """beir: one folder for all languages, in which a query is judged with its passages in each."""
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist convert") -> None:
-    options = tyro.cli(Options, args=args, prog=program)
+    options = parse(Options, args, program)
     pairs = ExportedPairs.of(Store.open(options.store), options.languages)
     with progress_bar.shown():
         choices = Choices(options.negatives, options.pool)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 
+from hybrid_dist.config.command_options import parse
 from hybrid_dist.errors import report_errors
 from hybrid_dist.reporting.doctor_table import findings_table
 from hybrid_dist.runtime.doctor import examine
@@ -29,7 +29,7 @@ class Options:
 
 def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.doctor") -> None:
     with report_errors(program):
-        options = tyro.cli(Options, args=args, prog=program)
+        options = parse(Options, args, program)
         _, ranks = start()
         findings = examine(ranks, options.folder)
         if ranks.is_first:

@@ -3,12 +3,10 @@
 `hybrid-dist evaluate` takes the same options and runs one process.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 
-import tyro
-
+from hybrid_dist.config.command_options import parse
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.reporting.evaluation_job import EvaluationJob, EvaluationOptions
 from hybrid_dist.runtime import progress_bar
@@ -19,11 +17,10 @@ from hybrid_dist.text import printable
 
 def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.evaluate") -> None:
     args = sys.argv[1:] if args is None else args
-    first = int(os.environ.get("RANK", "0")) == 0
     with report_errors(program):
         if sum(arg.split("=")[0] == "--task" for arg in args) > 1:
             raise UserError("--task: given twice; name all tasks after one, as in --task A:x B:y")
-        run(tyro.cli(EvaluationOptions, args=args, prog=program, console_outputs=first))
+        run(parse(EvaluationOptions, args, program))
 
 
 def run(options: EvaluationOptions) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from hybrid_dist.config.command_options import Flag, parse
 from hybrid_dist.text import printable
 
 
@@ -22,12 +23,12 @@ class Options:
     """A folder RUN/checkpoints/step-NUMBER."""
     out: Path
     """Folder to write; it must not exist, or be empty."""
-    trust_remote_code: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    trust_remote_code: Flag = False
     """Run the Python code that the model's folder or repository contains: read it first."""
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist export") -> None:
-    options = tyro.cli(Options, args=args, prog=program)
+    options = parse(Options, args, program)
     from hybrid_dist.reporting.model_card import write_card
     from hybrid_dist.training.checkpoint.trained_model import export, run_of
 

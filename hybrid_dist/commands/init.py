@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from hybrid_dist.config.command_options import parse
 from hybrid_dist.runtime.templates import copy_templates
 from hybrid_dist.text import printable
 
@@ -23,7 +24,7 @@ class Options:
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist init") -> None:
-    options = tyro.cli(Options, args=args, prog=program)
+    options = parse(Options, args, program)
     for line in copy_templates(options.dir):
         print(printable(line))
     print(

@@ -3,7 +3,6 @@
 `hybrid-dist mine` takes the same options and runs one process.
 """
 
-import os
 import resource
 import sys
 import time
@@ -17,6 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
+from hybrid_dist.config.command_options import parse
 from hybrid_dist.config.embedding import EmbeddingOptions
 from hybrid_dist.errors import report_errors
 from hybrid_dist.evaluation.search import Search
@@ -98,9 +98,8 @@ class Options(EmbeddingOptions):
 
 def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.mine") -> None:
     args = sys.argv[1:] if args is None else args
-    first = int(os.environ.get("RANK", "0")) == 0
     with report_errors(program):
-        _run(tyro.cli(Options, args=args, prog=program, console_outputs=first))
+        _run(parse(Options, args, program))
 
 
 def _run(options: Options) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from hybrid_dist.config.command_options import Flag, parse
 from hybrid_dist.config.task_collections import expanded
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError
@@ -37,7 +38,7 @@ class Options:
     """Share of an evaluated text's character n-grams at which a training text contains it."""
     examples: int = 5
     """Contained texts to show."""
-    json: bool = False
+    json: Flag = False
     """Print one JSON object instead of tables."""
     drop: Path | None = None
     """Write the pairs here without those that contain an evaluated text and their translations,
@@ -56,7 +57,7 @@ IMPORTED = (
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist overlap") -> None:
-    options = tyro.cli(Options, args=args, prog=program)
+    options = parse(Options, args, program)
     if not 0.5 <= options.threshold <= 1:
         raise UserError(f"--threshold {options.threshold} is out of range: give 0.5 to 1")
     store = Store.open(options.store)

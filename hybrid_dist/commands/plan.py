@@ -4,13 +4,13 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
 from rich.console import Console
 
 from hybrid_dist.batching import Plan
 from hybrid_dist.config import flags
+from hybrid_dist.config.command_options import Flag, parse_known
 from hybrid_dist.data.store.reader import open_sources
 from hybrid_dist.data.user_cache import store_cache
 from hybrid_dist.errors import UserError, report_errors
@@ -33,14 +33,14 @@ class Options:
 
     steps: int = 1000
     """How many steps."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    json: Flag = False
     """Print one JSON object for every step."""
     world_size: int | None = None
     """With --json: also the rows and tokens of each rank."""
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist plan") -> None:
-    own, rest = tyro.cli(Options, args=args, prog=program, return_unknown_args=True)
+    own, rest = parse_known(Options, args, program)
     with report_errors(program):
         for name, value in (("steps", own.steps), ("world-size", own.world_size)):
             if value is not None and value < 1:

@@ -13,9 +13,10 @@ from hybrid_dist.text import printable
 
 HELP = """usage: hybrid-dist prefetch CONFIG [--section.key value ...]
 
-Fetch the model, its teacher and the evaluation data of a run into the Hugging Face cache (HF_HOME),
-and check that the files it names are there. Run it where there is a network, as on a login node;
-jobs then run with HF_HUB_OFFLINE=1 and the same HF_HOME.
+Fetch the model, its teacher and the evaluation data of a run into the Hugging
+Face cache (HF_HOME), and check that the files it names are there. Run it where
+there is a network, as on a login node; jobs then run with HF_HUB_OFFLINE=1 and
+the same HF_HOME.
 
 Example: hybrid-dist prefetch configs/xlmr-large-hybrid.yaml"""
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import tyro
 from rich.console import Console
 
+from hybrid_dist.config.command_options import Flag, parse
 from hybrid_dist.config.schema import Model
 from hybrid_dist.data.changes import Changes
 from hybrid_dist.data.cleaning import Cleaning
@@ -44,9 +45,9 @@ class Options:
     """Files, quoted globs or folders."""
     out: Path | None = None
     """The store's folder, new or to be replaced."""
-    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    dry_run: Flag = False
     """Show ten pairs as they are understood and what would be left out and why; write no store."""
-    collection: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    collection: Flag = False
     """Prepare queries, passages and qrels instead, to evaluate on them: --task collection:OUT."""
     skip_bad: int = 0
     """Skip up to this many bad lines."""
@@ -72,26 +73,26 @@ class Options:
     """The text before each passage for --teacher; what its files say by default."""
     teacher_debias: Literal["none", "mean"] = "none"
     """mean: subtract the mean vector of each language from those of --teacher."""
-    trust_remote_code: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    trust_remote_code: Flag = False
     """Run the Python code in the repository of --tokenize and --teacher; read it first."""
     query_prefix: str = Model.query_prefix
     """The text before each query for --tokenize, as in model.query_prefix."""
     passage_prefix: str = Model.passage_prefix
     """The text before each passage for --tokenize, as in model.passage_prefix."""
-    list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    list: Flag = False
     """Show all layouts, with the files and columns that each has."""
     describe: Path | None = None
     """Show the contents of this store."""
     verify: Path | None = None
     """Read this whole store and compare its checksums."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    json: Flag = False
     """Print the description as one JSON object."""
     plot: Path | None = None
     """Where to save the plot of a description; by default STORE/description.png."""
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist prepare") -> None:
-    options = tyro.cli(Options, args=args, prog=program, description=_help())
+    options = parse(Options, args, program, _help())
     with report_errors(program):
         if options.list:
             for name, source in SOURCES.items():

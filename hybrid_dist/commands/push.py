@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from hybrid_dist.config.command_options import Flag, parse
 from hybrid_dist.errors import report_errors
 from hybrid_dist.runtime.loading_line import loading
 from hybrid_dist.text import printable
@@ -25,15 +26,15 @@ class Options:
     """A run folder, or a folder written by training, export or average."""
     to: Annotated[str, tyro.conf.arg(metavar="NAMESPACE/NAME")]
     """The repository; it is created unless it exists."""
-    private: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    private: Flag = False
     """Create it as one that only its owners see."""
-    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    dry_run: Flag = False
     """Show the files, their sizes and the card, and upload nothing."""
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist push") -> None:
     with report_errors(program):
-        options = tyro.cli(Options, args=args, prog=program)
+        options = parse(Options, args, program)
         with loading(program):
             from hybrid_dist.reporting.publication import Publication
         publication = Publication.of(options.run, options.to)

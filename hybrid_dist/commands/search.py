@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
+from hybrid_dist.config.command_options import Flag, parse
 from hybrid_dist.config.embedding import EmbeddingOptions
 from hybrid_dist.data.passages import Passages
 from hybrid_dist.data.user_cache import VARIABLE, cache_folder, store_cache
@@ -52,7 +53,7 @@ class Options(EmbeddingOptions):
     """Search the passages in these languages only."""
     k: int = 10
     """Passages to show."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    json: Flag = False
     """Print a JSON object for each query, with whole passages."""
     cache: Path | None = None
     """Keep the vectors here; by default they are in the user's cache. N passages take
@@ -68,7 +69,7 @@ class Options(EmbeddingOptions):
 
 def main(args: Sequence[str], program: str = "hybrid-dist search") -> None:
     with report_errors(program):
-        options = tyro.cli(Options, args=args, prog=program)
+        options = parse(Options, args, program)
         with naming_flag("--model"):
             check_name(options.model)
         passages = Passages.read(options.passages, store_cache(""))

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hybrid_dist.config.command_options import Flag, parse
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.runtime.files import bytes_of
 from hybrid_dist.studies.cells import Grid
@@ -52,11 +53,11 @@ class Options:
     the array run at once (all by default)."""
     out: Path | None = None
     """Folder of the study's runs and report; by default runs/studies/NAME."""
-    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    dry_run: Flag = False
     """List the cells, how they stand, and the time and memory where known; start nothing."""
-    report_only: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    report_only: Flag = False
     """Train nothing: evaluate what is trained and not evaluated yet, and write the report."""
-    slurm: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    slurm: Flag = False
     """Submit the runs as a job array, and a job that writes the report after it."""
     reuse: tuple[Path, ...] = ()
     """Folders of other studies: runs that they have finished are copied where their config, recipe
@@ -73,7 +74,7 @@ class Options:
 
 def main(args: Sequence[str], program: str = "hybrid-dist study") -> None:
     with report_errors(program):
-        options = tyro.cli(Options, args=args, prog=program)
+        options = parse(Options, args, program)
         study = read_study(options.file)
         made = grid(study, options.file, options.out)
         check_figures(made)

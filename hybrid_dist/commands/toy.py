@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import tyro
-
+from hybrid_dist.config.command_options import parse
 from hybrid_dist.demo.toy import ToyOptions, generate
 from hybrid_dist.text import printable
 
@@ -24,7 +23,7 @@ class Options(ToyOptions):
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist toy") -> None:
-    chosen = tyro.cli(Options, args=args, prog=program)
+    chosen = parse(Options, args, program)
     options = {key: value for key, value in asdict(chosen).items() if key != "out"}
     made = generate(chosen.out, ToyOptions(**options))
     pairs = sum(made["pairs"]["train"].values())

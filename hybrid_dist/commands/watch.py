@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 from rich.live import Live
 
+from hybrid_dist.config.command_options import Flag, parse
 from hybrid_dist.reporting import run_view
 from hybrid_dist.reporting.run_screen import screen
 from hybrid_dist.reporting.run_status import RUNNING, RunStatus
@@ -30,12 +31,12 @@ class Options:
 
     run: Annotated[Path, tyro.conf.Positional]
     """Run folder."""
-    follow: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    follow: Flag = False
     """Go on showing it until the run ends."""
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist watch") -> None:
-    options = tyro.cli(Options, args=args, prog=program)
+    options = parse(Options, args, program)
     _show(options.run, options.follow)
 
 

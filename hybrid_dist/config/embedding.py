@@ -1,9 +1,9 @@
 """How a model embeds texts: options that several commands share."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
-import tyro
+from hybrid_dist.config.command_options import Flag
 
 Precision = Literal["auto", "fp32", "bf16"]
 """The arithmetic of embedding."""
@@ -21,6 +21,6 @@ class EmbeddingOptions:
     precision: Precision = "auto"
     """Arithmetic of --model; weights stay in fp32. auto: bf16 on GPUs that compute in it, else
     fp32. bf16 is about twice as fast on processors with bf16 instructions."""
-    trust_remote_code: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    trust_remote_code: Flag = False
     """Run the Python code that comes with --model; without this option a model that needs it is
     refused. Such code can do anything that you can: read it first."""

@@ -1,12 +1,12 @@
 """A run's config from the command line: `--config FILE` and `--section.key value` flags."""
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
 
+from hybrid_dist.config.command_options import is_first_rank, show_help
 from hybrid_dist.config.hints import hint
 from hybrid_dist.config.resolve import RENAMED, check_consistency, validate
 from hybrid_dist.config.schema import Config, flatten
@@ -16,10 +16,10 @@ from hybrid_dist.errors import UserError
 
 HELP = """Train one run.
 
-  --config FILE          start from the values of this YAML file, as in configs/demo.yaml
-  --section.key VALUE    change a single value (or --section.key=VALUE)
+  --config FILE            Start from the values of this YAML file.
+  --section.key VALUE      Change a single value (or --section.key=VALUE).
 
-The flags below are the keys of the file, with the values that it or the program gives them.
+The options below are the keys of the file, with the values that it or the program gives them.
 
 Example: hybrid-dist train --config configs/demo.yaml --run.name first --train.steps 500"""
 
@@ -29,16 +29,16 @@ def load(args: Sequence[str], program: str) -> Config:
     file, flags = _split_config_flag(args)
     _check_names(flags)
     base = validate(read_yaml(file), str(file)) if file else Config()
+    show_help(Config, flags, program, HELP, base)
     with validation_deferred():  # so that one message lists everything wrong with the flags
         config = tyro.cli(
             Config,
             prog=program,
-            description=HELP,
             args=_with_python_booleans(flags),
             default=base,
             use_underscores=True,
             config=(tyro.conf.FlagConversionOff,),
-            console_outputs=int(os.environ.get("RANK", "0")) == 0,
+            console_outputs=is_first_rank(),
         )
     config = validate(dataclasses.asdict(config), "command line")
     check_consistency(config)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
+from hybrid_dist.config.command_options import Flag
 from hybrid_dist.config.embedding import EmbeddingOptions
 from hybrid_dist.config.task_collections import collection_of, expanded
 from hybrid_dist.config.task_names import label_of
@@ -73,7 +74,7 @@ class EvaluationOptions(EmbeddingOptions):
     out: Path
     """Reports go to OUT/LABEL/report.json, .md and .html. A report of another model or of other
     options is not replaced; repeating the same evaluation replaces its own report."""
-    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    overwrite: Flag = False
     """Replace reports in OUT even if they belong to other evaluations."""
     groups: tuple[str, ...] = ()
     """Groups of query languages to report: NAME=LANGUAGE,LANGUAGE, or `script`, `family` or `tier`

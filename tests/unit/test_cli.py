@@ -70,10 +70,14 @@ def test_a_word_like_no_command_is_refused_with_all_of_them(command: Callable[..
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_help_of_a_command_shows_an_example(command: Callable[..., Ended], name: str) -> None:
+def test_help_of_a_command_shows_an_example(
+    command: Callable[..., Ended], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = command(name, "--help")
-    printed = " ".join(re.sub("[│|]", " ", out).split())
+    printed = " ".join(out.split())
     assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
     assert f"usage: hybrid-dist {name}" in printed
     assert re.search(rf"Examples?:? .*hybrid-dist {name} ", printed)
 
