@@ -28,6 +28,8 @@ class Options:
     """The repository; it is created unless it exists."""
     private: Flag = False
     """Create it as one that only its owners see."""
+    license: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """State this licence in the card, by the hub's name for it, such as mit or apache-2.0."""
     dry_run: Flag = False
     """Show the files, their sizes and the card, and upload nothing."""
 
@@ -37,7 +39,7 @@ def main(args: Sequence[str], program: str = "hybrid-dist push") -> None:
         options = parse(Options, args, program)
         with loading(program):
             from hybrid_dist.reporting.publication import Publication
-        publication = Publication.of(options.run, options.to)
+        publication = Publication.of(options.run, options.to, options.license)
         for note in publication.notes:
             _say(note)
         for line in publication.lines():

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,12 @@ HERE = "path/to/this/folder"
 """What the code of a card loads where the model has no name on the hub."""
 TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "hybrid_dist")
 HUB_LANGUAGE = re.compile("[a-z]{2,3}")
+NO_LICENSE = (
+    "Not stated. Add `license:` to the metadata above: the licences of the base model and of the "
+    "training data decide which are possible."
+)
+METADATA = re.compile(r"---\n(.*?)^---$", re.DOTALL | re.MULTILINE)
+"""What a card with metadata begins with."""
 SIGNED = re.compile(r"\n<!-- written by hybrid_dist ([0-9a-f]{16}) -->\n\Z")
 CITATION = """\
 ```bibtex
@@ -64,8 +70,7 @@ def card(folder: Path, background: Background | None = None, source: str = HERE)
         "## Evaluation",
         "\n".join(known.evaluation).rstrip() or "No evaluation is recorded with this model.",
         "## Licence",
-        "Not stated. Add `license:` to the metadata above: the licences of the base model and of "
-        "the training data decide which are possible.",
+        NO_LICENSE,
         "## Citation",
         "Hybrid batches were introduced in:",
         CITATION,
@@ -80,9 +85,40 @@ def is_unchanged(text: str) -> bool:
 
 
 def addressed(text: str, source: str) -> str:
-    """An unchanged card with examples that load another source."""
-    content = text[: SIGNED.search(text).start()]  # type: ignore[union-attr]
-    return _signed(content.replace(json.dumps(HERE), json.dumps(source)))
+    """A card with examples that load another source."""
+    here, there = (json.dumps(name, ensure_ascii=False) for name in (HERE, source))
+    return _edited(text, lambda content: content.replace(here, there))
+
+
+def license_of(text: str) -> str | None:
+    """The licence in a card's metadata; None if it states none or has no metadata."""
+    found = METADATA.match(text)
+    try:
+        content = yaml.safe_load(found[1]) if found else None
+    except yaml.YAMLError:
+        return None
+    value = content.get("license") if isinstance(content, dict) else None
+    return None if value is None else str(value)
+
+
+def licensed(text: str, name: str) -> str:
+    """A card that states no licence yet, with this one in its metadata."""
+
+    def stated(content: str) -> str:
+        found = METADATA.match(content)
+        others = re.sub(r"^license:.*\n", "", found[1], flags=re.MULTILINE) if found else ""
+        rest = content[found.end() :] if found else f"\n{content}"
+        content = f"---\nlicense: {name}\n{others}---{rest}"
+        return content.replace(NO_LICENSE, f"{markdown(name)}, as in the metadata above.")
+
+    return _edited(text, stated)
+
+
+def _edited(text: str, change: Callable[[str], str]) -> str:
+    """A changed card; one that was as it was written still counts as that."""
+    if not is_unchanged(text):
+        return change(text)
+    return _signed(change(text[: SIGNED.search(text).start()]))  # type: ignore[union-attr]
 
 
 def _signed(text: str) -> str:

@@ -18,6 +18,8 @@ from hybrid_dist.tracking.report_json import REPORT
 from hybrid_dist.training.checkpoint.trained_model import is_checkpoint
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+LICENSE = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*", re.ASCII)
+"""The hub's names of licences look so; it says itself which of them it knows."""
 REFUSED = {
     401: "the hub does not know the token; log in again with `hf auth login`",
     403: "the token may not write there; give it the right to, or choose another namespace",
@@ -34,11 +36,13 @@ class Publication:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, source: Path, name: str) -> "Publication":
+    def of(cls, source: Path, name: str, license: str | None = None) -> "Publication":
         """Of a run folder or an exported model; writes nothing."""
         _check_name(name)
         model = _model_folder(source)
         text, notes = _card(source, model, name)
+        text, more = _licensed(text, license, model / card.FILE)
+        notes += more
         files: dict[str, Path | bytes] = {
             file.relative_to(model).as_posix(): file for file in _files(model)
         }
@@ -153,7 +157,9 @@ def _card(source: Path, model: Path, name: str) -> tuple[str, list[str]]:
     file, notes = model / card.FILE, []
     text = file.read_text("utf-8", "replace") if file.is_file() else ""
     if text and not card.is_unchanged(text):
-        return text, [f"{file} was edited: it is uploaded as it is"]
+        own = card.addressed(text, name)
+        but = "" if own == text else f", but for its examples, which load {name}"
+        return own, [f"{file} was edited: it is uploaded as it is{but}"]
     if model != source:
         text = run_card(source, model, source / "eval", name)
         if not any((source / "eval").glob(f"*/{REPORT}")):
@@ -165,5 +171,21 @@ def _card(source: Path, model: Path, name: str) -> tuple[str, list[str]]:
             notes.append("the run is not finished: this is the best model of its evaluations")
     else:
         text = card.addressed(text, name) if text else card.card(model, source=name)
-    notes.append(f"the card states no licence; add `license:` to {file} to state one")
     return text, notes
+
+
+def _licensed(text: str, wanted: str | None, file: Path) -> tuple[str, list[str]]:
+    """The card with the licence that is wanted; a note if it states none."""
+    if wanted is not None and not LICENSE.fullmatch(wanted):
+        raise UserError(
+            f"--license {wanted}: is no name of a licence on the hub; give one in small letters, "
+            "such as apache-2.0, mit, cc-by-4.0 or other"
+        )
+    stated = card.license_of(text)
+    if wanted is None or stated == wanted:
+        return text, [] if stated else ["the card states no licence; --license NAME states one"]
+    if stated:
+        raise UserError(
+            f"--license {wanted}: {file} states {stated}; change it there, or leave --license out"
+        )
+    return card.licensed(text, wanted), []

@@ -9,6 +9,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from hybrid_dist.commands import push
+from hybrid_dist.model.card import is_unchanged as card_is_unchanged
 from hybrid_dist.model.embedder import TextEmbedder
 from hybrid_dist.runtime import network
 from tests.support.hub_server import TOKEN, Hub
@@ -124,11 +125,57 @@ def test_an_edited_card_is_uploaded_as_it_is(run: Push, hub: Hub, folder: Path) 
     card = folder / "model/README.md"
     card.write_text(card.read_text().replace("---\n", "---\nlicense: mit\n", 1))
     code, _, err = run(folder, "--to", "me/a-retriever")
-    assert code == 0 and "README.md was edited: it is uploaded as it is" in err
-    assert hub.repositories["me/a-retriever"]["files"]["README.md"] == card.read_bytes()
+    assert code == 0
+    assert "README.md was edited: it is uploaded as it is, but for its examples, which" in err
+    assert "states no licence" not in err
+    uploaded = hub.repositories["me/a-retriever"]["files"]["README.md"].decode()
+    assert 'SentenceTransformer("me/a-retriever")' in uploaded
+    assert uploaded == card.read_text().replace("path/to/this/folder", "me/a-retriever")
     card.write_text("no metadata")
     code, _, err = run(folder, "--to", "me/a-retriever")
     assert code == 0 and "the hub notes: Warnings while validating metadata" in err
+
+
+@pytest.mark.parametrize("is_edited", [False, True])
+def test_a_licence_is_stated_in_the_card(
+    is_edited: bool, run: Push, hub: Hub, folder: Path
+) -> None:
+    card = folder / "model/README.md"
+    if is_edited:
+        card.write_text(card.read_text() + "\nOur own words.\n")
+    before = card.read_bytes()
+    code, _, err = run(folder, "--to", "me/a-retriever", "--license", "apache-2.0")
+    assert code == 0 and "states no licence" not in err
+    text = hub.repositories["me/a-retriever"]["files"]["README.md"].decode()
+    metadata: Any = ModelCard(text).data
+    assert metadata.license == "apache-2.0" and metadata.library_name == "sentence-transformers"
+    assert "apache-2.0, as in the metadata above." in text and "Not stated." not in text
+    assert card_is_unchanged(text) is not is_edited
+    assert card.read_bytes() == before, "the run's own card is left alone"
+
+
+@pytest.mark.parametrize("metadata", ["", "---\n---\n", "---\nlicense:\n---\n"])
+def test_a_licence_goes_with_metadata_that_has_none(metadata: str, run: Push, folder: Path) -> None:
+    (folder / "model/README.md").write_text(f"{metadata}Our own words.\n")
+    code, out, _ = run(folder, "--to", "me/a", "--license", "mit", "--dry-run")
+    assert code == 0 and "---\nlicense: mit\n---\nOur own words." in out
+
+
+@pytest.mark.parametrize(
+    ("stated", "wanted", "message"),
+    [
+        ("", "MIT", "--license MIT: is no name of a licence on the hub; give one in small letters"),
+        ("", "my own", "--license my own: is no name of a licence"),
+        ("license: mit\n", "apache-2.0", "README.md states mit; change it there"),
+    ],
+)
+def test_licences_that_are_refused(
+    stated: str, wanted: str, message: str, run: Push, folder: Path
+) -> None:
+    card = folder / "model/README.md"
+    card.write_text(card.read_text().replace("---\n", f"---\n{stated}", 1))
+    code, out, err = run(folder, "--to", "me/a", "--license", wanted, "--dry-run")
+    assert (code, out) == (2, "") and message in err
 
 
 def test_an_exported_model_is_uploaded_under_its_name(
