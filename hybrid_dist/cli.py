@@ -19,10 +19,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("commands.convert", "write the pairs of a store in the files of other trainers"),
     "mine": ("commands.mine", "add the hard negatives that a model finds to a store"),
     "plan": ("commands.plan", "show what the steps of a run would train on"),
-    "train": (
-        "commands.train",
-        "train one run, in one process (more: accelerate launch -m hybrid_dist.train)",
-    ),
+    "train": ("commands.train", "train one run, in one process"),
+    "launch": ("commands.launch", "train one run, in several processes, after checks"),
     "watch": (
         "commands.watch",
         "show how a run stands: state, curves, mix, last evaluation, speed",

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from hybrid_dist.errors import SECONDS_OF_ONE_SIGNAL, UserError
+from hybrid_dist.runtime.launcher_files import FORWARDED_SIGNALS, launch_command
 from hybrid_dist.studies.cells import CellRun, Grid
 from hybrid_dist.studies.machine_shares import MachineShare, share_machine
 from hybrid_dist.studies.run_states import (
@@ -146,14 +147,11 @@ class StudyRunner:
         study = self._grid.study
         command = [sys.executable, "-m", *module]
         if study.launcher:
-            count = [] if study.processes is None else ["--num_processes", str(study.processes)]
-            launch = [sys.executable, "-m", "accelerate.commands.launch"]
-            command = [*launch, "--config_file", study.launcher, *count, "-m", *module]
+            command = launch_command(study.launcher, study.processes, module)
         environment = {
             **os.environ,
             **share.environment(study.processes or 1),
-            "PET_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR2",
-            "PET_SHUTDOWN_TIMEOUT": "300",
+            **FORWARDED_SIGNALS,
         }
         begin = time.monotonic()
         log = log_file(self._grid, run, "log")

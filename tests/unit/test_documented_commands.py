@@ -43,7 +43,10 @@ def described(pages: list[Path]) -> list[tuple[str, list[str]]]:
 def parse(name: str, words: list[str]) -> None:
     """Parse a command line as the command does; SystemExit is a line that it rejects."""
     options = getattr(import_module(f"hybrid_dist.{COMMANDS[name][0]}"), "Options", None)
-    if name in CONFIG_COMMANDS:
+    if name == "launch" and options is not None:
+        own, rest = tyro.cli(options, args=words, return_unknown_args=True)
+        flags.load(["--config", str(own.config), *rest], name)
+    elif name in CONFIG_COMMANDS:
         rest = words
         if options is not None:
             _, rest = tyro.cli(options, args=words, return_unknown_args=True)
