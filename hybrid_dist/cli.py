@@ -44,7 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "commands.doctor",
         "look over a machine or an allocation: what is ok, slow or wrong",
     ),
-    "init": ("commands.init", "lay out configs, launchers and SLURM scripts in a folder"),
+    "init": ("commands.init", "lay out a folder to train in, with a config for your pairs"),
     "config": ("commands.config", "print values of a run's config, for scripts"),
 }
 """The module of every command, which is imported when the command is called, and its summary."""
@@ -88,8 +88,7 @@ def usage() -> str:
             *lines,
             "",
             f"{PROGRAM} COMMAND --help tells a command's options and shows an example.",
-            f"A first run: {PROGRAM} toy --out runs/demo/toy && "
-            f"{PROGRAM} train --config configs/demo.yaml --run.name first",
+            f"Your own pairs: {PROGRAM} init my-retriever --data 'pairs/*.jsonl'",
         ]
     )
 

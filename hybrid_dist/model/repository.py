@@ -30,29 +30,45 @@ def naming_flag(flag: str) -> Iterator[None]:
 
 def check_name(name: str) -> None:
     """Refuse a path at which there is no folder, before anything looks for it on the hub."""
-    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")
-    if is_path and not is_folder(name):
-        if path_exists(name):
-            raise UserError(f"{KEY}: {name}: is a file; name its folder")
-        raise UserError(f"{KEY}: {name}: no such folder{nearest_folder(name)}")
     if not is_folder(name):
+        _check_path(name)
         _check_hub(name)
+
+
+def is_at_hand(name: str) -> bool:
+    """Whether the files of a model can be read here: in a folder, on the hub or in its cache.
+
+    A path or a name that is nearly a folder's is refused instead.
+    """
+    if is_folder(name):
+        return True
+    _check_path(name)
+    from huggingface_hub import constants
+
+    if _is_cached(name) or (not constants.is_offline_mode() and reaches(constants.ENDPOINT)):
+        return True
+    if near := nearest_folder(name):
+        raise UserError(f"{KEY}: {short(name)} is no folder{near}")
+    return False
+
+
+def _check_path(name: str) -> None:
+    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")
+    if is_path and path_exists(name):
+        raise UserError(f"{KEY}: {name}: is a file; name its folder")
+    if is_path:
+        raise UserError(f"{KEY}: {name}: no such folder{nearest_folder(name)}")
 
 
 def _check_hub(name: str) -> None:
     """Where the hub cannot be reached, use its cache from here on, or fail if that has no such
     model. The hub's client would try for a minute, and print a line for every try."""
-    from huggingface_hub import constants, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub import constants
 
     if constants.is_offline_mode() or reaches(constants.ENDPOINT):
         return
     constants.HF_HUB_OFFLINE = True
-    try:
-        cached = try_to_load_from_cache(name, "config.json")
-    except HFValidationError:
-        cached = None
-    if isinstance(cached, str):
+    if _is_cached(name):
         return
     if near := nearest_folder(name):
         raise UserError(f"{KEY}: {short(name)} is no folder{near}")
@@ -61,6 +77,16 @@ def _check_hub(name: str) -> None:
         "for a model of this name: run `hybrid-dist prefetch CONFIG` where there is a network, "
         "with the same HF_HOME, or name a folder"
     )
+
+
+def _is_cached(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError:
+        return False
 
 
 def find(name: str, file: str) -> Path | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -57,36 +57,47 @@ def warnings(tokens: TextTokens, sides: Sides) -> list[str]:
     lines = []
     for side, (sample, read) in sides.items():
         cut: dict[str, float] = {}
+        most: int = getattr(tokens.settings, f"max_{side}_tokens")
         for name, rows in sample.items():
-            own_unknown, own_cut = _shares(tokens, side, read(rows))
-            unknown[name] = max(own_unknown, unknown.get(name, 0.0))
-            cut[name] = own_cut
+            own = measure(tokens, side, read(rows))
+            unknown[name] = max(own.unknown, unknown.get(name, 0.0))
+            cut[name] = float(np.mean(own.lengths > most))
         if named := _named(cut, MAX_CUT):
-            most = getattr(tokens.settings, f"max_{side}_tokens")
             lines.append(
                 f"many {'queries' if side == 'query' else 'passages'} are longer than "
                 f"max_{side}_tokens, {most}, and lose their ends: {named}"
             )
-    if named := _named(unknown, MAX_UNKNOWN):
-        lines.insert(
-            0,
-            f"many tokens are unknown to the tokenizer ({tokens.tokenizer.unk_token}): {named}; "
-            "the model cannot tell such texts apart: choose one whose vocabulary has these "
-            "languages",
-        )
-    return lines
+    return [*unknown_warning(tokens, unknown), *lines]
 
 
-def _shares(tokens: TextTokens, side: Side, texts: Sequence[str]) -> tuple[float, float]:
-    """The share of unknown tokens, and that of texts that are cut."""
+def unknown_warning(tokens: TextTokens, unknown: Mapping[str, float]) -> list[str]:
+    """A line on the languages with many unknown tokens, from the share of each; or none."""
+    if not (named := _named(unknown, MAX_UNKNOWN)):
+        return []
+    return [
+        f"many tokens are unknown to the tokenizer ({tokens.tokenizer.unk_token}): {named}; "
+        "the model cannot tell such texts apart: choose one whose vocabulary has these languages"
+    ]
+
+
+class Measured(NamedTuple):
+    """Some texts of a language as the tokenizer sees them."""
+
+    unknown: float
+    """The share of unknown tokens, prefixes aside."""
+    lengths: np.ndarray
+    """[texts]: tokens with prefix and special tokens, not cut."""
+
+
+def measure(tokens: TextTokens, side: Side, texts: Sequence[str]) -> Measured:
     prefix: str = getattr(tokens.settings, f"{side}_prefix")
     most: int = getattr(tokens.settings, f"max_{side}_tokens")
     texts = [text[: max(MAX_CHARACTERS, 16 * most)] for text in texts]
     ids = _ids(tokens, "", texts)
     unknown = sum(one.count(tokens.tokenizer.unk_token_id) for one in ids)
-    room = most - tokens.tokenizer.num_special_tokens_to_add()
-    cut = sum(len(one) > room for one in (_ids(tokens, prefix, texts) if prefix else ids))
-    return unknown / max(1, sum(map(len, ids))), cut / len(texts)
+    whole = _ids(tokens, prefix, texts) if prefix else ids
+    lengths = np.array([len(one) for one in whole]) + tokens.tokenizer.num_special_tokens_to_add()
+    return Measured(unknown / max(1, sum(map(len, ids))), lengths)
 
 
 def _ids(tokens: TextTokens, prefix: str, texts: Sequence[str]) -> list[list[int]]:
