@@ -42,8 +42,12 @@ INDENT = ("    ",)
 _ARG = type(tyro.conf.arg())
 
 
-def parse(options: type[T], args: Sequence[str], program: str, description: str | None = None) -> T:
-    """The options in a command line; prints the help page and exits if it is asked for."""
+def parse(
+    options: type[T], args: Sequence[str] | None, program: str, description: str | None = None
+) -> T:
+    """The options in a command line, by default this program's; prints the help page and exits if
+    it is asked for."""
+    args = sys.argv[1:] if args is None else args
     show_help(options, args, program, description or inspect.getdoc(options) or "")
     return tyro.cli(options, args=args, prog=program, console_outputs=is_first_rank())
 

@@ -81,6 +81,11 @@ def test_a_help_page(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == ""
 
 
+def test_the_words_are_by_default_those_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["thing", "a", "--model", "m"])
+    assert parse(Options, None, "thing") == Options(runs=(Path("a"),), model="m")
+
+
 def test_what_the_page_says_is_parsed() -> None:
     words = ["a", "b", "--kind", "two", "--loud", "--model", "m"]
     options = parse(Options, words, "thing")
