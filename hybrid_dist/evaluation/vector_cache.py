@@ -5,6 +5,10 @@ texts. A block counts as complete once a file beside the array holds its checksu
 blocks are shared among ranks by amount of text, and every rank reads what the others wrote, so the
 folder must be on a disk that all of them see. Arrays are memory-mapped: a corpus may be larger than
 memory. Blocks are written with `pwrite`, since a full disk is not reported for writes to a mapping.
+
+On NFS, blocks of two machines share pages, and a machine that writes one may write the whole page
+from its cache, over what the other wrote. O_DSYNC prevents that, and every machine verifies all new
+blocks before they are used.
 """
 
 import hashlib
@@ -30,10 +34,14 @@ from hybrid_dist.runtime.files import (
 from hybrid_dist.runtime.ranks import Ranks
 
 REMEDY = "make room there, or name another --cache; complete blocks are kept"
+ATTEMPTS = 3
+"""How often a block is embedded that does not read back as it was written."""
 BLOCK = 8192
 """Texts per block: what an interruption can cost."""
 STEMS = {"queries": "questions", "passages": "passages"}
 """File names of the two arrays; those of version 0.1, so that its caches stay valid."""
+LOCAL = {"RANK": "0", "WORLD_SIZE": "1"}
+"""What launchers say of this process among those of its machine, with the values of a lone one."""
 Embed = Callable[[Sequence[str]], np.ndarray]
 
 
@@ -125,6 +133,18 @@ class CachedVectors:
 
     def _fill(self, part: "_Part", missing: Sequence[int]) -> np.ndarray:
         """Embed the missing blocks; the whole array, memory-mapped."""
+        for _ in range(ATTEMPTS):
+            self._embed(part, missing)
+            missing = self._not_as_written(part, missing)
+            if not missing:
+                return np.load(part.file, mmap_mode="c")
+            self._log(f"{len(missing)} blocks of {part.kind} were damaged on the disk")
+        raise UserError(
+            f"--cache {self.folder.parent}: what one machine writes there is not what another "
+            "reads; name a folder on another disk"
+        )
+
+    def _embed(self, part: "_Part", missing: Sequence[int]) -> None:
         sizes = {n: sum(map(len, part.texts[part.blocks[n]])) for n in missing}
         own = _own_share(sizes, self._ranks)
         count = sum(part.blocks[n].stop - part.blocks[n].start for n in own)
@@ -132,7 +152,14 @@ class CachedVectors:
             for n in own:
                 part.write(n, part.embed(part.texts[part.blocks[n]]))
         self._ranks.barrier()
-        return np.load(part.file, mmap_mode="c")
+
+    def _not_as_written(self, part: "_Part", written: Sequence[int]) -> list[int]:
+        """New blocks that a machine reads otherwise; its ranks share them."""
+        if self._ranks.world == 1:
+            return []
+        rank, here = (int(os.environ.get(f"LOCAL_{name}", n)) for name, n in LOCAL.items())
+        damaged = [n for n in written[rank::here] if not part.is_complete(n)]
+        return sorted({n for blocks in self._ranks.gather(damaged) for n in blocks})
 
 
 class _Part:
@@ -178,7 +205,7 @@ class _Part:
         content = np.ascontiguousarray(rows, "<f4").data.cast("B")
         digest = hashlib.sha256(content).hexdigest()
         with self._writing():
-            handle = os.open(self.file, os.O_WRONLY)
+            handle = os.open(self.file, os.O_WRONLY | os.O_DSYNC)
             try:
                 offset = self._offset(number)
                 while content:

@@ -16,6 +16,8 @@ from uuid import uuid4
 from hybrid_dist.errors import UserError, file_error, file_of
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL)
+"""What file systems without locks answer: Lustre without its option, NFS without a lock server."""
 OTHER_TMPDIR = "make room there, or set TMPDIR to a folder on another disk"
 """Advice for when temporary files do not fit on the disk."""
 
@@ -266,16 +268,30 @@ def _locked(file: Path, wait: bool) -> int | None:
         handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(handle), file.stat()):
-                    return handle  # not a file that the last holder has removed meanwhile
+            if _is_current(handle, file):
+                return handle
         except BaseException as error:
             os.close(handle)
-            if isinstance(error, OSError) and error.errno in (errno.ENOSYS, errno.ENOTSUP):
+            if isinstance(error, OSError) and error.errno in NO_LOCKS:
                 file.unlink(missing_ok=True)
                 return None
             raise
         os.close(handle)
+
+
+def _is_current(handle: int, file: Path) -> bool:
+    """Whether an open file still has its name: its last holder may have removed it meanwhile.
+
+    The number of names is asked of a file server after a lock was granted; the file that has the
+    name may come from this machine's cache.
+    """
+    try:
+        opened = os.fstat(handle)
+        return opened.st_nlink > 0 and os.path.samestat(opened, file.stat())
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            return False
+        raise
 
 
 def sync_file(file: Path) -> None:

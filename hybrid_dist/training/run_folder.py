@@ -17,7 +17,7 @@ from hybrid_dist.config.resolve import from_yaml, to_yaml
 from hybrid_dist.config.schema import Config, changes_to_run
 from hybrid_dist.config.sources import Source
 from hybrid_dist.errors import UserError
-from hybrid_dist.runtime.files import read_json, write_atomically
+from hybrid_dist.runtime.files import NO_LOCKS, read_json, write_atomically
 from hybrid_dist.training.checkpoint.manager import check_path
 from hybrid_dist.training.checkpoint.manifest import latest_step
 
@@ -209,7 +209,7 @@ def _locked(file: IO[str]) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL):
+        if error.errno not in NO_LOCKS:
             raise
     return True
 

@@ -15,6 +15,9 @@ class ThreadRanks(Ranks):
     barrier_: threading.Barrier
     box: list[Any]
 
+    def barrier(self) -> None:
+        self._exchange(None)
+
     def sum(self, array: np.ndarray) -> np.ndarray:
         total: np.ndarray = np.sum(self._exchange(array), axis=0)
         return total

@@ -1,5 +1,6 @@
 """Vectors on disk: embedded once, safe block by block, and never another model's."""
 
+import fcntl
 import os
 import re
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from hybrid_dist.evaluation.vector_cache import CachedVectors
 from hybrid_dist.runtime.ranks import Ranks
 from tests.support.disks import disk
 from tests.support.evaluation_problems import parallel_task, unit_vectors
+from tests.support.thread_ranks import together
 
 TASK = parallel_task(languages=2, per_language=35)
 ALL = slice(None)
@@ -153,6 +155,39 @@ def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     embedder = Embedder()
     right(cached(tmp_path, embedder), embedder)
     assert sum(map(bool, left)) >= 16, "every full block takes more than one write"
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_a_block_that_another_machine_overwrote_is_embedded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    """As on NFS, where a page of two blocks may be written from a cache without the other's."""
+    pwrite, left = os.pwrite, [lost]
+
+    def overwritten(file: int, data: bytes, at: int) -> int:
+        assert fcntl.fcntl(file, fcntl.F_GETFL) & os.O_DSYNC, "no more is written than the block"
+        block = at > 1000 and Path(f"/proc/self/fd/{file}").readlink().stem == "passages"
+        if block and left[0]:
+            left[0] -= 1
+            data = bytes(len(data))
+        return pwrite(file, data, at)
+
+    monkeypatch.setattr(os, "pwrite", overwritten)
+    monkeypatch.setattr(vector_cache, "BLOCK", 35)
+    embedders = [Embedder(), Embedder()]
+    messages = list[str]()
+
+    def rank(number: int, ranks: Ranks) -> None:
+        folder, log = tmp_path / "cache", messages.append
+        right(CachedVectors(TASK, embedders[number], folder, ranks, log), embedders[number])
+
+    if lost < vector_cache.ATTEMPTS:
+        together(2, rank)
+        assert messages.count("toy: 1 blocks of passages were damaged on the disk") == 2 * lost
+        assert sum(embedder.embedded for embedder in embedders) == 140 + 35 * lost
+    else:
+        with pytest.raises(UserError, match="cache: what one machine writes there is not what"):
+            together(2, rank)
 
 
 def test_nothing_is_written_through_a_mapping() -> None:

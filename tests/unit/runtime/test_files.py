@@ -12,6 +12,7 @@ import pytest
 from hybrid_dist.data.store.columns import save_array
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import (
+    NO_LOCKS,
     DiskError,
     apply_umask,
     atomic_file,
@@ -301,3 +302,46 @@ def test_a_lock_file_that_its_holder_has_removed_is_not_taken(
         with pytest.raises(BlockingIOError):
             flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.close(handle)
+
+
+def test_a_removed_lock_file_is_not_taken_for_one_that_still_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, where a machine may still know a name that another has given to a new file."""
+    import fcntl
+
+    lock, flock, stat = tmp_path / "lock", fcntl.flock, Path.stat
+    taken: list[int] = []
+    known: list[os.stat_result] = []
+
+    def late(handle: int, how: int) -> None:
+        flock(handle, how)
+        taken.append(handle)
+        if len(taken) == 1:
+            known.append(stat(lock))
+            lock.unlink()
+            lock.touch()
+
+    def cached(file: Path) -> os.stat_result:
+        return known[0] if len(taken) == 1 else stat(file)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    monkeypatch.setattr(Path, "stat", cached)
+    with locked(lock):
+        assert len(taken) == 2, "the first one was let go"
+        monkeypatch.setattr(Path, "stat", stat)
+
+
+@pytest.mark.parametrize("number", NO_LOCKS)
+def test_a_disk_without_locks_is_used_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    import fcntl
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with locked(tmp_path / "lock") as held:
+        assert not held
+    assert not (tmp_path / "lock").exists()
