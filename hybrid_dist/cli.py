@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("commands.plan", "show what the steps of a run would train on"),
     "train": ("commands.train", "train one run, in one process"),
     "launch": ("commands.launch", "train one run, in several processes, after checks"),
+    "submit": ("commands.submit", "check a run and submit it as a SLURM job"),
     "watch": (
         "commands.watch",
         "show how a run stands: state, curves, mix, last evaluation, speed",

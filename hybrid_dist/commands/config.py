@@ -5,16 +5,19 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from hybrid_dist.config import flags
+from hybrid_dist.config.run_paths import run_paths
 from hybrid_dist.config.sources import Source
 from hybrid_dist.errors import UserError, report_errors
 
 TRAIN = "hybrid_dist.train"
 """What the options of the config are written for: messages about them name this program."""
+PATHS = "paths"
 USAGE = """usage: hybrid-dist config get KEY ... -- --config FILE [--section.key value ...]
 
 Print the values of keys, such as run.folder, one a line; each item of a list
-has its own line. What follows -- are the options that training takes, and what
-training refuses is refused.
+has its own line. The key `paths` stands for all places that the run reads and
+writes. What follows -- are the options that training takes, and what training
+refuses is refused.
 
 Example: hybrid-dist config get run.folder -- --config configs/demo.yaml
 """
@@ -34,7 +37,7 @@ def main(args: Sequence[str] | None = None, program: str = "hybrid_dist.commands
         split = list(args).index("--")
         config = flags.load(args[split + 1 :], TRAIN)
         for key in args[1:split]:
-            value = attrgetter(key)(config)
+            value = run_paths(config) if key == PATHS else attrgetter(key)(config)
             for item in value if isinstance(value, tuple) else (value,):
                 print(item.path if isinstance(item, Source) else item)
 

@@ -31,7 +31,12 @@ from hybrid_dist.studies.study_checks import check_everything, check_figures, pr
 from hybrid_dist.studies.study_file import read_study
 from hybrid_dist.studies.study_report import write_study_report
 from hybrid_dist.studies.study_results import TaskResults, read_results
-from hybrid_dist.studies.submission import sbatch_lines, submit, write_sweep
+from hybrid_dist.studies.submission import (
+    sbatch_lines,
+    submission_folder,
+    submit,
+    write_sweep,
+)
 from hybrid_dist.text import cell, printable
 from hybrid_dist.tracking.wandb_run import WandbRun
 
@@ -179,7 +184,8 @@ def _show(made: Grid, options: Options) -> None:
     for problem in problems_of_files(made):
         print(printable(f"missing: {problem}", lines=True))
     if options.slurm:
-        for line in sbatch_lines(made, [s.run for s in states if _is_left(s)], options.jobs):
+        runs = [state.run for state in states if _is_left(state)]
+        for line in sbatch_lines(made, runs, options.jobs, submission_folder(made)):
             print(printable(shlex.join(line)))
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import hybrid_dist
 
+COMMIT = "COMMIT"
+"""The file beside a copy of the package that names the commit it was copied from."""
 PACKAGES = (
     "torch",
     "accelerate",
@@ -50,8 +52,13 @@ def describe(world: int, strategy: str) -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The checkout's commit, with `+changes` when files differ from it; none outside a checkout."""
+    """The checkout's commit, with `+changes` when files differ from it; none outside a checkout.
+
+    In the snapshot of a job it is that of the package that was copied.
+    """
     here = Path(hybrid_dist.__file__).resolve().parents[1]
+    if (here / COMMIT).is_file():
+        return (here / COMMIT).read_text("utf-8").strip()
     if not (here / ".git").exists():
         return None
     try:

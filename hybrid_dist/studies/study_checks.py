@@ -96,28 +96,19 @@ def check_everything(grid: Grid) -> None:
 
 def check_models(grid: Grid) -> None:
     """Refuse models that cannot be found, or that cannot do what the cells ask of them."""
-    from hybrid_dist.model.layers import check_frozen_layers
-    from hybrid_dist.model.loading import check_lengths, read_config
-    from hybrid_dist.model.lora import check_peft
-    from hybrid_dist.model.spec import EncoderSpec
-    from hybrid_dist.model.tokenization import TextTokens
-    from hybrid_dist.training.objective import check_dims
+    from hybrid_dist.training.inputs import check_uses, read_model
 
     configs: dict[Model, Any] = {}
     for cell in grid.cells:
         model = replace(cell.config.model, dropout=None, attention_dropout=None)
+        config = cell.config
+        if cell.is_untrained:
+            config = replace(config, loss=replace(config.loss, dims=()))
         try:
             if model not in configs:
-                check_peft(model)
-                configs[model] = config = read_config(model)
-                check_lengths(config, model)
-                spec = EncoderSpec.of(model)
-                tokens = TextTokens.load(model.name_or_path, spec, model.trust_remote_code)
-                tokens.check(config)
+                configs[model], tokens = read_model(model)
                 tokens.check_end()
-            check_frozen_layers(configs[model], cell.config.train.frozen_layers)
-            if not cell.is_untrained:
-                check_dims(cell.config.loss.dims, configs[model])
+            check_uses(config, configs[model])
         except UserError as error:
             raise UserError(f"{grid.file}: cell {cell.name}: {error}") from None
 

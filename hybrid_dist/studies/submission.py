@@ -1,12 +1,12 @@
 """A study on a cluster, or as a W&B sweep: the same runs, started by others.
 
 On SLURM the runs are an array of slurm/sweep.sbatch; a job that depends on it writes the report.
+Both run from a snapshot in OUT/slurm, which holds the array's config and overrides too.
 """
 
 import dataclasses
 import json
 import shlex
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,21 @@ from hybrid_dist.config.resolve import to_yaml
 from hybrid_dist.config.schema import Config, flatten
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import write_atomically
+from hybrid_dist.runtime.slurm_jobs import (
+    BATCH_FILES,
+    JOB,
+    LOGS,
+    check_batch_files,
+    log_option,
+    next_folder,
+    submit_job,
+    write_snapshot,
+)
 from hybrid_dist.studies.cells import CellRun, Grid
 from hybrid_dist.studies.run_states import write_config
 
-SWEEP, COMMAND = "slurm/sweep.sbatch", "slurm/command.sbatch"
-JOB = "JOB"
-"""In printed lines: the number that sbatch prints for the array."""
+SWEEP, COMMAND = "sweep.sbatch", "command.sbatch"
+CONFIG, OVERRIDES = "base.yaml", "runs.txt"
 
 
 def flags_of(base: Config, config: Config) -> list[str]:
@@ -55,65 +64,55 @@ def _paths(config: Config) -> list[str]:
     return list(config.data.train_paths)
 
 
-def write_array(grid: Grid, runs: Sequence[CellRun]) -> tuple[Path, Path]:
+def array_files(runs: Sequence[CellRun]) -> dict[str, str]:
     """The config and the file of overrides of an array, one line for each run."""
     base = dataclasses.replace(runs[0].config, run=Config().run)
     lines = [" ".join(map(shlex.quote, flags_of(base, run.config))) for run in runs]
-    folder = grid.out / "slurm"
-    folder.mkdir(parents=True, exist_ok=True)
-    config, overrides = folder / "base.yaml", folder / "runs.txt"
-    write_atomically(config, to_yaml(base), durable=False)
-    write_atomically(overrides, "\n".join(lines) + "\n", durable=False)
-    return config, overrides
+    return {CONFIG: to_yaml(base), OVERRIDES: "\n".join(lines) + "\n"}
+
+
+def submission_folder(grid: Grid) -> Path:
+    """The snapshot of the next submission."""
+    return next_folder(grid.out / "slurm")
 
 
 def sbatch_lines(
-    grid: Grid, runs: Sequence[CellRun], at_once: int | None, job: str = JOB
+    grid: Grid, runs: Sequence[CellRun], at_once: int | None, folder: Path, job: str = JOB
 ) -> tuple[list[str], list[str]]:
-    """The commands that submit the array of runs, and the job that writes the report."""
-    folder = grid.out / "slurm"
+    """The commands that submit the array of runs, and the job that writes the report.
+
+    `folder`: the snapshot that they run from.
+    """
     limit = "" if at_once is None else f"%{at_once}"
+    logs, scripts = folder / "logs", folder / BATCH_FILES
     array = [
-        *("sbatch", "--parsable", f"--array=1-{len(runs)}{limit}", *grid.study.slurm, SWEEP),
-        *(str(folder / "base.yaml"), str(folder / "runs.txt")),
+        *("sbatch", "--parsable", f"--array=1-{len(runs)}{limit}", log_option(logs, "%x-%A_%a")),
+        *(*grid.study.slurm, str(scripts / SWEEP)),
+        *(str(folder / CONFIG), str(folder / OVERRIDES)),
     ]
+    after = [f"--dependency=afterany:{job}"] if runs else []
     report = [
-        *("sbatch", "--parsable", f"--dependency=afterany:{job}", COMMAND, "study"),
-        *(str(grid.file), "--report-only", "--out", str(grid.out)),
+        *("sbatch", "--parsable", *after, log_option(logs, "%x-%j"), str(scripts / COMMAND)),
+        *("study", str(grid.file), "--report-only", "--out", str(grid.out)),
     ]
     return array, report
 
 
 def submit(grid: Grid, runs: Sequence[CellRun], at_once: int | None) -> list[str]:
     """Submit the array and the report; returns a line about each job."""
-    for script in (SWEEP, COMMAND):
-        if not Path(script).is_file():
-            raise UserError(
-                f"--slurm: no file {script} here; start from the folder that "
-                "`hybrid-dist init` has filled"
-            )
+    check_batch_files(SWEEP, COMMAND)
+    folder = submission_folder(grid)
+    logs = folder / "logs"
+    write_snapshot(folder, array_files(runs) if runs else {}, {LOGS: str(logs)})
     lines = []
-    job = ""
+    job = JOB
     if runs:
-        write_array(grid, runs)
-        array, _ = sbatch_lines(grid, runs, at_once)
-        job = _sbatch(array)
+        array, _ = sbatch_lines(grid, runs, at_once, folder)
+        job = submit_job(array, logs)
         lines.append(f"job {job}: {shlex.join(array)}")
-    _, report = sbatch_lines(grid, runs, at_once, job)
-    report = [word for word in report if job or not word.startswith("--dependency")]
-    lines.append(f"job {_sbatch(report)}: {shlex.join(report)}")
+    _, report = sbatch_lines(grid, runs, at_once, folder, job)
+    lines.append(f"job {submit_job(report, logs)}: {shlex.join(report)}")
     return lines
-
-
-def _sbatch(command: Sequence[str]) -> str:
-    """The number of a submitted job."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise UserError("--slurm: there is no sbatch here; run this on a login node") from None
-    if done.returncode:
-        raise UserError(f"--slurm: {shlex.join(command)}: {done.stderr.strip()}")
-    return done.stdout.strip().splitlines()[-1].partition(";")[0]
 
 
 def write_sweep(grid: Grid, runs: Sequence[CellRun], file: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hybrid_dist.batching import Plan, max_batch_size
-from hybrid_dist.config.schema import Config
+from hybrid_dist.config.schema import Config, Model
 from hybrid_dist.config.sources import MixEnd
 from hybrid_dist.data.store.reader import Store, check_sources, open_sources
 from hybrid_dist.data.user_cache import store_cache
@@ -96,14 +96,9 @@ def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
     steps = config.train.steps
     plan = Plan(sources, config.batching, config.seed, steps=steps, align=config.align)
     dev = _load_dev(config, spec, cache) if config.data.dev else None
-    check_peft(config.model)
     check_tensorboard(config.log)
-    model_config = read_config(config.model)
-    check_lengths(model_config, config.model)
-    check_frozen_layers(model_config, config.train.frozen_layers)
-    check_dims(config.loss.dims, model_config)
-    tokens = TextTokens.load(config.model.name_or_path, spec, config.model.trust_remote_code)
-    tokens.check(model_config)
+    model_config, tokens = read_model(config.model)
+    check_uses(config, model_config)
     for store, source in zip(stores, sources, strict=True):
         # rejects prefixes that leave no room for a text
         own = tokens.with_prefixes(source.query_prefix, source.passage_prefix)
@@ -113,6 +108,22 @@ def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
     evaluation = load_evaluation(config, _languages(plan))
     teacher = load_teacher(config, stores, model_config.hidden_size)
     return RunInputs(folder, stores, plan, dev, evaluation, model_config, tokens, teacher)
+
+
+def read_model(model: Model) -> tuple[Any, TextTokens]:
+    """A model's config and tokenizer; a UserError if they cannot do what its settings ask."""
+    check_peft(model)
+    model_config = read_config(model)
+    check_lengths(model_config, model)
+    tokens = TextTokens.load(model.name_or_path, EncoderSpec.of(model), model.trust_remote_code)
+    tokens.check(model_config)
+    return model_config, tokens
+
+
+def check_uses(config: Config, model_config: Any) -> None:
+    """Raise a UserError if training asks for layers or widths that its model does not have."""
+    check_frozen_layers(model_config, config.train.frozen_layers)
+    check_dims(config.loss.dims, model_config)
 
 
 def _check_token_lengths(config: Config, store: Store, name: str, tokens: TextTokens) -> None:

@@ -27,6 +27,10 @@ DRAFT = re.compile(
     r"\.\w{8}\.part"
 )
 """Temporary files and folders that a process leaves behind if it is killed while writing."""
+LOCK, SUBMITTED, LOGS = ".lock", "submitted", "logs"
+"""The lock of the folder, the snapshots that its jobs run from, and the jobs' output."""
+BEFORE_A_RUN = {LOCK, SUBMITTED, LOGS}
+"""What a folder may hold before its run starts."""
 TRAINING_LANGUAGES = "training_languages"
 """The key of environment.json that lists the languages of the training data."""
 TRAINING_PAIRS = "training_pairs"
@@ -48,6 +52,16 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def submitted(self) -> Path:
+        """The snapshots that the jobs of the run start from, by number."""
+        return self.path / SUBMITTED
+
+    @property
+    def logs(self) -> Path:
+        """The output of the jobs of the run."""
+        return self.path / LOGS
 
     @property
     def model(self) -> Path:
@@ -91,7 +105,9 @@ class RunFolder:
             return  # described, but never started
         if not recorded.exists():
             files = self.path.iterdir() if self.path.exists() else ()
-            if any(file.name != ".lock" and not DRAFT.fullmatch(file.name) for file in files):
+            if any(
+                file.name not in BEFORE_A_RUN and not DRAFT.fullmatch(file.name) for file in files
+            ):
                 raise UserError(f"{self.path}: holds files but no run; choose another run.name")
             return
         if resume == "never":
@@ -121,7 +137,7 @@ class RunFolder:
         """Lock the folder against other runs, until `close` or the end of this process."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = self._lock = (self.path / ".lock").open("w")
+            lock = self._lock = (self.path / LOCK).open("w")
         except OSError as error:
             raise self._unwritable(error) from None
         # after a node was lost, the file server may keep its lock for a while

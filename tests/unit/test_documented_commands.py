@@ -25,7 +25,7 @@ COMMAND = re.compile(
     r"^ *(?:Example: |&& )?(?:accelerate launch .*-m hybrid_dist\.|hybrid-dist )([a-z]+)\b(.*)",
     re.MULTILINE,
 )
-CONFIG_COMMANDS = ("train", "prefetch", "plan")
+CONFIG_COMMANDS = ("train", "prefetch", "plan", "submit")
 
 
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -42,6 +42,7 @@ def described(pages: list[Path]) -> list[tuple[str, list[str]]]:
 
 def parse(name: str, words: list[str]) -> None:
     """Parse a command line as the command does; SystemExit is a line that it rejects."""
+    words = words[: words.index("--")] if "--" in words and name == "submit" else words
     options = getattr(import_module(f"hybrid_dist.{COMMANDS[name][0]}"), "Options", None)
     if name == "launch" and options is not None:
         own, rest = tyro.cli(options, args=words, return_unknown_args=True)

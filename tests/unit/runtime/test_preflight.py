@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from threading import Thread
 
@@ -40,6 +41,36 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot be written here .*; give a run\.dir"):
         preflight.meet(tmp_path / "file" / "meeting", 0, 1, {}, seconds=0.3)
+
+
+def test_a_folder_of_the_container_s_own_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once on the node of the batch file, which sees its own files without delay."""
+    meeting, token = tmp_path / "runs/meeting", "a 123"
+    monkeypatch.setenv("CONTAINER", "an image")
+    with pytest.raises(UserError, match=r"runs: is not .* add it to CONTAINER_MOUNTS .*an image"):
+        preflight.check_token(meeting, token, "a", seconds=3600)
+    assert not meeting.parent.exists(), "nothing is written that would hide the mistake"
+    meeting.mkdir(parents=True)
+    (meeting / "token").write_text("a 122\n")
+    monkeypatch.delenv("CONTAINER")
+    with pytest.raises(UserError, match=r"b does not see that; give a run\.dir on a disk"):
+        preflight.check_token(meeting, token, "b", seconds=0.3)
+    late = Thread(target=lambda: (time.sleep(0.3), (meeting / "token").write_text("a 123\n")))
+    late.start()
+    preflight.check_token(meeting, token, "b", seconds=60)
+    late.join()
+
+
+@pytest.mark.parametrize("given", ["", "soon", "0", "-1", "nan", "inf"])
+def test_a_wait_that_is_no_time_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert preflight.minutes() == 10
+    monkeypatch.setenv("NODE_CHECK_MINUTES", "0.5")
+    assert preflight.minutes() == 0.5
+    monkeypatch.setenv("NODE_CHECK_MINUTES", given)
+    with pytest.raises(UserError, match=f"NODE_CHECK_MINUTES={given}: is no number"):
+        preflight.minutes()
 
 
 def test_versions_that_differ_are_both_reported() -> None:
@@ -93,6 +124,12 @@ def test_scripts_can_read_values_of_a_config(
     monkeypatch.setattr(sys, "argv", ["config", "get", *words, "--seed", "7"])
     config.main()
     assert capsys.readouterr().out == "runs/big\na.jsonl\nb c.jsonl\n7\n"
+    tasks = ["xquad_r:hf://google/xquad", "own=pairs:/data/x.jsonl?skip_bad=3"]
+    given = ["--eval.tasks", *tasks, "--model.name_or_path", "models/e5"]
+    monkeypatch.setattr(sys, "argv", ["config", "get", "paths", *words[3:], *given])
+    config.main()
+    named = "runs a.jsonl|b c.jsonl|models/e5|auto|/data/x.jsonl"
+    assert capsys.readouterr().out == named.replace(" a", "\na").replace("|", "\n") + "\n"
     monkeypatch.setattr(sys, "argv", ["config", "get", *words, "--optim.lr", "-1"])
     with pytest.raises(SystemExit) as ended:
         config.main()

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from hybrid_dist.config.flags import load
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.loading import build, read_config
+from hybrid_dist.runtime.templates import copy_templates
 from hybrid_dist.studies.machine_shares import share_machine
 from hybrid_dist.studies.run_states import (
     RunRecord,
@@ -102,28 +103,32 @@ def test_an_array_has_a_line_for_each_run(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"no file slurm/sweep\.sbatch here"):
         submit(made, made.all_runs(), 2)
-    (tmp_path / "slurm").mkdir()
-    for name in ("sweep", "command"):
-        (tmp_path / f"slurm/{name}.sbatch").touch()
+    copy_templates(tmp_path)
     fake = tmp_path / "sbatch"
     fake.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\necho "41;cluster"\n')
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     lines = submit(made, made.all_runs()[1:], 2)
+    folder = made.out / "slurm/1"
     array, report = (tmp_path / "calls").read_text().splitlines()
-    assert array.startswith("--parsable --array=1-3%2 --gpus-per-node=8 slurm/sweep.sbatch")
-    assert report.startswith("--parsable --dependency=afterany:41 slurm/command.sbatch study")
+    assert array.startswith(f"--parsable --array=1-3%2 --output={folder}/logs/%x-%A_%a.out ")
+    assert f" --gpus-per-node=8 {folder}/slurm/sweep.sbatch {folder}/base.yaml" in array
+    assert report.startswith("--parsable --dependency=afterany:41 ")
+    assert f"{folder}/slurm/command.sbatch study" in report
     assert report.endswith(f"--report-only --out {made.out}")
     assert [line.split(":")[0] for line in lines] == ["job 41", "job 41"]
-    overrides = (made.out / "slurm/runs.txt").read_text().splitlines()
+    overrides = (folder / "runs.txt").read_text().splitlines()
     assert len(overrides) == 3
-    base = ["--config", str(made.out / "slurm/base.yaml")]
+    base = ["--config", str(folder / "base.yaml")]
     configs = [load([*base, *shlex.split(line)], "test") for line in overrides]
     assert configs == [run.config for run in made.all_runs()[1:]]
+    submit(made, made.all_runs()[2:], 2)
+    assert len((folder / "runs.txt").read_text().splitlines()) == 3, "jobs still wait for it"
+    assert len((made.out / "slurm/2/runs.txt").read_text().splitlines()) == 2
     fake.write_text("#!/bin/sh\necho no partition >&2\nexit 1\n")
     with pytest.raises(UserError, match="no partition"):
         submit(made, made.all_runs(), None)
-    assert "%" not in sbatch_lines(made, made.all_runs(), None)[0][2]
+    assert "%" not in sbatch_lines(made, made.all_runs(), None, folder)[0][2]
 
 
 def test_a_sweep_is_a_grid_over_the_config_files(toy: Path, tmp_path: Path) -> None:

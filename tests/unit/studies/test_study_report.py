@@ -207,7 +207,8 @@ def test_a_dry_run_shows_time_and_memory_where_known(
     assert "1 finished, 1 to run" in printed and "2 to run" in printed
     assert "0:01:00" in printed and "1.0 GB" in printed
     assert "about 0:01:30 for the 3 runs that are left" in printed
-    assert "sbatch --parsable --array=1-3%2 slurm/sweep.sbatch" in printed
+    assert f"sbatch --parsable --array=1-3%2 --output={out}/slurm/1/logs/" in printed
+    assert f"{out}/slurm/1/slurm/sweep.sbatch" in printed
     assert "--dependency=afterany:JOB" in printed.replace("\n", "")
 
 
