@@ -94,8 +94,9 @@ def _loaded(options: Options) -> "tuple[TextEmbedder, Ranks]":
     import torch
 
     from hybrid_dist.reporting.evaluation_job import load_model
+    from hybrid_dist.runtime.cores import limit_threads
     from hybrid_dist.runtime.launch import check_machine
-    from hybrid_dist.runtime.ranks import Ranks, limit_threads
+    from hybrid_dist.runtime.ranks import Ranks
 
     device = torch.device(check_machine())
     limit_threads(os.environ)

@@ -18,7 +18,7 @@ import torch
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.tiles import PASSAGES, Shard, free_memory
 from hybrid_dist.runtime import progress_bar
-from hybrid_dist.runtime.ranks import own_cores
+from hybrid_dist.runtime.cores import own_cores
 
 SLACK = 1e-5
 """Bounds the difference between two float32 summations of an inner product of unit vectors."""

@@ -31,8 +31,9 @@ from hybrid_dist.evaluation.exact_products import products
 from hybrid_dist.evaluation.faiss_backend import Faiss, FaissOnCards
 from hybrid_dist.evaluation.tiles import Shard, searched
 from hybrid_dist.runtime import progress_bar
+from hybrid_dist.runtime.cores import own_cores
 from hybrid_dist.runtime.faiss_build import import_problem, remedy, try_faiss
-from hybrid_dist.runtime.ranks import Ranks, own_cores
+from hybrid_dist.runtime.ranks import Ranks
 
 Search = Literal["auto", "faiss", "torch"]
 EXACT = "Flat"

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hybrid_dist.errors import LaunchError, UserError
+from hybrid_dist.runtime.cores import bind_to_gpu, gpu_addresses, limit_threads
 from hybrid_dist.runtime.network import name_interface
-from hybrid_dist.runtime.ranks import Ranks, backend, check_launch, limit_threads
+from hybrid_dist.runtime.ranks import Ranks, backend, check_launch
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -33,8 +34,10 @@ def start(
     launched, zero = _is_launched(), _is_set("ACCELERATE_USE_DEEPSPEED")
     sharded = _is_set("ACCELERATE_USE_FSDP")
     device_type = check_machine(precision)
-    if device_type == "cpu":
-        limit_threads(os.environ)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if device_type == "cuda" and here > 1:
+        bind_to_gpu(int(os.environ["LOCAL_RANK"]), gpu_addresses(here))
+    limit_threads(os.environ)
     # NVIDIA's containers set TF32 by a variable; ranks are exact for products in fp32
     torch.set_float32_matmul_precision("highest")
 

@@ -134,22 +134,6 @@ def check_launch(environment: Mapping[str, str], world: int) -> None:
         )
 
 
-def limit_threads(environment: Mapping[str, str]) -> None:
-    """Share the cores of this machine among its processes; launchers give each only one thread.
-
-    A process without a launcher has the threads that its user set in OMP_NUM_THREADS.
-    """
-    launched = {"LOCAL_WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"} & environment.keys()
-    if launched or "OMP_NUM_THREADS" not in environment:
-        torch.set_num_threads(own_cores(environment))
-
-
-def own_cores(environment: Mapping[str, str] = os.environ) -> int:
-    """This process's share of the cores that the processes of this machine may use."""
-    here = int(environment.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, len(os.sched_getaffinity(0)) // here)
-
-
 def exit_process() -> None:
     """End a finished program with exit code 0.
 

@@ -15,8 +15,9 @@ from hybrid_dist.evaluation.faiss_backend import TEMPORARY_BYTES, Faiss, FaissOn
 from hybrid_dist.evaluation.search import Searcher, TopK, top_k
 from hybrid_dist.evaluation.tiles import PASSAGES, Grid, Shard
 from hybrid_dist.runtime import faiss_build, progress_bar
+from hybrid_dist.runtime.cores import own_cores
 from hybrid_dist.runtime.faiss_build import FaissBuild
-from hybrid_dist.runtime.ranks import Ranks, own_cores
+from hybrid_dist.runtime.ranks import Ranks
 from tests.support.evaluation_problems import exact_vectors, order, unit_vectors
 
 faiss = pytest.importorskip("faiss")

@@ -1,6 +1,5 @@
 """How processes form a group, and the settings of FSDP2 whatever the launcher file has."""
 
-import os
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from hybrid_dist.errors import LaunchError
 from hybrid_dist.reporting.run_evaluation import load_evaluation
 from hybrid_dist.runtime import launch
 from hybrid_dist.runtime.launch import fsdp2_plugin, start
-from hybrid_dist.runtime.ranks import limit_threads
 from hybrid_dist.training import run as training
 
 LOW = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -94,28 +92,6 @@ def test_zero_without_deepspeed_names_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr(launch, "find_spec", lambda name: None)
     with pytest.raises(LaunchError, match=r'pip install "hybrid_dist\[gpu\]"'):
         launch.start()
-
-
-@pytest.mark.parametrize(
-    ("environment", "threads"),
-    [
-        ({}, 4),
-        ({"OMP_NUM_THREADS": "1"}, None),
-        ({"OMP_NUM_THREADS": "1", "LOCAL_WORLD_SIZE": "2"}, 2),
-        ({"OMP_NUM_THREADS": "1", "LOCAL_WORLD_SIZE": "8"}, 1),
-        ({"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no"}, 4),
-    ],
-    ids=["alone", "as the user says", "two", "more than cores", "one of accelerate launch"],
-)
-def test_processes_share_the_cores(
-    environment: dict[str, str], threads: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Launchers set OMP_NUM_THREADS to 1; without a launcher it is the user's."""
-    given: list[int] = []
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
-    monkeypatch.setattr(torch, "set_num_threads", given.append)
-    limit_threads(environment)
-    assert given == ([] if threads is None else [threads])
 
 
 def test_a_launcher_for_gpus_is_refused_before_anything_is_read(
