@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": ("commands.convert", "write the pairs of a store in the files of other trainers"),
     "mine": ("commands.mine", "add the hard negatives that a model finds to a store"),
     "plan": ("commands.plan", "show what the steps of a run would train on"),
+    "estimate": ("commands.estimate", "estimate what a run takes on other hardware"),
     "train": ("commands.train", "train one run, in one process"),
     "launch": ("commands.launch", "train one run, in several processes, after checks"),
     "submit": ("commands.submit", "check a run and submit it as a SLURM job"),

@@ -108,6 +108,19 @@ def build(model: Model, config: Any) -> Encoder:
     return encoder
 
 
+def empty_backbone(model: Model, config: Any) -> Any:
+    """The backbone with LoRA's matrices, if any, without memory for weights: to count them."""
+    from transformers import AutoModel
+
+    name, trusted = model.name_or_path, model.trust_remote_code
+    extra = _pooler_argument(config, model) | {"trust_remote_code": trusted}
+    with loading(name, "the sizes of a model", trusted), torch.device("meta"):
+        backbone = AutoModel.from_config(config, dtype=torch.float32, **extra)
+        if model.lora_rank:
+            add_adapters(backbone, model)
+    return backbone
+
+
 def _check_pooling(backbone: Any, pooling: str) -> None:
     if pooling == "cls" and is_causal(backbone):
         raise UserError(

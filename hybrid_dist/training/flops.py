@@ -77,7 +77,7 @@ class Flops:
         sizes = [(_weights(some), len(some) * width) for some in (layers, trained)]
         return cls(*sizes[0], *sizes[1], _weights(trained, True)) if layers else None
 
-    def __call__(self, sizes: Sequence[int]) -> float:
+    def __call__(self, sizes: Sequence[float]) -> float:
         """FLOPs for texts of these lengths in tokens."""
         lengths = np.asarray(sizes, float)
         per_token = 2 * (self.weights + self.backward_weights + self.trained_weights)

@@ -25,7 +25,7 @@ COMMAND = re.compile(
     r"^ *(?:Example: |&& )?(?:accelerate launch .*-m hybrid_dist\.|hybrid-dist )([a-z]+)\b(.*)",
     re.MULTILINE,
 )
-CONFIG_COMMANDS = ("train", "prefetch", "plan", "submit")
+CONFIG_COMMANDS = ("train", "prefetch", "plan", "submit", "estimate")
 
 
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:

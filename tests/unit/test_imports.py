@@ -28,6 +28,7 @@ LAYERS = {
     "demo": 6,
     "mining": 6,
     "reporting": 6,
+    "estimating": 6,
     "training": 5,
     "evaluation": 5,
     "batching": 4,
