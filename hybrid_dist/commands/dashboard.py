@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from hybrid_dist.config.command_options import Flag, parse
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.reporting import dashboard
 from hybrid_dist.reporting.dashboard import View
@@ -29,7 +30,7 @@ class Options:
     """Run folders of one W&B project, the folder of a study, or a file that this command wrote."""
     out: Path = Path("dashboard.json")
     """The file to write."""
-    send: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    send: Flag = False
     """Send it to W&B, too; offline runs get there by `wandb sync`."""
     entity: str = ""
     """User or team in W&B; by default yours, or WANDB_ENTITY."""
@@ -41,7 +42,7 @@ class Options:
 
 def main(args: Sequence[str], program: str = "hybrid-dist dashboard") -> None:
     with report_errors(program):
-        options = tyro.cli(Options, args=args, prog=program)
+        options = parse(Options, args, program)
         dashboard.check_package()
         file = options.runs[0]
         if len(options.runs) == 1 and file.is_file():

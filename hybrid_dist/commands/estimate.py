@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
-import tyro
 from rich.console import Console
 
 from hybrid_dist.batching import Plan
 from hybrid_dist.config import flags
+from hybrid_dist.config.command_options import Flag, parse_known
 from hybrid_dist.config.schema import Config
 from hybrid_dist.data.store.reader import open_sources
 from hybrid_dist.data.user_cache import store_cache
@@ -53,12 +52,12 @@ class Options:
     """The launcher file whose step is timed, such as ddp; default: single for one GPU, else ddp."""
     tokens: int | None = None
     """Tokens of a query, its passage and hard negatives together; default: those of the data."""
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    json: Flag = False
     """Print one JSON object, in bytes and seconds."""
 
 
 def main(args: Sequence[str], program: str = "hybrid-dist estimate") -> None:
-    own, rest = tyro.cli(Options, args=args, prog=program, return_unknown_args=True)
+    own, rest = parse_known(Options, args, program)
     with report_errors(program):
         for name in ("gpus", "nodes", "adapters", "tokens"):
             if (value := getattr(own, name)) is not None and value < 1:

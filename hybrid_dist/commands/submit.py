@@ -11,6 +11,7 @@ import tyro
 
 from hybrid_dist.batching import check_world
 from hybrid_dist.config import flags
+from hybrid_dist.config.command_options import Flag, parse_known
 from hybrid_dist.config.resolve import to_yaml
 from hybrid_dist.config.schema import Config
 from hybrid_dist.data.store.reader import check_sources
@@ -67,7 +68,7 @@ class Options:
     """Where SLURM sends mail."""
     mail_type: str = "END,FAIL"
     """On what: also BEGIN, REQUEUE, TIME_LIMIT_80 and others of sbatch."""
-    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    dry_run: Flag = False
     """Check everything and print the command; submit nothing and write nothing."""
 
     def __post_init__(self) -> None:
@@ -89,7 +90,7 @@ class Options:
 def main(args: Sequence[str], program: str = "hybrid-dist submit") -> None:
     own, more = _split(args)
     with report_errors(program):
-        options, rest = tyro.cli(Options, args=own, prog=program, return_unknown_args=True)
+        options, rest = parse_known(Options, own, program)
         config = flags.load(["--config", str(options.config), *rest], program)
         check_batch_files(TRAIN)
         check_launcher(options.launcher or os.environ.get("LAUNCHER", "ddp"))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +16,13 @@ from tests.support.runs import metrics, options, succeed
 from tests.support.tensorboard_files import points
 from tests.support.wandb_files import offline_runs
 
+SECRETS = {
+    "WANDB_API_KEY": "5ec7e7" * 6 + "aaaa",
+    "HF_TOKEN": "hf_planted" + "Q" * 24,
+    "AWS_SECRET_ACCESS_KEY": "planted/key+" + "Z" * 28,
+}
+"""What the environment of a job may hold."""
+
 
 def test_a_run_is_recorded_whole(toy: Path, tmp_path: Path) -> None:
     changed = {
@@ -26,8 +34,11 @@ def test_a_run_is_recorded_whole(toy: Path, tmp_path: Path) -> None:
         "log__job_type": "a job",
     }
     args = [*options(toy, tmp_path, "run", **changed), "--log.tags", "x", "y"]
-    done = succeed(train(args, "cpu", 2))
+    done = succeed(train(args, "cpu", 2, **SECRETS))
     folder = tmp_path / "run"
+    assert any(file.suffix == ".wandb" for file in files_with(folder, ["a group"]))
+    assert not files_with(folder, SECRETS.values())
+    assert not any(secret in done.output for secret in SECRETS.values())
     (recorded,) = offline_runs(folder)
     assert (recorded.project, recorded.name, recorded.group) == ("hybrid_dist", "run", "a group")
     assert (recorded.tags, recorded.job_type) == (["x", "y"], "a job")
@@ -142,6 +153,13 @@ def test_a_requeued_run_is_one_curve_and_no_step_is_sent_twice(toy: Path, tmp_pa
     assert len(sent) > 35, "what a killed process had not written is lost, and no more"
     if has_tensorboard:
         assert [step for step, _ in points(folder, "train/loss")] == list(range(1, 71))
+
+
+def files_with(folder: Path, secrets: Iterable[str]) -> list[Path]:
+    """Files of a folder that contain any of these."""
+    words = [secret.encode() for secret in secrets]
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    return [file for file in files if any(word in file.read_bytes() for word in words)]
 
 
 def test_a_server_that_does_not_answer_changes_nothing(toy: Path, tmp_path: Path) -> None:
