@@ -94,6 +94,7 @@ def test_an_unknown_option_is_refused(
         "export": ("checkpoint", "--out", str(tmp_path)),
         "study": ("study.yaml",),
         "launch": ("cpu", str(ROOT / "configs/demo.yaml")),
+        "submit": (str(ROOT / "configs/demo.yaml"),),
         "convert": ("store", "--to", "beir", "--out", str(tmp_path)),
         "push": ("run", "--to", "me/retriever"),
         "search": ("--model", "model", "--passages", "pairs.jsonl"),

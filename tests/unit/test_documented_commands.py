@@ -25,7 +25,7 @@ COMMAND = re.compile(
     r"^ *(?:Example: |&& )?(?:accelerate launch .*-m hybrid_dist\.|hybrid-dist )([a-z]+)\b(.*)",
     re.MULTILINE,
 )
-CONFIG_COMMANDS = ("train", "prefetch", "plan", "submit", "estimate")
+CONFIG_COMMANDS = ("train", "prefetch", "plan", "estimate")
 
 
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:
@@ -44,7 +44,7 @@ def parse(name: str, words: list[str]) -> None:
     """Parse a command line as the command does; SystemExit is a line that it rejects."""
     words = words[: words.index("--")] if "--" in words and name == "submit" else words
     options = getattr(import_module(f"hybrid_dist.{COMMANDS[name][0]}"), "Options", None)
-    if name == "launch" and options is not None:
+    if name in ("launch", "submit") and options is not None:
         own, rest = tyro.cli(options, args=words, return_unknown_args=True)
         flags.load(["--config", str(own.config), *rest], name)
     elif name in CONFIG_COMMANDS:
