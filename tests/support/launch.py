@@ -111,11 +111,11 @@ def start_in(
         cwd=folder,
         env={**os.environ, **base, **environment},
         start_new_session=True,
-        preexec_fn=default_signals,
+        preexec_fn=_default_signals,
     )
 
 
-def default_signals() -> None:
+def _default_signals() -> None:
     """A process that is started where these are ignored, as under nohup, would ignore them too."""
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)

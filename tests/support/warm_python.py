@@ -64,6 +64,9 @@ def start_server() -> Path:
 
 def serve(address: str) -> None:
     """Fork for every request; tell its client the exit code; kill a fork whose client is gone."""
+    # a shell ignores these for what it runs in the background, and programs inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for module in PRELOADED:
         __import__(module)
     listener = socket.socket(socket.AF_UNIX)

@@ -20,7 +20,7 @@ import pytest
 
 from hybrid_dist.commands import search
 from hybrid_dist.model.embedder import TextEmbedder
-from tests.support.launch import ROOT, default_signals, warm_python
+from tests.support.launch import ROOT, warm_python
 from tests.support.saved_models import saved
 
 PAGE = ROOT / "docs" / "after-training.md"
@@ -196,17 +196,12 @@ def typing(program: list[str]) -> tuple[subprocess.Popen[bytes], int]:
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=_on_its_terminal,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         env={**os.environ, "TERM": "dumb"},
         cwd=ROOT,
     )
     os.close(theirs)
     return process, ours
-
-
-def _on_its_terminal() -> None:
-    default_signals()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def read_until(terminal: int, end: str, key: bytes = b"") -> str:
