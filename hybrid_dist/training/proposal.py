@@ -28,7 +28,7 @@ RARE = 0.01
 MOST_REPEATED = 10
 """How often a run may draw the same translated uid for cross-lingual batches."""
 PASSES = 3
-STEPS, CPU_STEPS = (100, 10_000), (20, 100)
+STEPS, CPU_STEPS = (100, 10_000), (20, 50)
 """The fewest and the most."""
 SHORT_RUN = 200
 """Steps up to which the learning rate is the higher one."""
