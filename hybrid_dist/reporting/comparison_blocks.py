@@ -214,7 +214,7 @@ def _settings(folder: Path, report: Mapping[str, Any]) -> Iterator[tuple[str, st
     yield "model", str(report["model"])
     yield from _flat(report.get("settings", {}))
     file = folder.parent.parent / "config.yaml"
-    if folder.parent.name == "eval" and file.is_file():
+    if folder.parent.name.partition("-")[0] == "eval" and file.is_file():  # eval-LABEL: a study's
         yield from _flat(read_yaml(file))
 
 

@@ -222,6 +222,19 @@ def test_every_two_runs_are_tested_and_the_page_says_what_changed(tmp_path: Path
     assert all((tmp_path / "out" / unquote(link)).is_file() for link in links)
 
 
+def test_settings_of_the_runs_of_a_study_are_compared(tmp_path: Path) -> None:
+    """Their reports on a further task are in eval-LABEL."""
+    places = []
+    for lr in ("0.5", "0.25"):
+        place = evaluated(tmp_path / lr, "eval-all", 1.0)
+        (place.parent / "config.yaml").write_text(f"optim:\n  lr: {lr}\n")
+        places.append(place)
+    compare(places, tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    row = "".join(f'<td class="text">{lr}</td>' for lr in ("0.5", "0.25"))
+    assert f'<th scope="row">optim.lr</th>{row}' in page
+
+
 def test_differences_by_language_by_pair_and_by_query(tmp_path: Path) -> None:
     runs = [evaluated(tmp_path, name, noise) for name, noise in (("a", 1.6), ("b", 0.8))]
     comparison = compare(runs, tmp_path / "out")
