@@ -96,8 +96,16 @@ def _train(context: RunContext, model: BiEncoder, requests: Requests) -> Trainin
     if end.stopped_by is not None:
         terminal.say(f"stopped by {end.stopped_by}; start the same command again to resume")
     else:
-        terminal.say(f"done: the model is {inputs.folder.model}")
+        terminal.say(f"done: the model is {inputs.folder.model}{_reports(inputs)}")
     return _result(inputs, end, parts.log, figures)
+
+
+def _reports(inputs: RunInputs) -> str:
+    """Where the reports of a finished run are, as the end of a line."""
+    out, names = inputs.folder.evaluation(), [task.name for task in inputs.evaluation.tasks]
+    if len(names) == 1:
+        return f", the report {out / names[0] / 'report.html'}"
+    return f", its reports are in {out}" if names else ""
 
 
 def _result(

@@ -39,6 +39,8 @@ def test_a_run_is_recorded_whole(toy: Path, tmp_path: Path) -> None:
     assert any(file.suffix == ".wandb" for file in files_with(folder, ["a group"]))
     assert not files_with(folder, SECRETS.values())
     assert not any(secret in done.output for secret in SECRETS.values())
+    last_line = done.output.splitlines()[-1]
+    assert last_line.endswith(f"model, the report {folder / 'eval' / 'toy' / 'report.html'}")
     (recorded,) = offline_runs(folder)
     assert (recorded.project, recorded.name, recorded.group) == ("hybrid_dist", "run", "a group")
     assert (recorded.tags, recorded.job_type) == (["x", "y"], "a job")
