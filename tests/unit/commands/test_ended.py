@@ -1,5 +1,6 @@
 """SIGTERM and SIGHUP end a command at once, and incomplete output is removed."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -120,7 +121,8 @@ def test_a_command_that_is_interrupted_while_libraries_load_says_so() -> None:
         time.sleep(0.2)
         started.process.send_signal(signal.SIGINT)
         done = started.end()
-    assert (done.code, done.output) == (128 + signal.SIGINT, "hybrid-dist: interrupted\n")
+    assert done.code == 128 + signal.SIGINT
+    assert re.fullmatch("hybrid-dist( evaluate)?: interrupted\n", done.output)  # or just before
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["config", "--help"]])
