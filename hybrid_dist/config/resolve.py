@@ -30,7 +30,10 @@ MAX_PROBLEMS, MAX_CHARACTERS = 10, 200
 """Problems that one message lists, and characters of a key that it shows."""
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 3500
 """Limits of Linux for a file name, and for a path with room for what a run appends to it."""
-RENAMED = {"batching.language_temperature": "batching.language_alpha"}
+RENAMED = {
+    "batching.language_temperature": "batching.language_alpha",
+    "train.hang_minutes": "hang_minutes.step",
+}
 """Old keys: rejected in a config with the new name, still read in run folders of old versions."""
 
 
@@ -48,9 +51,11 @@ def from_yaml(file: Path) -> Config:
     """The run described by a resolved file, such as the config.yaml of a run folder."""
     tree = read_yaml(file)
     for old, new in RENAMED.items():
-        section, key = old.split(".")
+        (section, key), (new_section, new_key) = old.split("."), new.split(".")
         if isinstance(tree, dict) and isinstance(part := tree.get(section), dict) and key in part:
-            part[new.split(".")[1]] = part.pop(key)
+            value = part.pop(key)
+            if isinstance(target := tree.setdefault(new_section, {}), dict):
+                target[new_key] = value
     return validate(tree, str(file))
 
 

@@ -247,8 +247,21 @@ class Train:
     exported in their place; 0: none."""
     compile: Switch = False
     """Compile the encoder with torch.compile."""
-    hang_minutes: PositiveReal = 20
-    """A rank that stands still for so long, while the others wait, is named and ends the run."""
+
+
+@section
+class HangMinutes:
+    start: PositiveReal = 20
+    """Minutes for which a rank may stand still, while the others wait for it, before it is named
+    and the run ends: from the start of a run to the end of its first step."""
+    step: PositiveReal = 2
+    """The same in later steps; at least five times as long as the longest of the last steps."""
+    evaluation: PositiveReal = 20
+    """The same in evaluations, the final one included."""
+    save: PositiveReal = 20
+    """The same while a checkpoint is written or waited for."""
+    end: PositiveReal = 20
+    """The same from the last step on: the exported model, W&B."""
 
 
 @section
@@ -342,6 +355,7 @@ class Config:
     distill: Distill = field(default_factory=Distill)
     optim: Optim = field(default_factory=Optim)
     train: Train = field(default_factory=Train)
+    hang_minutes: HangMinutes = field(default_factory=HangMinutes)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     eval: Eval = field(default_factory=Eval)
     log: Log = field(default_factory=Log)
@@ -358,7 +372,7 @@ FREE_ON_RESUME = (
     "train.steps",
     "train.chunk_size",
     "train.chunk_tokens",
-    "train.hang_minutes",
+    "hang_minutes.",
 )
 """Keys that may differ when a run folder is resumed: the others would make it another run."""
 

@@ -79,6 +79,14 @@ class _Lines:
         self._say(line)
 
 
+_done = 0
+
+
+def parts_done() -> int:
+    """How much of all parts this process has done since it started, shown or not."""
+    return _done
+
+
 _display: ContextVar[_Display | None] = ContextVar("display", default=None)
 
 
@@ -109,7 +117,12 @@ def part(what: str, total: int | None) -> Iterator[Advance]:
         yield _nothing
         return
     with display.part(what, total) as advance:
-        yield advance
+
+        def counted(count: int) -> None:
+            _nothing(count)
+            advance(count)
+
+        yield counted
 
 
 @contextmanager
@@ -142,7 +155,9 @@ def _new_bar() -> Progress:
 
 
 def _nothing(count: int) -> None:
-    """Shows no progress."""
+    """Show no progress, only count it."""
+    global _done
+    _done += count
 
 
 def _print(line: str) -> None:

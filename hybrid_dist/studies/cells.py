@@ -23,7 +23,7 @@ SEPARATE_POOLS = "tatoeba:"
 """The task whose language pairs have pools of their own: it has no multilingual figure, which
 training names as the one that chooses the best model even if it never chooses."""
 NOT_IN_IDENTITY = (
-    *("run.", "log.", "eval.tasks", "checkpoint.", "train.hang_minutes", "train.chunk_size"),
+    *("run.", "log.", "eval.tasks", "checkpoint.", "hang_minutes.", "train.chunk_size"),
     "train.chunk_tokens",
     "data.train",
 )

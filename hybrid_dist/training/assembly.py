@@ -265,7 +265,7 @@ def _step_log(context: RunContext, meters: Meters, progress: Progress) -> StepLo
     if context.config.log.tensorboard and context.ranks.is_first:
         events = TensorBoardLog(context.inputs.folder.path, progress.step, metrics.read())
         writers.append(events.write)
-    return StepLog(context.ranks, tick, writers, meters)
+    return StepLog(context.ranks, tick, watch.phase, writers, meters)
 
 
 def _task_evaluation(context: RunContext) -> Evaluate:

@@ -30,7 +30,7 @@ def train(config: Config, parts: TrainingParts, requests: Requests) -> LoopEnd:
     """
     with closing(parts.checkpoints):
         end = _train(config, parts, requests)
-        with parts.log.paused():
+        with parts.log.paused("save"):
             parts.checkpoints.finish()
         return end
 
@@ -57,16 +57,16 @@ def _train(config: Config, parts: TrainingParts, requests: Requests) -> LoopEnd:
             log.step(progress, work, result)
         save = due(progress.step, config.checkpoint.every) or pending.save or bool(pending.stop)
         if due(progress.step, config.eval.every) and health.sound:
-            with log.paused():
+            with log.paused("evaluation"):
                 progress = selection.evaluate(progress)
             is_choice = progress.best_step == progress.step or selection.gave_up(progress)
             save |= bool(config.checkpoint.every) and is_choice
         log.write(progress.step)
         if pending.failed:
-            with log.paused():
+            with log.paused("save"):
                 parts.checkpoints.finish()
         if save and health.sound:
-            with log.paused():
+            with log.paused("save"):
                 parts.checkpoints.save(progress)
             log.begin()
         if pending.stop is not None:

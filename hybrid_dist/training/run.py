@@ -12,6 +12,7 @@ from hybrid_dist.config.schema import Config, flatten
 from hybrid_dist.model import lora
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.runtime import environment
+from hybrid_dist.runtime.hang_report import record_collectives
 from hybrid_dist.runtime.launch import check_machine, joined, strategy
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.runtime.signals import Interruption
@@ -42,13 +43,15 @@ def run(
     process whose main thread waits for a hanging rank; otherwise it only reports which rank hangs.
     """
     check_machine(config.train.precision)
+    record_collectives()
     inputs = load_inputs(config, load_evaluation)
     with (
-        joined(config.train.precision, config.optim.max_grad_norm, config.train.hang_minutes) as (
+        joined(config.train.precision, config.optim.max_grad_norm, longest_wait(config)) as (
             accelerator,
             ranks,
         ),
         closing(inputs.folder),
+        Watch(ranks, config.hang_minutes, inputs.folder.path, exit_on_hang) as watch,
     ):
         check_world(config.batching.size, ranks.world)
         ranks.agree(
@@ -63,7 +66,6 @@ def run(
             requests = Requests(inputs.folder.path, ranks, interruption or Interruption())
             with (
                 inputs.folder.written_to(),
-                Watch(ranks, config.train.hang_minutes, exit_on_hang) as watch,
                 WandbRun(
                     config.log, inputs.folder.path, asdict(config), terminal.say, ranks.is_first
                 ) as wandb,
@@ -73,11 +75,17 @@ def run(
                 return _train(context, model, requests)
 
 
+def longest_wait(config: Config) -> float:
+    """The most minutes for which a rank may wait for others in any phase."""
+    return max(asdict(config.hang_minutes).values())
+
+
 def _train(context: RunContext, model: BiEncoder, requests: Requests) -> TrainingResult:
     """Everything from the prepared model on: the loop, then the final evaluation."""
     inputs, terminal, wandb = context.inputs, context.terminal, context.wandb
     parts = assemble(context, model)
     end = train(context.config, parts, requests)
+    context.watch.begin("end")
     mix = [[stream.kind, stream.name, count] for stream, count in parts.meters.batches.items()]
     wandb.table("plan/mix", ("kind", "stream", "batches"), sorted(mix))
     figures: dict[str, float] = {}
@@ -86,7 +94,7 @@ def _train(context: RunContext, model: BiEncoder, requests: Requests) -> Trainin
             inputs.folder.mark_interrupted(end.stopped_by)
     elif inputs.evaluation.tasks:
         out = inputs.folder.evaluation()
-        with terminal.parts():
+        with terminal.parts(), context.watch.phase("evaluation"):
             figures = inputs.evaluation(inputs.folder.model, out, context.ranks, terminal.say)
         wandb.reports(out, "final")
         wandb.summarize({f"final/{name}": value for name, value in figures.items()})

@@ -18,6 +18,7 @@ from hybrid_dist.config.schema import Config, changes_to_run
 from hybrid_dist.config.sources import Source
 from hybrid_dist.errors import UserError
 from hybrid_dist.runtime.files import NO_LOCKS, read_json, write_atomically
+from hybrid_dist.runtime.hang_report import FOLDER as HANG
 from hybrid_dist.training.checkpoint.manager import check_path
 from hybrid_dist.training.checkpoint.manifest import latest_step
 
@@ -29,7 +30,7 @@ DRAFT = re.compile(
 """Temporary files and folders that a process leaves behind if it is killed while writing."""
 LOCK, SUBMITTED, LOGS = ".lock", "submitted", "logs"
 """The lock of the folder, the snapshots that its jobs run from, and the jobs' output."""
-BEFORE_A_RUN = {LOCK, SUBMITTED, LOGS}
+BEFORE_A_RUN = {LOCK, SUBMITTED, LOGS, HANG}
 """What a folder may hold before its run starts."""
 TRAINING_LANGUAGES = "training_languages"
 """The key of environment.json that lists the languages of the training data."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from hybrid_dist.config.schema import DEV_LOSS
@@ -13,15 +13,21 @@ from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.step import Result
 
 Write = Callable[[dict[str, Any]], None]
+Phase = Callable[[str], AbstractContextManager[None]]
 
 
 class StepLog:
     """Gathers records on all ranks; the first rank passes them to every writer."""
 
     def __init__(
-        self, ranks: Ranks, tick: Callable[[int], None], writers: list[Write], meters: Meters
+        self,
+        ranks: Ranks,
+        tick: Callable[[int], None],
+        phase: Phase,
+        writers: list[Write],
+        meters: Meters,
     ) -> None:
-        self._tick, self._meters = tick, meters
+        self._tick, self._phase, self._meters = tick, phase, meters
         self._writers = writers if ranks.is_first else []
         self._record: dict[str, Any] = {}
         self.losses: dict[str, float] = {}
@@ -40,10 +46,11 @@ class StepLog:
             yield work
 
     @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Time spent inside does not count as training."""
+    def paused(self, phase: str) -> Iterator[None]:
+        """Time spent inside does not count as training; the watchdog knows the phase."""
         start = time.perf_counter()
-        yield
+        with self._phase(phase):
+            yield
         self._since += time.perf_counter() - start
 
     def note(self, step: int, work: StepInputs, result: Result) -> None:

@@ -3,7 +3,9 @@ no process behind."""
 
 import json
 import os
+import pickle
 import random
+import re
 import signal
 import sys
 import time
@@ -163,48 +165,73 @@ def test_a_rank_that_is_killed_ends_the_run_and_is_named(toy: Path, tmp_path: Pa
     assert marker(tmp_path, "run") is None
 
 
+HANG = {"hang_minutes__step": "0.08"}
+
+
 @pytest.mark.parametrize(
-    ("fault", "message"),
+    ("fault", "message", "minutes"),
     [
-        ("sleep 1 3", "rank 1 stands still"),
-        pytest.param("sleep 0 3", "rank 0 stands still", marks=pytest.mark.long),
-        pytest.param("freeze 1 3", "rank 1 does not answer", marks=pytest.mark.long),
-        pytest.param("freeze 0 3", "rank 0 cannot be reached", marks=pytest.mark.long),
+        ("sleep 1 3", "rank 1 stands still", HANG),
+        pytest.param("sleep 0 3", "rank 0 stands still", HANG, marks=pytest.mark.long),
+        pytest.param("sleep 1 3", "rank 1 stands still", {}, marks=pytest.mark.long),
+        pytest.param("lock 1 3", "rank 1 does not answer", HANG, marks=pytest.mark.long),
+        pytest.param("freeze 1 3", "rank 1 does not answer", HANG, marks=pytest.mark.long),
+        pytest.param("freeze 0 3", "rank 0 cannot be reached", HANG, marks=pytest.mark.long),
     ],
 )
 def test_a_rank_that_hangs_is_named_in_bounded_time(
-    fault: str, message: str, toy: Path, tmp_path: Path
+    fault: str, message: str, minutes: dict[str, str], toy: Path, tmp_path: Path
 ) -> None:
-    changed = {"log__wandb": "offline", "log__alerts": "true"}
-    args = options(toy, tmp_path, "run", train__hang_minutes="0.08", **changed)
+    """All stacks are in the run folder: that of a call which holds Python's lock, too."""
+    changed = {"log__wandb": "offline", "log__alerts": "true", **minutes}
+    args = options(toy, tmp_path, "run", **changed)
     with running(faulty(fault, args)) as started:
         wait_for(lambda: lines(tmp_path, "run") >= 2)
         since = time.monotonic()
         done = started.end()
     assert done.code != 0
     assert message in done.output, done.output
-    assert "no progress for 0.08 minutes" in done.output or "cannot be reached" in done.output
     assert time.monotonic() - since < 300
+    hang = tmp_path / "run/hang"
+    kind, rank, _ = fault.split()
+    if kind in ("sleep", "lock"):
+        assert "in faulty_update" in (hang / f"rank-{rank}.txt").read_text()
+    if kind == "sleep":
+        limit = "0.08" if minutes else "2"
+        assert f"no progress for {limit} minutes (hang_minutes.step): {message}" in done.output
+        assert re.search(r"the stack of rank .:\n(.*\n)*.*, in faulty_update\n", done.output)
+        written = json.loads((hang / "hang.json").read_text())
+        assert (written["phase"], written["ranks"]) == ("step", [int(rank)])
+        assert len(written["nodes"]) == 1
+    if message != "rank 0 cannot be reached":
+        waiting = (hang / f"rank-{1 - int(rank)}.txt").read_text()
+        assert re.search(r": step 3, at \S+:\d+ .* for \d+ s\n", waiting), waiting
+        trace = (hang / f"flight_recorder_rank_{1 - int(rank)}").read_bytes()
+        entries = pickle.loads(trace)["entries"]
+        assert entries[-1]["state"] == "scheduled" and entries[-1]["profiling_name"], entries[-1]
     (recorded,) = offline_runs(tmp_path / "run")
-    expected = [] if fault.startswith(("sleep 0", "freeze 0")) else [message]
+    expected = [] if int(rank) == 0 else [message]
     assert [message for _, text in recorded.alerts if message in text] == expected
 
 
 @pytest.mark.parametrize(
     ("fault", "processes"),
     [
-        ("call all 3", 2),
+        ("work 0 3", 2),
+        pytest.param("parts 0 3", 2, marks=pytest.mark.long),
+        pytest.param("call all 3", 2, marks=pytest.mark.long),
         pytest.param("call 0 3", 1, marks=pytest.mark.long),
         pytest.param("work 1 3", 2, marks=pytest.mark.long),
     ],
 )
-def test_a_long_call_for_which_no_rank_waits_ends_nothing(
+def test_a_rank_that_makes_progress_or_is_not_waited_for_ends_nothing(
     fault: str, processes: int, toy: Path, tmp_path: Path
 ) -> None:
-    """Nor does a rank that is at work, while another waits for it."""
-    args = options(toy, tmp_path, "run", train__hang_minutes="0.08", train__steps="4")
+    """Work of one rank alone is progress while its position changes, without use of the CPU."""
+    args = options(toy, tmp_path, "run", **HANG, train__steps="4")
     succeed(run(faulty(fault, args, processes=processes)))
     assert lines(tmp_path, "run") == 4
+    assert not (tmp_path / "run/hang").exists()
 
 
 def test_updates_that_are_not_finite_on_one_rank_are_skipped_on_all(

@@ -2,11 +2,11 @@
 
 KIND is what happens on that rank (or on `all`) at each of STEPS (3 or 3,4,5): `nan` breaks its
 vectors, `sleep` never comes back, `memory` finds none left, `freeze` stops the process as a lost
-node would be, `call` is one C call of 12 seconds, `work` as long a computation of many calls.
+node would be, `lock` never gives back the interpreter's lock. `call` is one C call of 12 seconds;
+`work` as much waiting at many lines of code, `parts` at one line in the parts of a progress bar.
 `disk` never ends the writing of the checkpoint of a step.
 """
 
-import json
 import os
 import signal
 import sys
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from hybrid_dist.commands import train
+from hybrid_dist.runtime.progress_bar import part
 from hybrid_dist.training import step as training_step
 from hybrid_dist.training.checkpoint import manifest
 
@@ -27,9 +28,16 @@ def work_for(seconds: float) -> None:
     """The main thread is now here, now there, as in an evaluation of its own."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        json.loads(json.dumps(list(range(1000))))
-        time.sleep(0.01)
-        sum(range(100_000))
+        time.sleep(0.13)
+        time.sleep(0.08)
+
+
+def parts_for(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    with part("reading", None) as advance:
+        while time.monotonic() < end:
+            time.sleep(0.1)
+            advance(1)
 
 
 def main() -> None:
@@ -49,6 +57,10 @@ def main() -> None:
                 time.sleep(LONG)
             if kind == "work":
                 work_for(LONG)
+            if kind == "parts":
+                parts_for(LONG)
+            if kind == "lock":
+                sum(range(10**14))
             if kind == "memory":
                 raise torch.OutOfMemoryError("CUDA out of memory")
             if kind == "freeze":

@@ -295,6 +295,10 @@ def test_a_key_that_was_renamed_is_rejected_with_its_new_name(file: Path, tmp_pa
         with pytest.raises(UserError, match=expected):
             load(["--config", str(file), *flag], "test")
     assert from_yaml(old).batching.language_alpha == 0.5, "run folders of older versions go on"
+    old.write_text("train: {hang_minutes: 30}\ndata: {train: [a.jsonl]}\n")
+    with pytest.raises(UserError, match=r"train.hang_minutes: is called hang_minutes.step now"):
+        load(["--config", str(old)], "test")
+    assert from_yaml(old).hang_minutes.step == 30
 
 
 def test_a_resolved_file_gives_the_same_run_again(file: Path) -> None:
@@ -352,7 +356,8 @@ def test_the_given_values_are_frozen() -> None:
         Config().optim.lr = 1.0  # type: ignore[misc]
 
 
-FREE = ("train.steps", "train.chunk_size", "train.chunk_tokens", "train.hang_minutes")
+FREE = ("train.steps", "train.chunk_size", "train.chunk_tokens")
+FREE_SECTIONS = ("run", "log", "eval", "checkpoint", "hang_minutes")
 
 
 def changed(value: Any) -> Any:
@@ -382,7 +387,7 @@ def test_any_key_but_the_free_ones_makes_another_run() -> None:
             new = dataclasses.replace(holders[-1], **{last: changed(value)})
             for holder, name in zip(holders[-2::-1], path[::-1], strict=True):
                 new = dataclasses.replace(holder, **{name: new})
-        free = key in FREE or key.split(".")[0] in ("run", "log", "eval", "checkpoint")
+        free = key in FREE or key.split(".")[0] in FREE_SECTIONS
         assert changes_to_run(old, new) == ({} if free else {key: (value, changed(value))})
 
 
