@@ -12,7 +12,7 @@ from hybrid_dist.text import json_text
 Record = dict[str, Any]
 NUMBERS = ("train/", "system/", "dev/", "eval/")
 """Figures under these names are numbers, or null where there is no finite one."""
-TEXTS = ("train/kind", "train/stream")
+TEXTS = ("train/kind", "train/stream", "system/slowest_node")
 LARGEST = 1 << 53
 """Of whole numbers: what every reader of JSON keeps exactly."""
 

@@ -66,7 +66,7 @@ class Terminal:
         if "system/pairs_per_s" not in record:
             return
         left = record["system/step_ms"] / 1000 * (self._steps - record["step"])
-        live = f"loss {_loss(record)}  {record['train/kind']}  {_speed(record)}"
+        live = f"loss {_loss(record)}  {record['train/kind']}  {_speed(record)}{_slowest(record)}"
         self._bar.update(self._task, figures=live)
         now, last_step = time.monotonic(), record["step"] == self._steps
         plain = not self._console.is_terminal
@@ -81,7 +81,7 @@ class Terminal:
             rest = "" if last_step else f"  {timedelta(seconds=round(left))} left"
             self.say(
                 f"step {record['step']}/{self._steps}  loss {_loss(record)}{parts}  "
-                f"{_speed(record)}{rest}"
+                f"{_speed(record)}{rest}{_slowest(record)}"
             )
 
 
@@ -97,3 +97,11 @@ def _loss(record: Record) -> str:
 
 def _speed(record: Record) -> str:
     return f"{record['system/pairs_per_s']:.0f} pairs/s  {record['system/memory_gib']:.1f} GiB"
+
+
+def _slowest(record: Record) -> str:
+    """The rank that the others wait for, if one is clearly slower."""
+    if "system/slowest_rank" not in record:
+        return ""
+    rank, node = record["system/slowest_rank"], record["system/slowest_node"]
+    return f"  rank {rank} on {node} is {record['system/slowest_pct']:.0f}% slower"

@@ -23,6 +23,8 @@ ID_FILE, SENT_FILE = "wandb_id", "wandb_sent"
 SECTIONS = ("train", "eval", "system", "dev", "final")
 BY_PAIR = "train/loss_by_pair"
 """One number for each language pair: a table in W&B, since 25 languages would give 625 curves."""
+RANK_TIMES, MOST_RANKS = "system/rank_ms/", 16
+"""One number for each rank: curves in W&B of no more ranks than this."""
 STEP = "train/step"
 MOST_LETTERS = 2000
 """Of an alert: it is no place for a listing."""
@@ -191,6 +193,9 @@ class WandbRun:
         for key in [key for key in record if key.startswith(f"{BY_PAIR}/")]:
             pair = key.rpartition("/")[2]
             self._pair_losses[pair] = [*pair.split("_to_"), record.pop(key), step]
+        times = [key for key in record if key.startswith(RANK_TIMES)]
+        for key in times if len(times) > MOST_RANKS else ():
+            del record[key]
         if step > _last_sent(sent):
             # first, so that after a crash a record may be missing but is never sent twice
             write_atomically(sent, f"{step}\n", durable=False)

@@ -42,6 +42,7 @@ from hybrid_dist.training.optimizer import adamw
 from hybrid_dist.training.selection import Evaluate, Selection, SelectionMetric, resume_selection
 from hybrid_dist.training.step import Updater
 from hybrid_dist.training.step_log import StepLog
+from hybrid_dist.training.step_profile import StepProfiler
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class TrainingParts:
     checkpoints: Checkpoints
     exporter: Exporter
     health: Health
+    profiler: StepProfiler
 
 
 def assemble(context: RunContext, model: BiEncoder) -> TrainingParts:
@@ -133,6 +135,7 @@ def assemble(context: RunContext, model: BiEncoder) -> TrainingParts:
             config.train.steps,
             least_tokens=longest_pair(config) if config.train.chunk_tokens else 0,
         ),
+        StepProfiler(inputs.folder.path, ranks, context.terminal.say),
     )
 
 

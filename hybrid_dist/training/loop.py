@@ -32,6 +32,7 @@ def train(config: Config, parts: TrainingParts, requests: Requests) -> LoopEnd:
         end = _train(config, parts, requests)
         with parts.log.paused("save"):
             parts.checkpoints.finish()
+            parts.profiler.finish(end.progress.step)
         return end
 
 
@@ -51,7 +52,8 @@ def _train(config: Config, parts: TrainingParts, requests: Requests) -> LoopEnd:
         log.note(progress.step, work, result)
         health.note(progress.step, work, result)
         settled = progress.step == last or any(due(progress.step, each) for each in intervals)
-        pending = requests.at_edge(settled, parts.checkpoints.has_failed)
+        failed, is_traced = parts.checkpoints.has_failed, parts.profiler.is_on
+        pending = requests.at_edge(settled, failed, is_traced)
         progress = health.counted(progress, settled or pending != PendingRequests())
         if due(progress.step, config.log.every):
             log.step(progress, work, result)
@@ -65,6 +67,9 @@ def _train(config: Config, parts: TrainingParts, requests: Requests) -> LoopEnd:
         if pending.failed:
             with log.paused("save"):
                 parts.checkpoints.finish()
+        if pending.profile or parts.profiler.is_on:
+            with log.paused("save"):
+                parts.profiler.at_edge(progress.step, pending.profile)
         if save and health.sound:
             with log.paused("save"):
                 parts.checkpoints.save(progress)

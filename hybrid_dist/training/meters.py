@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.tracking.stopwatch import Stopwatch
 from hybrid_dist.training.feed import StepInputs
 from hybrid_dist.training.flops import Flops, peak
+from hybrid_dist.training.rank_times import RankTimes
 from hybrid_dist.training.step import Result
 
 GIB = 2**30
@@ -36,6 +38,7 @@ class Meters:
         self._ranks, self._flops, self._pairs = ranks, flops, LanguagePairs(plan.sources)
         self._options = options
         self._widths = [dims for dims, _ in options.widths(width)]
+        self._rank_times = RankTimes(ranks)
         self.batches = plan.batch_counts(first)
         """Batches of each stream since the run began; `first` is the step it resumes from."""
         device = ranks.device
@@ -69,6 +72,7 @@ class Meters:
         sizes = list(chain(*((*c.queries.sizes, *c.candidates.sizes) for c in work.chunks)))
         self._tokens += sum(sizes)
         self._computed += self._flops(sizes) if self._flops is not None else 0.0
+        self._timing.append(result.encoding)
         self._timing.append(result.loss.stopwatch)
         self._timing.extend(other.stopwatch for other in result.others.values())
         while self._timing and self._timing[0].ready:
@@ -100,7 +104,7 @@ class Meters:
         of_pairs = self._sums[len(sums) :].view(-1, 2)
         of_pairs.index_add_(0, work.pairs, torch.where(made, of_rows, 0.0))
 
-    def read(self, seconds: float, size: int) -> dict[str, float]:
+    def read(self, seconds: float, size: int) -> dict[str, Any]:
         """The record of the updates of the last `seconds`, in batches of `size` rows.
 
         All ranks call it together.
@@ -109,6 +113,7 @@ class Meters:
             self._seconds.update(self._timing.popleft().seconds())
         mine = [
             self._waited,
+            self._seconds["encoding"],
             self._seconds["gather"],
             self._seconds["loss"],
             _peak_memory(self._ranks.device),
@@ -122,7 +127,7 @@ class Meters:
         summed = self._ranks.sum(np.concatenate(parts))
         ends = np.cumsum([len(part) for part in parts])
         losses, sums, others, (tokens, computed), of_ranks = np.split(summed, ends[:-1])
-        waited, gather, loss, memory, peaks = of_ranks.reshape(self._ranks.world, -1).T
+        waited, encoding, gather, loss, memory, peaks = of_ranks.reshape(self._ranks.world, -1).T
         record = self._learned(losses, sums, self._made.cpu().numpy()) | {
             **{
                 f"train/{n}_loss": v / k
@@ -140,7 +145,9 @@ class Meters:
         if self._flops is not None and not np.isnan(peaks).any():
             record["system/mfu_pct"] = 100 * computed / seconds / peaks.sum()
         batches = {f"train/batches/{kind}": count for kind, count in self._by_kind().items()}
-        return {name: float(value) for name, value in record.items()} | batches
+        own_ms = 1000 * (waited + encoding) / self._updates
+        times = self._rank_times.record(own_ms, record["system/step_ms"])
+        return {name: float(value) for name, value in record.items()} | times | batches
 
     def _by_kind(self) -> Counter[str]:
         counts = Counter[str]()

@@ -20,6 +20,7 @@ from hybrid_dist.losses.infonce import LossOutput, info_nce
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.runtime.launch import strategy
 from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.tracking.stopwatch import Stopwatch
 from hybrid_dist.training.checkpoint.strategy_state import strategy_state
 from hybrid_dist.training.feed import Feed, StepInputs
 from hybrid_dist.training.moving_average import MovingAverage
@@ -74,6 +75,8 @@ class Result:
     skipped: Tensor
     """True if the gradient was not finite on any rank: weights and AdamW's states are unchanged.
     The flag is on the device, so reading it on the host waits for the step."""
+    encoding: Stopwatch
+    """This rank's own forward pass, up to the first exchange with other ranks."""
 
 
 class Updater:
@@ -112,7 +115,8 @@ class Updater:
         rate = learning_rate(work.batch.step, self._config.train.steps, optim)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        output, others, temperature = self._losses(work)
+        encoding = Stopwatch(self._ranks.device)
+        output, others, temperature = self._losses(work, encoding)
         loss = output.loss
         for name, other in others.items():
             loss = loss + getattr(self._config, name).weight * other.loss
@@ -135,7 +139,7 @@ class Updater:
         if self.average is not None:
             self.average.update(skipped)
         self.optimizer.zero_grad()
-        return Result(output, others, temperature.detach(), norm, rate, skipped)
+        return Result(output, others, temperature.detach(), norm, rate, skipped, encoding)
 
     def _step(self, skipped: Tensor) -> None:
         """Update the weights unless the flag on the device is set; the host does not wait.
@@ -173,10 +177,13 @@ class Updater:
         for module in self._sharded:
             module.reshard()
 
-    def _losses(self, work: StepInputs) -> tuple[LossOutput, dict[str, AuxiliaryLoss], Tensor]:
+    def _losses(
+        self, work: StepInputs, encoding: Stopwatch
+    ) -> tuple[LossOutput, dict[str, AuxiliaryLoss], Tensor]:
         """The contrastive loss, those beside it by their section of the config, and the
-        temperature [1]."""
-        queries, candidates, temperature = self.model(work.chunks)
+        temperature [1]. `encoding` times the forward pass."""
+        with encoding("encoding"):
+            queries, candidates, temperature = self.model(work.chunks)
         others: dict[str, AuxiliaryLoss] = {}
         if (translations := work.translations) is not None:
             ends = len(candidates) - len(translations.originals), len(translations.originals)

@@ -234,6 +234,24 @@ def test_a_rank_that_makes_progress_or_is_not_waited_for_ends_nothing(
     assert not (tmp_path / "run/hang").exists()
 
 
+def test_the_slowest_rank_is_named_and_steps_of_all_are_traced(toy: Path, tmp_path: Path) -> None:
+    steps = ",".join(map(str, range(1, 21)))
+    args = options(toy, tmp_path, "run", train__steps="20", log__every="5")
+    with running(faulty(f"slow 1 {steps}", args)) as started:
+        wait_for(lambda: lines(tmp_path, "run") >= 1)
+        (tmp_path / "run/PROFILE").touch()
+        done = succeed(started.end())
+    for record in metrics(tmp_path, "run"):
+        assert record["system/slowest_rank"] == 1, record
+        assert record["system/rank_ms/1"] > record["system/rank_ms/0"]
+    assert re.search(r"step 20/20 .*  rank 1 on \S+ is \d+% slower", done.output), done.output
+    assert not (tmp_path / "run/PROFILE").exists()
+    names = sorted(file.name for file in (tmp_path / "run/profile").iterdir())
+    assert len(names) == 2 and names[0].replace("rank-0", "rank-1") == names[1], names
+    first, last = (int(step) for step in names[0].split("-")[1:3])
+    assert last == first + 2
+
+
 def test_updates_that_are_not_finite_on_one_rank_are_skipped_on_all(
     toy: Path, tmp_path: Path
 ) -> None:

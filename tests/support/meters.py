@@ -21,6 +21,7 @@ OPTIONS = (
     "all",
     "aligned",
 )
+SLOWEST = {"system/slowest_rank", "system/slowest_node", "system/slowest_pct"}
 MEASURED = {"system/data_wait_pct", "system/gather_ms", "system/loss_ms", "system/memory_gib"}
 
 
@@ -35,7 +36,11 @@ def assert_meters(records: list[dict[str, Any]], processes: int, tolerance: floa
     assert tuple(record["options"] for record in records) == OPTIONS
     for record in records:
         actual, expected = record["actual"], record["expected"]
-        assert actual.keys() - expected.keys() - {"train/accuracy"} == MEASURED
+        times = {f"system/rank_ms/{rank}" for rank in range(processes if processes > 1 else 0)}
+        measured = actual.keys() - expected.keys() - {"train/accuracy"}
+        assert measured - SLOWEST == MEASURED | times
+        waited = 1000 * 0.25
+        assert all(waited < actual[name] < 1000 * 60 for name in times)
         assert ("train/align_loss" in actual) == (record["options"] == "aligned")
         assert ("train/accuracy" in expected) == (record["options"] != "no masks")
         for name, value in expected.items():

@@ -4,7 +4,7 @@ KIND is what happens on that rank (or on `all`) at each of STEPS (3 or 3,4,5): `
 vectors, `sleep` never comes back, `memory` finds none left, `freeze` stops the process as a lost
 node would be, `lock` never gives back the interpreter's lock. `call` is one C call of 12 seconds;
 `work` as much waiting at many lines of code, `parts` at one line in the parts of a progress bar.
-`disk` never ends the writing of the checkpoint of a step.
+`disk` never ends the writing of the checkpoint of a step, `slow` takes 0.5 seconds more to encode.
 """
 
 import os
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from hybrid_dist.commands import train
+from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.runtime.progress_bar import part
 from hybrid_dist.training import step as training_step
 from hybrid_dist.training.checkpoint import manifest
@@ -45,7 +46,7 @@ def main() -> None:
     here = rank in ("all", os.environ.get("RANK", "0"))
     wanted = {int(step) for step in steps.split(",")}
     whole_update, whole_loss = training_step.Updater.update, vars(training_step)["info_nce"]
-    whole_manifest = manifest.write
+    whole_manifest, whole_encoding = manifest.write, BiEncoder.forward
     now = {"step": 0}
 
     def faulty_update(self: Any, work: Any) -> Any:
@@ -67,6 +68,11 @@ def main() -> None:
                 os.kill(os.getpid(), signal.SIGSTOP)
         return whole_update(self, work)
 
+    def faulty_encoding(self: Any, *args: Any) -> Any:
+        if here and kind == "slow" and now["step"] in wanted:
+            time.sleep(0.5)
+        return whole_encoding(self, *args)
+
     def faulty_manifest(folder: Path, content: manifest.Manifest) -> None:
         if here and kind == "disk" and content.progress.step in wanted:
             time.sleep(1000)
@@ -80,6 +86,7 @@ def main() -> None:
     training_step.Updater.update = faulty_update  # type: ignore[method-assign]
     vars(training_step)["info_nce"] = faulty_loss
     vars(manifest)["write"] = faulty_manifest
+    BiEncoder.forward = faulty_encoding  # type: ignore[method-assign,assignment]
     train.main(sys.argv[5:])
 
 

@@ -18,7 +18,7 @@ from hybrid_dist.tracking import wandb_run as wandb_run_module
 from hybrid_dist.tracking.metrics_log import MetricsLog
 from hybrid_dist.tracking.terminal import Terminal
 from hybrid_dist.tracking.wandb_run import WandbRun
-from tests.support import stored_reports
+from tests.support import stored_reports, watched_run
 from tests.support.wandb_files import offline_runs, read
 from tests.support.wandb_server import Server, serving
 
@@ -268,6 +268,22 @@ def test_the_terminal_shows_a_dash_where_an_evaluation_gave_no_number() -> None:
     figures = {"step": 20, "dev/loss": NAN, "eval/best": None, "eval/best_step": 0}
     lines = terminal_lines("run", figures)
     assert lines[0] == "run: step 20/100  dev/loss -  best -  best_step 0"
+
+
+def test_the_terminal_names_the_rank_that_the_others_wait_for() -> None:
+    slowest = {"system/slowest_rank": 3, "system/slowest_node": "gpu07"}
+    last = watched_run.record(100, **slowest, **{"system/slowest_pct": 33.7})
+    assert "  rank 3 on gpu07 is 34% slower" in terminal_lines("run", last)[0]
+
+
+@pytest.mark.parametrize("ranks", [16, 17])
+def test_wandb_gets_no_curves_of_very_many_ranks(ranks: int, tmp_path: Path) -> None:
+    times = {f"system/rank_ms/{rank}": 1.0 for rank in range(ranks)}
+    with wandb_run(tmp_path, []) as run:
+        run.write(record(10, **times, **{"system/slowest_rank": 3, "system/slowest_node": "n"}))
+    (row,) = offline_runs(tmp_path)[0].history
+    assert len(row.keys() & times.keys()) == (ranks if ranks <= 16 else 0)
+    assert (row["system/slowest_rank"], row["system/slowest_node"]) == (3, "n")
 
 
 @pytest.mark.parametrize("name", ["\\[/b]", "[/]", "\x1b[31mred", "{task.id}"])

@@ -1,8 +1,10 @@
 """Meters: figures of cards and models, and the timing of the parts of a step."""
 
+import socket
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AlbertConfig, AutoModel, DistilBertConfig, XLMRobertaConfig
@@ -12,6 +14,8 @@ from hybrid_dist.model.layers import freeze_layers
 from hybrid_dist.model.lora import add_adapters
 from hybrid_dist.tracking.stopwatch import Stopwatch
 from hybrid_dist.training.flops import Flops, peak
+from hybrid_dist.training.rank_times import RankTimes
+from tests.support.thread_ranks import together
 
 
 @pytest.mark.parametrize(
@@ -109,3 +113,32 @@ def test_parts_of_one_name_add_up() -> None:
     assert watch.ready
     assert 0.02 <= seconds["b"] <= seconds["a"] - 0.01
     assert seconds["a"] + seconds["b"] <= whole
+
+
+@pytest.mark.parametrize(
+    ("own", "slowest"),
+    [
+        ([100, 100, 118, 102], 2),
+        ([100, 100, 113, 102], None),
+        ([50, 50, 100, 100], 2),
+        ([2, 2, 2, 8], None),
+        ([120, 100], 0),
+        ([113, 100], None),
+        ([100], None),
+    ],
+    ids=["one", "not by much", "a node", "of little work", "of two", "of two, not much", "alone"],
+)
+def test_a_rank_is_named_that_takes_clearly_longer(own: list[float], slowest: int | None) -> None:
+    def check(rank: int, ranks: Any) -> None:
+        record = RankTimes(ranks).record(np.array(own, float), step_ms=300.0)
+        times = {f"system/rank_ms/{n}": ms for n, ms in enumerate(own)} if len(own) > 1 else {}
+        named = {key: value for key, value in record.items() if key not in times}
+        assert {key: record[key] for key in times} == times
+        expected: dict[str, Any] = {}
+        if slowest is not None:
+            others = np.median([ms for n, ms in enumerate(own) if n != slowest])
+            expected = {"system/slowest_rank": slowest, "system/slowest_node": socket.gethostname()}
+            expected["system/slowest_pct"] = pytest.approx(100 * (own[slowest] / others - 1))
+        assert named == expected
+
+    together(len(own), check)

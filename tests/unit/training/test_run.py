@@ -202,6 +202,13 @@ def test_a_signal_is_remembered_and_files_count_once(tmp_path: Path) -> None:
             requests._last_look -= 2
             assert requests.at_edge(now=False) == expected
             assert not (tmp_path / name).exists()
+        (tmp_path / "PROFILE").touch()
+        for is_traced in (False, True):
+            requests._last_look -= 2
+            expected = PendingRequests(profile=not is_traced)
+            assert requests.at_edge(now=False, is_traced=is_traced) == expected
+        assert (tmp_path / "PROFILE").exists(), "until its traces are written"
+        assert requests.at_edge(now=False, failed=True) == PendingRequests(failed=True)
         os.kill(os.getpid(), signal.SIGUSR2)
         os.kill(os.getpid(), signal.SIGINT)  # the first one counts; one keystroke may come twice
         assert requests.at_edge(now=False) == PendingRequests("SIGUSR2")
