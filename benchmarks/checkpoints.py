@@ -52,13 +52,13 @@ def main() -> None:
         for background in BACKGROUND:
             kept_in = Path(folder) / background
             kept = Checkpoints(kept_in, state, Ranks(), 1, "stop", print, 0, background)
-            for turn in range(options.turns):
+            for number in range(1, options.turns + 1):
                 begin = time.perf_counter()
-                kept.save(Progress(step=turn + 1))
+                kept.save(Progress(step=number))
                 stall = time.perf_counter() - begin
                 print(f"{background}: training is held up for {stall:.2f} s", flush=True)
                 if background == "always":
-                    speed = products_until(partial(is_on_disk, kept_in, turn + 1)) / alone
+                    speed = products_until(partial(is_on_disk, kept_in, number)) / alone
                     whole = time.perf_counter() - begin
                     print(f"  on disk after {whole:.1f} s, products at {speed:.2f}", flush=True)
                 kept.finish()
