@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from hybrid_dist.runtime.doctor import Finding
+from hybrid_dist.runtime.finding import Finding
 from hybrid_dist.text import cell
 
 STYLES = {"ok": "green", "slow": "yellow", "wrong": "bold red"}

@@ -5,18 +5,19 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from statistics import median
 
 import torch
 import torch.distributed as dist
 
-from hybrid_dist.runtime import environment, faiss_build
+from hybrid_dist.errors import short_list
+from hybrid_dist.runtime import bandwidth, environment, faiss_build
+from hybrid_dist.runtime.finding import Finding, over_machines
 from hybrid_dist.runtime.network import own_address
+from hybrid_dist.runtime.node_checks import examine_node
 from hybrid_dist.runtime.ranks import Ranks, backend
 
 MESSAGE, TURNS = 64 << 20, 5
@@ -26,25 +27,22 @@ SLOW_NETWORK, SLOW_DISK, LITTLE_ROOM = 5e9, 1e8, 20e9
 """Bytes a second between GPUs, and to the disk, and bytes free, below which a line says slow."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the table."""
-
-    what: str
-    state: Literal["ok", "slow", "wrong"]
-    message: str
-    remedy: str = ""
-
-
 def examine(ranks: Ranks, folder: Path) -> list[Finding]:
     """Look at everything. All ranks call this together, and all get the same lines."""
-    findings = [*_together(ranks)]
+    findings = [*_of_machines(ranks), *_together(ranks)]
     if ranks.is_first:
         own: tuple[Callable[[], Iterator[Finding]], ...]
-        own = (_devices, _faiss, _deepspeed, lambda: _disk(folder), _wandb, _hub, _network)
+        own = (_devices, _faiss, lambda: _disk(folder), _wandb, _hub, _network)
         findings = [*(finding for look in own for finding in look()), *findings]
     message: list[Finding] = ranks.broadcast_from_first(findings)
     return message
+
+
+def _of_machines(ranks: Ranks) -> list[Finding]:
+    """What every machine finds of itself, by its first process."""
+    is_first_here = os.environ.get("LOCAL_RANK", "0") == "0"
+    found = ranks.gather((socket.gethostname(), examine_node() if is_first_here else []))
+    return over_machines({host: lines for host, lines in found if lines})
 
 
 def _together(ranks: Ranks) -> Iterator[Finding]:
@@ -64,6 +62,7 @@ def _together(ranks: Ranks) -> Iterator[Finding]:
             "collectives", "ok", "one process; start with accelerate launch to try several"
         )
         return
+    yield from _between_machines(ranks, [host for host, _ in others])
     for name, seconds, sent in _collectives(ranks):
         rate = sent / seconds
         slow = ranks.device.type == "cuda" and rate < SLOW_NETWORK
@@ -74,6 +73,24 @@ def _together(ranks: Ranks) -> Iterator[Finding]:
             f"{MESSAGE >> 20} MiB, {seconds * 1000:.1f} ms)",
             "NCCL_DEBUG=INFO says which way it takes; set NCCL_SOCKET_IFNAME" if slow else "",
         )
+
+
+def _between_machines(ranks: Ranks, hosts: Sequence[str]) -> Iterator[Finding]:
+    """How fast each two machines exchange data. `hosts`: the machine of every rank."""
+    leaders = [rank for rank, host in enumerate(hosts) if host not in hosts[:rank]]
+    if len(leaders) == 1:
+        return
+    found = bandwidth.rates(ranks, leaders)
+    (one, two), least = min(found.items(), key=lambda item: item[1])
+    message = (
+        f"{least / 1e9:.2f} GB/s between {hosts[one]} and {hosts[two]}, the slowest of "
+        f"{len(found)} pairs; {median(found.values()) / 1e9:.2f} GB/s in the median"
+    )
+    if slow := [hosts[rank] for rank in bandwidth.slow_members(found)]:
+        remedy = "leave slow machines out (sbatch --exclude), and tell the site"
+        yield Finding("machines", "slow", f"{short_list(slow)} slow; {message}", remedy)
+    else:
+        yield Finding("machines", "ok", message)
 
 
 def _collectives(ranks: Ranks) -> Iterator[tuple[str, float, float]]:
@@ -147,26 +164,6 @@ def _faiss() -> Iterator[Finding]:
         yield Finding("FAISS", "wrong", f"{message}: {build.problem}", remedy)
 
 
-def _deepspeed() -> Iterator[Finding]:
-    try:
-        message = f"deepspeed {metadata.version('deepspeed')}"
-    except metadata.PackageNotFoundError:
-        yield Finding("DeepSpeed", "ok", "not installed; needed for launchers/zero*.yaml only")
-        return
-    missing = [tool for tool in ("g++", "ninja") if shutil.which(tool) is None]
-    if missing:
-        yield Finding(
-            "DeepSpeed",
-            "wrong",
-            f"{message}; its operators are compiled at first use, and {' and '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} missing",
-            "install them, or load the site's compiler module",
-        )
-        return
-    place = os.environ.get("TORCH_EXTENSIONS_DIR", "~/.cache/torch_extensions")
-    yield Finding("DeepSpeed", "ok", f"{message}; g++ and ninja are there; operators go to {place}")
-
-
 def _disk(folder: Path) -> Iterator[Finding]:
     """Where runs are written: whether that can be, how fast, and how much."""
     there = next(place for place in (folder, *folder.resolve().parents) if place.exists())
@@ -207,10 +204,28 @@ def _wandb() -> Iterator[Finding]:
 
 
 def _hub() -> Iterator[Finding]:
-    from huggingface_hub import constants
+    """Asks the hub with the client that loads models, so that proxies and certificates count."""
+    from huggingface_hub import constants, get_session
 
-    mode = "offline (HF_HUB_OFFLINE)" if constants.HF_HUB_OFFLINE else "online"
-    yield Finding("model hub", "ok", f"{mode}; cache in {constants.HF_HUB_CACHE}")
+    cache = Path(constants.HF_HUB_CACHE)
+    models = len([*cache.glob("models--*")])
+    kept = f"{models} model{'' if models == 1 else 's'} in {cache}"
+    prefetch = "hybrid-dist prefetch CONFIG, where there is a network and with the same HF_HOME"
+    if constants.HF_HUB_OFFLINE:
+        message = f"offline (HF_HUB_OFFLINE); {kept}"
+        yield Finding("model hub", "ok" if models else "slow", message, "" if models else prefetch)
+        return
+    try:
+        answer = get_session().get(f"{constants.ENDPOINT}/api/models?limit=1", timeout=10)
+    except Exception as error:  # of httpx, or of the requests of older clients
+        problem = f"does not answer ({type(error).__name__}: {str(error)[:100]})"
+    else:
+        problem = f"answers {answer.status_code}" if answer.status_code >= 500 else ""
+    if problem:
+        remedy = f"{prefetch}; then HF_HUB_OFFLINE=1"
+        yield Finding("model hub", "slow", f"{constants.ENDPOINT} {problem}; {kept}", remedy)
+    else:
+        yield Finding("model hub", "ok", f"{constants.ENDPOINT} answers; {kept}")
 
 
 def _network() -> Iterator[Finding]:

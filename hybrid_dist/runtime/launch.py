@@ -14,6 +14,7 @@ import torch
 from hybrid_dist.errors import LaunchError, UserError
 from hybrid_dist.runtime.cores import bind_to_gpu, gpu_addresses, limit_threads
 from hybrid_dist.runtime.network import name_interface
+from hybrid_dist.runtime.operators import killed_compile, operators_folder
 from hybrid_dist.runtime.ranks import Ranks, backend, check_launch
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def check_machine(precision: str = "fp32") -> str:
     device_type = "cuda" if torch.cuda.is_available() and not use_cpu else "cpu"
     if zero:
         _check_deepspeed()
+    if zero and device_type == "cpu" and (killed := killed_compile(operators_folder())):
+        raise LaunchError(killed)
     _check_device(precision, device_type)
     _check_launcher(device_type, gpus_wanted=_is_launched() and not (use_cpu or zero))
     return device_type

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.launch import launch
+from tests.support.launch import TORCHRUN, launch, run, script
 from tests.support.runs import succeed
 
 
@@ -15,6 +15,11 @@ def test_two_processes_measure_what_is_between_them(tmp_path: Path) -> None:
     for name in ("all-gather", "all-reduce"):
         (line,) = [line for line in output.splitlines() if name in line]
         assert "GB/s a rank (gloo, 64 MiB" in line
+
+
+def test_each_two_of_three_exchange_data() -> None:
+    done = succeed(run([*TORCHRUN, "3", *script("pair_rates")]))
+    assert "[(0, 1), (0, 2), (1, 2)] True" in done.output
 
 
 @pytest.mark.long

@@ -1,5 +1,6 @@
 """The real batch files on a real cluster: training is that of one process, and mistakes end it."""
 
+import re
 from typing import Any
 
 import pytest
@@ -57,4 +58,5 @@ def test_the_doctor_examines_an_allocation(site: Site) -> None:
     log = site.output(job)
     assert "what to do" in log, log
     assert "all-gather" in log, log
+    assert re.search(r"[│|] machines +[│|] ok ", log), log
     assert f"node1 is {site.cluster.address('node1')}" in log, log

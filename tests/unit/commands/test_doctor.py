@@ -6,30 +6,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 from rich.console import Console
 
 from hybrid_dist.commands import doctor
 from hybrid_dist.reporting.doctor_table import findings_table
 from hybrid_dist.runtime import doctor as checks
-from hybrid_dist.runtime import environment, faiss_build
+from hybrid_dist.runtime import environment, faiss_build, operators
 from hybrid_dist.runtime.faiss_build import FaissBuild
+from hybrid_dist.runtime.finding import Finding
 from hybrid_dist.runtime.ranks import Ranks
+from tests.support.hub_server import Hub
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the compile of an operator, which tests/launched has."""
     monkeypatch.setattr(checks, "WRITTEN", 1 << 20)
+    monkeypatch.setattr(operators, "build", lambda: ("deepspeed_shm_comm", ""))
 
 
-def states(folder: Path) -> dict[str, checks.Finding]:
+def states(folder: Path) -> dict[str, Finding]:
     return {finding.what: finding for finding in checks.examine(Ranks(), folder)}
 
 
 def test_every_part_has_a_line_and_nothing_is_left_behind(tmp_path: Path) -> None:
     findings = states(tmp_path / "runs")
     assert list(findings) == [
-        *("GPUs", "FAISS", "DeepSpeed", "run folder", "W&B", "model hub", "network"),
-        *("processes", "collectives"),
+        *("GPUs", "FAISS", "run folder", "W&B", "model hub", "network", "cores", "memory"),
+        *("memlock", "temporary files", "ECC", "Xid", "DeepSpeed", "processes", "collectives"),
     ]
     assert "MB/s written" in findings["run folder"].message
     assert list(tmp_path.iterdir()) == []
@@ -109,8 +114,43 @@ def test_other_versions_on_another_machine_are_named(monkeypatch: pytest.MonkeyP
     assert findings.message == f"one: torch {torch}; two: torch 1.0"
 
 
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the hub with one model."""
+    (tmp_path / "models--someone--retriever").mkdir()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    return tmp_path
+
+
+def test_the_hub_is_really_asked(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub()
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    (finding,) = checks._hub()
+    assert (finding.state, hub.requests) == ("ok", ["/api/models"])
+    assert finding.message == f"{hub.url} answers; 1 model in {cache}"
+    hub.close()
+    (finding,) = checks._hub()
+    assert finding.state == "slow" and f"{hub.url} does not answer (Conn" in finding.message
+    assert finding.remedy.endswith("then HF_HUB_OFFLINE=1")
+
+
+def test_an_offline_cache_without_models_is_reported(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    (finding,) = checks._hub()
+    assert (finding.state, finding.message[-len(str(cache)) - 11 :]) == (
+        "ok",
+        f"1 model in {cache}",
+    )
+    (cache / "models--someone--retriever").rmdir()
+    (finding,) = checks._hub()
+    assert finding.state == "slow" and "hybrid-dist prefetch" in finding.remedy
+
+
 def test_findings_are_not_read_as_markup() -> None:
     shown = io.StringIO()
-    findings = [checks.Finding("run folder", "wrong", r"\[/b]: full", "[/] make room \x1b[1m")]
+    findings = [Finding("run folder", "wrong", r"\[/b]: full", "[/] make room \x1b[1m")]
     Console(file=shown, width=100).print(findings_table(findings))
     assert r"\[/b]: full" in shown.getvalue() and r"[/] make room \x1b[1m" in shown.getvalue()
