@@ -213,9 +213,10 @@ class WandbRun:
             offline, why = True, "W&B did not take all in time"
         wandb.teardown()  # the file is whole when W&B's own process has ended
         if offline:
-            # W&B ends a folder's name with -1 where one of the same second exists
+            # W&B ends a folder's name with -1 where one of the same second exists, and leaves out
+            # those of online parts unless it is told otherwise
             every_part = f"{self._folder}/wandb/*run-*-{_run_id(self._folder)}*"
-            self._say(f"{why}; send this run with: wandb sync {every_part}")
+            self._say(f"{why}; send this run with: wandb sync --include-online {every_part}")
 
 
 def _languages(folder: Path, section: str) -> Record:

@@ -88,7 +88,9 @@ def test_a_run_is_recorded_whole(toy: Path, tmp_path: Path) -> None:
     best = max(r["eval/toy/map.multilingual"] for r in records if "eval/best" in r)
     assert recorded.summary["eval/best"] == best
     assert recorded.summary["final/toy/map.multilingual"] == pytest.approx(best, abs=1e-6)
-    line = re.search(r"W&B was offline; send this run with: wandb sync (.*)", done.output)
+    line = re.search(
+        r"W&B was offline; send this run with: wandb sync --include-online (.*)", done.output
+    )
     assert line is not None
     assert sorted(Path(line[1]).parent.glob(Path(line[1]).name)) == [files.parent]
 

@@ -1,4 +1,8 @@
-"""As much of a W&B server as its client needs to send a run or a workspace."""
+"""As much of a W&B server as its client needs to send a run or a workspace.
+
+A row has the number that the client gives it. A client that resumes a run asks for the number of
+rows; one that does not ask writes over them.
+"""
 
 import json
 import re
@@ -14,7 +18,6 @@ BUCKET = {"id": "b", "name": "run", "displayName": "run", "config": "{}", "proje
 VIEWER = {"id": "v", "entity": "me", "username": "me", "email": "me@me", "flags": "{}"}
 ANSWERS: dict[str, dict[str, Any]] = {
     "Viewer": {"viewer": VIEWER | {"teams": {"edges": []}}},
-    "RunResumeStatus": {"model": {"bucket": None}},
     "UpsertBucket": {"upsertBucket": {"bucket": BUCKET, "inserted": True}},
     "CreateRunFiles": {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": []}},
     "GetDefaultEntity": {"viewer": VIEWER},
@@ -37,12 +40,15 @@ class Server:
                 if self.path == "/graphql":
                     asked = json.loads(content)
                     (name,) = re.findall(r"^\s*(?:query|mutation) (\w+)", asked["query"])
-                    answer["data"] = ANSWERS.get(name, {})
+                    answers = ANSWERS | {"RunResumeStatus": _resumed(rows)}
+                    answer["data"] = answers.get(name, {})
                     if name == "UpsertView2":
                         views.append(asked["variables"])
                 elif self.path.endswith("/file_stream"):
                     history = json.loads(content).get("files", {}).get("wandb-history.jsonl", {})
-                    rows.extend(map(json.loads, history.get("content", ())))
+                    lines = list(map(json.loads, history.get("content", ())))
+                    begin = history.get("offset", 0)
+                    rows[begin : begin + len(lines)] = lines
                 body = json.dumps(answer).encode()
                 self.send_response(200)
                 self.send_header("content-length", str(len(body)))
@@ -59,12 +65,9 @@ class Server:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-
-def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server that W&B's client in this process talks to."""
-    running = Server()
-    monkeypatch.setenv("WANDB_BASE_URL", running.url)
-    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
-    yield running
-    running.close()
+                    asked = json.loads(content)
+                    (name,) = re.findall(r"^\s*(?:query|mutation) (\w+)", asked["query"])
+                    answers = ANSWERS | {"RunResumeStatus": _resumed(rows)}
+                    answer["data"] = answers.get(name, {})
+                    if name == "UpsertView2":
+                        views.append(asked["variables"])

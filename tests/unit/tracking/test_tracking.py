@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
@@ -174,7 +177,7 @@ def test_an_offline_run_has_config_metrics_and_steps_and_a_resumed_one_continues
     assert "language" not in first.history[0]
     assert second.summary["final/toy/map.multilingual"] == 0.75
     folders = sorted((folder / "wandb").glob("offline-run-*"))
-    named = [Path(line.partition("wandb sync ")[2]) for line in messages]
+    named = [Path(line.partition("wandb sync --include-online ")[2]) for line in messages]
     assert len(named) == 2, "each part of the run ends with the line that sends them all"
     for glob in named:
         assert sorted(glob.parent.glob(glob.name)) == folders
@@ -343,6 +346,28 @@ def test_an_online_run_sends_its_records(server: Server, tmp_path: Path) -> None
     assert messages == []
 
 
+def sync(message: str, server: Server) -> list[int]:
+    """The steps that a server has after the command of a message was run."""
+    line = message.partition("; send this run with: ")[2]
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m {line}"],
+        env=os.environ | {"WANDB_BASE_URL": server.url},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return [row["train/step"] for row in server.rows]
+
+
+def test_the_printed_line_sends_all_parts_of_a_run_in_order(server: Server, tmp_path: Path) -> None:
+    messages: list[str] = []
+    for steps in ((10, 20), (30,), (40, 50)):
+        with wandb_run(tmp_path, messages) as run:
+            for step in steps:
+                run.write(record(step))
+    assert sync(messages[-1], server) == [10, 20, 30, 40, 50]
+
+
 def test_the_end_waits_for_a_lost_server_but_not_for_long(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,11 +381,14 @@ def test_the_end_waits_for_a_lost_server_but_not_for_long(
         run.write(record(step))
     run.finish()
     assert len(messages) == 1
-    why, _, glob = messages[0].partition("; send this run with: wandb sync ")
+    why, _, glob = messages[0].partition("; send this run with: wandb sync --include-online ")
     assert why == "W&B did not take all in time"
     (folder,) = Path(glob).parent.glob(Path(glob).name)
     (file,) = folder.glob("*.wandb")
     assert [row["train/step"] for row in read(file).history] == [10, 20, 30], "nothing is lost"
+    another = Server()
+    assert sync(messages[0], another) == [10, 20, 30], "though it was online"
+    another.close()
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
