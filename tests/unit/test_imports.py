@@ -125,29 +125,27 @@ def test_the_plan_reads_the_index_and_no_text() -> None:
     assert from_data == {"data.store.index.Index", "data.store.index.TrainingSource"}
 
 
-@pytest.mark.parametrize(
-    ("module", "line"),
-    [
-        ("config/schema", "from hybrid_dist.data import reading"),
-        ("data/reading", "import hybrid_dist.batching.plan as plan"),
-        ("data/store/format", "from hybrid_dist import evaluation"),
-        ("tracking/metrics_log", "from ..training.loop import train"),
-        ("model/tokenization", "def late():\n    from hybrid_dist import evaluation"),
-        ("training/loop", "from hybrid_dist.evaluation.search import Searcher"),
-        ("evaluation/search", "from hybrid_dist.training import loop"),
-        ("evaluation/metrics", "from hybrid_dist.reporting import comparison"),
-        ("runtime/files", "from hybrid_dist.tracking import metrics_log"),
-        ("reporting/report", "from hybrid_dist.commands import compare"),
-        ("batching/plan", "from hybrid_dist.cli import main"),
-    ],
-)
-def test_a_planted_import_of_a_higher_layer_is_found(
-    module: str, line: str, tmp_path: Path
-) -> None:
+PLANTED = {
+    "config.schema": "from hybrid_dist.data import reading",
+    "data.reading": "import hybrid_dist.batching.plan as plan",
+    "data.store.format": "from hybrid_dist import evaluation",
+    "tracking.metrics_log": "from ..training.loop import train",
+    "model.tokenization": "def late():\n    from hybrid_dist import evaluation",
+    "training.loop": "from hybrid_dist.evaluation.search import Searcher",
+    "evaluation.search": "from hybrid_dist.training import loop",
+    "evaluation.metrics": "from hybrid_dist.reporting import comparison",
+    "runtime.files": "from hybrid_dist.tracking import metrics_log",
+    "reporting.report": "from hybrid_dist.commands import compare",
+    "batching.plan": "from hybrid_dist.cli import main",
+}
+"""Imports of higher layers, each added to a module."""
+
+
+def test_a_planted_import_of_a_higher_layer_is_found(tmp_path: Path) -> None:
     copy = tmp_path / NAME
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    file = copy / f"{module}.py"
-    file.write_text(f"{file.read_text('utf-8')}\n\n{line}\n", "utf-8")
-    wrong = wrong_imports(copy)
-    assert len(wrong) == 1
-    assert wrong[0].startswith(f"{module.replace('/', '.')} imports ")
+    for module, line in PLANTED.items():
+        with (copy / f"{module.replace('.', '/')}.py").open("a", encoding="utf-8") as file:
+            file.write(f"\n\n{line}\n")
+    found = [line.split(" imports ")[0] for line in wrong_imports(copy)]
+    assert sorted(found) == sorted(PLANTED)

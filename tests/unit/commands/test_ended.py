@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.launch import run, running, wait_for
+from hybrid_dist import cli
+from hybrid_dist.commands import prepare
+from hybrid_dist.evaluation import vector_cache
+from tests.support.launch import running, wait_for
 from tests.support.store_lines import lines
 
 COMMAND = [sys.executable, "-m", "hybrid_dist.cli"]
@@ -41,8 +44,17 @@ def ended(words: Sequence[object], folder: Path, number: signal.Signals, after: 
     return done.output
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-@pytest.mark.parametrize("after", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("number", "after"),
+    [
+        (signal.SIGTERM, 0.0),
+        (signal.SIGHUP, 0.0),
+        (signal.SIGINT, 0.0),
+        (signal.SIGTERM, 0.3),
+        pytest.param(signal.SIGHUP, 0.3, marks=pytest.mark.long),
+        pytest.param(signal.SIGINT, 0.3, marks=pytest.mark.long),
+    ],
+)
 def test_a_preparation_that_is_ended_leaves_nothing(
     number: signal.Signals, after: float, pairs: Path, tmp_path: Path
 ) -> None:
@@ -52,10 +64,10 @@ def test_a_preparation_that_is_ended_leaves_nothing(
 
 def test_the_store_before_stays(toy: Path, pairs: Path, tmp_path: Path) -> None:
     store = ["--out", str(tmp_path / "store")]
-    assert run([*COMMAND, "prepare", "pairs", str(toy / "train.jsonl"), *store]).code == 0
+    prepare.main(["pairs", str(toy / "train.jsonl"), *store])
     ended(["prepare", "pairs", pairs, *store], tmp_path, signal.SIGTERM)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store", "temporary"]
-    assert run([*COMMAND, "prepare", "--verify", str(tmp_path / "store")]).code == 0
+    prepare.main(["--verify", str(tmp_path / "store")])
 
 
 def test_other_commands_that_are_ended_leave_nothing(
@@ -77,7 +89,10 @@ def test_other_commands_that_are_ended_leave_nothing(
 
 
 def test_an_evaluation_that_is_ended_keeps_whole_blocks_and_no_draft(
-    toy: Path, tmp_path: Path
+    toy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The signal comes again and again, as launchers and shells send it."""
     program = (
@@ -108,9 +123,11 @@ def test_an_evaluation_that_is_ended_keeps_whole_blocks_and_no_draft(
     assert [*tmp_path.rglob("*.part")] == []
     assert [*(tmp_path / "cache").rglob("*.blocks/*")] != []
     assert not (tmp_path / "results").exists()
-    again = run([sys.executable, "-c", program, *words])
-    assert again.code == 0, again.output
-    assert "toy: 0 of 160 queries" not in again.output
+    monkeypatch.setattr(vector_cache, "BLOCK", 8)
+    monkeypatch.setattr(sys, "argv", ["hybrid-dist", *words])
+    cli.main()
+    again = "".join(capsys.readouterr())
+    assert " of 160 queries" in again and "toy: 0 of 160 queries" not in again
 
 
 def test_a_command_that_is_interrupted_while_libraries_load_says_so() -> None:

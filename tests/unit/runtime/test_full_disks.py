@@ -13,7 +13,7 @@ import pytest
 
 from hybrid_dist import cli
 from tests.support.disks import disk
-from tests.support.launch import ROOT, Done, run, run_in
+from tests.support.launch import ROOT, Done, run_cold, run_in
 
 COMMAND = [sys.executable, "-m", "hybrid_dist.cli"]
 
@@ -129,7 +129,7 @@ def test_used_up_inodes_are_named(model: Path, tmp_path: Path) -> None:
 
 def test_the_largest_file_that_a_shell_allows_is_named(model: Path, tmp_path: Path) -> None:
     words = " ".join(f"'{word}'" for word in words_of("prepare", model, tmp_path / "out"))
-    done = run(["bash", "-c", f"ulimit -f 20; exec {' '.join(COMMAND)} {words}"])
+    done = run_cold(["bash", "-c", f"ulimit -f 20; exec {' '.join(COMMAND)} {words}"])
     refused(done, tmp_path / "out", "File too large")
     assert "see ulimit -f" in done.output
     assert list(tmp_path.iterdir()) == []
