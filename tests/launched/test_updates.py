@@ -1,6 +1,8 @@
 """Updates on several ranks equal those of one process with the whole batch, in float64."""
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,9 @@ import pytest
 
 from tests.support.launch import TORCHRUN, launch, run
 from tests.support.updates import SCRIPT, assert_equal_updates, results
+
+Measured = dict[str, dict[str, Any]]
+Updates = Callable[[str, int, tuple[str, ...]], Measured]
 
 NAMES = (
     "plain",
@@ -40,6 +45,17 @@ COMBINED = ("margin", "hardness", "other negatives", "dims", "aligned, mse", "di
 MOST = tuple(name for name in NAMES if name not in COMBINED)
 """Those of COMBINED are in `every signal` or close to another."""
 FEW = ("plain", "every signal", "all", "aligned rankings", "taught by a model", "dropout")
+FROZEN = ("frozen layer", "frozen layer, padded")
+ENCODERS = ("lora", "windows", "decoder", "decoder, both ways")
+BY_TOKENS = ("chunk tokens", "chunk tokens, padded")
+USED_ROWS = ("used rows", "used rows, padded")
+
+TOGETHER = {
+    ("cpu", 3): (*MOST, *FROZEN, *USED_ROWS),
+    ("zero2", 2): (*FEW, *FROZEN, *ENCODERS),
+    ("fsdp2", 2): (*FEW, *FROZEN, *ENCODERS, *BY_TOKENS),
+}
+"""What the tests that are not long ask of a launcher: measured by one launch, not by each."""
 
 EXTRA = {
     "aligned rankings": (1, 1),
@@ -50,6 +66,25 @@ EXTRA = {
     "guided": (1, 0),
 }
 """All-gathers and reduce-scatters that options add: a teacher's vectors are only gathered."""
+
+
+@pytest.fixture(scope="module")
+def updates(toy: Path) -> Updates:
+    """The updates under a launcher with so many processes, by the names of their options."""
+
+    @cache
+    def launched(launcher: str, processes: int, names: tuple[str, ...]) -> Measured:
+        words = [*SCRIPT, str(toy), *names]
+        if launcher == "fsdp2":
+            return results(run([*TORCHRUN, str(processes), *words]))
+        return results(launch(launcher, processes, words))
+
+    def updates(launcher: str, processes: int, names: tuple[str, ...]) -> Measured:
+        together = TOGETHER.get((launcher, processes), ())
+        measured = launched(launcher, processes, together if {*names} <= {*together} else names)
+        return {name: measured[name] for name in names}
+
+    return updates
 
 
 def assert_collectives(
@@ -89,28 +124,24 @@ def assert_collectives(
         pytest.param(4, NAMES, marks=pytest.mark.long),
     ],
 )
-def test_ddp_updates_equal_one_process(processes: int, names: tuple[str, ...], toy: Path) -> None:
-    measured = results(launch("cpu", processes, [*SCRIPT, str(toy), *names]))
+def test_ddp_updates_equal_one_process(
+    processes: int, names: tuple[str, ...], updates: Updates
+) -> None:
+    measured = updates("cpu", processes, names)
     assert_equal_updates(measured, names)
     assert_collectives(measured)
     loss = measured["plain"]["collectives"]
     assert (loss["allgather_base"], loss["reduce_scatter_base"]) == (1, 1)
 
 
-FROZEN = ("frozen layer", "frozen layer, padded")
-
-
-@pytest.mark.parametrize("launcher", ["cpu", "zero2", "fsdp2"])
-def test_frozen_layers_stay_and_the_others_update_alike(launcher: str, toy: Path) -> None:
-    words = [*SCRIPT, str(toy), *FROZEN]
-    output = run([*TORCHRUN, "2", *words]) if launcher == "fsdp2" else launch(launcher, 2, words)
-    measured = results(output)
+@pytest.mark.parametrize(("launcher", "processes"), [("cpu", 3), ("zero2", 2), ("fsdp2", 2)])
+def test_frozen_layers_stay_and_the_others_update_alike(
+    launcher: str, processes: int, updates: Updates
+) -> None:
+    measured = updates(launcher, processes, FROZEN)
     assert_equal_updates(measured, FROZEN)
     for result in measured.values():
         assert result["frozen"] and all(result["frozen"].values()), "exactly as they were"
-
-
-ENCODERS = ("lora", "windows", "decoder", "decoder, both ways")
 
 
 @pytest.mark.parametrize(
@@ -120,28 +151,21 @@ ENCODERS = ("lora", "windows", "decoder", "decoder, both ways")
         *(pytest.param(name, marks=pytest.mark.long) for name in ("cpu", "zero3")),
     ],
 )
-def test_adapters_windows_and_decoders_update_alike(launcher: str, toy: Path) -> None:
-    words = [*SCRIPT, str(toy), *ENCODERS]
-    output = run([*TORCHRUN, "2", *words]) if launcher == "fsdp2" else launch(launcher, 2, words)
-    measured = results(output)
+def test_adapters_windows_and_decoders_update_alike(launcher: str, updates: Updates) -> None:
+    measured = updates(launcher, 2, ENCODERS)
     assert_equal_updates(measured, ENCODERS)
     for name, result in measured.items():
         assert bool(result["frozen"]) == (name == "lora")
         assert all(result["frozen"].values()), "exactly as they were"
 
 
-BY_TOKENS = ("chunk tokens", "chunk tokens, padded")
-
-
 @pytest.mark.parametrize(
     "launcher", ["zero3", "fsdp2", pytest.param("cpu", marks=pytest.mark.long)]
 )
 def test_chunks_by_tokens_where_ranks_by_themselves_need_different_numbers(
-    launcher: str, toy: Path
+    launcher: str, updates: Updates
 ) -> None:
-    words = [*SCRIPT, str(toy), "plain", *BY_TOKENS]
-    output = run([*TORCHRUN, "2", *words]) if launcher == "fsdp2" else launch(launcher, 2, words)
-    measured = results(output)
+    measured = updates(launcher, 2, ("plain", *BY_TOKENS))
     assert_equal_updates(measured, ("plain", *BY_TOKENS))
     for name in BY_TOKENS:
         own = measured[name]["own_chunks"]
@@ -152,12 +176,11 @@ def test_chunks_by_tokens_where_ranks_by_themselves_need_different_numbers(
         assert measured[name]["collectives"] == measured["plain"]["collectives"]
 
 
-USED_ROWS = ("used rows", "used rows, padded")
-
-
-def test_ranks_exchange_the_rows_of_the_vocabulary_that_they_used(toy: Path) -> None:
+def test_ranks_exchange_the_rows_of_the_vocabulary_that_they_used(
+    toy: Path, updates: Updates
+) -> None:
     """On three ranks; a step uses some words of the tokenizer and not all."""
-    measured = results(launch("cpu", 3, [*SCRIPT, str(toy), "plain", *USED_ROWS]))
+    measured = updates("cpu", 3, ("plain", *USED_ROWS))
     assert_equal_updates(measured, ("plain", *USED_ROWS))
     words = len(json.loads((toy / "model" / "tokenizer.json").read_text())["model"]["vocab"])
     for name in USED_ROWS:
@@ -176,24 +199,26 @@ def test_ranks_exchange_the_rows_of_the_vocabulary_that_they_used(toy: Path) -> 
         pytest.param("zero3", NAMES, marks=pytest.mark.long),
     ],
 )
-def test_zero_updates_equal_one_process(launcher: str, names: tuple[str, ...], toy: Path) -> None:
-    measured = results(launch(launcher, 2, [*SCRIPT, str(toy), *names]))
+def test_zero_updates_equal_one_process(
+    launcher: str, names: tuple[str, ...], updates: Updates
+) -> None:
+    measured = updates(launcher, 2, names)
     assert_equal_updates(measured, names)
     assert_collectives(measured, gathers_temperature=1 if launcher == "zero3" else 0)
 
 
 @pytest.mark.parametrize("names", [FEW, pytest.param(NAMES, marks=pytest.mark.long)])
-def test_fsdp2_updates_equal_one_process(names: tuple[str, ...], toy: Path) -> None:
-    measured = results(run([*TORCHRUN, "2", *SCRIPT, str(toy), *names]))
+def test_fsdp2_updates_equal_one_process(names: tuple[str, ...], updates: Updates) -> None:
+    measured = updates("fsdp2", 2, names)
     assert_equal_updates(measured, names)
     assert_collectives(measured, gathers_temperature=1, scatters_temperature=1)
 
 
 @pytest.mark.long
-def test_compiled_layers_under_fsdp2_update_alike(toy: Path) -> None:
+def test_compiled_layers_under_fsdp2_update_alike(updates: Updates) -> None:
     """Three chunks a step, of other sizes every time: one graph, and FSDP2 gathers around it."""
     names = ("plain", "compiled")
-    measured = results(run([*TORCHRUN, "2", *SCRIPT, str(toy), *names]))
+    measured = updates("fsdp2", 2, names)
     assert_equal_updates(measured, names)
     plain, compiled = measured["plain"], measured["compiled"]
     assert plain["graphs"] == 0
