@@ -57,7 +57,7 @@ ORDERS = (
 )
 FORKS = """
 import os, sys, types
-import accelerate, torch, transformers  # once for all
+import accelerate, pyarrow.parquet, torch.distributed.tensor, transformers, tyro  # once for all
 
 def check(thing):
     assert isinstance(thing, types.FunctionType), thing

@@ -66,8 +66,13 @@ def shown(capsys: pytest.CaptureFixture[str]) -> str:
     return output.out + output.err
 
 
-@pytest.mark.parametrize("text", EVIL.values(), ids=EVIL)
-@pytest.mark.parametrize("more", [[], ["--json"]], ids=["tables", "json"])
+@pytest.mark.parametrize(
+    ("text", "more"),
+    [
+        *(pytest.param(text, [], id=name) for name, text in EVIL.items()),
+        pytest.param("".join(EVIL.values()), ["--json"], id="json, all"),
+    ],
+)
 def test_overlap_plan_and_prepare_show_nothing_that_acts(
     tmp_path: Path, text: str, more: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
