@@ -148,7 +148,7 @@ def test_a_second_keystroke_stops_at_once(toy: Path, tmp_path: Path) -> None:
         os.kill(worker, signal.SIGINT)
         time.sleep(1.5)
         os.kill(worker, signal.SIGINT)
-        wait_for(lambda: not is_running(worker), 60)
+        wait_for(lambda: not is_running(worker))
         assert "stopped at once" in started.end().output
 
 

@@ -246,7 +246,7 @@ def test_a_prompt_answers_until_a_key_ends_it_in_one_line(
             .strip("\b\n ")
         )
         assert rest == (f"hybrid-dist search: {last}" if last else "")
-        assert process.wait(60) == code
+        assert process.wait(LIMIT) == code
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -462,9 +462,9 @@ def bomb(open_: str, close: str) -> str:
 def test_an_alias_bomb_is_rejected_in_a_few_lines_and_at_once(
     file: Path, kind: str, where: str
 ) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     assert len(refusal(file, bomb(*kind) + where)) < 5000
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_merges_of_merges_are_rejected_before_they_fill_the_memory(file: Path) -> None:

@@ -6,8 +6,7 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from hybrid_dist.tracking.metrics_log import MetricsLog
 from hybrid_dist.tracking.terminal import Terminal
 from hybrid_dist.tracking.wandb_run import WandbRun
 from tests.support import stored_reports, watched_run
+from tests.support.launch import wait_for
 from tests.support.wandb_files import offline_runs, read
 from tests.support.wandb_server import Server, serving
 
@@ -389,13 +389,6 @@ def test_the_end_waits_for_a_lost_server_but_not_for_long(
     another = Server()
     assert sync(messages[0], another) == [10, 20, 30], "though it was online"
     another.close()
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(("mode", "speaks"), [("disabled", True), ("offline", False)])
