@@ -75,7 +75,7 @@ $(OLDEST)/ready: constraints-oldest.txt pyproject.toml
 	@touch $@
 
 test-slurm: $(READY) slurm-packages
-	@$(BIN)/pytest -m "" -rs --durations=20 tests/slurm
+	@$(BIN)/pytest -m "not thorough" -rs --durations=20 tests/slurm
 
 # what the tests bring a cluster up with; where it cannot be had they say so and are skipped
 SLURM_PROGRAMS := slurmctld slurmd munged ip

@@ -24,9 +24,30 @@ from hybrid_dist.text import printable
 class UserError(Exception):
     """A mistake the user can mend. Shown as its message alone, without a traceback."""
 
+    ending = "refused"
+    """How ended.json calls the end of a run by this error (runtime/ended.py)."""
+
 
 class LaunchError(UserError):
     """The processes that were started are not those that the launcher file names."""
+
+
+class NotFiniteError(UserError):
+    """Too many updates in a row had a gradient that was not finite."""
+
+    ending = "not finite"
+
+
+class DeviceMemoryError(UserError):
+    """A step does not fit in the memory of its device."""
+
+    ending = "out of memory"
+
+
+class DiskFullError(UserError):
+    """There is no room, or no quota, for what a run writes."""
+
+    ending = "disk full"
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

@@ -46,8 +46,12 @@ export HEAD_ADDRESS HEAD_PORT
 export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-$SLURM_CPUS_ON_NODE} SLURM_MEM_PER_NODE=0
 unset SLURM_CPUS_PER_TASK SLURM_CPUS_PER_GPU SLURM_TRES_PER_TASK SLURM_MEM_PER_CPU SLURM_MEM_PER_GPU \
     SLURM_GPUS_PER_TASK SLURM_NTASKS_PER_GPU
-# Make accelerate forward signals to its processes and wait until they have saved.
-export PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR2 PET_SHUTDOWN_TIMEOUT=300
+# Make accelerate forward signals to its processes, and wait until they have saved: for as long as SLURM does
+# between its signal and the time limit.
+TIME_TO_STOP=${SBATCH_SIGNAL:-USR2@300}
+TIME_TO_STOP=${TIME_TO_STOP##*@}
+[[ $TIME_TO_STOP =~ ^[0-9]+$ ]] || die "SBATCH_SIGNAL=$SBATCH_SIGNAL: give the seconds too, as in USR2@600"
+export PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR2 PET_SHUTDOWN_TIMEOUT=$TIME_TO_STOP
 export OMP_NUM_THREADS=1 # hybrid_dist sets thread counts itself
 
 # INSIDE goes between srun and the command to run it in the container: srun options for Pyxis, or
@@ -88,15 +92,19 @@ if [[ -n ${CONTAINER_RUNTIME:-} ]]; then # caches in the container's own home wo
 fi
 mount_paths "$ROOT" "${HF_HOME:-}" "${HF_HUB_CACHE:-}" "${HYBRID_DIST_CACHE:-}" "${TORCH_EXTENSIONS_DIR:-}" "$@"
 
+# srun would inherit `sbatch --export=NONE`; what this script sets has to reach its processes.
+SRUN=(srun --export=ALL)
 # Run a command once on every node; each line of output starts with the node's number.
 on_nodes() {
-    srun --ntasks="$SLURM_NNODES" --ntasks-per-node=1 --label --kill-on-bad-exit=1 --wait=60 "${INSIDE[@]}" "$@"
+    "${SRUN[@]}" --ntasks="$SLURM_NNODES" --ntasks-per-node=1 --label --kill-on-bad-exit=1 --wait=60 "${INSIDE[@]}" "$@"
 }
-on_one_node() { srun --nodes=1 --ntasks=1 "${INSIDE[@]}" "$@"; }
+on_one_node() { "${SRUN[@]}" --nodes=1 --ntasks=1 "${INSIDE[@]}" "$@"; }
 
 # Run a module in PER_NODE processes on every node. Launchers do not forward signals to a single
 # process, so it starts without one, except under DeepSpeed.
 launch() {
+    # shellcheck disable=SC2034 # requeue.sh reads it
+    LAUNCHED=1
     ((PER_NODE > 0)) || die "no GPU in this allocation: add --gpus-per-node=N to sbatch, or set PROCESSES_PER_NODE"
     export HYBRID_DIST_WORLD_SIZE=$((SLURM_NNODES * PER_NODE)) # any other number is an error
     if ((HYBRID_DIST_WORLD_SIZE == 1)) && [[ $LAUNCHER != zero* ]]; then
@@ -105,7 +113,7 @@ launch() {
     fi
     # SLURM_PROCID, the machine's rank, is known only inside the task.
     # shellcheck disable=SC2016
-    logged bash -c 'exec accelerate-launch --config_file "$LAUNCHER_FILE" \
+    logged bash -c 'exec python -m hybrid_dist.runtime.launcher --config_file "$LAUNCHER_FILE" \
         --num_machines "$SLURM_NNODES" --num_processes "$HYBRID_DIST_WORLD_SIZE" \
         --machine_rank "$SLURM_PROCID" \
         --main_process_ip "$HEAD_ADDRESS" --main_process_port "$HEAD_PORT" -m "$@"' launch "$@"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
-from hybrid_dist.errors import UserError, file_error, file_of
+from hybrid_dist.errors import DiskFullError, UserError, file_error, file_of
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL)
@@ -56,6 +56,12 @@ def writing(
             problem += f" ({_room(number, place, draft, needed)})"
             problem += f"; {cure or 'make room there, or name a place on another disk'}"
         raise DiskError(problem, number, place) from None
+
+
+def failed_write(message: str, problem: str) -> UserError:
+    """The error about something that could not be written, from the text of the system's error."""
+    full = any(os.strerror(number) in problem for number in DISK_IS_FULL)
+    return DiskFullError(message) if full else UserError(message)
 
 
 def _belongs(file: Path, place: Path, draft: Path | None) -> bool:

@@ -1,13 +1,13 @@
 """Progress of long work: a bar on a terminal, elsewhere a plain line now and then.
 
 What takes long opens a `part` and advances it. It is shown inside `shown`, which commands open;
-without it, as in the Python API, nothing is printed.
+without it, as in the Python API, nothing is printed. Parts are also where such work can be left.
 """
 
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import timedelta
 
@@ -88,6 +88,7 @@ def parts_done() -> int:
 
 
 _display: ContextVar[_Display | None] = ContextVar("display", default=None)
+_interrupt: ContextVar[Callable[[], None] | None] = ContextVar("interrupt", default=None)
 
 
 @contextmanager
@@ -112,17 +113,17 @@ def shown(
 def part(what: str, total: int | None) -> Iterator[Advance]:
     """A part of the work, of `total` texts or queries if that is known; call what it yields with
     the number that is done."""
-    display = _display.get()
-    if display is None or total == 0:
-        yield _nothing
-        return
-    with display.part(what, total) as advance:
+    display, interrupt = _display.get(), _interrupt.get()
+    with nullcontext(_nothing) if not display or total == 0 else display.part(what, total) as show:
 
-        def counted(count: int) -> None:
-            _nothing(count)
-            advance(count)
+        def advance(count: int) -> None:
+            global _done
+            _done += count
+            show(count)
+            if interrupt is not None:
+                interrupt()
 
-        yield counted
+        yield advance
 
 
 @contextmanager
@@ -140,6 +141,16 @@ def part_in_steps(what: str, total: int, steps: int) -> Iterator[Callable[[], No
         yield step
 
 
+@contextmanager
+def interrupted_by(check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` whenever a part advances inside; what it raises leaves the work."""
+    token = _interrupt.set(check)
+    try:
+        yield
+    finally:
+        _interrupt.reset(token)
+
+
 def _new_bar() -> Progress:
     console = Console(file=sys.stderr)
     return Progress(
@@ -155,9 +166,7 @@ def _new_bar() -> Progress:
 
 
 def _nothing(count: int) -> None:
-    """Show no progress, only count it."""
-    global _done
-    _done += count
+    """Show no progress."""
 
 
 def _print(line: str) -> None:

@@ -134,8 +134,8 @@ def check_launch(environment: Mapping[str, str], world: int) -> None:
         )
 
 
-def exit_process() -> None:
-    """End a finished program with exit code 0.
+def exit_process(code: int = 0) -> None:
+    """End a finished program.
 
     gloo's threads may take the interpreter's lock while Python shuts down, which aborts the
     process, and may wait for it while their group is destroyed, which waits for them. So after
@@ -148,4 +148,6 @@ def exit_process() -> None:
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(code)
+    if code:
+        sys.exit(code)

@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,6 +37,9 @@ HANG, STACK, REPORTER = "hang", "stack/", "reporter"
 """Keys of the board: set once a rank has found a hang; the stacks of ranks' main threads; counts
 ranks that want to report it."""
 
+BeforeExit = Callable[[Sequence[int], str], None]
+"""Told of the ranks that are waited for, and why the process is about to be ended."""
+
 
 class Watch:
     """A thread in each rank that looks where the main thread is.
@@ -52,9 +55,15 @@ class Watch:
     """
 
     def __init__(
-        self, ranks: Ranks, minutes: HangMinutes, run_folder: Path, exits: bool = True
+        self,
+        ranks: Ranks,
+        minutes: HangMinutes,
+        run_folder: Path,
+        exits: bool = True,
+        before_exit: Sequence[BeforeExit] = (),
     ) -> None:
         self._ranks, self._exits = ranks, exits
+        self.before_exit = [*before_exit]
         self._limits = {phase: 60 * limit for phase, limit in asdict(minutes).items()}
         shortest = min(self._limits.values())
         self._look = min(SECONDS_BETWEEN_LOOKS, shortest / 100)
@@ -63,8 +72,6 @@ class Watch:
         self._steps = deque[float](maxlen=RECENT_STEPS)
         """Seconds that the last steps took."""
         self._done = threading.Event()
-        self.before_exit: Callable[[str], None] | None = None
-        """Is told why this process is about to be ended."""
         self._main = threading.get_ident()
         self._looked = time.monotonic()
         self._heard: dict[int, tuple[int, float]] = {}
@@ -236,8 +243,8 @@ class Watch:
             )
             self._record(own, why, statuses, named)
         if self._exits:
-            if self.before_exit is not None:
-                self.before_exit(why)
+            for tell in self.before_exit:
+                tell(named, why)
             os._exit(1)
         self._done.set()
 

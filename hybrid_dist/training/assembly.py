@@ -14,8 +14,10 @@ from hybrid_dist.config.schema import DEV_LOSS, Config
 from hybrid_dist.errors import UserError
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.model.spec import EncoderSpec
+from hybrid_dist.runtime.ended import EndRecord
 from hybrid_dist.runtime.launch import strategy
 from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.runtime.stopping import stoppable
 from hybrid_dist.runtime.watchdog import Watch
 from hybrid_dist.tracking.metrics_log import MetricsLog
 from hybrid_dist.tracking.tensorboard_log import TensorBoardLog
@@ -39,6 +41,7 @@ from hybrid_dist.training.inputs import RunEvaluation, RunInputs
 from hybrid_dist.training.meters import Meters
 from hybrid_dist.training.objective import copies_of_vectors
 from hybrid_dist.training.optimizer import adamw
+from hybrid_dist.training.requests import Requests
 from hybrid_dist.training.selection import Evaluate, Selection, SelectionMetric, resume_selection
 from hybrid_dist.training.step import Updater
 from hybrid_dist.training.step_log import StepLog
@@ -56,6 +59,8 @@ class RunContext:
     terminal: Terminal
     watch: Watch
     wandb: WandbRun
+    requests: Requests
+    ending: EndRecord
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,7 @@ def assemble(context: RunContext, model: BiEncoder) -> TrainingParts:
         updater,
         exporter,
         log,
+        ranks,
         dev=feed(*inputs.dev) if inputs.dev else None,
         evaluate_tasks=_task_evaluation(context) if inputs.evaluation.tasks else None,
         metric=metric,
@@ -259,9 +265,12 @@ def _step_log(context: RunContext, meters: Meters, progress: Progress) -> StepLo
             f"are left out (the first: {unreadable[0]}); the original file is {metrics.damaged}"
         )
 
+    context.ending.step = progress.step
+
     def tick(step: int) -> None:
         terminal.step(step)
         watch.step(step)
+        context.ending.step = step
 
     writers: list[Callable[[dict[str, Any]], None]]
     writers = [metrics.write, context.wandb.write, terminal.show]
@@ -275,8 +284,8 @@ def _task_evaluation(context: RunContext) -> Evaluate:
     """Evaluates a saved model during training, and sends the reports to W&B."""
 
     def evaluate(model: Path, out: Path) -> dict[str, float]:
-        with context.terminal.parts():
-            figures = context.inputs.evaluation(model, out, context.ranks)
+        with context.terminal.parts(), stoppable(context.ranks, context.requests.asked) as ranks:
+            figures = context.inputs.evaluation(model, out, ranks)
         context.wandb.reports(out, "eval")
         return figures
 

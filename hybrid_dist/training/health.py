@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hybrid_dist.batching import GlobalBatch
 from hybrid_dist.data.store.reader import Store
-from hybrid_dist.errors import UserError
+from hybrid_dist.errors import DeviceMemoryError, NotFiniteError
 from hybrid_dist.runtime.files import write_atomically
 from hybrid_dist.runtime.host_copy import HostCopy
 from hybrid_dist.runtime.ranks import Ranks
@@ -65,7 +65,7 @@ class Health:
         """Count skipped updates up to the last but one, whose successor's flag may still be on the
         device; `now`: count the last one too.
 
-        Raises a UserError after too many consecutive ones: two are enough at the last step.
+        Raises a NotFiniteError after too many consecutive ones: two are enough at the last step.
         """
         while len(self._unread) > (0 if now else 1):
             update = self._unread.popleft()
@@ -92,7 +92,7 @@ class Health:
             write_atomically(self._file, json.dumps(description, ensure_ascii=False) + "\n")
         ranks = ", ".join(str(rank) for rank, count in enumerate(broken) if count)
         where = f" (its vectors are not on rank {ranks})" if ranks else ""
-        raise UserError(
+        raise NotFiniteError(
             f"the gradient is not finite at step {update.step}{where}; {self._consecutive} updates "
             f"in a row were skipped; {self._file} has the batch's uids; start another run.name "
             "with a lower optim.lr, more optim.warmup_steps or another train.precision"
@@ -112,7 +112,7 @@ class Health:
                 else "lower model.max_passage_tokens, set train.gradient_checkpointing to true, "
                 "or use launchers/zero3.yaml or fsdp2.yaml"
             )
-            raise UserError(
+            raise DeviceMemoryError(
                 f"out of memory on rank {self._ranks.rank} ({self._ranks.device}) at step "
                 f"{work.batch.step + 1}, with {pairs} pairs in a chunk; {remedy}"
             ) from None

@@ -12,6 +12,8 @@ from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.runtime.signals import Interruption
 
 STOP, SAVE, PROFILE = "STOP", "SAVE", "PROFILE"
+BY_FILE = signal.NSIG
+"""What stands for the file STOP where signals are numbers."""
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -32,6 +34,7 @@ class Requests:
     def __init__(self, folder: Path, ranks: Ranks, interruption: Interruption) -> None:
         self._folder, self._ranks, self._interruption = folder, ranks, interruption
         self._last_look = -SECONDS_BETWEEN_LOOKS
+        self._stop_file = self._save_file = self._profile_file = False
         self._in_flight = deque[HostCopy]()
         """All-reduces whose result has not been read yet."""
 
@@ -42,27 +45,38 @@ class Requests:
         edge. `failed`: this rank could not write a checkpoint in the background. `is_traced`: steps
         are traced already.
         """
-        stop_file, save_file, profile_file = self._files()
-        wanted = (failed, stop_file, save_file, profile_file and not is_traced)
+        self._look()
+        wanted = (failed, self._stop_file, self._save_file, self._profile_file and not is_traced)
         own = [self._interruption.signal, *map(int, wanted)]
+        self._save_file = self._profile_file = False
         self._in_flight.append(self._ranks.largest(own))
         agreed = [0] * len(own)
         while len(self._in_flight) > (0 if now or self._ranks.world == 1 else 1):
             read = self._in_flight.popleft().read()
             agreed = [old or new for old, new in zip(agreed, read, strict=True)]
         number, failing, stop, save, profile = agreed
-        stopped_by = signal.Signals(number).name if number else STOP if stop else None
+        stopped_by = name_of(number) if number else STOP if stop else None
         saves = bool(save) and not number
         return PendingRequests(stopped_by, saves, bool(failing), bool(profile))
 
-    def _files(self) -> tuple[bool, bool, bool]:
-        """Which of the files STOP, SAVE and PROFILE are there, on the first rank."""
+    def asked(self) -> int:
+        """What asks this rank to stop: a signal's number or BY_FILE; 0 for nothing."""
+        self._look()
+        return self._interruption.signal or BY_FILE * self._stop_file
+
+    def _look(self) -> None:
+        """Look for the files, on the first rank, now and then."""
         now = time.monotonic()
-        if not self._ranks.is_first or now - self._last_look < SECONDS_BETWEEN_LOOKS:
-            return False, False, False
-        self._last_look = now
-        stop, save = (_consume(self._folder / name) for name in (STOP, SAVE))
-        return stop, save, (self._folder / PROFILE).exists()
+        if self._ranks.is_first and now - self._last_look >= SECONDS_BETWEEN_LOOKS:
+            self._last_look = now
+            self._stop_file |= _consume(self._folder / STOP)
+            self._save_file |= _consume(self._folder / SAVE)
+            self._profile_file = (self._folder / PROFILE).exists()
+
+
+def name_of(number: int) -> str:
+    """The name of what `Requests.asked` returns."""
+    return STOP if number == BY_FILE else signal.Signals(number).name
 
 
 def _consume(file: Path) -> bool:

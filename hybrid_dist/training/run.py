@@ -4,7 +4,7 @@ Whatever can be rejected is rejected before weights are read.
 """
 
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from hybrid_dist.batching import check_world
@@ -12,10 +12,12 @@ from hybrid_dist.config.schema import Config, flatten
 from hybrid_dist.model import lora
 from hybrid_dist.model.encoder import BiEncoder
 from hybrid_dist.runtime import environment
+from hybrid_dist.runtime.ended import EndRecord
 from hybrid_dist.runtime.hang_report import record_collectives
 from hybrid_dist.runtime.launch import check_machine, joined, strategy
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.runtime.signals import Interruption
+from hybrid_dist.runtime.stopping import Stopped, stoppable
 from hybrid_dist.runtime.watchdog import Watch
 from hybrid_dist.tracking.terminal import Terminal
 from hybrid_dist.tracking.wandb_run import WandbRun
@@ -23,7 +25,7 @@ from hybrid_dist.training.assembly import RunContext, assemble
 from hybrid_dist.training.initial_model import build_model
 from hybrid_dist.training.inputs import LoadEvaluation, RunInputs, load_inputs
 from hybrid_dist.training.loop import LoopEnd, train
-from hybrid_dist.training.requests import Requests
+from hybrid_dist.training.requests import Requests, name_of
 from hybrid_dist.training.result import TrainingResult
 from hybrid_dist.training.run_folder import TRAINING_LANGUAGES, TRAINING_PAIRS
 from hybrid_dist.training.start_checks import warnings
@@ -42,6 +44,20 @@ def run(
     signals that stop the run, if the caller listens to any. `exit_on_hang`: let the watchdog end a
     process whose main thread waits for a hanging rank; otherwise it only reports which rank hangs.
     """
+    heard = interruption or Interruption()
+    with EndRecord(config.run.folder, lambda: heard.signal) as ending:
+        result = _run(config, load_evaluation, heard, exit_on_hang, ending)
+        ending.stopped_by = result.stopped_by
+    return result
+
+
+def _run(
+    config: Config,
+    load_evaluation: LoadEvaluation,
+    interruption: Interruption,
+    exit_on_hang: bool,
+    ending: EndRecord,
+) -> TrainingResult:
     check_machine(config.train.precision)
     record_collectives()
     inputs = load_inputs(config, load_evaluation)
@@ -51,7 +67,9 @@ def run(
             ranks,
         ),
         closing(inputs.folder),
-        Watch(ranks, config.hang_minutes, inputs.folder.path, exit_on_hang) as watch,
+        Watch(
+            *(ranks, config.hang_minutes, inputs.folder.path, exit_on_hang, [ending.hang])
+        ) as watch,
     ):
         check_world(config.batching.size, ranks.world)
         ranks.agree(
@@ -61,18 +79,23 @@ def run(
         if ranks.is_first:
             inputs.folder.hold()
             inputs.folder.write_description(_description(config, inputs, model, accelerator, ranks))
+        ending.begin(ranks)
         with Terminal(config.run.name, config.train.steps, ranks.is_first) as terminal:
             _introduce(terminal, config, inputs, model, accelerator, ranks)
-            requests = Requests(inputs.folder.path, ranks, interruption or Interruption())
+            requests = Requests(inputs.folder.path, ranks, interruption)
             with (
                 inputs.folder.written_to(),
                 WandbRun(
                     config.log, inputs.folder.path, asdict(config), terminal.say, ranks.is_first
                 ) as wandb,
+                ending.noting(),
             ):
-                watch.before_exit = wandb.fail if config.log.alerts else None
-                context = RunContext(config, inputs, accelerator, ranks, terminal, watch, wandb)
-                return _train(context, model, requests)
+                if config.log.alerts:
+                    watch.before_exit.append(lambda ranks, why: wandb.fail(why))
+                context = RunContext(
+                    *(config, inputs, accelerator, ranks, terminal, watch, wandb, requests, ending)
+                )
+                return _train(context, model)
 
 
 def longest_wait(config: Config) -> float:
@@ -80,24 +103,26 @@ def longest_wait(config: Config) -> float:
     return max(asdict(config.hang_minutes).values())
 
 
-def _train(context: RunContext, model: BiEncoder, requests: Requests) -> TrainingResult:
+def _train(context: RunContext, model: BiEncoder) -> TrainingResult:
     """Everything from the prepared model on: the loop, then the final evaluation."""
     inputs, terminal, wandb = context.inputs, context.terminal, context.wandb
     parts = assemble(context, model)
-    end = train(context.config, parts, requests)
+    end = train(context.config, parts, context.requests)
     context.watch.begin("end")
     mix = [[stream.kind, stream.name, count] for stream, count in parts.meters.batches.items()]
     wandb.table("plan/mix", ("kind", "stream", "batches"), sorted(mix))
     figures: dict[str, float] = {}
-    if end.stopped_by is not None:
-        if context.ranks.is_first:
-            inputs.folder.mark_interrupted(end.stopped_by)
-    elif inputs.evaluation.tasks:
-        out = inputs.folder.evaluation()
-        with terminal.parts(), context.watch.phase("evaluation"):
-            figures = inputs.evaluation(inputs.folder.model, out, context.ranks, terminal.say)
-        wandb.reports(out, "final")
-        wandb.summarize({f"final/{name}": value for name, value in figures.items()})
+    if end.stopped_by is None and inputs.evaluation.tasks:
+        try:
+            figures = _final_evaluation(context)
+        except Stopped as stopped:
+            end = replace(end, stopped_by=name_of(stopped.by))
+            if not context.config.checkpoint.every:  # else there is one of the last step
+                with context.watch.phase("save"):
+                    parts.checkpoints.save(end.progress)
+                    parts.checkpoints.finish()
+    if end.stopped_by is not None and context.ranks.is_first:
+        inputs.folder.mark_interrupted(end.stopped_by)
     wandb.finish()
     if end.stopped_by is None and context.ranks.is_first:
         inputs.evaluation.describe(inputs.folder.path)
@@ -105,6 +130,8 @@ def _train(context: RunContext, model: BiEncoder, requests: Requests) -> Trainin
         terminal.say(f"stopped by {end.stopped_by}; start the same command again to resume")
     else:
         terminal.say(f"done: the model is {inputs.folder.model}{_reports(inputs)}")
+    # a launcher that was signalled exits with 1, and srun ends the others: the first rank included
+    context.ranks.barrier()
     return _result(inputs, end, parts.log, figures)
 
 
@@ -114,6 +141,18 @@ def _reports(inputs: RunInputs) -> str:
     if len(names) == 1:
         return f", the report {out / names[0] / 'report.html'}"
     return f", its reports are in {out}" if names else ""
+
+
+def _final_evaluation(context: RunContext) -> dict[str, float]:
+    """Evaluate the finished model; raises Stopped, on all ranks, if the run is to stop."""
+    inputs, terminal = context.inputs, context.terminal
+    out = inputs.folder.evaluation()
+    evaluation, stopping = context.watch.phase("evaluation"), context.requests.asked
+    with terminal.parts(), evaluation, stoppable(context.ranks, stopping) as ranks:
+        figures = inputs.evaluation(inputs.folder.model, out, ranks, terminal.say)
+    context.wandb.reports(out, "final")
+    context.wandb.summarize({f"final/{name}": value for name, value in figures.items()})
+    return figures
 
 
 def _result(

@@ -16,16 +16,16 @@ from typing import IO, Any
 from hybrid_dist.config.resolve import from_yaml, to_yaml
 from hybrid_dist.config.schema import Config, changes_to_run
 from hybrid_dist.config.sources import Source
-from hybrid_dist.errors import UserError
-from hybrid_dist.runtime.files import NO_LOCKS, read_json, write_atomically
+from hybrid_dist.errors import DiskFullError, UserError
+from hybrid_dist.runtime.files import DISK_IS_FULL, NO_LOCKS, read_json, write_atomically
 from hybrid_dist.runtime.hang_report import FOLDER as HANG
 from hybrid_dist.training.checkpoint.manager import check_path
 from hybrid_dist.training.checkpoint.manifest import latest_step
 
 SECONDS_FOR_LOST_NODES = 150
 DRAFT = re.compile(
-    r"\.(chunk_size\.json|config\.yaml|environment\.json|interrupted|metrics\.jsonl|model|model\.candidate)"
-    r"\.\w{8}\.part"
+    r"\.(chunk_size\.json|config\.yaml|ended\.json|environment\.json|evaluation_due\.json|interrupted"
+    r"|metrics\.jsonl|model|model\.candidate)\.\w{8}\.part"
 )
 """Temporary files and folders that a process leaves behind if it is killed while writing."""
 LOCK, SUBMITTED, LOGS = ".lock", "submitted", "logs"
@@ -72,6 +72,11 @@ class RunFolder:
     def interrupted(self) -> Path:
         """Exists while a stopped run waits to be resumed: batch scripts requeue by it."""
         return self.path / "interrupted"
+
+    @property
+    def evaluation_due(self) -> Path:
+        """Exists while an evaluation waits for the next start of a stopped run."""
+        return self.path / "evaluation_due.json"
 
     @property
     def not_finite(self) -> Path:
@@ -171,6 +176,29 @@ class RunFolder:
         marker = {"step": self._steps_trained(), "reason": reason}
         write_atomically(self.interrupted, json.dumps(marker) + "\n")
 
+    def leave_evaluation(self, step: int, record: dict[str, Any]) -> None:
+        """Leave the evaluation of a step, and the record that it belongs to, to the next start."""
+        text = json.dumps({"step": step, "record": record}, ensure_ascii=False)
+        write_atomically(self.evaluation_due, text + "\n")
+
+    def left_evaluation(self, step: int) -> dict[str, Any] | None:
+        """The record of this step, if its evaluation was left to this start.
+
+        That of another step, which the run does not go on from, is forgotten.
+        """
+        if not self.evaluation_due.is_file():
+            return None
+        left = read_json(self.evaluation_due, "an evaluation that was left")
+        if not isinstance(left, dict) or not isinstance(left.get("record"), dict):
+            raise UserError(
+                f"{self.evaluation_due}: is no evaluation that was left; remove it to go on "
+                "without that evaluation"
+            )
+        if left.get("step") == step:
+            return left["record"]
+        self.evaluation_due.unlink()
+        return None
+
     def _steps_trained(self) -> int:
         return latest_step(self.checkpoints) or 0
 
@@ -202,7 +230,8 @@ class RunFolder:
             raise self._unwritable(error) from None
 
     def _unwritable(self, error: OSError) -> UserError:
-        return UserError(
+        full = error.errno in DISK_IS_FULL
+        return (DiskFullError if full else UserError)(
             f"run.dir: {self.path} cannot be written ({error.strerror}); make room there, or "
             "choose another run.dir"
         )

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from hybrid_dist.config.schema import DEV_LOSS
+from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.runtime.stopping import Stopped
 from hybrid_dist.training.checkpoint.export import Exporter
 from hybrid_dist.training.checkpoint.run_progress import Progress
 from hybrid_dist.training.feed import Feed
@@ -19,7 +21,9 @@ DEV_STEPS = 16
 """Batches of held-out pairs that dev/loss is the mean of."""
 
 Evaluate = Callable[[Path, Path], Mapping[str, float]]
-"""Takes a model folder and a folder for reports, returns figures by name; all ranks call it."""
+"""Takes a model folder and a folder for reports, returns figures by name; all ranks call it.
+
+Raises Stopped, on all ranks, if the run is asked to stop meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -90,19 +94,23 @@ class Selection:
         updater: Updater,
         exporter: Exporter,
         log: StepLog,
+        ranks: Ranks,
         dev: Feed | None,
         evaluate_tasks: Evaluate | None,
         metric: SelectionMetric,
         patience: int,
         say: Callable[[str], None],
     ) -> None:
-        self._updater, self._exporter, self._log = updater, exporter, log
+        self._updater, self._exporter, self._log, self._ranks = updater, exporter, log, ranks
         self._dev, self._evaluate_tasks = dev, evaluate_tasks
         self._metric, self._patience, self._say = metric, patience, say
         self._candidate = exporter.folder.path / "model.candidate"
 
     def evaluate(self, progress: Progress) -> Progress:
-        """Log dev loss and figures of this step; model/ becomes the best model so far."""
+        """Log dev loss and figures of this step; model/ becomes the best model so far.
+
+        Raises Stopped before anything is logged or chosen.
+        """
         figures: dict[str, float] = {}
         with _keep_random_state(), self._updater.averaged():
             if self._dev is not None:
@@ -110,7 +118,11 @@ class Selection:
             if self._evaluate_tasks is not None:
                 self._exporter.write(self._candidate)
                 out = self._exporter.folder.evaluation(progress.step)
-                scores = self._evaluate_tasks(self._candidate, out)
+                try:
+                    scores = self._evaluate_tasks(self._candidate, out)
+                except Stopped:
+                    self._exporter.discard(self._candidate)
+                    raise
                 figures |= {f"eval/{name}": value for name, value in scores.items()}
             progress = self._keep_if_best(progress, figures[self._metric.figure])
         best = {"eval/best": progress.best, "eval/best_step": progress.best_step}
@@ -123,6 +135,25 @@ class Selection:
                 else f"stops early: {self._metric.figure} was never a number"
             )
         return progress
+
+    def leave(self, progress: Progress) -> None:
+        """Leave the evaluation of this step, and the step's record, to the next start."""
+        record = self._log.taken()
+        if self._ranks.is_first:
+            self._exporter.folder.leave_evaluation(progress.step, record)
+        self._say(f"the evaluation of step {progress.step} is left to the next start")
+
+    def take_up(self, progress: Progress) -> bool:
+        """Whether the last start has left the evaluation of this step; its record is taken up."""
+        folder = self._exporter.folder
+        record = self._ranks.decide_on_first(lambda: folder.left_evaluation(progress.step))
+        self._log.figures(record or {})
+        return record is not None
+
+    def taken_up(self) -> None:
+        """The evaluation that was left is done."""
+        if self._ranks.is_first:
+            self._exporter.folder.evaluation_due.unlink(missing_ok=True)
 
     def gave_up(self, progress: Progress) -> bool:
         """Whether eval.patience is exhausted."""

@@ -77,13 +77,18 @@ class StepLog:
 
     def write(self, step: int) -> None:
         """Pass the record of this step, if there is one, to all writers."""
-        if self._record:
+        record = self.taken()
+        if record:
             for write in self._writers:
-                write({"step": step} | self._record)
-        for name, value in self._record.items():
+                write({"step": step} | record)
+
+    def taken(self) -> dict[str, Any]:
+        """The record of this step, which is then written elsewhere."""
+        record, self._record = self._record, {}
+        for name, value in record.items():
             if name in ("train/loss", DEV_LOSS) or name.startswith("train/loss/"):
                 self.losses[name] = value
-        self._record = {}
+        return record
 
     def begin(self) -> None:
         """Start the means of the next record.

@@ -8,7 +8,7 @@ import pytest
 from hybrid_dist.training.checkpoint.manifest import latest_step
 from tests.support.disks import disk
 from tests.support.launch import train
-from tests.support.runs import column, options, succeed
+from tests.support.runs import column, ended, options, succeed
 
 
 @pytest.mark.parametrize("on_failure", ["stop", pytest.param("go_on", marks=pytest.mark.long)])
@@ -29,6 +29,7 @@ def test_a_full_disk_costs_no_good_checkpoint(on_failure: str, toy: Path, tmp_pa
         assert done.code == (2 if on_failure == "stop" else 0)
         if on_failure == "stop":
             assert 15 <= len(column(runs, "run", "step")) < 20, "the step after knows of it"
+            assert ended(runs, "run")["kind"] == "disk full"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from tests.support.launch import (
     train_command,
     wait_for,
 )
-from tests.support.runs import column, metrics, options, succeed
+from tests.support.runs import column, ended, metrics, options, succeed
 from tests.support.wandb_files import offline_runs
 
 FAULTY = script("faulty")
@@ -92,6 +92,8 @@ def test_a_signal_to_the_launcher_saves_and_marks_the_run(
     assert f"stopped by {number.name}" in done.output, done.output
     step = lines(tmp_path, "run")
     assert marker(tmp_path, "run") == {"step": step, "reason": number.name}
+    stopped = {"kind": "stopped", "rank": 0, "step": step, "message": number.name}
+    assert ended(tmp_path, "run") == stopped
     assert latest(tmp_path, "run") == step
     assert not list((tmp_path / "run/checkpoints").glob("*.tmp"))
 
@@ -163,6 +165,8 @@ def test_a_rank_that_is_killed_ends_the_run_and_is_named(toy: Path, tmp_path: Pa
     assert "rank      : 1 (local_rank: 1)\n  exitcode  : -9" in done.output, done.output
     assert damage(tmp_path / f"run/checkpoints/step-{latest(tmp_path, 'run'):06d}") is None
     assert marker(tmp_path, "run") is None
+    ending = ended(tmp_path, "run")
+    assert (ending["kind"], ending["rank"]) == ("crash", None), "the other has only lost it"
 
 
 HANG = {"hang_minutes__step": "0.08"}
@@ -212,6 +216,8 @@ def test_a_rank_that_hangs_is_named_in_bounded_time(
     (recorded,) = offline_runs(tmp_path / "run")
     expected = [] if int(rank) == 0 else [message]
     assert [message for _, text in recorded.alerts if message in text] == expected
+    ending = ended(tmp_path, "run")
+    assert (ending["kind"], ending["rank"]) == ("hang", int(fault.split()[1]))
 
 
 @pytest.mark.parametrize(
@@ -288,6 +294,7 @@ def test_many_such_updates_end_the_run_with_the_uids(toy: Path, tmp_path: Path) 
     report = json.loads((tmp_path / "run/not_finite.json").read_text())
     assert report["step"] == 27
     assert len(set(report["uids"])) == 17
+    assert (ended(tmp_path, "run")["kind"], ended(tmp_path, "run")["step"]) == ("not finite", 27)
     assert latest(tmp_path, "run") == 5
     assert not (tmp_path / "run/model").exists()
     (recorded,) = offline_runs(tmp_path / "run")
@@ -315,6 +322,7 @@ def test_out_of_memory_suggests_a_chunk_size(toy: Path, tmp_path: Path) -> None:
         "set train.chunk_size to 8" in done.output
         and "Traceback" not in done.output.split("hybrid_dist.train: error")[0]
     )
+    assert ended(tmp_path, "run")["kind"] == "out of memory"
 
 
 def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(

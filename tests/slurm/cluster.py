@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 NODES = ("node1", "node2")
-NETWORK = "198.18.77"  # of the range that is set aside for tests of networks
+NETWORK = f"198.18.{1 + os.getpid() % 254}"
+"""Of the range that is set aside for tests of networks: one that a killed test has not left."""
 HEAD = f"{NETWORK}.1"
 PROGRAMS = ("munged", "munge", "slurmctld", "slurmd", "slurmstepd", "sbatch", "ip")
 TOOLS = ("unshare", "taskset")
@@ -222,15 +223,22 @@ class Cluster:
         ready = ("idle", "mixed", "allocated", "completing")  # a * behind it: does not answer
         wait_for(f"{name} to be ready", lambda: self.command(*state) in ready, 60)
 
-    def processes(self, name: str) -> list[str]:
-        """The command lines of what runs on a node, SLURM's own daemon left out."""
+    def processes(self, name: str) -> dict[int, str]:
+        """The command lines of what runs on a node by this machine's process ids, SLURM's own
+        daemon left out."""
         pids = [pid for pid in Path("/proc").iterdir() if pid.name.isdigit()]
         own = _namespace(Path(f"/proc/{self._daemons[name].pid}/ns/pid_for_children"))
-        lines = []
-        for pid in pids:
-            if own and _namespace(pid / "ns/pid") == own and "slurmd -D" not in _line(pid):
-                lines.append(_line(pid))
-        return [line for line in lines if line]
+        here = [pid for pid in pids if own and _namespace(pid / "ns/pid") == own]
+        lines = {int(pid.name): _line(pid) for pid in here}
+        return {pid: line for pid, line in lines.items() if line and "slurmd -D" not in line}
+
+    def stop_controller(self) -> None:
+        """As if its machine went down; jobs run on."""
+        self._end("slurmctld")
+
+    def start_controller(self) -> None:
+        self._start("slurmctld", "slurmctld", "-D", "-f", str(self._conf))
+        wait_for("slurmctld", lambda: self._try("scontrol", "ping"))
 
     @staticmethod
     def address(name: str) -> str:
@@ -291,8 +299,7 @@ class Cluster:
         self._run("ip", "link", "add", self._bridge, "type", "bridge")
         self._run("ip", "addr", "add", f"{HEAD}/24", "dev", self._bridge)
         self._run("ip", "link", "set", self._bridge, "up")
-        self._start("slurmctld", "slurmctld", "-D", "-f", str(self._conf))
-        wait_for("slurmctld", lambda: self._try("scontrol", "ping"))
+        self.start_controller()
 
     def _start(self, name: str, *words: str) -> subprocess.Popen[bytes]:
         """A daemon that ends when this process does."""

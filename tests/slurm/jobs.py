@@ -21,6 +21,20 @@ STEPS: dict[str, Any] = {
     "optim__schedule": "constant",
 }
 """A run that is long enough to be interrupted."""
+FOR_EVER = STEPS | {"train__steps": 100_000}
+RANK, LAUNCHER = "-m hybrid_dist.train", "-m hybrid_dist.runtime.launcher"
+TOLD = r"""#!/bin/bash
+#SBATCH --requeue --open-mode=append
+source "$SLURM_SUBMIT_DIR/slurm/common.sh"
+source "$SLURM_SUBMIT_DIR/slurm/requeue.sh"
+take_notes_in runs
+ends() {
+    printf '{\n "kind": "%s",\n "node": null,\n "message": "%s"\n}\n' "$@" >"$HYBRID_DIST_ENDED"
+    end_or_go_on 1 "checkpoint none"
+}
+"""
+"""The head of a batch file without a program: `ends KIND MESSAGE` is what one would have said."""
+ARRAY_LOG = "--output=%x-%A_%a.out"
 TASKS = {"eval__tasks": "toy:runs/demo/toy"}
 """For a run that is to be evaluated."""
 
@@ -94,6 +108,23 @@ class Site:
 
     def wait_for_step(self, name: str, step: int) -> None:
         wait_for(f"step {step} of {name}", lambda: len(self.metrics(name)) >= step)
+
+    def rank_on(self, node: str) -> int:
+        """The process that trains on a node, of a launcher's; once there is one."""
+
+        def found() -> list[int]:
+            lines = self.cluster.processes(node).items()
+            return [pid for pid, line in lines if RANK in line and LAUNCHER not in line]
+
+        wait_for(f"a rank on {node}", found)
+        return found()[0]
+
+    def ended(self, name: str) -> dict[str, Any]:
+        """How the last start of a run ended."""
+        ending: dict[str, Any] = json.loads(
+            (self.folder / "runs" / name / "ended.json").read_text()
+        )
+        return ending
 
     def latest(self, name: str) -> int:
         """The step of the last checkpoint."""

@@ -3,23 +3,9 @@
 import pytest
 
 from tests.slurm.cluster import NODES, wait_for
-from tests.slurm.jobs import STEPS, Site
+from tests.slurm.jobs import ARRAY_LOG, FOR_EVER, LAUNCHER, STEPS, TOLD, Site
 
 pytestmark = pytest.mark.long
-FOR_EVER = STEPS | {"train__steps": 100_000}
-
-STUCK = """#!/bin/bash
-#SBATCH --requeue --open-mode=append --output=%x-%A_%a.out
-source "$SLURM_SUBMIT_DIR/slurm/common.sh"
-source "$SLURM_SUBMIT_DIR/slurm/requeue.sh"
-RUN=runs/stuck-$SLURM_ARRAY_TASK_ID
-before=$(marker "$RUN")
-mkdir -p "$RUN"
-echo '{"step": 3, "reason": "SIGUSR2"}' >"$RUN/new"
-mv "$RUN/new" "$RUN/interrupted"
-end_or_go_on "$RUN" 1 "$before"
-"""
-"""Training that is stopped by a signal each time, before a checkpoint is written."""
 
 
 def test_usr2_saves_and_puts_the_job_back_into_the_queue(site: Site, whole: str) -> None:
@@ -27,7 +13,7 @@ def test_usr2_saves_and_puts_the_job_back_into_the_queue(site: Site, whole: str)
     site.wait_for_step("usr2", 5)
     site.cluster.command("scancel", "--full", "--signal=USR2", job)
     log = site.succeed(job)
-    assert '"reason": "SIGUSR2"}), requeued' in log, log
+    assert "stopped (SIGUSR2), requeued; checkpoint step-" in log, log
     assert site.starts(job) == 2
     assert "resumed from" in log
     site.assert_same_curve("usr2", whole)
@@ -39,17 +25,18 @@ def test_usr2_before_the_program_hears_it_puts_the_job_back(site: Site) -> None:
     """While launchers are being imported USR2 ends them, and no word can be left."""
 
     def launching() -> bool:
-        return any("/accelerate-launch " in line for line in site.cluster.processes("node1"))
+        return any(LAUNCHER in line for line in site.cluster.processes("node1").values())
 
     job = site.train("early", "--nodes=1", processes=2)
     wait_for("a launcher", launching)
     site.cluster.command("scancel", "--full", "--signal=USR2", job)
     log = site.succeed(job)
-    assert "stopped (by USR2, before the program could handle it), requeued" in log, log
+    assert "stopped (USR2, before the program could handle it), requeued" in log, log
     assert site.starts(job) == 2
     assert len(site.metrics("early")) == 12
 
 
+@pytest.mark.thorough
 def test_the_time_limit_saves_and_puts_the_job_back_into_the_queue(site: Site) -> None:
     """SLURM looks at its time limits every half minute."""
     job = site.train("limit", "--nodes=1", processes=2, **FOR_EVER)
@@ -60,7 +47,9 @@ def test_the_time_limit_saves_and_puts_the_job_back_into_the_queue(site: Site) -
     saved = site.latest("limit")
     site.wait_for_step("limit", saved + 10)
     (site.folder / "runs/limit/STOP").touch()
-    log = site.succeed(job)
+    ended = site.cluster.wait(job)
+    assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "3:0")
+    log = site.output(job)
     assert site.starts(job) == 2, "a person's STOP does not put it back"
     assert f"step {saved}" in log.partition("resumed from")[2], log
 
@@ -98,15 +87,15 @@ def test_scancel_leaves_no_process(site: Site) -> None:
     site.wait_for_step("cancelled", 5)
     assert all(len(site.cluster.processes(name)) > 2 for name in NODES)
     site.cluster.command("scancel", job)
-    wait_for("all to end", lambda: not any(map(site.cluster.processes, NODES)))
+    wait_for("all to end", lambda: not any(site.cluster.processes(name) for name in NODES))
     ended = site.cluster.wait(job)
     assert (ended["JobState"], ended["Restarts"]) == ("CANCELLED", "0")
 
 
 def test_what_makes_no_progress_is_put_back_only_so_often(site: Site) -> None:
     """In an array each job is counted and requeued by itself."""
-    (site.folder / "stuck.sbatch").write_text(STUCK)
-    job = site.sbatch("--array=1-2", "stuck.sbatch", MAX_REQUEUES_WITHOUT_PROGRESS="1")
+    (site.folder / "stuck.sbatch").write_text(TOLD + "ends stopped SIGUSR2\n")
+    job = site.sbatch("--array=1-2", ARRAY_LOG, "stuck.sbatch", MAX_REQUEUES_WITHOUT_PROGRESS="1")
     for member in (f"{job}_1", f"{job}_2"):
         ended = site.cluster.wait(member)
         assert (ended["JobState"], ended["Restarts"]) == ("FAILED", "1"), site.output(member)

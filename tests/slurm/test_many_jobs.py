@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.slurm.cluster import wait_for
-from tests.slurm.jobs import DEMO, TASKS, Site, options
+from tests.slurm.jobs import DEMO, FOR_EVER, TASKS, Site, options
 
 pytestmark = pytest.mark.long
 OVERRIDES = """# four runs
@@ -67,5 +67,18 @@ def test_where_a_job_of_the_pipeline_fails_the_others_are_cancelled(site: Site) 
     output = site.run("slurm/pipeline.sh", DEMO, *wrong)
     first, *others = re.findall(r"job (\d+)", output)
     assert site.cluster.wait(first)["JobState"] == "FAILED"
+    for job in others:
+        assert site.cluster.wait(job)["JobState"] == "CANCELLED"
+
+
+def test_stop_inside_a_pipeline_cancels_what_follows(site: Site) -> None:
+    """A run that a person has stopped is not evaluated."""
+    output = site.run("slurm/pipeline.sh", DEMO, *options("halted", **TASKS | FOR_EVER))
+    _, train, *others = re.findall(r"job (\d+)", output)
+    site.wait_for_step("halted", 3)
+    (site.folder / "runs/halted/STOP").touch()
+    ended = site.cluster.wait(train)
+    assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "3:0"), site.output(train)
+    assert site.ended("halted")["message"] == "STOP"
     for job in others:
         assert site.cluster.wait(job)["JobState"] == "CANCELLED"

@@ -10,11 +10,17 @@ from tests.slurm.jobs import STEPS, Site
 pytestmark = pytest.mark.long
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_two_nodes_train_as_one_process(processes: int, site: Site, whole: str) -> None:
+@pytest.mark.parametrize(
+    ("processes", "environment"), [(1, "NONE"), pytest.param(2, "ALL", marks=pytest.mark.thorough)]
+)
+def test_two_nodes_train_as_one_process(
+    processes: int, environment: str, site: Site, whole: str
+) -> None:
+    """Also where sbatch passes no environment on: site.env sets what is needed."""
     name = f"two-by-{processes}"
     steps = STEPS | {"train__steps": 20}
-    log = site.succeed(site.train(name, "--nodes=2", processes=processes, **steps))
+    words = ("--nodes=2", f"--export={environment}")
+    log = site.succeed(site.train(name, *words, processes=processes, **steps))
     assert f"{2 * processes} x cpu (ddp, fp32)" in log, log
     site.assert_same_curve(name, whole, 20)
 

@@ -38,6 +38,12 @@ def metrics(runs: Path, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (runs / name / "metrics.jsonl").read_text().splitlines()]
 
 
+def ended(runs: Path, name: str) -> dict[str, Any]:
+    """How the last start ended: ended.json without the time and the node, which differ."""
+    ending = json.loads((runs / name / "ended.json").read_text())
+    return {key: ending[key] for key in ("kind", "rank", "step", "message")}
+
+
 def column(runs: Path, name: str, key: str) -> np.ndarray:
     return np.array([record[key] for record in metrics(runs, name)])
 

@@ -7,10 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hybrid_dist.errors import UserError
 from hybrid_dist.model.saving import save
 from hybrid_dist.model.spec import EncoderSpec
-from hybrid_dist.runtime.files import replace_folder
+from hybrid_dist.runtime.files import failed_write, replace_folder
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.checkpoint.background import Attempt
 from hybrid_dist.training.run_folder import RunFolder
@@ -40,7 +39,7 @@ class Exporter:
         attempt.write(lambda: self._write(folder, state))
         problem = self._ranks.broadcast_from_first(attempt.problem)
         if problem is not None:
-            raise UserError(f"the model could not be written: {problem}")
+            raise failed_write(f"the model could not be written: {problem}", problem)
 
     def _write(self, folder: Path, state: Mapping[str, Tensor]) -> None:
         weights = {

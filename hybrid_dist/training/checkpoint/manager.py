@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from hybrid_dist.errors import UserError
-from hybrid_dist.runtime.files import apply_umask, bytes_of, sync_file, sync_folder
+from hybrid_dist.runtime.files import (
+    apply_umask,
+    bytes_of,
+    failed_write,
+    sync_file,
+    sync_folder,
+)
 from hybrid_dist.runtime.host_memory import free_memory
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.training.checkpoint import manifest
@@ -172,9 +178,10 @@ class Checkpoints:
         previous = f"the last good one is {last}" if last else "there is none before it"
         message = f"{final}: the checkpoint could not be written ({problem}); {previous}"
         if self._on_failure == "stop":
-            raise UserError(
+            raise failed_write(
                 f"{message}; make room and start the same command again, or set "
-                "checkpoint.on_failure to go_on"
+                "checkpoint.on_failure to go_on",
+                problem,
             )
         self._say(f"{message}; the run continues")
 

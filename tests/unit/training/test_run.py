@@ -20,7 +20,7 @@ from hybrid_dist.runtime.ranks import Ranks, check_launch
 from hybrid_dist.runtime.signals import SIGNALS, Interruption
 from hybrid_dist.training.checkpoint.run_progress import Progress
 from hybrid_dist.training.optimizer import adamw, learning_rate
-from hybrid_dist.training.requests import PendingRequests, Requests
+from hybrid_dist.training.requests import PendingRequests, Requests, name_of
 from hybrid_dist.training.run_folder import RunFolder
 from hybrid_dist.training.selection import SelectionMetric, resume_selection
 from tests.support.permissions import nobody
@@ -215,6 +215,29 @@ def test_a_signal_is_remembered_and_files_count_once(tmp_path: Path) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_a_request_to_stop_is_seen_between_edges_and_kept_for_the_next(tmp_path: Path) -> None:
+    requests = Requests(tmp_path, Ranks(), Interruption())
+    assert requests.asked() == 0
+    (tmp_path / "STOP").touch()
+    requests._last_look -= 2
+    assert name_of(requests.asked()) == "STOP"
+    assert not (tmp_path / "STOP").exists()
+    assert requests.at_edge(now=True) == PendingRequests("STOP")
+
+
+def test_an_evaluation_that_was_left_belongs_to_its_step(tmp_path: Path) -> None:
+    folder = RunFolder(begun(tmp_path))
+    assert folder.left_evaluation(7) is None
+    folder.leave_evaluation(7, {"train/loss": 0.5, "train/kind": "größer"})
+    folder.check()
+    assert folder.left_evaluation(7) == {"train/loss": 0.5, "train/kind": "größer"}
+    assert folder.left_evaluation(6) is None, "the run goes on from another checkpoint"
+    assert not folder.evaluation_due.exists()
+    folder.evaluation_due.write_text("[]")
+    with pytest.raises(UserError, match=r"evaluation_due.json: is no evaluation that was left; re"):
+        folder.left_evaluation(7)
 
 
 @pytest.mark.parametrize("higher_is_better", [True, False])
