@@ -115,6 +115,7 @@ def _take_up(parts: TrainingParts) -> tuple[Progress, str | None]:
             parts.log.write(progress.step)
             with parts.log.paused("save"):
                 parts.checkpoints.save(progress)
+                parts.checkpoints.finish()
                 parts.selection.taken_up()
             parts.log.begin()
     return progress, stop

@@ -202,6 +202,7 @@ def test_a_signal_is_remembered_and_files_count_once(tmp_path: Path) -> None:
             requests._last_look -= 2
             assert requests.at_edge(now=False) == expected
             assert not (tmp_path / name).exists()
+        requests = Requests(tmp_path, Ranks(), interruption)
         (tmp_path / "PROFILE").touch()
         for is_traced in (False, True):
             requests._last_look -= 2
