@@ -136,7 +136,7 @@ after_failure() {
         node=$(silent_node)
         if [[ -n $node ]]; then # ranks notice it long before SLURM, which then requeues the job itself
             echo "job $JOB: $kind ($message); $node does not answer, waiting for SLURM to notice"
-            sleep "${SECONDS_FOR_LOST_NODE:-900}" || true
+            sleep 900 || true
         fi
     fi
     [[ $(noted failure) != "$progress" ]] ||

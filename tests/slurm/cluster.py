@@ -233,8 +233,9 @@ class Cluster:
         return {pid: line for pid, line in lines.items() if line and "slurmd -D" not in line}
 
     def stop_controller(self) -> None:
-        """As if its machine went down; jobs run on."""
-        self._end("slurmctld")
+        """As for an upgrade, its state saved; jobs run on."""
+        self._daemons["slurmctld"].terminate()
+        self._daemons["slurmctld"].wait(60)
 
     def start_controller(self) -> None:
         self._start("slurmctld", "slurmctld", "-D", "-f", str(self._conf))

@@ -78,7 +78,6 @@ def test_a_controller_that_is_down_for_a_minute_is_waited_for(site: Site) -> Non
     (site.folder / "late.sbatch").write_text(TOLD + LATE)
     job = site.sbatch("--output=%x-%j.out", "late.sbatch")
     wait_for("the job", lambda: site.starts(job) == 1)
-    time.sleep(10)  # SLURM saves what it knows of a job with a delay
     site.cluster.stop_controller()
     try:
         (site.folder / "stop").touch()
