@@ -32,6 +32,11 @@ from hybrid_dist.text import json_text, printable
 PICTURE = "description.png"
 WIDTH = 200
 """Characters of a text that a dry run shows."""
+OF_PAIRS = (
+    *("dry_run", "links", "near_duplicates", "max_per_passage", "sample_per_language"),
+    *("tokenize", "teacher"),
+)
+"""Flags that --collection does not have."""
 USAGE = "give hybrid-dist prepare SOURCE PATH --out STORE"
 
 
@@ -141,6 +146,8 @@ def _prepare(options: Options) -> None:
     for name, value in (("SOURCE", options.source), ("PATH", options.paths)):
         if not value:
             raise UserError(f"{name} is missing; {USAGE}")
+    if options.collection:
+        _check_collection(options)
     if options.dry_run:
         _try_out(options)
         return
@@ -166,12 +173,20 @@ def _prepare(options: Options) -> None:
     _print_summary(options.out, store.manifest)
 
 
+def _check_collection(options: Options) -> None:
+    """Refuse what is for training pairs alone."""
+    for flag in OF_PAIRS:
+        if getattr(options, flag) not in (None, False):
+            name = flag.replace("_", "-")
+            raise UserError(
+                f"--{name}: is for training pairs, which --collection leaves out; give one of the "
+                "two"
+            )
+
+
 def _prepare_collection(options: Options, source: Source, reading: Reading, out: Path) -> None:
     from hybrid_dist.evaluation.stored_task import prepare_collection
 
-    for flag in ("tokenize", "teacher"):
-        if getattr(options, flag) is not None:
-            raise UserError(f"--{flag}: --collection keeps texts alone; leave one of the two out")
     with progress_bar.shown():
         task = prepare_collection(source, options.paths, out, reading)
     summary = (

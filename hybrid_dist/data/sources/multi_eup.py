@@ -3,13 +3,17 @@
 A row is a speech in one language, with the title of its debate in all of them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from hybrid_dist.data.reading import Collection, Reading, Text
-from hybrid_dist.data.sources.collecting import Answer, Answers, Placed, collect
+from hybrid_dist.data.sources.collecting import Answer, Answers, Key, Placed, collect
 from hybrid_dist.data.sources.lines import BadRecord, key, text
 from hybrid_dist.data.sources.source import Source, check_languages, wanted_languages
+from hybrid_dist.data.store.numbering import components
 from hybrid_dist.data.tables.table_files import find_tables
 from hybrid_dist.data.tables.table_rows import read_columns
 
@@ -22,12 +26,14 @@ TITLES = {
     for code in CODES.split()
 }
 """By language: the columns of a title and of its id, in capitals or not."""
+NO_ID = (None, "", "null")
+"""In the column of an id: the debate has no title in this language."""
 
 
 class _Speech(NamedTuple):
     passage: Text
-    topic: str
     titles: list[Text]
+    """Those of its debate, with the ids that they have in their languages."""
 
 
 def collection(paths: Sequence[str], reading: Reading) -> Collection:
@@ -37,15 +43,39 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
     passages: list[Placed] = []
     answers: Answers = {}
     there: set[str] = set()
-    for place, speech in _speeches(paths, reading):
-        passage = speech.passage
-        there |= {passage.lang, *(title.lang for title in speech.titles)}
-        queries += ((place, title) for title in speech.titles if only is None or title.lang in only)
+    speeches = list(_speeches(paths, reading))
+    debates = _debates(titles for _, (_, titles) in speeches)
+    for place, (passage, titles) in speeches:
+        debate = debates[titles[0].lang, titles[0].id]
+        there |= {passage.lang, *(title.lang for title in titles)}
+        queries += (
+            (place, title._replace(id=debate))
+            for title in titles
+            if only is None or title.lang in only
+        )
         if only is None or passage.lang in only:
             passages.append((place, passage))
-            answers.setdefault(speech.topic, {})[passage.lang, passage.id] = Answer(1, place)
+            answers.setdefault(debate, {})[passage.lang, passage.id] = Answer(1, place)
     check_languages(reading, there, ", ".join(paths))
     return collect(reading, queries, passages, answers)
+
+
+def _debates(rows: Iterable[Sequence[Text]]) -> dict[Key, str]:
+    """By language and id of a title: the name of its debate, the first id of any of its titles.
+
+    Titles of a row are of one debate, and so are those of rows with a title in common.
+    """
+    number: dict[Key, int] = {}
+    links: list[tuple[int, int]] = []
+    for titles in rows:
+        same = [number.setdefault((title.lang, title.id), len(number)) for title in titles]
+        links += ((same[0], other) for other in same)
+    one, other = np.array(links, np.int64).reshape(-1, 2).T
+    first = components(one, other, len(number)).tolist()
+    keys = list(number)
+    uses = Counter(keys[at][1] for at in set(first))
+    names = [id_ if uses[id_] == 1 else f"{lang}:{id_}" for lang, id_ in keys]
+    return {key: names[at] for key, at in zip(keys, first, strict=True)}
 
 
 def _speeches(paths: Sequence[str], reading: Reading) -> Iterator[tuple[int, _Speech]]:
@@ -62,16 +92,15 @@ def _speeches(paths: Sequence[str], reading: Reading) -> Iterator[tuple[int, _Sp
 def _speech(reading: Reading, record: Mapping[str, Any]) -> _Speech:
     lang = reading.language(text(record, "LANGUAGE"))
     passage = Text(key(record, "did"), lang, text(record, "TEXT"))
-    titles = []
-    topic = ""
-    for code, pairs in TITLES.items():
-        for title, qid in pairs:
-            if record.get(title) and record.get(qid) not in (None, ""):
-                topic = topic or key(record, qid)
-                titles.append(Text(topic, code, text(record, title)))
+    titles = [
+        Text(key(record, qid), code, text(record, title))
+        for code, pairs in TITLES.items()
+        for title, qid in pairs
+        if record.get(title) and record.get(qid) not in NO_ID
+    ]
     if not titles:
         raise BadRecord("expected the debate's title and id, as in title_EN and qid_EN; found none")
-    return _Speech(passage, topic, titles)
+    return _Speech(passage, titles)
 
 
 SOURCE = Source(

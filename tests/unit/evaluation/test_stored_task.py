@@ -215,7 +215,18 @@ def test_other_folders_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     capsys.readouterr()
     for words, message in (
         (["tldr", "x", "--collection", "--out", "o"], "tldr: is for training only"),
-        (["pairs", "x", "--collection", "--tokenize", "m", "--out", "o"], "--tokenize: "),
+        *(
+            (["pairs", "x", "--collection", *flag, "--out", "o"], f"{flag[0]}: is for training")
+            for flag in (
+                ["--dry-run"],
+                ["--links", "l"],
+                ["--near-duplicates", "0.8"],
+                ["--max-per-passage", "1"],
+                ["--sample-per-language", "1"],
+                ["--tokenize", "m"],
+                ["--teacher", "m"],
+            )
+        ),
         (["pairs", "x", "--collection"], "--out is missing"),
         (
             ["pairs", str(tmp_path / "data/pairs.jsonl"), "--collection", "--out", str(store)],

@@ -263,6 +263,28 @@ def test_a_broken_set_is_refused(
         collection(name, tmp_path, **options)
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["M,E1,Mühlen,G1", "M,E1,,", "Rye,E2,,"],
+        ["M,E1,,", ",,Mühlen,G1", "Rye,E2,,", "M,E1,Mühlen,G1"],
+        ["M,E1,Mühlen,E2", "M,E1,,", "Rye,E2,,"],
+        ["M,E1,Mühlen,null", "Rye,E2,Roggen,null"],
+    ],
+    ids=["a title is missing", "the last row joins two", "an id of two languages", "null"],
+)
+def test_speeches_of_a_debate_stay_together(tmp_path: Path, rows: list[str]) -> None:
+    head = "did,TEXT,LANGUAGE,title_EN,qid_EN,title_DE,qid_DE"
+    speeches = [f"d{number},Text {number}.,EN,{row}" for number, row in enumerate(rows)]
+    file = write(tmp_path / "a.csv", "\n".join([head, *speeches]))
+    rye = {("en", f"d{n}"): 1 for n, row in enumerate(rows) if row.startswith("Rye")}
+    mills = {("en", f"d{n}"): 1 for n, row in enumerate(rows) if not row.startswith("Rye")}
+    found = relevance(collection("multi_eup", file))
+    of_language = {lang: [found[key] for key in found if key[0] == lang] for lang in ("de", "en")}
+    assert of_language["de"] in ([mills], [])
+    assert sorted(of_language["en"], key=str) == sorted([rye, mills], key=str)
+
+
 def test_a_missing_corpus_is_asked_for(tmp_path: Path) -> None:
     sets.neuclir(tmp_path / "bench")
     with pytest.raises(UserError, match=r"fas-00000-of-00001.jsonl.gz, .*by the option corpus"):
