@@ -48,7 +48,6 @@ TASKS = {
     "toy": replace(pairs.SOURCE, name="toy", collection=_toy_collection, locate=_toy_file),
     "xquad_r": SOURCES["lareqa"],
     "mlqa_r": SOURCES["lareqa"],
-    BENCHMARK: benchmark.SOURCE,
     **{name: source for name, source in SOURCES.items() if source.collection is not None},
     STORED: Source(STORED, "prepared by --collection", "its own files", locate=_stored_manifest),
 }

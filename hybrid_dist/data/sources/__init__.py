@@ -7,6 +7,7 @@ from hybrid_dist.data.sources import (
     afriqa,
     beir,
     belebele,
+    benchmark,
     bitext,
     bucc,
     lareqa,
@@ -49,6 +50,7 @@ SOURCES: dict[str, Source] = {
         *table.LAYOUT_SOURCES,
         nemo.SOURCE,
         mteb.SOURCE,
+        benchmark.SOURCE,
     )
 }
 """Every source by its name."""

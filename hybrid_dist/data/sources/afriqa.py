@@ -56,7 +56,7 @@ def _complete(record: Record) -> tuple[str, str, str] | None:
     name = key(record, "id")
     if any(record.get(field) in (None, "") for field in ("question_lang", "context")):
         return None
-    passage = with_title({"title": record.get("title"), "text": record.get("context")})
+    passage = with_title(record, "context")
     return name, text(record, "question_lang"), nfc(passage)
 
 

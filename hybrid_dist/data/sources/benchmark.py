@@ -32,7 +32,11 @@ from hybrid_dist.errors import UserError
 def locate(path: str) -> list[str]:
     """The paths of all tables' files, and those on the hub as they are."""
     benchmark = _read(path)
-    return [place for rows in benchmark.rows for place in expand_globs(rows.paths)]
+    places: list[str] = []
+    for rows in benchmark.rows:
+        with of_table(rows.described_at):
+            places += expand_globs(rows.paths)
+    return places
 
 
 def _read(path: str) -> Benchmark:
@@ -46,6 +50,8 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
 
     Where qrels have no language, a judgement holds for a query and a passage in all languages.
     """
+    if len(paths) != 1:
+        raise UserError(f"{', '.join(paths)}: a benchmark is one file; prepare each on its own")
     benchmark = _read(paths[0])
     judged_by_language = benchmark.qrels[0].query_lang is not None
     judgements = _judgements(reading, benchmark, judged_by_language)
@@ -73,8 +79,17 @@ def collection(paths: Sequence[str], reading: Reading) -> Collection:
     def has_document(name: str) -> bool:
         return any(wanted[key] >= 0 for key in keys[name])
 
-    check_complete(reading, judged_gaps(reading, judgements, seen.__contains__, has_document))
+    gaps = judged_gaps(reading, judgements, seen.__contains__, has_document)
+    check_complete(reading, gaps, _cure(benchmark, judged_by_language))
     return result
+
+
+def _cure(benchmark: Benchmark, judged_by_language: bool) -> str:
+    """What may be wrong in the file where ids are missing."""
+    named = "the columns of ids"
+    if judged_by_language:
+        named += ", and the languages (those of qrels are before each id)"
+    return f"check {named} in {benchmark.file}; if they are right, "
 
 
 def _judgements(reading: Reading, benchmark: Benchmark, by_language: bool) -> Judgements:
@@ -168,7 +183,7 @@ def _parsed(
     def parse_kept(row: Record) -> T | None:
         return parse(row) if all(condition.holds(row) for condition in rows.where) else None
 
-    with of_table(rows.key):
+    with of_table(rows.described_at):
         files = find_tables(rows.paths, rows.config, rows.split)
     for file, _ in files:
         given = mapped_rows(reading, file, rows.cells, columns)

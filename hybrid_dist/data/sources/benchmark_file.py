@@ -31,6 +31,8 @@ Language = str | Column
 class Rows:
     """Rows of a table."""
 
+    file: Path
+    """The file that describes it."""
     key: str
     """Where the file describes it: `queries`, or `queries.2` of several tables."""
     paths: tuple[str, ...]
@@ -47,6 +49,11 @@ class Rows:
             for column in _columns(value)
         ]
         return [*named, *((f"{self.key}.where", condition.column) for condition in self.where)]
+
+    @property
+    def described_at(self) -> str:
+        """The file and the key."""
+        return f"{self.file}: {self.key}"
 
     @property
     def where_from(self) -> str:
@@ -82,6 +89,7 @@ class QrelsTable:
 class Benchmark:
     """The content of a file."""
 
+    file: Path
     queries: tuple[TextTable, ...]
     corpus: tuple[TextTable, ...]
     qrels: tuple[QrelsTable, ...]
@@ -112,7 +120,7 @@ def read_benchmark(file: Path) -> Benchmark:
             raise UserError("qrels: give all of its tables a language, or none")
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    return Benchmark(queries, corpus, qrels)
+    return Benchmark(file, queries, corpus, qrels)
 
 
 def _tables(content: Mapping[str, Any], name: str) -> Iterator[tuple[str, Settings]]:
@@ -188,6 +196,7 @@ def _rows(settings: Settings, key: str, file: Path) -> Rows:
     )
     with of_table(key):
         return Rows(
+            file,
             key,
             paths,
             one_text(settings, "config"),

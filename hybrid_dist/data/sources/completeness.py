@@ -53,12 +53,15 @@ def is_allowed(reading: Reading) -> bool:
     return reading.options.get(INCOMPLETE) == ALLOW
 
 
-def check_complete(reading: Reading, all_missing: Iterable[Missing]) -> None:
-    """Refuse a data set in which ids are missing; if that is allowed, note how many."""
-    messages = [str(missing) for missing in all_missing]
+def check_complete(reading: Reading, all_missing: Iterable[Missing], first: str = "") -> None:
+    """Refuse a data set in which ids are missing; if that is allowed, note how many.
+
+    `first`: what to look at before copying files again.
+    """
+    messages = list(dict.fromkeys(str(missing) for missing in all_missing))
     if messages and not is_allowed(reading):
         cure = (
-            "a file was cut short or not fetched: copy it again, or give the option "
+            f"{first}a file was cut short or not fetched: copy it again, or give the option "
             f"{INCOMPLETE}={ALLOW} to go on with what is there"
         )
         raise UserError("\n".join([*messages, cure]))

@@ -130,14 +130,18 @@ def titled(name: str) -> Callable[[Record], tuple[str, str]]:
     return parse
 
 
-def with_title(record: Record) -> str:
-    """A document's title, if it has one, and its text."""
-    title, body = record.get("title"), record.get("text")
-    if not isinstance(title, str | None) or not isinstance(body, str):
-        raise BadRecord("expected a document with title and text, both of them text")
-    given = [part for part in (title, body) if part and part.strip()]
+def with_title(record: Record, body: str = "text") -> str:
+    """A document's title, if it has one, and the text in the field `body`."""
+    given = []
+    for name, kind in (("title", str | None), (body, str)):
+        part = record.get(name)
+        if not isinstance(part, kind):
+            has = f"found {short(part)}" if name in record else f"found only {', '.join(record)}"
+            raise BadRecord(f"expected a text as {name!r}, {has}")
+        if part and part.strip():
+            given.append(part)
     if not given:
-        raise BadRecord("expected a document with title and text, one not empty")
+        raise BadRecord(f"expected a document with title and {body}, one not empty")
     return nfc(" ".join(given))
 
 

@@ -15,12 +15,7 @@ from hybrid_dist.data.reading import Collection, Reading, Text
 from hybrid_dist.data.sources.aligned_lines import aligned
 from hybrid_dist.data.sources.collecting import Answer, Answers, Pair, Placed, blocks, collect
 from hybrid_dist.data.sources.paths import local, search, without_compression
-from hybrid_dist.data.sources.source import (
-    Source,
-    check_languages,
-    language_of,
-    wanted_languages,
-)
+from hybrid_dist.data.sources.source import Source, check_languages, wanted_languages
 from hybrid_dist.errors import UserError
 
 NAME = r"(?:.*/)?tatoeba\.(?P<pair>[a-z]{2,3}-eng)\.(?P<side>[a-z]{2,3})"
@@ -93,16 +88,24 @@ def _files(paths: Sequence[str], reading: Reading) -> list[tuple[str, tuple[Path
         raise UserError(f"{', '.join(paths)}: no file of this layout; expected {EXPECTED}")
     only = wanted_languages(reading)
     by_language: dict[str, tuple[Path, Path]] = {}
+    unknown: list[str] = []
     for pair, files in sides.items():
         code = pair.partition("-")[0]
         if set(files) != {code, "eng"}:
             there = ", ".join(map(str, files.values()))
             raise UserError(f"{there}: its other side is missing; expected {EXPECTED}")
-        lang = language_of(reading, code, files[code])
+        try:
+            lang = reading.language(code)
+        except ValueError as error:
+            unknown.append(f"{files[code]}: left out: {error}; its name tells the language")
+            continue
         if lang in by_language:
             raise UserError(f"{files[code]}: {by_language[lang][0]} is in {lang} too; keep one")
         by_language[lang] = (files[code], files["eng"])
+    if not by_language:
+        raise UserError("\n".join(unknown))
     check_languages(reading, by_language, ", ".join(paths))
+    reading.notes += unknown if only is None else []
     return [(lang, files) for lang, files in by_language.items() if only is None or lang in only]
 
 

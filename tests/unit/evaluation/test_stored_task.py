@@ -22,6 +22,7 @@ from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.reporting.replacing import of_task
 from tests.fuzz.targets import layouts
 from tests.support import mteb_data
+from tests.support.benchmark_files import own_benchmark
 from tests.support.published_files import afriqa
 from tests.support.vector_files import write_biased, write_pairs
 
@@ -32,7 +33,10 @@ SOURCES: dict[str, Callable[[Path], object]] = {
     "lareqa": layouts.lareqa,
     "units": layouts.units,
     "mteb": mteb_data.write_subsets,
+    "benchmark": own_benchmark,
 }
+FILES = {"pairs": "pairs.jsonl", "benchmark": "own.yaml"}
+"""Sources that read a file."""
 OPTIONS = {"mteb": ("subset=all", "ignore_identical_ids=yes")}
 
 
@@ -41,7 +45,7 @@ def prepared(name: str, folder: Path) -> tuple[str, Path]:
     data = folder / "data"
     data.mkdir()
     SOURCES[name](data)
-    path = str(data / "pairs.jsonl") if name == "pairs" else str(data)
+    path = str(data / FILES.get(name, ""))
     out = folder / "made" / name
     options = OPTIONS.get(name, ())
     given = [word for option in options for word in ("--option", option)]
@@ -228,6 +232,7 @@ def test_other_folders_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture
             )
         ),
         (["pairs", "x", "--collection"], "--out is missing"),
+        (["benchmark", "a.yaml", "b.yaml", "--collection", "--out", "o"], "each on its own"),
         (
             ["pairs", str(tmp_path / "data/pairs.jsonl"), "--collection", "--out", str(store)],
             "holds other things; name a new folder, or a prepared collection",

@@ -191,6 +191,28 @@ def test_a_row_with_a_bad_element_is_skipped_as_a_whole(tmp_path: Path) -> None:
     assert answers(task) == {("en", "q2"): {("de", "d2"): 1}}
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "cure"),
+    [
+        ("id: nr", "id: ask", "check the columns of ids in FILE; if they are right, a file was cu"),
+        (
+            "  grade: grade",
+            "  grade: grade\n  lang: fr",
+            "check the columns of ids, and the languages (those of qrels are before "
+            "each id) in FILE; if they are right",
+        ),
+    ],
+)
+def test_ids_that_are_nowhere_may_be_a_wrong_mapping(
+    tmp_path: Path, old: str, new: str, cure: str
+) -> None:
+    own = own_benchmark(tmp_path)
+    write(own, OWN.replace(old, new))
+    with pytest.raises(UserError) as refusal:
+        load_task(str(own))
+    assert cure.replace("FILE", str(own)) in str(refusal.value)
+
+
 @pytest.mark.parametrize("row", [("q1", "d2", 2), ("q1", "d1", 1)])
 def test_tables_of_qrels_that_differ_need_a_language(tmp_path: Path, row: tuple[str, ...]) -> None:
     own = own_benchmark(tmp_path)
@@ -229,8 +251,9 @@ def test_a_missing_file_is_refused_before_a_run(tmp_path: Path) -> None:
     own = own_benchmark(tmp_path)
     check_task(str(own))
     (tmp_path / "qrels.tsv").unlink()
-    with pytest.raises(UserError, match=r"qrels\.tsv: no such file"):
-        check_task(str(own))
+    for use in (check_task, load_task):
+        with pytest.raises(UserError, match=r"own\.yaml: qrels: .*qrels\.tsv: no such file"):
+            use(str(own))
     with pytest.raises(UserError, match=r"other\.yaml: no such file; name a YAML file with quer"):
         check_task(f"{tmp_path}/other.yaml")
 

@@ -285,6 +285,15 @@ def test_speeches_of_a_debate_stay_together(tmp_path: Path, rows: list[str]) -> 
     assert sorted(of_language["en"], key=str) == sorted([rye, mills], key=str)
 
 
+def test_a_passage_that_is_missing_is_reported_once(tmp_path: Path) -> None:
+    """The topics of all languages share the judgements."""
+    neuclir(tmp_path)
+    changed(tmp_path / "bench/data/qrels.mlir.gains.txt", "rus-a", "rus-z")
+    with pytest.raises(UserError) as refusal:
+        collection("neuclir", tmp_path)
+    assert str(refusal.value).count("judged passages") == 1
+
+
 def test_a_missing_corpus_is_asked_for(tmp_path: Path) -> None:
     sets.neuclir(tmp_path / "bench")
     with pytest.raises(UserError, match=r"fas-00000-of-00001.jsonl.gz, .*by the option corpus"):

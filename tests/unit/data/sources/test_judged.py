@@ -135,8 +135,14 @@ BAD_LINES = {
     "corpus: a list as title": (
         "corpus.jsonl",
         '{"_id": "d4", "title": ["a"], "text": "x"}\n',
-        "title and text, both of them text",
+        "expected a text as 'title', found ['a']",
     ),
+    "corpus: a number as text": (
+        "corpus.jsonl",
+        '{"_id": "d4", "text": 5}\n',
+        "expected a text as 'text', found 5",
+    ),
+    "corpus: no text": ("corpus.jsonl", '{"_id": "d4"}\n', "as 'text', found only _id"),
     "qrels: two grades": ("qrels/test.tsv", "2\td2\t0\n", "judged 0 for query 2, but 1 at "),
     "corpus: nested too deeply": (
         "corpus.jsonl",

@@ -251,7 +251,8 @@ def test_judged_passages_are_pairs(tmp_path: Path) -> None:
 
 
 BROKEN: dict[str, tuple[str, dict[str, Any], str]] = {
-    "no text": ("deu/corpus.jsonl", {"_id": "d0", "text": None}, ":1: expected a document"),
+    "no text": ("deu/corpus.jsonl", {"_id": "d0", "text": None}, ":1: expected a text as 'text', "
+             "found None"),
     "no query": ("deu/queries.jsonl", {"_id": "q0", "text": ""}, ":1: expected a non-empty text"),
     "no turns": ("deu/queries.jsonl", {"_id": "q0", "text": []}, ":1: expected a text, or a list"),
     "no id": ("deu/queries.jsonl", {"name": "q0", "text": "x"}, ":1: expected a non-empty text as "

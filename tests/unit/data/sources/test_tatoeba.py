@@ -44,6 +44,20 @@ def test_some_languages_or_one_file(tatoeba: Path) -> None:
         collection("tatoeba", tatoeba, languages="zz")
 
 
+def test_files_whose_code_names_no_language_do_not_hinder_others(tatoeba: Path) -> None:
+    """LASER's folder has Berber languages as `ber`, and the retired code `kzj`."""
+    for side in ("ber", "eng"):
+        write(tatoeba / f"tatoeba.ber-eng.{side}", "A.\n")
+    pairs, reading = read("tatoeba", tatoeba)
+    assert {pair["lang"] for pair in pairs} == {"af", "en", "zh"}
+    (note,) = reading.notes
+    assert note.startswith(f"{tatoeba}/tatoeba.ber-eng.ber: left out: 'ber' is no known language")
+    pairs, reading = read("tatoeba", tatoeba, languages="af")
+    assert ({pair["lang"] for pair in pairs}, reading.notes) == ({"af", "en"}, [])
+    with pytest.raises(UserError, match=r"ber-eng\.ber: left out: 'ber' is no known language"):
+        rows("tatoeba", tatoeba / "tatoeba.ber-eng.ber")
+
+
 def test_a_line_is_a_pair_in_both_languages(tatoeba: Path) -> None:
     pairs, reading = read("tatoeba", tatoeba)
     assert [(r["uid"], r["lang"], r["query"], r["passage"]) for r in pairs[:2]] == [
