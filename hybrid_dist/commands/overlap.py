@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from hybrid_dist.config.command_options import Flag, parse
-from hybrid_dist.config.task_collections import expanded
+from hybrid_dist.config.task_collections import of_each
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.contamination import find_overlap
@@ -61,7 +61,7 @@ def main(args: Sequence[str], program: str = "hybrid-dist overlap") -> None:
     if not 0.5 <= options.threshold <= 1:
         raise UserError(f"--threshold {options.threshold} is out of range: give 0.5 to 1")
     store = Store.open(options.store)
-    tasks = [load_task(spec) for spec in expanded(options.task)]
+    tasks = of_each(options.task, load_task)
     overlap = find_overlap(store, tasks, options.threshold)
     if options.json:
         print(json_text(summarize(overlap, options.examples), indent=2))

@@ -1,8 +1,8 @@
 """Collections of tasks: a YAML file whose key `tasks` has their specs, in place of a spec."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hybrid_dist.config.strict_yaml import check_keys, read_yaml
 from hybrid_dist.config.task_names import LABEL, check_labels, explicit_label, label_of, yaml_file
@@ -12,11 +12,27 @@ from hybrid_dist.errors import UserError, short
 TASKS = "tasks"
 """The key that makes a YAML file a collection."""
 KEYS = ("name", TASKS)
+T = TypeVar("T")
 
 
 def expanded(specs: Sequence[str]) -> tuple[str, ...]:
     """The specs of tasks, with those of a collection in its place."""
     return tuple(one for spec in specs for one in collection_of(spec) or (spec,))
+
+
+def of_each(specs: Sequence[str], use: Callable[[str], T]) -> tuple[T, ...]:
+    """What `use` makes of each expanded spec; its error names the collection that has the spec."""
+    results = []
+    for spec in specs:
+        listed = collection_of(spec)
+        for one in listed or (spec,):
+            try:
+                results.append(use(one))
+            except UserError as error:
+                if not listed:
+                    raise
+                raise UserError(f"{spec}: {error}") from None
+    return tuple(results)
 
 
 def collection_of(spec: str) -> tuple[str, ...]:

@@ -215,7 +215,7 @@ class EvaluationJob:
         if options.model is not None:
             with naming_flag("--model"):
                 check_name(options.model)
-        tasks = load_tasks(expanded(options.task), options.ties)
+        tasks = load_tasks(options.task, options.ties)
         collected = (one for spec in options.task for one in collection_of(spec))
         resumable = frozenset() if options.overwrite else frozenset(map(label_of, collected))
         trained = None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hybrid_dist.config.embedding import Precision
 from hybrid_dist.config.schema import DEV_LOSS, Config, Eval
+from hybrid_dist.config.task_collections import expanded, of_each
 from hybrid_dist.config.task_names import check_labels
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.errors import UserError, nearest
@@ -103,9 +104,12 @@ class Evaluation:
 
 
 def load_tasks(specs: Sequence[str], ties: str = "number") -> tuple[Task, ...]:
-    """Load the tasks of specs. Their labels must differ, as each names a report's folder."""
-    check_labels(specs, "tasks")
-    return tuple(load_task(spec, ties) for spec in specs)
+    """Load the tasks of specs and of collections.
+
+    Their labels must differ, as each names a report's folder.
+    """
+    check_labels(expanded(specs), "tasks")
+    return of_each(specs, lambda spec: load_task(spec, ties))
 
 
 def load_evaluation(config: Config, trained: Sequence[str]) -> Evaluation:

@@ -109,6 +109,12 @@ def read_benchmark(file: Path) -> Benchmark:
             f"{file}: lists tasks (key {TASKS}); a task that is one benchmark has "
             f"{', '.join(SECTIONS)}"
         )
+    if isinstance(content, dict) and not content.keys() & set(SECTIONS):
+        found = ", ".join(map(str, content)) or "none"
+        raise UserError(
+            f"{file}: has neither {TASKS}, the key of a task collection, nor "
+            f"{', '.join(SECTIONS)}, those of a benchmark; its keys: {found}"
+        )
     given = _mapping(content, SECTIONS, f"{file}")
     try:
         queries, corpus = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hybrid_dist.commands import bias, compare, evaluate
+from hybrid_dist.commands import bias, compare, evaluate, overlap
 from hybrid_dist.config import flags
 from hybrid_dist.config.task_collections import expanded
 from hybrid_dist.errors import UserError
@@ -77,6 +77,20 @@ def test_a_broken_collection_is_refused(tmp_path: Path, content: str, message: s
     with pytest.raises(UserError, match=message) as refused:
         expanded([file])
     assert str(refused.value).startswith(file)
+
+
+@pytest.mark.parametrize("spec", ["toi:toy", "pairs:none.jsonl", "pairs:a.jsonl?skip=1"])
+@pytest.mark.parametrize("command", ["evaluate", "overlap"])
+def test_a_bad_task_of_a_collection_is_named_with_it(
+    tmp_path: Path, command: str, spec: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = collection(tmp_path, f"tasks: {{mine: '{spec}'}}")
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text('{"uid": "a", "lang": "en", "query": "who?", "passage": "Ada did."}\n')
+    words = {"evaluate": ["--model", "m", "--out", str(tmp_path)], "overlap": [str(pairs)]}
+    with pytest.raises((SystemExit, UserError)) as ended:
+        {"evaluate": evaluate, "overlap": overlap}[command].main([*words[command], "--task", file])
+    assert f"{file}: " in str(ended.value) + capsys.readouterr().err
 
 
 def test_a_collection_has_no_label_and_no_collections(tmp_path: Path) -> None:

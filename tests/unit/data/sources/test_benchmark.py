@@ -130,6 +130,13 @@ def test_what_is_no_benchmark_is_refused(tmp_path: Path, content: str) -> None:
         load_task(str(write(tmp_path / "own.yaml", content)))
 
 
+@pytest.mark.parametrize("content", ["name: mine", "name: mine\ntask: [toy:toy]", "{}"])
+def test_a_collection_without_tasks_is_told_its_key(tmp_path: Path, content: str) -> None:
+    message = r"own\.yaml: has neither tasks, the key of a task collection, nor queries, corpus, qr"
+    with pytest.raises(UserError, match=message):
+        load_task(str(write(tmp_path / "own.yaml", content)))
+
+
 BROKEN_ROWS: dict[str, tuple[str, Callable[[str], str], str]] = {
     "empty": ("queries.csv", lambda t: t.replace("what grows?", ""), "queries.csv:4: column ask: "
               "expected a non-empty text, found ''"),
