@@ -90,15 +90,33 @@ def _of_path(path: str, config: str | None, split: str | None) -> list[MatchedFi
         raise UserError(f"{path}: config and split need a folder or hf://, not a file or glob")
     found = [one for one in search([path], PATTERN) if one.file.name not in ABOUT_DATA]
     if found and place.is_dir():
-        listed = listed_splits(place)
-        if listed:
-            chosen = _by_list(path, place, listed, config, split)
-            found = [one for one in found if one.file in chosen]
-        else:
-            found = _by_name(path, found, config, split)
+        found = _chosen(path, place, found, config, split)
     if not found:
         raise UserError(f"{path}: no table; expected {EXPECTED}, plain or as .gz or .zst")
     return found
+
+
+def _chosen(
+    path: str, place: Path, found: list[MatchedFile], config: str | None, split: str | None
+) -> list[MatchedFile]:
+    """The files of a configuration and a split."""
+    listed, folders = listed_splits(place), _listed_folders(place)
+    known = [*listed, *folders]
+    if not known:
+        return _by_name(path, found, config, split)
+    if config is None and "default" in known:
+        config = "default"
+    config = one_of(path, "config", config, known)
+    if config in folders:
+        below = place / folders[config]
+        kept = [one for one in found if below in one.file.parents]
+        chosen = _by_name(path, kept, None, split) if kept else []
+    else:
+        files = _by_list(path, place, listed[config], split)
+        chosen = [one for one in found if one.file in files]
+    if not chosen:
+        raise UserError(f"{path}: README.md lists files for config {config}, and none is there")
+    return chosen
 
 
 def front_matter(place: Path) -> dict[str, Any]:
@@ -114,10 +132,23 @@ def front_matter(place: Path) -> dict[str, Any]:
 
 def listed_splits(place: Path) -> dict[str, dict[str, list[str]]]:
     """By configuration and split, the patterns of files in a data set's README.md."""
+    listed = {name: dict(_splits(config)) for name, config in _configs(place).items()}
+    return {name: splits for name, splits in listed.items() if splits}
+
+
+def _listed_folders(place: Path) -> dict[str, str]:
+    """By configuration, the folder of all its files, where README.md names no patterns."""
+    return {
+        name: config["data_dir"]
+        for name, config in _configs(place).items()
+        if isinstance(config.get("data_dir"), str) and "data_files" not in config
+    }
+
+
+def _configs(place: Path) -> dict[str, dict[str, Any]]:
     configs = front_matter(place).get("configs")
     given = [c for c in configs if isinstance(c, dict)] if isinstance(configs, list) else []
-    listed = {str(c.get("config_name", "default")): dict(_splits(c)) for c in given}
-    return {name: splits for name, splits in listed.items() if splits}
+    return {str(config.get("config_name", "default")): config for config in given}
 
 
 def _splits(config: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
@@ -129,21 +160,15 @@ def _splits(config: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     if isinstance(files, list):
         entries = [one for one in files if isinstance(one, dict)]
         files = {str(one.get("split", "train")): one.get("path") for one in entries}
+    below = f"{config['data_dir']}/" if isinstance(config.get("data_dir"), str) else ""
     for split, patterns in files.items() if isinstance(files, dict) else ():
         each = patterns if isinstance(patterns, list) else [patterns]
-        yield str(split), [one for one in each if isinstance(one, str)]
+        yield str(split), [f"{below}{one}" for one in each if isinstance(one, str)]
 
 
 def _by_list(
-    path: str,
-    place: Path,
-    listed: Mapping[str, Mapping[str, list[str]]],
-    config: str | None,
-    split: str | None,
+    path: str, place: Path, chosen: Mapping[str, list[str]], split: str | None
 ) -> set[Path]:
-    if config is None and "default" in listed:
-        config = "default"
-    chosen = listed[one_of(path, "config", config, listed)]
     split = ",".join(chosen) if split == ALL else split
     if split is None and len(chosen) > 1:
         one_of(path, "split", None, chosen)

@@ -167,10 +167,38 @@ def test_the_hubs_list_is_named_in_errors(tmp_path: Path) -> None:
         (None, None, r"has several configs; give the option config=NAME \(it has deu, fra\)"),
         ("deu", None, r"has several splits; give the option split=NAME \(it has train, test\)"),
         ("de", None, r"has no config 'de'; did you mean 'deu'\? \(it has deu, fra\)"),
-        ("fra", None, "no table; expected"),
+        ("fra", None, f"{tmp_path}: README.md lists files for config fra, and none is there"),
     ):
         with pytest.raises(UserError, match=message):
             names(tmp_path, config=config, split=split)
+
+
+FOLDERS = """---
+configs:
+- config_name: german
+  data_dir: de
+- config_name: french
+  data_dir: ./fr
+- config_name: both
+  data_dir: fr
+  data_files: test-*.jsonl
+---
+"""
+
+
+def test_a_listed_folder_is_a_configuration(tmp_path: Path) -> None:
+    fill(tmp_path, "de/part.jsonl", "fr/train-0.jsonl", "fr/test-0.jsonl")
+    write(tmp_path / "README.md", FOLDERS)
+    with pytest.raises(UserError, match=r"give the option config=NAME \(it has both, german, fren"):
+        names(tmp_path)
+    with pytest.raises(UserError, match=r"several splits; .* \(it has test, train\)"):
+        names(tmp_path, config="french")
+    assert names(tmp_path, config="german") == ["de/part.jsonl"]
+    assert names(tmp_path, config="french", split="train") == ["fr/train-0.jsonl"]
+    assert names(tmp_path, config="both") == ["fr/test-0.jsonl"]
+    (tmp_path / "de/part.jsonl").unlink()
+    with pytest.raises(UserError, match="README.md lists files for config german, and none is"):
+        names(tmp_path, config="german")
 
 
 @pytest.mark.parametrize(
