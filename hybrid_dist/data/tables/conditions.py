@@ -5,6 +5,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from hybrid_dist.data.reading import short
@@ -37,7 +38,7 @@ class Condition:
 
     column: Column
     operator: str
-    constant: str | float | bool
+    constant: str | Decimal | bool
 
     def holds(self, record: Record) -> bool:
         """Whether a row meets it; a column without a value meets none."""
@@ -47,18 +48,19 @@ class Condition:
             return False
         if isinstance(self.constant, bool):
             return bool(OPERATORS[self.operator](self._truth(value), self.constant))
-        if isinstance(self.constant, float):
-            return bool(OPERATORS[self.operator](self._number(value), self.constant))
+        if isinstance(self.constant, Decimal):
+            number = self._number(value)
+            constant = float(self.constant) if isinstance(number, float) else self.constant
+            return bool(OPERATORS[self.operator](number, constant))
         if not isinstance(value, str):
             raise self._unexpected("a text", value)
         return bool(OPERATORS[self.operator](value, self.constant))
 
-    def _number(self, value: Any) -> float | int:
-        if isinstance(value, str) and re.fullmatch(rf"\s*{NUMBER}\s*", value, re.ASCII):
-            return float(value)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+    def _number(self, value: Any) -> float | int | Decimal:
+        number = _decimal(value) if isinstance(value, str) else value
+        if isinstance(number, bool) or not isinstance(number, int | float | Decimal):
             raise self._unexpected("a number", value)
-        return value
+        return number
 
     def _truth(self, value: Any) -> bool:
         if isinstance(value, str) and value.strip().lower() in ("true", "false"):
@@ -92,10 +94,23 @@ def parse_conditions(written: str) -> tuple[Condition, ...]:
 def _condition(found: re.Match[str], written: str) -> Condition:
     column = Column((found["quoted"] or found["bare"]).strip())
     if found["number"] is not None:
-        return Condition(column, found["operator"], float(found["number"]))
+        number = _decimal(found["number"])
+        if number is None:
+            raise UserError(f"option where={written}: {found['number']} is out of range")
+        return Condition(column, found["operator"], number)
     if found["word"] is None:
         text = found["double"] if found["double"] is not None else found["single"]
         return Condition(column, found["operator"], text)
     if found["operator"] not in ("=", "==", "!="):
         raise UserError(f"option where={written}: true and false are compared with = or != only")
     return Condition(column, found["operator"], found["word"] == "true")
+
+
+def _decimal(written: str) -> Decimal | None:
+    """The exact number that a text is; None if it is none."""
+    if not re.fullmatch(rf"\s*{NUMBER}\s*", written, re.ASCII):
+        return None
+    try:
+        return Decimal(written)
+    except InvalidOperation:  # of more than 18 digits in the exponent
+        return None

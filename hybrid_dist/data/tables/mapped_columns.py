@@ -5,6 +5,7 @@ Only blocks in which every row is as it should be are mapped here. Others are le
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -182,7 +183,8 @@ def _listed(template: Template, batch: pa.RecordBatch) -> tuple[np.ndarray, pa.A
 
 def _holds(condition: Condition, batch: pa.RecordBatch) -> np.ndarray:
     """Whether each row meets a condition."""
-    values, constant = _column(condition.column, batch), condition.constant
+    values = _column(condition.column, batch)
+    constant: bool | str | float | Decimal = condition.constant
     kind = values.type
     if pa.types.is_null(kind):
         return np.zeros(len(values), bool)
@@ -191,11 +193,11 @@ def _holds(condition: Condition, batch: pa.RecordBatch) -> np.ndarray:
             raise _UnusualError(condition.column.name)
     elif isinstance(constant, str):
         values = _as_text(values)
-    elif pa.types.is_integer(kind) or pa.types.is_float32(kind) or pa.types.is_float64(kind):
-        values = values.cast(pa.float64())  # an integer that it cannot hold is an error
-    else:
+    elif pa.types.is_float32(kind) or pa.types.is_float64(kind):
+        values, constant = values.cast(pa.float64()), float(constant)
+    elif not pa.types.is_integer(kind) and not pa.types.is_decimal(kind):
         raise _UnusualError(condition.column.name)
-    held = COMPARISONS[condition.operator](values, pa.scalar(constant, values.type))
+    held = COMPARISONS[condition.operator](values, pa.scalar(constant))
     if pa.types.is_float64(values.type):
         held = pc.and_not(held, pc.is_nan(values))
     result: np.ndarray = pc.fill_null(held, False).to_numpy(zero_copy_only=False)

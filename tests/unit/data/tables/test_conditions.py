@@ -1,6 +1,7 @@
 """Conditions on rows: what they mean, and what is refused."""
 
 import math
+from decimal import Decimal
 
 import pytest
 
@@ -19,6 +20,9 @@ ROW = {
     "nan": math.nan,
     "blank": "",
     "answer": {"votes": 7},
+    "large": 2**53 + 1,
+    "large cell": str(2**63 - 1),
+    "decimal": Decimal("0.80"),
 }
 
 
@@ -50,6 +54,16 @@ ROW = {
         ("blank > 0", False),
         ("blank = ''", True),
         ("lang != ''", True),
+        ("large = 9007199254740993", True),
+        ("large = 9007199254740992", False),
+        ("large > 9007199254740992.5", True),
+        ("{large cell} = 9223372036854775807", True),
+        ("{large cell} < 9223372036854775808", True),
+        ("cell = .75e0", True),
+        ("decimal = 0.8", True),
+        ("decimal > 0.8", False),
+        ("count < 1e999999999", True),
+        ("score < 1e999999999", True),
     ],
 )
 def test_a_condition_holds_or_not(written: str, holds: bool) -> None:
@@ -84,6 +98,11 @@ def test_a_value_of_another_kind_is_named(written: str, message: str) -> None:
 def test_anything_else_is_refused(written: str) -> None:
     with pytest.raises(UserError, match=r"option where=.*: cannot read .*; expected COLUMN"):
         parse_conditions(written)
+
+
+def test_a_number_that_is_too_large_to_write_is_refused() -> None:
+    with pytest.raises(UserError, match=r"where=count < 1e9{30}: 1e9{30} is out of range"):
+        parse_conditions("count < 1e" + "9" * 30)
 
 
 def test_truth_has_no_order() -> None:

@@ -1,6 +1,7 @@
 """Blocks mapped column by column: the pairs of the row by row path, or none."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ TABLE = pa.table(
         "s": [0.5, None, float("nan"), 2.0],
         "s32": pa.array([0.1, 0.8, None, 1.0], pa.float32()),
         "count": pa.array([1, 2, None, 4], pa.uint64()),
+        "large": pa.array([2**53 + 1, 2**53, None, 2**64 - 1], pa.uint64()),
+        "d": [Decimal("0.80"), None, Decimal("-1.5"), Decimal("2.25")],
         "ok": [True, False, None, True],
     }
 )
@@ -46,6 +49,9 @@ MAPPINGS: dict[str, dict[str, str]] = {
     "not a number": {"where": "s != 2"},
     "rounded": {"where": "s32 < 0.8"},
     "whole numbers": {"where": "count >= 1.5 and id < 10"},
+    "large numbers": {"where": "large > 9007199254740992 and large != 18446744073709551614"},
+    "a large number": {"where": "large = 18446744073709551615"},
+    "decimals": {"where": "d >= 0.8 and d < 2.3e1"},
     "texts": {"where": "title != 'x' and q < 'wz'"},
     "truth": {"where": "ok = true", "negatives": "no"},
     "no truth": {"where": "ok != true"},
@@ -84,7 +90,7 @@ BAD: dict[str, tuple[str, list[Any], dict[str, str]]] = {
     "uid": ("id", [1.5, 2.0, 3.0, 4.0], {"uid_column": "id"}),
     "null uid": ("id", [1, None, 3, 4], {"uid_column": "id"}),
     "text for a number": ("s", ["1", "high", "", "2"], {"where": "s > 0.5"}),
-    "large number": ("s", [2**53 + 1, 1, 0, 3], {"where": "s > 9007199254740992"}),
+    "number beyond decimals": ("s", [1, 2, 3, 4], {"where": "s < 1e400"}),
     "number for a text": ("s", [1, 2, 3, 4], {"where": "s = 'a'"}),
 }  # fmt: skip
 

@@ -197,7 +197,7 @@ def test_a_listed_folder_is_a_configuration(tmp_path: Path) -> None:
     assert names(tmp_path, config="french", split="train") == ["fr/train-0.jsonl"]
     assert names(tmp_path, config="both") == ["fr/test-0.jsonl"]
     (tmp_path / "de/part.jsonl").unlink()
-    with pytest.raises(UserError, match="README.md lists files for config german, and none is"):
+    with pytest.raises(UserError, match=r"README.md lists files for config german, and none is"):
         names(tmp_path, config="german")
 
 
