@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, overload
 
@@ -37,7 +37,7 @@ class Texts(Sequence[Text]):
             held.append(batch)
             size += batch.nbytes
             if size > IN_MEMORY:
-                return cls(_mapped(held, _blocks(given)))
+                return cls(on_disk(chain(held, _blocks(given))))
         return cls(held)
 
     def take(self, rows: np.ndarray) -> "Texts":
@@ -132,16 +132,18 @@ def _blocks(texts: Iterator[Text]) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
 
 
-def _mapped(held: Sequence[pa.RecordBatch], more: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
+def on_disk(blocks: Iterable[pa.RecordBatch]) -> list[pa.RecordBatch]:
     """The same blocks, mapped from a temporary file that is already unlinked."""
+    blocks = iter(blocks)
+    first = next(blocks, None)
+    if first is None:
+        return []
     with (
         tempfile.NamedTemporaryFile(prefix="hybrid_dist-texts-", suffix=".arrow") as made,
         writing(Path(made.name).parent, Path(made.name), cure=OTHER_TMPDIR),
     ):
-        with pa.OSFile(made.name, "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-            for batch in held:
-                writer.write_batch(batch)
-            for batch in more:
+        with pa.OSFile(made.name, "wb") as sink, pa.ipc.new_file(sink, first.schema) as writer:
+            for batch in chain([first], blocks):
                 writer.write_batch(batch)
         file = pa.ipc.open_file(pa.memory_map(made.name))
         return [file.get_batch(number) for number in range(file.num_record_batches)]

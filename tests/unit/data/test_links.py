@@ -86,6 +86,7 @@ BAD = {
     "one id": ("en.tsv:2\n", 1, "expected two uids with a tab between them, found 'en.tsv:2'"),
     "three ids": ("a\tb\tc\n", 1, r"expected two uids with a tab between them, found 'a\tb\tc'"),
     "a blank id": ("en.tsv:2\t \n", 1, "expected two uids with a tab between them"),
+    "one id twice": ("en.tsv:2\ten.tsv:2\n", 1, "links 'en.tsv:2' with itself"),
     "an unknown id": (
         "en.tsv:2\tde.tsv:3\nen.tsv:9\tde.tsv:3\n", 2,
         "no pair has the uid 'en.tsv:9'; in a table without uid_column, uids are file:row",
@@ -104,6 +105,21 @@ def test_bad_links_are_named(
     store = linked(tables, tmp_path / "store", content + good, skip_bad=1)
     assert len(store.manifest["bad"]) == 1
     assert next(uid for uid, lang, _ in rows(store) if lang == "en") == "de.tsv:3"
+
+
+@pytest.mark.parametrize("unknown", ["a", "zz"])
+def test_a_bad_link_that_is_skipped_joins_nothing(
+    tables: list[str], tmp_path: Path, unknown: str
+) -> None:
+    content = f"en.tsv:2\t{unknown}\nde.tsv:2\t{unknown}\nen.tsv:3\tde.tsv:4\n"
+    with pytest.raises(UserError, match=f"links.txt.gz:2: no pair has the uid '{unknown}'"):
+        linked(tables, tmp_path / "store", content, skip_bad=1)
+    store = linked(tables, tmp_path / "store", content, skip_bad=2)
+    uids = {(lang, query): uid for uid, lang, query in rows(store)}
+    assert uids["en", "a mill"] == "en.tsv:2"
+    assert uids["de", "Roggen"] == "de.tsv:2"
+    assert uids["en", "ada"] == uids["de", "Ada"] == "de.tsv:4"
+    assert store.manifest["notes"] == [f"{tmp_path}/links.txt.gz: 2 uids were joined to 1"]
 
 
 def test_two_texts_of_a_language_are_no_translations(tables: list[str], tmp_path: Path) -> None:
