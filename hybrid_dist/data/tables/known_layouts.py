@@ -19,6 +19,8 @@ class Layout:
     """Options of `table`; of several values, the first whose columns a file has."""
     optional: frozenset[str] = field(default=frozenset())
     """Options whose columns a file may lack."""
+    numbered: frozenset[str] = field(default=frozenset())
+    """Options whose one column may be several: NAME, NAME_1, NAME_2, ..."""
 
 
 LAYOUTS = (
@@ -56,12 +58,13 @@ LAYOUTS = (
     Layout(
         "triplets",
         "sentence-transformers' pairs and triplets; give lang",
-        "anchor, positive, negative",
+        "anchor, positive, negative or negative_1, negative_2, ...",
         {
             "query": ("anchor", "query", "question"),
             "passage": ("positive", "answer"),
-            "negatives": ("negative", "negative_1"),
+            "negatives": ("negative",),
         },
+        frozenset({"negatives"}),
         frozenset({"negatives"}),
     ),
     Layout(

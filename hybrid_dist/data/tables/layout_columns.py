@@ -1,5 +1,6 @@
 """Which columns of a published layout the given files have."""
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -53,9 +54,12 @@ def layout_settings(
     and of negatives or none, so those of one side alone are left out, with a note.
     """
     wanted = {name: choices for name, choices in layout.options.items() if name not in given}
-    columns = {choice: _columns(choice, name) for name in wanted for choice in wanted[name]}
-    roots = {part for every in columns.values() for one in every for part in _roots(one)}
+    every = [_columns(choice, name) for name in wanted for choice in wanted[name]]
+    roots = {part for columns in every for one in columns for part in _roots(one)}
     heads = [_head(file.file, cells, roots) for file in files]
+    for name in layout.numbered & wanted.keys():
+        wanted[name] = _numbered(*wanted[name], heads)
+    columns = {choice: _columns(choice, name) for name in wanted for choice in wanted[name]}
     settings: dict[str, str | list[str]] = {}
     for option, choices in wanted.items():
         for choice in choices:
@@ -80,6 +84,18 @@ def layout_settings(
     return settings
 
 
+def _numbered(name: str, heads: Sequence[_Head]) -> tuple[str, ...]:
+    """The columns that are called so, numbered or not, of all files; then those of each."""
+    each = [[one for one in head.names if _unnumbered(one) == name] for head in heads]
+    every = dict.fromkeys(one for names in each for one in names)
+    lists = (sorted(names, key=lambda one: (len(one), one)) for names in (every, *each))
+    return tuple(dict.fromkeys(",".join(names) for names in lists if names)) or (name,)
+
+
+def _unnumbered(name: str) -> str:
+    return re.sub(r"_[0-9]+$", "", name)
+
+
 def _columns(written: str, option: str) -> list[Column]:
     templates = [parse_template(part, option) for part in listed({option: written}, option)]
     return [column for template in templates for column in template.columns]
@@ -95,7 +111,7 @@ def _head(file: Path, cells: CellFormat, roots: set[str]) -> _Head:
 
     def choose(found: Sequence[str]) -> list[str]:
         names.update(dict.fromkeys(found))
-        return [name for name in found if name in roots] or list(found)
+        return [name for name in found if {name, _unnumbered(name)} & roots] or list(found)
 
     rows = islice(read_rows(Reading(skip_bad=BATCH), file, cells, choose), BATCH)
     return _Head(file, names, [record for _, record in rows])

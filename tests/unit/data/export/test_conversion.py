@@ -142,8 +142,7 @@ def test_sentence_transformers_loads_tuples(
         if store.scores:
             assert [row["scores"] for row in table] == [[row[3], *row[4]] for row in wanted]
         if count == 2:
-            options = {"lang": lang, "negatives": "negative_1,negative_2"}
-            read = rows("triplets", out / f"{lang}.parquet", **options)
+            read = rows("triplets", out / f"{lang}.parquet", lang=lang)
             assert [content(row, *TEXTS) for row in read] == expected(lang, *TEXTS, negatives=2)
     printed = capsys.readouterr().out
     listed = sum(len(pair.negatives) for pair in pairs())

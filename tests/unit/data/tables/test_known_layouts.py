@@ -219,10 +219,31 @@ def test_options_that_are_given_replace_a_layouts(tmp_path: Path) -> None:
     file = json_lines(tmp_path / "a.jsonl", row, row | {"labse_similarity": 0.5})
     assert len(pairs("webfaq_bitexts", file)) == 4
     assert len(pairs("webfaq_bitexts", file, where="labse_similarity > 0.8")) == 2
-    wide = {"anchor": "who?", "positive": "Ada.", "negative_1": "Rye.", "negative_2": "A mill."}
-    file = json_lines(tmp_path / "a.jsonl", wide)
-    ((*_, negatives),) = pairs("triplets", file, negatives="negative_1,negative_2")
-    assert negatives == ["Rye.", "A mill."]
+    file = json_lines(tmp_path / "a.jsonl", WIDE)
+    ((*_, negatives),) = pairs("triplets", file, negatives="negative_2,negative_1")
+    assert negatives == ["2", "1"]
+
+
+WIDE = {"anchor": "who?", "positive": "Ada.", **{f"negative_{n}": f"{n}" for n in (1, 10, 2)}}
+
+
+@pytest.mark.parametrize("more", [{}, {"negative": "0"}], ids=["numbered", "and one without"])
+def test_numbered_columns_of_negatives_are_all_read(tmp_path: Path, more: dict[str, str]) -> None:
+    file = json_lines(tmp_path / "a.jsonl", WIDE | more)
+    assert pairs("triplets", file)[0][-1] == [*more.values(), "1", "2", "10"]
+
+
+@pytest.mark.parametrize("other", [["negative_1"], ["negative"], ["negative_1", "negative_3"], []])
+def test_files_that_number_negatives_differently_are_refused(
+    tmp_path: Path, other: list[str]
+) -> None:
+    row = {"anchor": "who?", "positive": "Ada."}
+    files = [
+        json_lines(tmp_path / f"{count}.jsonl", row | dict.fromkeys(names, "Rye."))
+        for count, names in enumerate((["negative_1", "negative_2"], other))
+    ]
+    with pytest.raises(UserError, match=r"has no negative.*, which option negatives of triplets"):
+        pairs("triplets", *files)
 
 
 def test_the_store_says_what_was_read(tmp_path: Path) -> None:
