@@ -5,7 +5,7 @@ element: `{positive_passages.title} {positive_passages.text}`.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,15 +106,37 @@ def _inserted(column: Column, record: Record) -> str:
 
 def expand(record: Record, templates: list[Template]) -> list[Record] | None:
     """The row once for each element of the list in it that templates name; None without a list."""
-    roots = {c.root(record): c for template in templates for c in template.columns}
-    lists = [root for root in roots if isinstance(record.get(root), list)]
+    columns = (column for template in templates for column in template.columns)
+    lists = list(dict.fromkeys(path for one in columns if (path := _list_path(one, record))))
     if not lists:
         return None
     if len(lists) > 1:
-        raise BadRecord(
-            f"columns {' and '.join(lists)}: both hold lists; one list gives the pairs of a row"
-        )
-    return [{**record, lists[0]: element} for element in record[lists[0]]]
+        names = " and ".join(".".join(path) for path in lists)
+        raise BadRecord(f"columns {names}: both hold lists; one list gives the pairs of a row")
+    elements: Any = record
+    for name in lists[0]:
+        elements = elements[name]
+    return [_replaced(record, lists[0], element) for element in elements]
+
+
+def _list_path(column: Column, record: Record) -> tuple[str, ...]:
+    """The names that lead to the list that a column holds or is in; none without a list."""
+    root = column.root(record)
+    value: Any = record
+    path: tuple[str, ...] = ()
+    for name in (root, *column.name.removeprefix(root).split(".")[1:]):
+        if not isinstance(value, Mapping):
+            break
+        value, path = value.get(name), (*path, name)
+        if isinstance(value, list):
+            return path
+    return ()
+
+
+def _replaced(record: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """A row, or an object in it, with another value at a path."""
+    name, *more = path
+    return {**record, name: _replaced(record[name], more, value) if more else value}
 
 
 def field_names(record: Record, column: Column) -> Iterator[str]:

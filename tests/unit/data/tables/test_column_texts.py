@@ -101,6 +101,21 @@ def test_a_row_is_expanded_along_one_list() -> None:
         expand(ROW, [parse_template("texts", "query"), passage])
 
 
+def test_a_list_in_an_object_is_one_too() -> None:
+    row = {"q": "who?", "answers": {"text": ["Ada.", "She."], "start": [1, 2], "none": []}}
+    query, passage = parse_template("q", "query"), parse_template("answers.text", "passage")
+    rows = expand(row, [query, passage])
+    assert rows is not None
+    assert [(query.text(row), passage.text(row)) for row in rows] == [
+        ("who?", "Ada."),
+        ("who?", "She."),
+    ]
+    assert passage.texts(row) == ["Ada.", "She."]
+    assert expand(row, [parse_template("answers.none", "passage")]) == []
+    with pytest.raises(BadRecord, match=r"columns answers.text and answers.start: both hold lists"):
+        expand(row, [passage, parse_template("answers.start", "query")])
+
+
 def test_an_id_may_be_a_whole_number() -> None:
     assert parse_template("year", "uid_column").key(ROW) == "1802"
     assert parse_template("{title}-{year}", "uid_column").key(ROW) == "Mills-1802"
