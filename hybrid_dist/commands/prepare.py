@@ -1,6 +1,5 @@
 """`hybrid-dist prepare`: build the store that training opens, describe one, or verify one."""
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import tyro
-from rich.console import Console
 
+from hybrid_dist.commands.source_options import SourceOptions
+from hybrid_dist.commands.store_output import describe, print_summary, verify
 from hybrid_dist.config.command_options import Flag, parse
 from hybrid_dist.config.schema import Model
 from hybrid_dist.data.changes import Changes
@@ -19,17 +19,13 @@ from hybrid_dist.data.preparation import prepare
 from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources import SOURCES, source_named
 from hybrid_dist.data.sources.source import COMMON, Source
-from hybrid_dist.data.store.format import COLLECTION, is_store
-from hybrid_dist.data.store.reader import Store
-from hybrid_dist.data.store.teacher_vectors import FEWEST_TEXTS, write_teacher_vectors
+from hybrid_dist.data.store.teacher_vectors import write_teacher_vectors
 from hybrid_dist.data.store.token_cache import LONGEST, write_tokens
 from hybrid_dist.data.tables.known_layouts import LAYOUTS
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.runtime import progress_bar
-from hybrid_dist.runtime.files import bytes_of, write_atomically
-from hybrid_dist.text import json_text, printable
+from hybrid_dist.text import printable
 
-PICTURE = "description.png"
 WIDTH = 200
 """Characters of a text that a dry run shows."""
 OF_PAIRS = (
@@ -41,7 +37,7 @@ USAGE = "give hybrid-dist prepare SOURCE PATH --out STORE"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Options(SourceOptions):
     """Build a store of training pairs, describe one, or verify one."""
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")] = ""
@@ -56,8 +52,6 @@ class Options:
     """Prepare queries, passages and qrels instead, to evaluate on them: --task collection:OUT."""
     skip_bad: int = 0
     """Skip up to this many bad lines."""
-    option: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """An option of SOURCE, as KEY=VALUE; may be given several times."""
     links: Path | None = None
     """Lines of two uids with a tab between them: pairs that are linked get one uid."""
     near_duplicates: float | None = None
@@ -103,9 +97,9 @@ def main(args: Sequence[str], program: str = "hybrid-dist prepare") -> None:
             for name, source in SOURCES.items():
                 print(f"{name}\n  {source.summary}\n  {source.columns}")
         elif options.verify:
-            _verify(options.verify)
+            verify(options.verify)
         elif options.describe:
-            _describe(options.describe, options.json, options.plot)
+            describe(options.describe, options.json, options.plot)
         else:
             _prepare(options)
 
@@ -133,8 +127,7 @@ Options of sources:
 
 Examples:
   hybrid-dist prepare pairs 'data/*.jsonl.gz' --out stores/mine --tokenize xlm-roberta-base
-  hybrid-dist prepare table faq.csv --option query=question --option passage=answer \\
-      --option lang=en --dry-run
+  hybrid-dist prepare table faq.csv --query question --passage answer --lang en --dry-run
   hybrid-dist prepare miracl data/miracl --option languages=sw --collection --out collections/sw
   hybrid-dist prepare --list
   hybrid-dist prepare --describe stores/mine
@@ -156,7 +149,7 @@ def _prepare(options: Options) -> None:
     if options.skip_bad < 0:
         raise UserError(f"--skip-bad: {options.skip_bad} is too few; give 0 or more")
     source = source_named(options.source)
-    reading = Reading(skip_bad=options.skip_bad, options=_source_options(options.option))
+    reading = Reading(skip_bad=options.skip_bad, options=options.given_to(source))
     source.check(reading.options)
     if options.collection:
         _prepare_collection(options, source, reading, options.out)
@@ -170,7 +163,7 @@ def _prepare(options: Options) -> None:
         store = prepare(
             source, options.paths, options.out, reading, add_tokens, _counted, add_teacher, changes
         )
-    _print_summary(options.out, store.manifest)
+    print_summary(options.out, store.manifest)
 
 
 def _check_collection(options: Options) -> None:
@@ -200,7 +193,7 @@ def _prepare_collection(options: Options, source: Source, reading: Reading, out:
 
 def _try_out(options: Options) -> None:
     source = source_named(options.source)
-    given = _source_options(options.option)
+    given = options.given_to(source)
     result = try_out(source, options.paths, given, _show_pair, _changes(options))
     for language, counts in result.languages.items():
         line = f"{language}: {counts['pairs']:,} pairs, {counts['passages']:,} distinct passages"
@@ -236,19 +229,6 @@ def _show_pair(place: str, pair: Mapping[str, Any]) -> None:
     for name, text in texts:
         shown = text if len(text) <= WIDTH else f"{text[:WIDTH]} ..."
         print(printable(f"  {name:<8}  {shown}"))
-
-
-def _source_options(words: Sequence[str]) -> dict[str, str]:
-    """The options in words such as `split=dev`."""
-    options = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise UserError(f"--option: {word!r} is not KEY=VALUE")
-        if key in options:
-            raise UserError(f"--option: {key!r} is given twice; give it once")
-        options[key] = value
-    return options
 
 
 def _token_writer(tokenizer: str, options: Options) -> Callable[[Path], Mapping[str, Any]]:
@@ -296,74 +276,3 @@ def _counted(blocks: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for block in blocks:
             yield block
             advance(len(block))
-
-
-def _print_summary(out: Path, manifest: Mapping[str, Any]) -> None:
-    counts = manifest["languages"].values()
-    trained = [count for count in counts if count["pairs"]]
-    summary = (
-        f"{out}: {sum(count['pairs'] for count in counts):,} pairs in {len(trained)} languages, "
-        f"{sum(count['passages'] for count in counts):,} distinct passages"
-    )
-    print(printable(summary))
-    if "teacher" in manifest:
-        print(printable(_teacher_line(manifest)))
-    if manifest["renamed"]:
-        renamed = ", ".join(f"{code} is {name}" for code, name in manifest["renamed"].items())
-        print(printable(f"language codes that have another name here: {renamed}"))
-    for note in manifest["notes"]:
-        print(printable(note))
-    if manifest["bad"]:
-        print(f"skipped {len(manifest['bad'])} bad lines:", file=sys.stderr)
-        for line in manifest["bad"]:
-            print(printable(f"  {line}"), file=sys.stderr)
-
-
-def _teacher_line(manifest: Mapping[str, Any]) -> str:
-    teacher = manifest["teacher"]
-    line = f"vectors of the teacher {teacher['model']}, {teacher['width']} dimensions"
-    if teacher["settings"].get("debias") != "mean":
-        return line
-    line += "; language means subtracted"
-    few = [
-        name
-        for name, count in manifest["languages"].items()
-        if min(count["pairs"], count["passages"]) < FEWEST_TEXTS
-    ]
-    if few:
-        line += f", except in {', '.join(few)}, with fewer than {FEWEST_TEXTS} texts"
-    return line
-
-
-def _verify(folder: Path) -> None:
-    if is_store(folder, COLLECTION):
-        from hybrid_dist.evaluation.stored_task import open_task
-
-        task = open_task(folder, folder.name, str(folder), again=True)
-        counts = f"{len(task.query_ids):,} queries and {len(task.passage_ids):,} passages"
-        print(printable(f"{folder}: complete: {counts} are as they were prepared"))
-        return
-    store = Store(folder, check="now")
-    sizes = [file["bytes"] for file in store.manifest["files"].values()]
-    result = (
-        f"{folder}: complete: {len(sizes)} files of {bytes_of(sum(sizes))} are as they were "
-        f"prepared; {store.index.num_rows:,} pairs in {len(store.index.languages)} languages"
-    )
-    print(printable(result))
-
-
-def _describe(folder: Path, as_json: bool, picture: Path | None) -> None:
-    from hybrid_dist.reporting.store_summary import describe, plot, tables
-
-    description = describe(Store(folder))
-    if as_json:
-        print(json_text(description, indent=1))
-    else:
-        console = Console()
-        for table in tables(description, console.width):
-            console.print(table)
-    if picture or not as_json:
-        picture = picture or folder / PICTURE
-        write_atomically(picture, plot(description), durable=False)
-        if not as_json:
-            print(printable(picture))

@@ -288,6 +288,52 @@ def test_a_dry_run_shows_pairs_and_what_is_wrong(command: Command, tmp_path: Pat
     assert "2 pairs in 1 languages" in out
 
 
+@pytest.mark.parametrize(
+    ("words", "mapping"),
+    [
+        ("--query q --query q2 --passage p,p2 --lang en --lang de", {"lang": "en,de"}),
+        (
+            "--query q --query q2 --passage p --passage p2 --lang-column l --lang-column l2 "
+            "--uid-column id --where s>0 --where s<9",
+            {"lang_column": "l,l2", "uid_column": "id", "where": "s>0 and s<9"},
+        ),
+    ],
+)
+def test_columns_of_a_table_have_options_of_their_own(
+    command: Command, tmp_path: Path, words: str, mapping: dict[str, str]
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("id,l,q,p,n,l2,q2,p2,s\n7,en,who?,Ada.,Rye.,de,wer?,Die Ada.,1\n")
+    code, _, err = command("table", file, *words.split(), "--out", tmp_path / "s")
+    assert (code, err) == (0, "")
+    found = Store(tmp_path / "s").manifest["mapping"]
+    assert found == {"query": "q,q2", "passage": "p,p2", **mapping}
+    words = "--query q --passage p --lang en --negatives-columns n --negatives-columns p2"
+    assert command("table", file, *words.split(), "--out", tmp_path / "s")[0] == 0
+    assert Store(tmp_path / "s").manifest["mapping"]["negatives"] == "n,p2"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["pairs", "--query", "q"], "--query: the source pairs has no option query; table has it"),
+        (["beir", "--where", "s > 0"], "--where: the source beir has no option where; table has"),
+        (["table", "--lang", "en", "--option", "lang=de"], "--lang: beside --option lang=de; give"),
+        (
+            ["table", "--query", "{a}", "--query", "b"],
+            "--query: of several, none may be a temp",
+        ),
+    ],
+)
+def test_columns_that_cannot_be_named_are_refused(
+    command: Command, words: list[str], message: str
+) -> None:
+    source, *options = words
+    code, _, err = command(source, "x", *options, "--out", "s")
+    assert code == 2
+    assert message in err
+
+
 def test_the_list_has_every_layout_with_its_columns(command: Command) -> None:
     code, out, _ = command("--list")
     assert code == 0
