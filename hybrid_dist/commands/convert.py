@@ -42,7 +42,7 @@ class Options:
 
 def main(args: Sequence[str], program: str = "hybrid-dist convert") -> None:
     options = parse(Options, args, program)
-    pairs = ExportedPairs.of(Store.open(options.store), options.languages)
+    pairs = ExportedPairs.of(Store.open(options.store), options.store, options.languages)
     with progress_bar.shown():
         choices = Choices(options.negatives, options.pool)
         written, notes = convert(pairs, options.to, options.out, choices)

@@ -113,11 +113,12 @@ def _split(spec: str) -> tuple[str, str, dict[str, str]]:
         )
     path, listed = _cut_options(path, TASKS[name].has_globs)
     options = {}
+    hint = "; a value with & goes into a file: mapping=FILE, or own.yaml" if "&" in listed else ""
     for part in listed.split("&") if listed else ():
         option, equals, value = part.partition("=")
         if not equals:
             raise UserError(
-                f"task {spec!r}: {part!r} is not an option; expected NAME:PATH?name=value"
+                f"task {spec!r}: {part!r} is not an option; expected NAME:PATH?name=value{hint}"
             )
         if option in options:
             raise UserError(f"task {spec!r}: option {option!r} is given twice; give it once")

@@ -41,14 +41,17 @@ class ExportedPairs:
     languages: tuple[str, ...]
 
     @classmethod
-    def of(cls, store: Store, languages: Sequence[str] = ()) -> "ExportedPairs":
-        """`languages`: any codes of languages that the store has pairs in; none means all."""
+    def of(cls, store: Store, called: str, languages: Sequence[str] = ()) -> "ExportedPairs":
+        """The pairs of a store that the user calls so.
+
+        `languages`: any codes of languages that the store has pairs in; none means all.
+        """
         sizes = store.index.language_sizes()
         known = [name for name, size in zip(store.index.languages, sizes, strict=True) if size]
         chosen = set(map(_canonical, languages))
         for name in sorted(chosen - set(known)):
             raise UserError(
-                f"--languages: {store.folder} has no pairs in {name!r}{nearest(name, known)} "
+                f"--languages: {called} has no pairs in {name!r}{nearest(name, known)} "
                 f"(its languages: {', '.join(known)})"
             )
         return cls(store, tuple(name for name in known if not chosen or name in chosen))

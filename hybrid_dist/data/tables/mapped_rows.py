@@ -8,9 +8,19 @@ from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.sources.lines import BadRecord, Record
 from hybrid_dist.data.tables.column_texts import Column, field_names
 from hybrid_dist.data.tables.mapping import Settings, listed, one_text
-from hybrid_dist.data.tables.table_rows import BATCH, CellFormat, Choose, Row, read_rows
+from hybrid_dist.data.tables.table_rows import (
+    BATCH,
+    CELLS,
+    CellFormat,
+    Choose,
+    Row,
+    kind_of,
+    read_rows,
+)
 from hybrid_dist.errors import UserError, nearest
 
+DELIMITERS = {";": ";", "\t": "tab", "|": "|", ",": ","}
+"""Characters that separate cells, as the option `delimiter` has them."""
 NamedColumns = Sequence[tuple[str, Column]]
 """Columns, each with what names it: `option query`."""
 
@@ -50,8 +60,16 @@ def _no_column(file: Path, what: str, name: str, names: Sequence[str]) -> UserEr
     shown = ", ".join(names[:60]) + (", ..." if len(names) > 60 else "")
     return UserError(
         f"{file}: has no column {name!r}, which {what} names{nearest(name, names)} "
-        f"(its columns: {shown})"
+        f"(its columns: {shown}){_delimiter_hint(file, names)}"
     )
+
+
+def _delimiter_hint(file: Path, names: Sequence[str]) -> str:
+    """The option that a file of cells needs whose only name has another delimiter in it."""
+    if kind_of(file) not in CELLS or len(names) != 1:
+        return ""
+    found = next((name for char, name in DELIMITERS.items() if char in names[0]), None)
+    return "" if found is None else f"; give the option 'delimiter={found}'"
 
 
 def row_language(reading: Reading, lang: str | Column, record: Record) -> str:

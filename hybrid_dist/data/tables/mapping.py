@@ -114,9 +114,15 @@ def mapping_of(settings: Settings) -> TableMapping:
     query, passage = _templates(settings, "query"), _templates(settings, "passage")
     langs = _languages(settings)
     if not len(query) == len(passage) == len(langs):
+        hint = ""
+        if any("," in one.written for one in (*query, *passage)):  # only a template has commas
+            hint = (
+                "; commas in a template are text: give several in a YAML file (option mapping), as "
+                'a list such as ["{a}", "{b}"]'
+            )
         raise UserError(
             f"option query names {len(query)} columns, passage {len(passage)}, and there are "
-            f"{len(langs)} languages; each side of a row has one of each"
+            f"{len(langs)} languages; each side of a row has one of each{hint}"
         )
     negatives = _templates(settings, "negatives")
     if len(query) > 1 and negatives:

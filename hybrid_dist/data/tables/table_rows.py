@@ -115,10 +115,11 @@ def _cells(
             elif row:
                 yield number, dict(zip(names, row, strict=True))
     except csv.Error as error:
-        raise UserError(
-            f"{file}:{begin or last}: cannot be read as cells ({error}); if quotation marks are "
-            "text, give the option quotes=no"
-        ) from None
+        cure = "if quotation marks are text, give the option quotes=no"
+        if "new-line" in str(error):
+            error, cure = csv.Error("a CR inside of a line"), "end lines with LF or CR LF"
+        where = f"{file}:{begin or last}"
+        raise UserError(f"{where}: cannot be read as cells ({error}); {cure}") from None
 
 
 def read_batches(file: Path, choose: Choose) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -144,6 +144,10 @@ def test_skipped_lines_are_noted(tmp_path: Path) -> None:
             r"unknown option 'langauges' \(known: incomplete, skip_bad\)",
         ),
         ("units:.?fields", r"'fields' is not an option; expected NAME:PATH\?name=value"),
+        (
+            "table:a.csv?lang=en&where=r = 'a&b'",
+            r'"b\'" is not an option; .*; a value with & goes into a file: mapping=FILE',
+        ),
         ("units:.?skip_bad=all", r"skip_bad=all: give a whole number"),
         (f"units:.?skip_bad={'9' * 5000}", r"skip_bad=9+: give a whole number"),
         ("units:.?languages=de&languages=fr", r"option 'languages' is given twice; give it once"),

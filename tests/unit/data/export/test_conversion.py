@@ -231,8 +231,11 @@ def test_languages_are_selected(tmp_path: Path, capsys: pytest.CaptureFixture[st
     printed = capsys.readouterr().out
     assert printed.startswith(f"{tmp_path}/out: 66 pairs in 2 languages, for flagembedding\n")
     assert "no place for uids" in printed
-    with pytest.raises(UserError, match="has no pairs in 'fr'"):
-        convert.main([*base, str(tmp_path / "other"), "--languages", "fr"])
+    pair_file = str(tmp_path / "pairs.parquet")
+    convert.main([str(store.folder), "--to", "parquet", "--out", pair_file])
+    for given in (str(store.folder), pair_file):
+        with pytest.raises(UserError, match=f"--languages: {given} has no pairs in 'fr'"):
+            convert.main([given, *base[1:], str(tmp_path / "other"), "--languages", "fr"])
     with pytest.raises(UserError, match="is no known language code"):
         convert.main([*base, str(tmp_path / "other"), "--languages", "no language"])
 

@@ -208,6 +208,23 @@ def test_other_options_are_checked(tmp_path: Path, option: dict[str, str], messa
     assert message in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "header", "hint"),
+    [
+        ("a.csv", "q;p", "; give the option 'delimiter=;'"),
+        ("a.csv", "q\tp", "; give the option 'delimiter=tab'"),
+        ("a.tsv", "q,p", "; give the option 'delimiter=,'"),
+        ("a.csv", "q p", ""),
+        ("a.csv", "q;p,l", ""),
+    ],
+)
+def test_another_delimiter_is_named(tmp_path: Path, name: str, header: str, hint: str) -> None:
+    file = write(tmp_path / name, f"{header}\n")
+    with pytest.raises(UserError) as refusal:
+        pairs(file, query="q", passage="p", lang="en")
+    assert str(refusal.value).endswith(f"){hint}")
+
+
 def test_cells_without_a_header(tmp_path: Path) -> None:
     file = write(tmp_path / "a.csv", "who?;Ada.\nwer?;Die Ada.\n")
     options = {"columns": "q,p", "delimiter": ";", "query": "q", "passage": "p", "lang": "en"}

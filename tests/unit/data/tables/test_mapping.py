@@ -82,6 +82,11 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     [
         ({**BOTH, "lang": "en,de"}, "query names 1 columns, passage 1, and there are 2 languages"),
         ({**BOTH, "query": "a,b", "lang": "en,de"}, "query names 2 columns, passage 1"),
+        (
+            {"query": "{a},{b}", "passage": "c,d", "lang": "en,de"},
+            "each side of a row has one of each; commas in a template are text: give several in a "
+            'YAML file (option mapping), as a list such as ["{a}", "{b}"]',
+        ),
         ({**BOTH, "lang": "english"}, "option lang=english: 'english' is no known language code"),
         ({**BOTH, "lang": "en", "lang_column": "l"}, "lang and lang_column: give one of the two"),
         ({**BOTH, "lang": "en", "uid_column": "a,b"}, "uid_column=a,b: name one column"),

@@ -101,6 +101,18 @@ def test_quotes_may_be_text(tmp_path: Path) -> None:
     assert read(file, quotes=False) == [(2, {"a": '"Who" asked', "b": '5" long'})]
 
 
+@pytest.mark.parametrize("content", ["a,b\r1,2\r3,4\r", "a,b\n1\r2,3\n"])
+def test_lines_that_end_with_cr_alone_are_named(tmp_path: Path, content: str) -> None:
+    file = write(tmp_path / "a.csv", content)
+    with pytest.raises(UserError) as refusal:
+        read(file)
+    number = 1 if content.startswith("a,b\r") else 2
+    assert str(refusal.value) == (
+        f"{file}:{number}: cannot be read as cells (a CR inside of a line); end lines with LF or "
+        "CR LF"
+    )
+
+
 def test_an_open_quote_is_refused(tmp_path: Path) -> None:
     file = write(tmp_path / "a.csv", 'a,b\n1,2\n3,"4\n5,6\n')
     with pytest.raises(UserError, match=r"a.csv:3: cannot be read as cells \(unexpected end"):
