@@ -80,8 +80,8 @@ def layout_settings(
                 settings[option] = choices[0]  # reading it says what is missing
     scores = [name for name in SCORES if name in settings or name in given]
     if len(scores) == 1 and scores[0] in settings:
-        column = settings.pop(scores[0])
-        notes.append(f"{files[0].file}: has {column} alone; no scores are kept")
+        left = settings.pop(scores[0])
+        notes.append(f"{files[0].file}: has {left} alone; no scores are kept")
     return settings
 
 
