@@ -137,6 +137,7 @@ after_failure() {
         if [[ -n $node ]]; then # ranks notice it long before SLURM, which then requeues the job itself
             echo "job $JOB: $kind ($message); $node does not answer, waiting for SLURM to notice"
             sleep 900 || true
+            [[ $(job_state) == RUNNING ]] || exit 1
         fi
     fi
     [[ $(noted failure) != "$progress" ]] ||
