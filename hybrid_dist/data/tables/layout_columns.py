@@ -58,8 +58,8 @@ def layout_settings(
     roots = {part for columns in every for one in columns for part in _roots(one)}
     heads = [_head(file.file, cells, roots) for file in files]
     for name in layout.numbered & wanted.keys():
-        (column,) = wanted[name]
-        wanted[name] = _numbered(column, heads)
+        (choice,) = wanted[name]
+        wanted[name] = _numbered(choice, heads)
     columns = {choice: _columns(choice, name) for name in wanted for choice in wanted[name]}
     settings: dict[str, str | list[str]] = {}
     for option, choices in wanted.items():

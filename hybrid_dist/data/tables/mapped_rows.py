@@ -60,11 +60,11 @@ def _no_column(file: Path, what: str, name: str, names: Sequence[str]) -> UserEr
     shown = ", ".join(names[:60]) + (", ..." if len(names) > 60 else "")
     return UserError(
         f"{file}: has no column {name!r}, which {what} names{nearest(name, names)} "
-        f"(its columns: {shown}){_delimiter_hint(file, names)}"
+        f"(its columns: {shown}){delimiter_hint(file, names)}"
     )
 
 
-def _delimiter_hint(file: Path, names: Sequence[str]) -> str:
+def delimiter_hint(file: Path, names: Sequence[str]) -> str:
     """The option that a file of cells needs whose only name has another delimiter in it."""
     if kind_of(file) not in CELLS or len(names) != 1:
         return ""

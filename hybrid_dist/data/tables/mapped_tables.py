@@ -13,7 +13,7 @@ from hybrid_dist.data.tables.known_layouts import Layout
 from hybrid_dist.data.tables.layout_columns import layout_settings
 from hybrid_dist.data.tables.mapped_columns import Mapped, Rows, map_columns
 from hybrid_dist.data.tables.mapped_pairs import Tally, pairs_of_rows
-from hybrid_dist.data.tables.mapped_rows import cell_format, chooser, mapped_rows
+from hybrid_dist.data.tables.mapped_rows import cell_format, chooser, delimiter_hint, mapped_rows
 from hybrid_dist.data.tables.mapping import (
     Settings,
     TableMapping,
@@ -138,7 +138,7 @@ def _check_named(settings: Settings, file: Path, cells: CellFormat) -> None:
     def stop(names: Sequence[str]) -> list[str]:
         raise UserError(
             f"{file}: say which columns make the pairs: give the options {', '.join(lacking)} "
-            f"(its columns: {', '.join(names) or 'none'})"
+            f"(its columns: {', '.join(names) or 'none'}){delimiter_hint(file, names)}"
         )
 
     next(read_rows(Reading(skip_bad=BATCH), file, cells, stop), None)

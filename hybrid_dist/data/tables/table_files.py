@@ -139,9 +139,9 @@ def listed_splits(place: Path) -> dict[str, dict[str, list[str]]]:
 def _listed_folders(place: Path) -> dict[str, str]:
     """By configuration, the folder of all its files, where README.md names no patterns."""
     return {
-        name: config["data_dir"]
+        name: str(config["data_dir"])
         for name, config in _configs(place).items()
-        if isinstance(config.get("data_dir"), str) and "data_files" not in config
+        if config.get("data_dir") is not None and config.get("data_files") is None
     }
 
 
@@ -160,7 +160,7 @@ def _splits(config: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     if isinstance(files, list):
         entries = [one for one in files if isinstance(one, dict)]
         files = {str(one.get("split", "train")): one.get("path") for one in entries}
-    below = f"{config['data_dir']}/" if isinstance(config.get("data_dir"), str) else ""
+    below = "" if config.get("data_dir") is None else f"{config['data_dir']}/"
     for split, patterns in files.items() if isinstance(files, dict) else ():
         each = patterns if isinstance(patterns, list) else [patterns]
         yield str(split), [f"{below}{one}" for one in each if isinstance(one, str)]

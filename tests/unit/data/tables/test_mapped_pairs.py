@@ -220,9 +220,10 @@ def test_other_options_are_checked(tmp_path: Path, option: dict[str, str], messa
 )
 def test_another_delimiter_is_named(tmp_path: Path, name: str, header: str, hint: str) -> None:
     file = write(tmp_path / name, f"{header}\n")
-    with pytest.raises(UserError) as refusal:
-        pairs(file, query="q", passage="p", lang="en")
-    assert str(refusal.value).endswith(f"){hint}")
+    for options in ({"query": "q", "passage": "p", "lang": "en"}, {"lang": "en"}):
+        with pytest.raises(UserError) as refusal:
+            pairs(file, **options)
+        assert str(refusal.value).endswith(f"){hint}")
 
 
 def test_cells_without_a_header(tmp_path: Path) -> None:

@@ -178,7 +178,10 @@ configs:
 - config_name: german
   data_dir: de
 - config_name: french
-  data_dir: ./fr
+  data_dir: ./fr/
+  data_files: null
+- config_name: year
+  data_dir: 2024
 - config_name: both
   data_dir: fr
   data_files: test-*.jsonl
@@ -189,13 +192,15 @@ configs:
 def test_a_listed_folder_is_a_configuration(tmp_path: Path) -> None:
     fill(tmp_path, "de/part.jsonl", "fr/train-0.jsonl", "fr/test-0.jsonl")
     write(tmp_path / "README.md", FOLDERS)
-    with pytest.raises(UserError, match=r"give the option config=NAME \(it has both, german, fren"):
+    with pytest.raises(UserError, match=r"give the option config=NAME \(it has both, german, "):
         names(tmp_path)
     with pytest.raises(UserError, match=r"several splits; .* \(it has test, train\)"):
         names(tmp_path, config="french")
     assert names(tmp_path, config="german") == ["de/part.jsonl"]
     assert names(tmp_path, config="french", split="train") == ["fr/train-0.jsonl"]
     assert names(tmp_path, config="both") == ["fr/test-0.jsonl"]
+    fill(tmp_path, "2024/a.jsonl")
+    assert names(tmp_path, config="year") == ["2024/a.jsonl"]
     (tmp_path / "de/part.jsonl").unlink()
     with pytest.raises(UserError, match=r"README.md lists files for config german, and none is"):
         names(tmp_path, config="german")
