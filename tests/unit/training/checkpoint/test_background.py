@@ -88,6 +88,7 @@ def test_a_run_may_go_on_after_a_failure(tmp_path: Path) -> None:
     kept = in_background(tmp_path, state, on_failure="go_on", say=messages.append)
     state.free.set()
     kept.save(Progress(step=1))
+    kept.close()  # the thread, which reads the error
     state.error = None
     kept.save(Progress(step=2))
     assert len(messages) == 1 and "No space left on device" in messages[0]
