@@ -96,8 +96,11 @@ def _files(paths: Sequence[str], reading: Reading) -> list[tuple[str, tuple[Path
             raise UserError(f"{there}: its other side is missing; expected {EXPECTED}")
         try:
             lang = reading.language(code)
-        except ValueError as error:
-            unknown.append(f"{files[code]}: left out: {error}; its name tells the language")
+        except ValueError:
+            unknown.append(
+                f"{files[code]}: left out: {code!r} is no code of ISO 639-3; to read it, name "
+                "it by one of private use, as in tatoeba.qaa-eng.qaa"
+            )
             continue
         if lang in by_language:
             raise UserError(f"{files[code]}: {by_language[lang][0]} is in {lang} too; keep one")

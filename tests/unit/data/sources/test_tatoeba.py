@@ -51,10 +51,12 @@ def test_files_whose_code_names_no_language_do_not_hinder_others(tatoeba: Path) 
     pairs, reading = read("tatoeba", tatoeba)
     assert {pair["lang"] for pair in pairs} == {"af", "en", "zh"}
     (note,) = reading.notes
-    assert note.startswith(f"{tatoeba}/tatoeba.ber-eng.ber: left out: 'ber' is no known language")
+    assert note.startswith(
+        f"{tatoeba}/tatoeba.ber-eng.ber: left out: 'ber' is no code of ISO 639-3"
+    )
     pairs, reading = read("tatoeba", tatoeba, languages="af")
     assert ({pair["lang"] for pair in pairs}, reading.notes) == ({"af", "en"}, [])
-    with pytest.raises(UserError, match=r"ber-eng\.ber: left out: 'ber' is no known language"):
+    with pytest.raises(UserError, match=r"ber-eng\.ber: left out: 'ber' is no code of ISO"):
         rows("tatoeba", tatoeba / "tatoeba.ber-eng.ber")
 
 
