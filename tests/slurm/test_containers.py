@@ -57,6 +57,7 @@ def train(site: Site, folder: Path, name: str, **environment: str) -> str:
     return site.sbatch("--nodes=2", "slurm/train.sbatch", DEMO, *words, **environment)
 
 
+@pytest.mark.thorough
 def test_a_run_in_a_container_writes_to_another_disk(
     site: Site, container: dict[str, str], tmp_path: Path
 ) -> None:

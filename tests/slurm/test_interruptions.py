@@ -54,6 +54,7 @@ def test_the_time_limit_saves_and_puts_the_job_back_into_the_queue(site: Site) -
     assert f"step {saved}" in log.partition("resumed from")[2], log
 
 
+@pytest.mark.thorough
 def test_a_preempted_job_continues_with_fewer_nodes(site: Site, whole: str) -> None:
     """A higher partition takes one of two nodes, for longer than the run lasts."""
     job = site.train("preempted", "--nodes=1-2", **STEPS)
@@ -70,6 +71,7 @@ def test_a_preempted_job_continues_with_fewer_nodes(site: Site, whole: str) -> N
     site.assert_same_curve("preempted", whole)
 
 
+@pytest.mark.thorough
 def test_a_job_that_loses_a_node_continues_from_its_last_checkpoint(site: Site, whole: str) -> None:
     """A node without power sends nothing: the others wait, and SLURM notices."""
     job = site.train("lost", "--nodes=2", **STEPS)

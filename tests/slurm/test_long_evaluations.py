@@ -19,6 +19,7 @@ def task(folder: Path, test_uids: int) -> str:
     return f"toy:{folder}/toy"
 
 
+@pytest.mark.thorough
 def test_usr2_leaves_an_evaluation_to_the_next_start(
     site: Site, tmp_path: Path, whole: str
 ) -> None:

@@ -17,6 +17,7 @@ OVERRIDES = """# four runs
 """
 
 
+@pytest.mark.thorough
 def test_a_sweep_of_four_runs_two_at_a_time(site: Site) -> None:
     (site.folder / "grid.txt").write_text(OVERRIDES)
     words = ["--array=1-4%2", "--nodes=1", "slurm/sweep.sbatch"]  # there is room for eight

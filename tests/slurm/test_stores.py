@@ -11,6 +11,7 @@ PAIRS = 200_000
 """Enough to be busy with for seconds."""
 
 
+@pytest.mark.thorough
 def test_of_two_nodes_that_prepare_one_store_one_builds_it(site: Site) -> None:
     with (site.folder / "many.jsonl").open("w") as pairs:
         for n in range(PAIRS):

@@ -10,6 +10,7 @@ from tests.support.studies import write_study
 pytestmark = pytest.mark.long
 
 
+@pytest.mark.thorough
 def test_a_study_is_an_array_and_a_report(site: Site) -> None:
     write_study(site.folder, site.folder / "runs/demo/toy", seeds=[1], untrained=True)
     words = ["python", "-m", "hybrid_dist", "study", "study.yaml", "--slurm"]

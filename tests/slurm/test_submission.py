@@ -10,6 +10,7 @@ from tests.slurm.jobs import DEMO, STEPS, Site, options
 pytestmark = pytest.mark.long
 
 
+@pytest.mark.thorough
 def test_a_submitted_run_keeps_its_code_and_batch_files(site: Site, whole: str) -> None:
     """The job is held while the files that it was submitted from change."""
     resources = ["--nodes", "2", "--cores", "2", "--memory", "2", "--processes-per-node", "1"]

@@ -90,7 +90,10 @@ def test_compiled_layers_have_the_same_gradients_and_one_graph(
     [AttentionMode.KERNEL, pytest.param(AttentionMode.PADDED, marks=pytest.mark.long)],
     ids=str,
 )
-@pytest.mark.parametrize(("kind", "graphs"), [("modernbert", 2), ("qwen3 with windows", 2)])
+@pytest.mark.parametrize(
+    ("kind", "graphs"),
+    [("modernbert", 2), pytest.param("qwen3 with windows", 2, marks=pytest.mark.long)],
+)
 def test_layers_with_windows_have_a_graph_of_their_own(
     kind: str, graphs: int, how: AttentionMode, tmp_path: Path
 ) -> None:
