@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.launch import ROOT
 
 
+@pytest.mark.long
 def test_all_gpu_benchmarks_run_dry(tmp_path: Path) -> None:
     environment = os.environ | {
         "DRY_RUN": "1",

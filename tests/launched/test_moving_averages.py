@@ -19,8 +19,8 @@ MORE = ("cpu", "zero1", "zero2", "zero3-offload")
 @pytest.mark.parametrize(
     "launcher",
     [
-        *("cpu", "fsdp2", "zero3"),
-        *(pytest.param(name, marks=pytest.mark.long) for name in ("zero1", "zero2")),
+        *("cpu", "fsdp2"),
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("zero1", "zero2", "zero3")),
     ],
 )
 def test_the_average_is_exact_in_use_and_after_resuming(launcher: str, toy: Path) -> None:

@@ -15,7 +15,7 @@ def test_an_evaluation_is_left_on_all_ranks_and_made_up_for(toy: Path, tmp_path:
     task = tmp_path / "task"
     generate(
         task,
-        ToyOptions(languages=4, train_uids=20, dev_uids=10, test_uids=1500, hidden=32, heads=2),
+        ToyOptions(languages=4, train_uids=20, dev_uids=10, test_uids=600, hidden=32, heads=2),
     )
     changed = {"train__steps": "6", "eval__every": "3", "eval__tasks": f"toy:{task}"}
     args = options(toy, tmp_path, "run", **changed)

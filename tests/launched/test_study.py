@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.launch import run, running, wait_for
 from tests.support.runs import metrics, succeed
 from tests.support.studies import write_study
@@ -48,6 +50,7 @@ def test_a_study_runs_reports_and_goes_on(toy: Path, tmp_path: Path) -> None:
     assert content["runs"]["hybrid/seed-1"]["memory"] > 10**8
 
 
+@pytest.mark.long
 def test_a_stopped_study_saves_and_goes_on(toy: Path, tmp_path: Path) -> None:
     changed = {"axes": None, "cells": {"one": {"train.steps": 60}}, "baseline": "one"}
     file, out = write_study(tmp_path, toy, seeds=[1], **changed), tmp_path / "out"

@@ -134,7 +134,10 @@ def test_ddp_updates_equal_one_process(
     assert (loss["allgather_base"], loss["reduce_scatter_base"]) == (1, 1)
 
 
-@pytest.mark.parametrize(("launcher", "processes"), [("cpu", 3), ("zero2", 2), ("fsdp2", 2)])
+@pytest.mark.parametrize(
+    ("launcher", "processes"),
+    [("cpu", 3), pytest.param("zero2", 2, marks=pytest.mark.long), ("fsdp2", 2)],
+)
 def test_frozen_layers_stay_and_the_others_update_alike(
     launcher: str, processes: int, updates: Updates
 ) -> None:

@@ -346,12 +346,13 @@ def test_an_online_run_sends_its_records(server: Server, tmp_path: Path) -> None
     assert messages == []
 
 
-def sync(message: str, server: Server) -> list[int]:
-    """The steps that a server has after the command of a message was run."""
+def sync(message: str, server: Server, folder: Path) -> list[int]:
+    """The steps that a server has after the command of a message was run in a folder."""
     line = message.partition("; send this run with: ")[2]
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m {line}"],
         env=os.environ | {"WANDB_BASE_URL": server.url},
+        cwd=folder,  # it leaves its log there
         capture_output=True,
         text=True,
     )
@@ -365,7 +366,7 @@ def test_the_printed_line_sends_all_parts_of_a_run_in_order(server: Server, tmp_
         with wandb_run(tmp_path, messages) as run:
             for step in steps:
                 run.write(record(step))
-    assert sync(messages[-1], server) == [10, 20, 30, 40, 50]
+    assert sync(messages[-1], server, tmp_path) == [10, 20, 30, 40, 50]
 
 
 def test_the_end_waits_for_a_lost_server_but_not_for_long(
@@ -387,7 +388,7 @@ def test_the_end_waits_for_a_lost_server_but_not_for_long(
     (file,) = folder.glob("*.wandb")
     assert [row["train/step"] for row in read(file).history] == [10, 20, 30], "nothing is lost"
     another = Server()
-    assert sync(messages[0], another) == [10, 20, 30], "though it was online"
+    assert sync(messages[0], another, tmp_path) == [10, 20, 30], "though it was online"
     another.close()
 
 
