@@ -24,7 +24,7 @@ ends stopped SIGUSR2
 
 def test_a_node_whose_ranks_crash_and_hang_is_excluded(site: Site, whole: str) -> None:
     """Both failures are those of a rank on node2; what remains is one node."""
-    job = site.train("failing", "--nodes=1-2", train__hang_minutes=0.25, **STEPS)
+    job = site.train("failing", "--nodes=1-2", hang_minutes__step=0.25, **STEPS)
     site.wait_for_step("failing", 8)
     os.kill(site.rank_on("node2"), signal.SIGKILL)
     wait_for("the second start", lambda: site.starts(job) == 2)
