@@ -54,6 +54,7 @@ give_up() {
 # requeue [NODE]: start the job again, without that node. The controller may be down for a while.
 requeue() {
     local tries
+    trap '' TERM # SLURM sends it to this script and its commands at once; KillWait later it ends them
     for ((tries = 1; tries <= 60; tries++)); do
         ! scontrol requeue "$JOB" || break
         sleep 10
