@@ -7,6 +7,7 @@ import numpy as np
 
 from hybrid_dist.batching import Plan, check_world, shard_batch
 from hybrid_dist.config.schema import Config
+from hybrid_dist.data.store.index import TrainingSource
 from hybrid_dist.data.store.reader import Store
 from hybrid_dist.model.tokenization import TextTokens
 
@@ -81,8 +82,8 @@ def planned_workload(
     """Rows as the run's plan deals them, in tokens of its model."""
     exact = [store.tokens is not None and not tokens.mismatch(store.tokens) for store in stores]
     per_unit = [
-        1.0 if known else _tokens_per_unit(store, tokens)
-        for store, known in zip(stores, exact, strict=True)
+        1.0 if known else _tokens_per_unit(store, source, tokens)
+        for store, source, known in zip(stores, plan.sources, exact, strict=True)
     ]
     steps = np.unique(np.linspace(0, config.train.steps - 1, STEPS).astype(np.int64)).tolist()
     rows = []
@@ -94,12 +95,13 @@ def planned_workload(
     return Workload(tuple(rows), _texts(config), source)
 
 
-def _tokens_per_unit(store: Store, tokens: TextTokens) -> float:
-    """Tokens of the model for each character, or token of another model, of a store's lengths."""
-    index = store.index
+def _tokens_per_unit(store: Store, source: TrainingSource, tokens: TextTokens) -> float:
+    """Tokens of the model for each character, or token of another model, of a plan's lengths."""
+    index, (most_of_query, most_of_passage) = source.index, source.max_lengths
     rows = np.unique(np.linspace(0, index.num_rows - 1, SAMPLE).astype(np.int64))
-    passages = index.passage_length[index.passage_of[rows]]
-    units = float(index.query_length[rows].mean() + passages.mean())
+    queries = np.minimum(index.query_length[rows], most_of_query)
+    passages = np.minimum(index.passage_length[index.passage_of[rows]], most_of_passage)
+    units = float(queries.mean() + passages.mean())
     return float(np.mean(tokens.lengths(store.queries(rows), store.passages(rows)))) / units
 
 

@@ -24,9 +24,8 @@ def test_an_evaluation_is_left_on_all_ranks_and_made_up_for(toy: Path, tmp_path:
         os.kill(started.workers()[1], signal.SIGUSR2)
         done = succeed(started.end())
     assert "the evaluation of step 3 is left to the next start" in done.output, done.output
-    assert (tmp_path / "run/interrupted").exists() and (
-        tmp_path / "run/evaluation_due.json"
-    ).exists()
+    assert (tmp_path / "run/interrupted").exists()
+    assert (tmp_path / "run/evaluation_due.json").exists()
     assert [record["step"] for record in metrics(tmp_path, "run")] == [1, 2]
     assert not (tmp_path / "run/model.candidate").exists()
     succeed(train(args, "cpu", 2))

@@ -199,6 +199,13 @@ def test_lengths_are_those_of_the_data(
     assert set(found["memory"]) == set(STRATEGIES) - {"single"}
 
 
+def test_cut_texts_count_as_they_are_cut(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = ["--data.train", str(toy / "train.jsonl"), "--model.name_or_path", str(toy / "model")]
+    keys += ["--model.max_query_tokens", "4", "--model.max_passage_tokens", "4"]
+    command.main([*keys, "--model.query_prefix", "", "--model.passage_prefix", "", "--json"])
+    assert json.loads(capsys.readouterr().out)["tokens_of_pair"] == pytest.approx(8, rel=0.05)
+
+
 def test_the_screen_fits_and_tells_where_lengths_are_from(
     xlmr_large: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
