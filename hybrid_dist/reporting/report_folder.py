@@ -41,6 +41,13 @@ def replace_report(folder: Path) -> Iterator[Path]:
         raise UserError(f"{folder}: cannot write the report ({error.strerror or error})") from None
 
 
+def copy_report(source: Path, folder: Path) -> None:
+    """Copy the files of a report into another folder, in place of the report there."""
+    with replace_report(folder) as draft:
+        for name in report_files_in(source):
+            shutil.copyfile(source / name, draft / name)
+
+
 def report_files_in(folder: Path) -> list[str]:
     """The names of the report files in a folder."""
     return [name for name in NAMES if (folder / name).exists()]

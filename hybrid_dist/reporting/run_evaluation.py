@@ -18,7 +18,10 @@ from hybrid_dist.model.embedder import TextEmbedder
 from hybrid_dist.reporting.evaluation_report import ReportOptions, evaluate_task
 from hybrid_dist.reporting.model_card import write_card
 from hybrid_dist.reporting.report import figures
+from hybrid_dist.reporting.report_folder import copy_report
+from hybrid_dist.reporting.tables import headline
 from hybrid_dist.runtime.ranks import Ranks
+from hybrid_dist.tracking.report_json import REPORT, read_report
 
 HIGHER_IS_BETTER = {
     "map.monolingual": True,
@@ -80,23 +83,36 @@ class Evaluation:
         return check_overlap_at_start(stores, self.tasks, sources)
 
     def __call__(
-        self, model: Path, out: Path, ranks: Ranks, say: Callable[[str], None] | None = None
+        self,
+        model: Path,
+        out: Path,
+        ranks: Ranks,
+        say: Callable[[str], None] | None = None,
+        name: str | None = None,
     ) -> dict[str, float]:
         """Evaluate a saved model on all ranks and write reports to OUT/TASK.
 
-        Returns the figures of HIGHER_IS_BETTER, by TASK/figure.
+        `name`: what the reports call the model instead of its path. Returns the figures of
+        HIGHER_IS_BETTER, by TASK/figure.
         """
         embedder = TextEmbedder.load(
             model, ranks.device, self.trust_remote_code, precision=self.precision
         )
+        embedder.name = name or embedder.name
         options = ReportOptions(embedder.settings, self.groups)
         results = {}
         for task in self.tasks:
             report = evaluate_task(task, embedder, ranks, out / task.name, say, options)
-            for name, value in figures(report).items():
-                if name in HIGHER_IS_BETTER and value is not None:
-                    results[f"{task.name}/{name}"] = value
+            for figure, value in figures(report).items():
+                if figure in HIGHER_IS_BETTER and value is not None:
+                    results[f"{task.name}/{figure}"] = value
         return results
+
+    def copy_reports(self, source: Path, out: Path, say: Callable[[str], None]) -> None:
+        """Copy the reports of all tasks from SOURCE/TASK to OUT/TASK."""
+        for task in self.tasks:
+            copy_report(source / task.name, out / task.name)
+            say(f"{task.name}: {headline(read_report(out / task.name / REPORT))}")
 
     def describe(self, run: Path) -> None:
         """Write the card of a finished run's model."""

@@ -282,10 +282,12 @@ def _step_log(context: RunContext, meters: Meters, progress: Progress) -> StepLo
 
 def _task_evaluation(context: RunContext) -> Evaluate:
     """Evaluates a saved model during training, and sends the reports to W&B."""
+    folder = context.inputs.folder
 
-    def evaluate(model: Path, out: Path) -> dict[str, float]:
+    def evaluate(model: Path, step: int) -> dict[str, float]:
+        out, name = folder.evaluation(step), f"{folder.model} of step {step}"
         with context.terminal.parts(), stoppable(context.ranks, context.requests.asked) as ranks:
-            figures = context.inputs.evaluation(model, out, ranks)
+            figures = context.inputs.evaluation(model, out, ranks, name=name)
         context.wandb.reports(out, "eval")
         return figures
 

@@ -45,9 +45,21 @@ class RunEvaluation(Protocol):
         ...
 
     def __call__(
-        self, model: Path, out: Path, ranks: Ranks, say: Callable[[str], None] | None = None
+        self,
+        model: Path,
+        out: Path,
+        ranks: Ranks,
+        say: Callable[[str], None] | None = None,
+        name: str | None = None,
     ) -> dict[str, float]:
-        """Score a saved model on all ranks: figures by NAME/figure, reports in OUT/NAME."""
+        """Score a saved model on all ranks: figures by NAME/figure, reports in OUT/NAME.
+
+        `name`: what the reports call the model instead of its path.
+        """
+        ...
+
+    def copy_reports(self, source: Path, out: Path, say: Callable[[str], None]) -> None:
+        """Copy the reports of all tasks from one folder to another, on one rank."""
         ...
 
     def describe(self, run: Path) -> None:

@@ -28,6 +28,7 @@ from hybrid_dist.training.loop import LoopEnd, train
 from hybrid_dist.training.requests import Requests, name_of
 from hybrid_dist.training.result import TrainingResult
 from hybrid_dist.training.run_folder import TRAINING_LANGUAGES, TRAINING_PAIRS
+from hybrid_dist.training.selection import Selection
 from hybrid_dist.training.start_checks import warnings
 from hybrid_dist.training.step_log import StepLog
 
@@ -114,7 +115,7 @@ def _train(context: RunContext, model: BiEncoder) -> TrainingResult:
     figures: dict[str, float] = {}
     if end.stopped_by is None and inputs.evaluation.tasks:
         try:
-            figures = _final_evaluation(context)
+            figures = _final_evaluation(context, end.progress.best_step, parts.selection)
         except Stopped as stopped:
             end = replace(end, stopped_by=name_of(stopped.by))
             if not context.config.checkpoint.every:  # else there is one of the last step
@@ -143,13 +144,25 @@ def _reports(inputs: RunInputs) -> str:
     return f", its reports are in {out}" if names else ""
 
 
-def _final_evaluation(context: RunContext) -> dict[str, float]:
-    """Evaluate the finished model; raises Stopped, on all ranks, if the run is to stop."""
-    inputs, terminal = context.inputs, context.terminal
-    out = inputs.folder.evaluation()
-    evaluation, stopping = context.watch.phase("evaluation"), context.requests.asked
-    with terminal.parts(), evaluation, stoppable(context.ranks, stopping) as ranks:
-        figures = inputs.evaluation(inputs.folder.model, out, ranks, terminal.say)
+def _final_evaluation(
+    context: RunContext, best_step: int | None, selection: Selection
+) -> dict[str, float]:
+    """The figures of the finished model, whose reports are written to the run's eval folder.
+
+    They are those of its selection, or else the model is evaluated now, which raises Stopped, on
+    all ranks, if the run is to stop.
+    """
+    inputs, terminal, ranks = context.inputs, context.terminal, context.ranks
+    out, scores = inputs.folder.evaluation(), selection.best_scores
+    with context.watch.phase("evaluation"):
+        if scores is not None:
+            figures = dict(scores)
+            terminal.say(f"the model is that of step {best_step}, as evaluated then")
+            source = inputs.folder.evaluation(best_step)
+            ranks.decide_on_first(lambda: inputs.evaluation.copy_reports(source, out, terminal.say))
+        else:
+            with terminal.parts(), stoppable(ranks, context.requests.asked) as ranks:
+                figures = inputs.evaluation(inputs.folder.model, out, ranks, terminal.say)
     context.wandb.reports(out, "final")
     context.wandb.summarize({f"final/{name}": value for name, value in figures.items()})
     return figures

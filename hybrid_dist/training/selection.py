@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -20,10 +21,16 @@ from hybrid_dist.training.step_log import StepLog
 DEV_STEPS = 16
 """Batches of held-out pairs that dev/loss is the mean of."""
 
-Evaluate = Callable[[Path, Path], Mapping[str, float]]
-"""Takes a model folder and a folder for reports, returns figures by name; all ranks call it.
 
-Raises Stopped, on all ranks, if the run is asked to stop meanwhile."""
+class Evaluate(Protocol):
+    """Evaluates a model folder on the tasks of a run, on all ranks."""
+
+    def __call__(self, model: Path, step: int) -> Mapping[str, float]:
+        """Write the reports of a step's model and return its figures by name.
+
+        Raises Stopped, on all ranks, if the run is asked to stop meanwhile.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,8 @@ class Selection:
         self._dev, self._evaluate_tasks = dev, evaluate_tasks
         self._metric, self._patience, self._say = metric, patience, say
         self._candidate = exporter.folder.path / "model.candidate"
+        self.best_scores: Mapping[str, float] | None = None
+        """What the tasks gave for model/, if it was chosen since this start."""
 
     def evaluate(self, progress: Progress) -> Progress:
         """Log dev loss and figures of this step; model/ becomes the best model so far.
@@ -112,19 +121,21 @@ class Selection:
         Raises Stopped before anything is logged or chosen.
         """
         figures: dict[str, float] = {}
+        scores: Mapping[str, float] | None = None
         with _keep_random_state(), self._updater.averaged():
             if self._dev is not None:
                 figures[DEV_LOSS] = self._updater.mean_loss(self._dev, DEV_STEPS)
             if self._evaluate_tasks is not None:
                 self._exporter.write(self._candidate)
-                out = self._exporter.folder.evaluation(progress.step)
                 try:
-                    scores = self._evaluate_tasks(self._candidate, out)
+                    scores = self._evaluate_tasks(self._candidate, progress.step)
                 except Stopped:
                     self._exporter.discard(self._candidate)
                     raise
                 figures |= {f"eval/{name}": value for name, value in scores.items()}
             progress = self._keep_if_best(progress, figures[self._metric.figure])
+        if progress.best_step == progress.step:
+            self.best_scores = scores
         best = {"eval/best": progress.best, "eval/best_step": progress.best_step}
         self._log.figures(figures | best)
         if self.gave_up(progress):

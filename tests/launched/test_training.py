@@ -205,9 +205,17 @@ def test_the_best_model_is_kept_and_everything_is_written(toy: Path, tmp_path: P
     evaluated = [r for r in records if "eval/toy/map.multilingual" in r]
     assert [r["step"] for r in evaluated] == [5, 10]
     assert all("dev/loss" in r for r in evaluated)
-    best = max(r["eval/toy/map.multilingual"] for r in evaluated)
-    final = json.loads((folder / "eval" / "toy" / "report.json").read_text())
-    assert final["map"]["multilingual"] == pytest.approx(best, abs=1e-6)
+    best = max(evaluated, key=lambda record: record["eval/toy/map.multilingual"])["step"]
+    chosen, final = folder / f"eval/step-{best:06}/toy", folder / "eval/toy"
+    names = {file.name for file in chosen.iterdir()}
+    assert names == {file.name for file in final.iterdir()}
+    assert all((final / name).read_bytes() == (chosen / name).read_bytes() for name in names), (
+        "the best model is evaluated once"
+    )
+    report = json.loads((final / "report.json").read_text())
+    assert report["map"]["multilingual"] == evaluated[best // 5 - 1]["eval/toy/map.multilingual"]
+    assert report["model"] == f"{folder / 'model'} of step {best}"
+    assert f"the model is that of step {best}, as evaluated then" in done.output
     for name in ("eval/toy/report.html", "eval/step-000005/toy/report.json", "model/config.json"):
         assert (folder / name).is_file()
     assert not (folder / "model.candidate").exists()
