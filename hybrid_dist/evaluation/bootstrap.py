@@ -74,8 +74,9 @@ class Draws:
 
     def ids(self, query: np.ndarray, cell: np.ndarray, cells: int) -> np.ndarray:
         """[cells]: the different query ids in each cell."""
-        seen = np.unique(self.cluster[query] * cells + cell)
-        return np.bincount(seen % cells, minlength=cells)
+        ids = self.weights.shape[1]
+        table = np.bincount(self.cluster[query] * cells + cell, minlength=ids * cells)
+        return np.count_nonzero(table.reshape(ids, cells), axis=0)
 
     def _sums(self, tables: Sequence[np.ndarray], cells: int) -> np.ndarray:
         """[tables, B, cells]: the sums in each draw of what ids have in each cell [ids * cells]."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import write_array
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bias import Bias
@@ -87,7 +88,10 @@ class PerQuery:
         )
 
     def save(self, file: Path) -> None:
-        """Write scores.npz, with values in float32: half the size, and precise enough."""
+        """Write scores.npz, with values in float32: half the size, and precise enough.
+
+        Like np.savez_compressed, whose level takes four times as long for a fifth less.
+        """
         stored: dict[str, Any] = {
             FORMAT: np.array(VERSION),
             REPORT_ID: np.array(self.report),
@@ -99,7 +103,10 @@ class PerQuery:
             **{f"pooled/{name}": v.astype(np.float32) for name, v in self.pooled.items()},
         }
         stored[CHECKSUM] = np.array(_checksum(stored))
-        np.savez_compressed(file, **stored)
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=2) as archive:
+            for name, array in stored.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                    write_array(entry, array)
 
     @classmethod
     def load(cls, file: Path) -> "PerQuery":

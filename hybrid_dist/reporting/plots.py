@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from hybrid_dist.reporting.axis_ticks import log_ticks, tick_labels
@@ -207,28 +208,23 @@ def _heatmap(
 ) -> None:
     """A heatmap whose colour scale covers a span."""
     low, high = span
-    image = axes.imshow(
-        values,
-        cmap="cividis",
-        vmin=low,
-        vmax=high,
-        aspect="auto",
-        interpolation="nearest",
-        interpolation_stage="rgba",  # colours the cells, and not every pixel
-    )
+    edges = (np.arange(size + 1) - 0.5 for size in values.shape[::-1])
+    cells = axes.pcolormesh(*edges, values, cmap="cividis", vmin=low, vmax=high, antialiased=False)
+    axes.invert_yaxis()
     axes.set_xticks(
         range(len(columns)), list(map(_plain, columns)), rotation=90 if len(columns) > MANY else 0
     )
     axes.set_yticks(range(len(values)), list(map(_plain, rows or columns)))
     axes.tick_params(length=0, labelsize=6 if len(columns) > VERY_MANY else 9)
     axes.spines[:].set_visible(False)
+    # a font of its own for each cell would be looked up each time
+    style: dict[str, Any] = {"ha": "center", "va": "center", "font": FontProperties(size=9)}
     for row, column in np.argwhere(~np.isnan(values)) if len(columns) <= MANY else ():
         value = values[row, column]
-        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9}
         colour = "white" if value < (low + high) / 2 else INK
         text = axes.text(column, row, form.format(value), color=colour, **style)
         text.set_in_layout(False)  # inside the axes, and slow to measure
-    bar = axes.figure.colorbar(image, ax=axes, fraction=0.05, pad=0.03)
+    bar = axes.figure.colorbar(cells, ax=axes, fraction=0.05, pad=0.03)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelcolor=FAINT, labelsize=8)
 
