@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hybrid_dist.config import flags
 from hybrid_dist.config.schema import STORED, Config
+from hybrid_dist.config.task_collections import of_each
 from hybrid_dist.data.store.reader import check_sources
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.evaluation.task_specs import fetch_task
@@ -42,7 +43,7 @@ def prefetch(config: Config) -> None:
 
     check_sources([*config.data.train_paths, *config.data.dev])
     for task in config.eval.tasks:
-        fetch_task(task)
+        of_each([task], fetch_task)
         print(printable(f"{task}: here"))
     name, settings = config.model.name_or_path, EncoderSpec.of(config.model)
     model_config = read_config(config.model)

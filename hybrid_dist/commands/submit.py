@@ -14,6 +14,7 @@ from hybrid_dist.config import flags
 from hybrid_dist.config.command_options import Flag, parse_known
 from hybrid_dist.config.resolve import to_yaml
 from hybrid_dist.config.schema import Config
+from hybrid_dist.config.task_collections import of_each
 from hybrid_dist.data.store.reader import check_sources
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.evaluation.task_specs import check_task
@@ -119,8 +120,7 @@ def check_run(config: Config, world: int) -> None:
     """Refuse what the run would refuse at its start, as far as a login node can know it."""
     RunFolder(config).check()
     check_sources([*config.data.train_paths, *config.data.dev])
-    for task in config.eval.tasks:
-        check_task(task)
+    of_each(config.eval.tasks, check_task)
     check_world(config.batching.size, world)
     model_config, tokens = read_model(config.model)
     check_uses(config, model_config)

@@ -13,6 +13,9 @@ TASKS = "tasks"
 """The key that makes a YAML file a collection."""
 KEYS = ("name", TASKS)
 T = TypeVar("T")
+_LISTED_IN: dict[str, str] = {}
+"""The collection that each spec was read from in this process, for messages: a config holds the
+specs alone."""
 
 
 def expanded(specs: Sequence[str]) -> tuple[str, ...]:
@@ -23,15 +26,13 @@ def expanded(specs: Sequence[str]) -> tuple[str, ...]:
 def of_each(specs: Sequence[str], use: Callable[[str], T]) -> tuple[T, ...]:
     """What `use` makes of each expanded spec; its error names the collection that has the spec."""
     results = []
-    for spec in specs:
-        listed = collection_of(spec)
-        for one in listed or (spec,):
-            try:
-                results.append(use(one))
-            except UserError as error:
-                if not listed:
-                    raise
-                raise UserError(f"{spec}: {error}") from None
+    for spec in expanded(specs):
+        try:
+            results.append(use(spec))
+        except UserError as error:
+            if spec not in _LISTED_IN:
+                raise
+            raise UserError(f"{_LISTED_IN[spec]}: {error}") from None
     return tuple(results)
 
 
@@ -52,6 +53,7 @@ def collection_of(spec: str) -> tuple[str, ...]:
     for one in specs:
         if _is_collection(_tree(yaml_file(one)[1])):
             raise UserError(f"{file}: tasks: {one} is a collection too; list its tasks here")
+    _LISTED_IN.update(dict.fromkeys(specs, path))
     return specs
 
 

@@ -11,6 +11,7 @@ from hybrid_dist.config import flags
 from hybrid_dist.config.task_collections import expanded
 from hybrid_dist.errors import UserError
 from hybrid_dist.reporting import evaluation_job, evaluation_report
+from hybrid_dist.reporting.run_evaluation import load_evaluation
 from hybrid_dist.reporting.task_summary import borda_points, borda_ranks
 from hybrid_dist.studies.study_file import StudyFile
 from tests.support import stored_reports
@@ -91,6 +92,14 @@ def test_a_bad_task_of_a_collection_is_named_with_it(
     with pytest.raises((SystemExit, UserError)) as ended:
         {"evaluate": evaluate, "overlap": overlap}[command].main([*words[command], "--task", file])
     assert f"{file}: " in str(ended.value) + capsys.readouterr().err
+
+
+def test_a_run_names_the_collection_of_a_bad_task(tmp_path: Path) -> None:
+    file = collection(tmp_path, "tasks: {mine: 'pairs:none.jsonl'}")
+    config = flags.load(["--data.train", "a.jsonl", "--eval.tasks", file], "train")
+    with pytest.raises(UserError, match=r"none\.jsonl") as refused:
+        load_evaluation(config, [])
+    assert str(refused.value).startswith(f"{file}: ")
 
 
 def test_a_collection_has_no_label_and_no_collections(tmp_path: Path) -> None:
