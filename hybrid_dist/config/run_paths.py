@@ -1,5 +1,6 @@
 """The places that a run reads and writes, for batch files that make them visible in a container."""
 
+import os
 from collections.abc import Iterator
 
 from hybrid_dist.config.schema import Config
@@ -14,6 +15,7 @@ def run_paths(config: Config) -> tuple[str, ...]:
 def _named(config: Config) -> Iterator[str]:
     yield config.run.dir
     yield from (*config.data.train_paths, *config.data.dev, config.data.cache_dir)
+    yield os.path.expandvars(config.data.stage)
     yield from (config.model.name_or_path, config.distill.teacher, config.checkpoint.resume)
     for task in config.eval.tasks:
         _, _, path = split_label(task)[1].partition(":")

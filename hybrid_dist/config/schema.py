@@ -107,6 +107,10 @@ class Data:
     """Stores or pair files whose loss is measured at every eval.every."""
     cache_dir: Text = ""
     """Where the stores of pair files are kept for the next start; empty: in the user's cache."""
+    stage: Text = ""
+    """A folder on the own disk of each machine, such as $TMPDIR/stores or /dev/shm/stores: stores
+    and prepared collections are copied there, once per machine, and read from there. Variables are
+    those of the machine. Empty: none are copied."""
 
     @property
     def train_paths(self) -> tuple[str, ...]:
@@ -369,6 +373,7 @@ FREE_ON_RESUME = (
     "log.",
     "eval.",
     "checkpoint.",
+    "data.stage",
     "train.steps",
     "train.chunk_size",
     "train.chunk_tokens",

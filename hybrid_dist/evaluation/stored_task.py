@@ -28,6 +28,7 @@ from hybrid_dist.data.store.format import (
     replaced,
     write_manifest,
 )
+from hybrid_dist.data.store.staging import open_staged
 from hybrid_dist.data.store.text_views import StoredTexts
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.tasks import Task, from_collection
@@ -96,8 +97,15 @@ def _write_texts(texts: Sequence[str], file: Path, what: str) -> None:
             advance(len(block))
 
 
-def open_task(folder: Path, name: str, path: str, again: bool = False) -> Task:
-    """The task in a prepared collection; its files are verified once per machine, or `again`."""
+def open_task(folder: Path, name: str, path: str, again: bool = False, stage: str = "") -> Task:
+    """The task in a prepared collection; its files are verified once per machine, or `again`.
+
+    `stage`: a folder on this machine's own disk that it is copied to; see `open_staged`.
+    """
+    return open_staged(folder, stage, lambda copy: _open(copy, name, path, again), COLLECTION)
+
+
+def _open(folder: Path, name: str, path: str, again: bool) -> Task:
     manifest = read_manifest(folder, COLLECTION)
     with verification.verify_once(folder, manifest, again=again) as is_first:
         try:

@@ -58,17 +58,17 @@ MAX_DIGITS = 18
 """Longest number of lines that is accepted."""
 
 
-def load_task(spec: str, ties: str = "number") -> Task:
-    """Load the task that a spec names. `ties` is one of TIES."""
-    task = _load(spec)
+def load_task(spec: str, ties: str = "number", stage: str = "") -> Task:
+    """Load the task that a spec names. `ties` is one of TIES. `stage`: see `open_task`."""
+    task = _load(spec, stage)
     return backwards(task) if ties == "trec_eval" else task
 
 
-def _load(spec: str) -> Task:
+def _load(spec: str, stage: str) -> Task:
     name, path, options = _split(spec)
     label, rest = split_label(spec)
     if name == STORED:
-        task = open_task(Path(path), label or name, rest.partition(":")[2])
+        task = open_task(Path(path), label or name, rest.partition(":")[2], stage=stage)
         return replace(task, kind=name if label else "")
     collection = TASKS[name].collection
     if collection is None:

@@ -83,6 +83,9 @@ class EvaluationOptions(EmbeddingOptions):
     cache: Path | None = None
     """Keep the vectors of --model here, so that no text is embedded twice, even after an
     interruption. On a disk that all nodes see; N texts take 4 x N x dimension bytes."""
+    stage: str = ""
+    """A folder on the own disk of each machine that prepared collections are copied to, once per
+    machine, and read from."""
     index: str = EXACT
     """The index that finds the top passages: a FAISS factory string such as IVF1024,Flat, for large
     corpora. Ranks, and all figures computed from them, are exact with any index."""
@@ -215,7 +218,7 @@ class EvaluationJob:
         if options.model is not None:
             with naming_flag("--model"):
                 check_name(options.model)
-        tasks = load_tasks(options.task, options.ties)
+        tasks = load_tasks(options.task, options.ties, options.stage)
         collected = (one for spec in options.task for one in collection_of(spec))
         resumable = frozenset() if options.overwrite else frozenset(map(label_of, collected))
         trained = None

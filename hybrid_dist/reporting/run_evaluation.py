@@ -45,10 +45,14 @@ class Evaluation:
 
     @classmethod
     def of(
-        cls, options: Eval, trained: Sequence[str] | None = None, trust_remote_code: bool = False
+        cls,
+        options: Eval,
+        trained: Sequence[str] | None = None,
+        trust_remote_code: bool = False,
+        stage: str = "",
     ) -> "Evaluation":
-        """`trained` are the languages that the run trains on."""
-        tasks = load_tasks(options.tasks)
+        """`trained` are the languages that the run trains on. `stage`: see `load_tasks`."""
+        tasks = load_tasks(options.tasks, stage=stage)
         groups = LanguageGroups.of(options.groups, tasks, trained)
         if options.metric == DEV_LOSS:
             return cls(tasks, None, groups, trust_remote_code, options.precision)
@@ -119,17 +123,19 @@ class Evaluation:
         write_card(run, run / "model", run / "eval")
 
 
-def load_tasks(specs: Sequence[str], ties: str = "number") -> tuple[Task, ...]:
+def load_tasks(specs: Sequence[str], ties: str = "number", stage: str = "") -> tuple[Task, ...]:
     """Load the tasks of specs and of collections.
 
-    Their labels must differ, as each names a report's folder.
+    Their labels must differ, as each names a report's folder. `stage`: a folder on this machine's
+    own disk that prepared collections are copied to.
     """
     check_labels(expanded(specs), "tasks")
-    return of_each(specs, lambda spec: load_task(spec, ties))
+    return of_each(specs, lambda spec: load_task(spec, ties, stage))
 
 
 def load_evaluation(config: Config, trained: Sequence[str]) -> Evaluation:
     """The evaluation that a config describes. `trained`: the languages that the run trains on."""
     if not config.eval.tasks:
         return Evaluation((), None, LanguageGroups())
-    return Evaluation.of(config.eval, trained, config.model.trust_remote_code)
+    remote = config.model.trust_remote_code
+    return Evaluation.of(config.eval, trained, remote, config.data.stage)

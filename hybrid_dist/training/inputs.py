@@ -104,7 +104,8 @@ def load_inputs(config: Config, load_evaluation: LoadEvaluation) -> RunInputs:
     folder.check()
     spec = EncoderSpec.of(config.model)
     cache = store_cache(config.data.cache_dir)
-    stores, sources = open_sources(config.data.train, spec.max_tokens, cache)
+    stage = config.data.stage
+    stores, sources = open_sources(config.data.train, spec.max_tokens, cache, stage)
     steps = config.train.steps
     plan = Plan(sources, config.batching, config.seed, steps=steps, align=config.align)
     dev = _load_dev(config, spec, cache) if config.data.dev else None
@@ -156,7 +157,7 @@ def _languages(plan: Plan) -> list[str]:
 
 def _load_dev(config: Config, spec: EncoderSpec, cache: Path | None) -> tuple[Plan, list[Store]]:
     """The held-out pairs, in batches of the training mix, as large as the pairs allow."""
-    stores, sources = open_sources(config.data.dev, spec.max_tokens, cache)
+    stores, sources = open_sources(config.data.dev, spec.max_tokens, cache, config.data.stage)
     # weights may name languages that only the training data has; dev pairs may lack negatives;
     # the mix stays, so that losses of different steps can be compared
     batching = replace(config.batching, mix_end=MixEnd(), language_weights={}, hard_negatives=0)

@@ -21,6 +21,7 @@ from hybrid_dist.data.store import format as store_format
 from hybrid_dist.data.store.builder import NoPairsError, build_files
 from hybrid_dist.data.store.columns import TextColumn, load_mapped
 from hybrid_dist.data.store.index import UNCUT, Index, Ints, TrainingSource
+from hybrid_dist.data.store.staging import open_staged
 from hybrid_dist.data.store.teacher_vectors import TeacherVectors
 from hybrid_dist.data.store.token_cache import TokenCache
 from hybrid_dist.errors import UserError
@@ -104,17 +105,23 @@ class Store:
         }
 
     @classmethod
-    def open(cls, path: str | Path, cache_dir: Path | None = None) -> "Store":
+    def open(cls, path: str | Path, cache_dir: Path | None = None, stage: str = "") -> "Store":
         """The store in a folder, or the store of pair files named by a path or a glob.
 
         `cache_dir`: where stores of pair files are kept for the next start. None: they are built
-        anew in a temporary folder.
+        anew in a temporary folder. `stage`: a folder on this machine's own disk that stores which
+        are folders are copied to; see `open_staged`.
         """
         if any(store_format.is_store(Path(path), kind) for kind in store_format.KINDS):
-            return cls(Path(path))
+            return open_staged(Path(path), stage, cls)
         if cache_dir is None:
             return cls.build(path)
-        return cls._open_cached(str(path), cache_dir)
+        store = cls._open_cached(str(path), cache_dir)
+        if stage:
+            copy = open_staged(store.folder, stage, cls)
+            copy.cached = store.cached
+            return copy
+        return store
 
     @classmethod
     def _open_cached(cls, pattern: str, cache_dir: Path) -> "Store":
@@ -228,18 +235,19 @@ def open_sources(
     entries: Sequence[str | Source],
     max_tokens: tuple[int, int] = UNCUT,
     cache_dir: Path | None = None,
+    stage: str = "",
 ) -> tuple[list[Store], list[TrainingSource]]:
     """The stores of a run, and what its plan knows of each.
 
     Every store and every pattern of pair files is a source of its own, so files that share uids
     must be named by one glob. `max_tokens`: the lengths that queries and passages are cut to.
-    `cache_dir`: see `Store.open`.
+    `cache_dir`, `stage`: see `Store.open`.
     """
     stores, sources = [], []
     some_weight = any(isinstance(entry, Source) and entry.weight is not None for entry in entries)
     for entry in entries:
         given = entry if isinstance(entry, Source) else Source(path=entry)
-        store = Store.open(given.path, cache_dir)
+        store = Store.open(given.path, cache_dir, stage)
         stores.append(store)
         source = replace(
             store.source(given.path, max_tokens),

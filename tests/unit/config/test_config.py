@@ -356,7 +356,7 @@ def test_the_given_values_are_frozen() -> None:
         Config().optim.lr = 1.0  # type: ignore[misc]
 
 
-FREE = ("train.steps", "train.chunk_size", "train.chunk_tokens")
+FREE = ("data.stage", "train.steps", "train.chunk_size", "train.chunk_tokens")
 FREE_SECTIONS = ("run", "log", "eval", "checkpoint", "hang_minutes")
 
 
