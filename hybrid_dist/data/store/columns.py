@@ -11,6 +11,8 @@ SHIFT = 14
 ROWS = 1 << SHIFT
 """Rows of every batch but the last, so a row's batch is known without a search."""
 HEADER = 128
+PIECE = 4 << 20
+"""Bytes that are read at once."""
 
 
 class TextWriter:
@@ -172,3 +174,11 @@ def load_mapped(file: Path) -> np.ndarray:
     """The memory-mapped array of a .npy file."""
     array: np.ndarray = np.load(file, mmap_mode="r")
     return array
+
+
+def read_through(file: Path) -> None:
+    """Read a file from start to end: the pages of its mapping are then in the machine's memory."""
+    piece = bytearray(PIECE)
+    with file.open("rb", buffering=0) as content:
+        while content.readinto(piece):
+            pass

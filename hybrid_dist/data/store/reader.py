@@ -19,7 +19,7 @@ from hybrid_dist.data.reading import Reading
 from hybrid_dist.data.store import bounds, space, verification
 from hybrid_dist.data.store import format as store_format
 from hybrid_dist.data.store.builder import NoPairsError, build_files
-from hybrid_dist.data.store.columns import TextColumn, load_mapped
+from hybrid_dist.data.store.columns import TextColumn, load_mapped, read_through
 from hybrid_dist.data.store.index import UNCUT, Index, Ints, TrainingSource
 from hybrid_dist.data.store.staging import open_staged
 from hybrid_dist.data.store.teacher_vectors import TeacherVectors
@@ -72,13 +72,20 @@ class Store:
             except (ValueError, KeyError, TypeError, IndexError, OSError, pa.ArrowException) as bad:
                 raise UserError(f"{folder}: is damaged: {bad}; {store_format.REMEDY}") from None
 
-    def _map(self) -> None:
+    def read_ahead(self) -> None:
+        """Read the index from start to end. A plan reads numbers here and there, and where the
+        files are not in the machine's memory yet, each of them would be a request to the disk."""
+        if self.folder.is_dir():  # a temporary one was just written, and is gone
+            for file in self._index_files().values():
+                read_through(file)
+
+    def _index_files(self) -> dict[str, Path]:
         names = store_format.array_names(self.manifest)
-        arrays = {
-            field.name: load_mapped(self.folder / f"{names.get(field.name, field.name)}.npy")
-            for field in fields(Index)
-            if field.name != "languages"
-        }
+        arrays = (field.name for field in fields(Index) if field.name != "languages")
+        return {name: self.folder / f"{names.get(name, name)}.npy" for name in arrays}
+
+    def _map(self) -> None:
+        arrays = {name: load_mapped(file) for name, file in self._index_files().items()}
         self.index = Index(languages=tuple(self.manifest["languages"]), **arrays)
         self.query_column = TextColumn(self.folder / store_format.QUERIES)
         self.passage_column = TextColumn(self.folder / store_format.PASSAGES)
@@ -248,6 +255,7 @@ def open_sources(
     for entry in entries:
         given = entry if isinstance(entry, Source) else Source(path=entry)
         store = Store.open(given.path, cache_dir, stage)
+        store.read_ahead()
         stores.append(store)
         source = replace(
             store.source(given.path, max_tokens),

@@ -1,4 +1,5 @@
-"""Copies of stores on a machine's own disk: made once, whole, and made again when damaged."""
+"""Copies of stores on a machine's own disk: made once, whole, and made again when damaged; and
+reading ahead where there is no copy."""
 
 import re
 import shutil
@@ -115,3 +116,19 @@ def test_a_full_disk_is_named_with_what_is_needed(folder: Path, tmp_path: Path) 
         with pytest.raises(UserError, match=rf"^{stage}/s: {message}"):
             Store.open(folder, stage=str(stage / "s"))
         assert list((stage / "s").iterdir()) == []
+
+
+def bytes_read() -> int:
+    """What this process has read by calls, not by pages of mapped files."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def test_the_index_of_a_training_set_is_read_ahead(folder: Path) -> None:
+    Store.open(folder)  # verifies it
+    begin = bytes_read()
+    Store.open(folder)
+    opened = bytes_read()
+    open_sources([str(folder)])
+    more = bytes_read() - opened - (opened - begin)
+    index = sum(file.stat().st_size for file in folder.glob("*.npy"))
+    assert index <= more < index + 4096 < index + (folder / "queries.arrow").stat().st_size
