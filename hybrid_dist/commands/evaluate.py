@@ -7,8 +7,10 @@ before a time limit, ends it on all processes at once; with --cache the same com
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from hybrid_dist.config.command_options import is_first_rank, parse
+from hybrid_dist.config.schema import HangMinutes
 from hybrid_dist.errors import UserError, report_errors
 from hybrid_dist.reporting.evaluation_job import EvaluationJob, EvaluationOptions
 from hybrid_dist.runtime import progress_bar
@@ -17,6 +19,7 @@ from hybrid_dist.runtime.launch import check_machine, start
 from hybrid_dist.runtime.ranks import exit_process
 from hybrid_dist.runtime.signals import Interruption
 from hybrid_dist.runtime.stopping import Stopped, stoppable
+from hybrid_dist.runtime.watchdog import Watch
 from hybrid_dist.text import printable
 
 
@@ -42,14 +45,23 @@ def run(options: EvaluationOptions, interruption: Interruption, ending: EndRecor
     """Raises Stopped, in all processes, after a signal to one of them."""
     check_machine()
     job = EvaluationJob.load(options)
-    _, ranks = start()
+    limit = options.timeout_minutes
+    _, ranks = start(hang_minutes=limit)
     ending.begin(ranks)
+    limits = HangMinutes(**dict.fromkeys(asdict(HangMinutes()), limit))
 
     def log(message: str) -> None:
         if ranks.is_first:
             print(printable(message, lines=True), file=sys.stderr, flush=True)
 
-    with progress_bar.shown(ranks.is_first), stoppable(ranks, lambda: interruption.signal) as own:
+    with (
+        Watch(
+            *(ranks, limits, options.out), before_exit=[ending.hang], setting="--timeout-minutes"
+        ) as watch,
+        progress_bar.shown(ranks.is_first),
+        stoppable(ranks, lambda: interruption.signal) as own,
+    ):
+        watch.begin("evaluation")
         job.execute(own, log)
 
 

@@ -46,6 +46,7 @@ from hybrid_dist.training.run_folder import trained_languages
 Log = Callable[[str], None]
 
 
+MOST_MINUTES = 1e6
 SUBJECTS = ("model", "embeddings", "run")
 """The options that name what is scored."""
 
@@ -76,6 +77,9 @@ class EvaluationOptions(EmbeddingOptions):
     options is not replaced; repeating the same evaluation replaces its own report."""
     overwrite: Flag = False
     """Replace reports in OUT even if they belong to other evaluations."""
+    timeout_minutes: float = 20
+    """Minutes for which a process may stand still, while the others wait for it, before it is named
+    and all end. One that works, as when it embeds a large share, may take as long as it needs."""
     groups: tuple[str, ...] = ()
     """Groups of query languages to report: NAME=LANGUAGE,LANGUAGE, or `script`, `family` or `tier`
     for those that have one in common. For the model of a run folder `seen` and `unseen` are
@@ -166,6 +170,8 @@ class EvaluationOptions(EmbeddingOptions):
             raise UserError(
                 "--mteb-results: MTEB's order of ties is trec_eval's; give --ties trec_eval"
             )
+        if not 0 < self.timeout_minutes <= MOST_MINUTES:
+            raise UserError(f"--timeout-minutes: {self.timeout_minutes:g}; give a number above 0")
         if self.save_run < 0 or (self.save_run and self.run):
             raise UserError(
                 f"--save-run: {self.save_run} of --run {self.run}; it is a run already"

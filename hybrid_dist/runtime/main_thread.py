@@ -7,7 +7,7 @@ from types import FrameType
 import torch
 
 PACKAGE, TORCH = Path(__file__).parents[1], Path(torch.__file__).parent
-COLLECTIVES = (PACKAGE / "runtime" / "ranks.py",)
+COLLECTIVES = (PACKAGE / "runtime" / "ranks.py", PACKAGE / "runtime" / "meeting.py")
 DEVICE_WORK = tuple(PACKAGE / name for name in ("training", "losses", "model"))
 
 

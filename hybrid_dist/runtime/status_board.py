@@ -89,12 +89,16 @@ class StatusBoard:
 
 def board(ranks: Ranks, patience: float) -> StatusBoard:
     """At a free port of rank 0's machine. All ranks call it together."""
-    host, time_limit = os.environ.get("MASTER_ADDR", "127.0.0.1"), timedelta(seconds=patience)
+    return StatusBoard(shared_store(ranks, timedelta(seconds=patience)), patience)
+
+
+def shared_store(ranks: Ranks, patience: timedelta) -> TCPStore:
+    """A store at a free port of rank 0's machine, which waits so long for an answer or for a key.
+    All ranks call it together."""
+    host = os.environ.get("MASTER_ADDR", "127.0.0.1")
     if ranks.is_first:
-        store = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=time_limit)
+        store = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=patience)
         ranks.broadcast_from_first(store.port)
-    else:
-        store = TCPStore(
-            host, ranks.broadcast_from_first(None), is_master=False, timeout=time_limit
-        )
-    return StatusBoard(store, patience)
+        return store
+    port = ranks.broadcast_from_first(None)
+    return TCPStore(host, port, is_master=False, timeout=patience)

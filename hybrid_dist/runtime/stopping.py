@@ -1,7 +1,8 @@
 """Leaving long work, such as an evaluation, on all ranks at once when one is asked to stop.
 
-Every collective of the work is preceded by a small one that agrees on stopping. A rank that is
-asked to stop between two collectives joins that small one at once: the others meet it there.
+Every collective of the work is preceded by a meeting that agrees on stopping. A rank that is asked
+to stop between two collectives comes to the meeting at once: the others are there, or will be. So a
+rank also waits for others in the meeting only, and a collective takes no longer than itself.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_dist.runtime import progress_bar
+from hybrid_dist.runtime.meeting import Meeting
 from hybrid_dist.runtime.ranks import Ranks
 
 Asked = Callable[[], int]
@@ -31,10 +33,16 @@ class StoppableRanks(Ranks):
     """Ranks whose collectives raise Stopped on all of them if one is asked to stop."""
 
     asked: Asked = lambda: 0
+    meeting: Meeting | None = None
+    """None for a lone process."""
 
     def agree_to_go_on(self) -> None:
         """All ranks call it together, or come to it by their next collective."""
-        if by := self.largest([self.asked()]).read()[0]:
+        by = self.asked()
+        if self.meeting is not None:
+            by = self.meeting.asked(by)
+        if by:
+            super().barrier()  # all have the answer: the meeting may end with rank 0
             raise Stopped(by)
 
     def between(self) -> None:
@@ -67,7 +75,8 @@ class StoppableRanks(Ranks):
 def stoppable(ranks: Ranks, asked: Asked) -> Iterator[Ranks]:
     """The ranks for work that all of them leave, by Stopped, when one is asked to stop: at its next
     collective, or where progress is shown."""
-    own = StoppableRanks(ranks.rank, ranks.world, ranks.device, asked)
+    meeting = Meeting(ranks) if ranks.world > 1 else None
+    own = StoppableRanks(ranks.rank, ranks.world, ranks.device, asked, meeting)
     with progress_bar.interrupted_by(own.between):
         yield own
-    own.agree_to_go_on()  # one rank may have been asked after the last collective of the work
+    own.barrier()  # one rank may have been asked after the last collective of the work

@@ -61,8 +61,10 @@ class Watch:
         run_folder: Path,
         exits: bool = True,
         before_exit: Sequence[BeforeExit] = (),
+        setting: str = "",
     ) -> None:
-        self._ranks, self._exits = ranks, exits
+        """`setting`: the option that sets all limits; empty: the keys of `hang_minutes`."""
+        self._ranks, self._exits, self._setting = ranks, exits, setting
         self.before_exit = [*before_exit]
         self._limits = {phase: 60 * limit for phase, limit in asdict(minutes).items()}
         shortest = min(self._limits.values())
@@ -183,7 +185,7 @@ class Watch:
         named, what = ranks_at_fault(statuses, self._ranks.rank)
         if named:
             who = f"{'rank' if len(named) == 1 else 'one of ranks'} {', '.join(map(str, named))}"
-            minutes, key = own.limit / 60, f"hang_minutes.{own.phase}"
+            minutes, key = own.limit / 60, self._setting or f"hang_minutes.{own.phase}"
             what = f"no progress for {minutes:.3g} minutes ({key}): {who} {what}"
             self._end(own, what, statuses, named)
 

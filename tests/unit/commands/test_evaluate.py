@@ -280,6 +280,7 @@ def test_ids_that_a_run_cannot_list_are_refused_before_the_work(
         ({"model": "m", "run": Path("r")}, "--model and --run was given"),
         ({"run": Path("r"), "task": ("pairs:x", "toy:y")}, "--run: belongs to one task"),
         ({"run": Path("r"), "save_run": 5}, "it is a run already"),
+        ({"model": "m", "timeout_minutes": 0.0}, "--timeout-minutes: 0; give a number above 0"),
         ({"run": Path("r"), "query_prefix": "q"}, "--query-prefix: --run has no texts to embed"),
         ({"embeddings": Path("e"), "precision": "bf16"}, "--precision: --embeddings has no texts"),
         ({"run": Path("r"), "search": "faiss"}, "--search: --run is not searched"),
