@@ -2,6 +2,7 @@
 # make test   set-up, then the tests (make test-all adds the long ones and a SLURM cluster's)
 # make coverage   the lines that the tests run, those of started processes included
 # make test-oldest   the unit tests with the oldest versions of the dependencies that are supported
+# make release   wheel, sdist, SBOM and hashes (docs/releasing.md)
 # PIP_ARGS adds options to every pip call, such as an index: make demo PIP_ARGS="--index-url URL"
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ DEMO := runs/demo
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 
 .PHONY: demo test test-unit test-launched test-all test-oldest test-slurm slurm-packages coverage \
-  lint fuzz bench gpu venv clean
+  lint fuzz bench gpu venv clean test-newest licences release
 
 venv: $(READY)
 
@@ -107,5 +108,35 @@ bench: $(READY)
 gpu: $(READY)
 	@PYTHON=$(BIN)/python benchmarks/gpu/run.sh
 
+# The unit tests with the newest versions of all dependencies, to see early what they break
+NEWEST := .venv-newest
+test-newest:
+	@echo "== set-up: $(NEWEST) with the newest dependencies (up to 6 GB, a few minutes)"
+	@$(PYTHON) -m venv $(NEWEST)
+	@$(NEWEST)/bin/pip install -q --disable-pip-version-check $(PIP_ARGS) --upgrade -e ".[cpu,dev]"
+	@TORCH_EXTENSIONS_DIR=$(CURDIR)/$(NEWEST)/torch_extensions $(NEWEST)/bin/pytest -p no:cacheprovider tests/unit
+
+licences: $(READY)
+	@$(BIN)/python -m tests.licences > docs/licences.md
+
+# dist/: wheel and sdist. release/: the tested versions, an SBOM of what these bring to an empty
+# environment, and the hashes of all
+RELEASE := .venv-release
+release: $(READY)
+	@rm -rf dist release $(RELEASE) && mkdir release
+	@$(BIN)/pip install -q --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[release]"
+	@$(BIN)/python -m build
+	@$(BIN)/twine check --strict dist/*
+	@echo "== the wheel in an empty environment: $(RELEASE)"
+	@$(PYTHON) -m venv --without-pip $(RELEASE)
+	@$(BIN)/pip --python $(RELEASE)/bin/python install -q --disable-pip-version-check $(PIP_ARGS) \
+	  -c constraints.txt "$$(ls dist/*.whl)[cpu]"
+	@cd / && $(CURDIR)/$(RELEASE)/bin/hybrid-dist --version
+	@$(BIN)/cyclonedx-py environment --output-reproducible --outfile release/sbom.cdx.json \
+	  $(RELEASE)/bin/python
+	@cp constraints.txt release/
+	@(cd dist && sha256sum *; cd ../release && sha256sum constraints.txt sbom.cdx.json) > release/SHA256SUMS
+	@cat release/SHA256SUMS
+
 clean:
-	rm -rf $(VENV) $(OLDEST) $(DEMO)
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(RELEASE) $(DEMO)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hybrid_dist.reporting.report import Report
     from hybrid_dist.training.result import TrainingResult
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Config",
