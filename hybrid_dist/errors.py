@@ -18,7 +18,7 @@ from reprlib import Repr
 from types import FrameType
 from typing import Any, NoReturn
 
-from hybrid_dist.text import printable
+from hybrid_dist.text import printable, without_secrets
 
 
 class UserError(Exception):
@@ -26,6 +26,9 @@ class UserError(Exception):
 
     ending = "refused"
     """How ended.json calls the end of a run by this error (runtime/ended.py)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
 
 
 class LaunchError(UserError):

@@ -13,6 +13,10 @@ _NOT_PRINTABLE = re.compile(f"[{_UNSAFE}]")
 _NOT_PRINTABLE_BUT_LINES = re.compile(f"(?![\n\t])[{_UNSAFE}]")
 _NOT_IN_JSON = re.compile(r"[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+_FORMULA = re.compile(r"(?:^|(?<=;))(?=[=+\-@])")
+"""Where a spreadsheet would begin one; some take `;` for the end of a cell, too."""
+_SECRET = re.compile(r"(?<=://)[^\s/@]+(?=@)|\bhf_[A-Za-z0-9]{20,}")
+"""User and password in a URL, and a token of the Hugging Face hub."""
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _MARKDOWN_START = re.compile(r"^([#+\-=>:]|\d+(?=[.)]))")
 _LATEX = {
@@ -62,8 +66,12 @@ def markdown(text: object, starts_line: bool = False) -> str:
 
 def csv_text(text: object) -> str:
     """A text cell that no spreadsheet takes for a formula."""
-    plain = printable(text)
-    return f"'{plain}" if plain.startswith(("=", "+", "-", "@")) else plain
+    return _FORMULA.sub("'", printable(text))
+
+
+def without_secrets(text: str) -> str:
+    """A message that may quote what the user gave, such as a URL with a password."""
+    return _SECRET.sub("***", text)
 
 
 def latex(text: object) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from hybrid_dist.model.spec import EncoderSpec
-from hybrid_dist.text import markdown
+from hybrid_dist.text import json_text, markdown
 
 FILE = "README.md"
 HERE = "path/to/this/folder"
@@ -86,7 +86,7 @@ def is_unchanged(text: str) -> bool:
 
 def addressed(text: str, source: str) -> str:
     """A card with examples that load another source."""
-    here, there = (json.dumps(name, ensure_ascii=False) for name in (HERE, source))
+    here, there = (json_text(name) for name in (HERE, source))
     return _edited(text, lambda content: content.replace(here, there))
 
 
@@ -167,9 +167,9 @@ def _summary(known: Background, spec: EncoderSpec, width: int) -> str:
 
 
 def _usage(spec: EncoderSpec, source: str, no_pooler: bool) -> list[str]:
-    name = json.dumps(source, ensure_ascii=False)
+    name = json_text(source)
     query, passage = (
-        json.dumps(prefix + text, ensure_ascii=False)
+        json_text(prefix + text)
         for prefix, text in (
             (spec.query_prefix, "who wrote Faust?"),
             (spec.passage_prefix, "Faust ist ein Drama von Goethe."),

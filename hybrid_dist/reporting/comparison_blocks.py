@@ -25,6 +25,7 @@ from hybrid_dist.reporting.matrix import (
     span,
 )
 from hybrid_dist.reporting.tables import show, show_distance
+from hybrid_dist.text import printable
 
 CHANCE = (
     "Each figure is a single test at 5%: of many, about one in twenty is marked by chance alone. "
@@ -71,7 +72,7 @@ def pairwise(comparison: Comparison) -> list[str]:
     rows, marks = [], []
     for (run, other), differences in pairs.items():
         cells, marked = difference_cells(differences)
-        rows.append([f"{run} - {other}", *cells])
+        rows.append([printable(f"{run} - {other}"), *cells])
         marks.append(["", *marked])
     head = [("Runs", ""), *((column.name, column.figure) for column in COLUMNS)]
     return [
@@ -145,7 +146,7 @@ def by_language(comparison: Comparison) -> list[str]:
         for number, language in enumerate(found.languages):
             if all(np.isnan(tested.values[number]) for tested, _ in columns):
                 continue
-            row, marked = [language], [""]
+            row, marked = [printable(language)], [""]
             for tested, form in columns:
                 value, mark = float(tested.values[number]), str(tested.marks[number])
                 sign = "+" if value > 0 else ""
@@ -174,7 +175,7 @@ def queries(comparison: Comparison) -> list[str]:
             change = query.after - query.before
             mark = BETTER if change > 0 else WORSE
             figures = (show(query.before), show(query.after), f"{SYMBOLS[mark]}{change:+.3f}")
-            rows.append([query.language, text, *figures])
+            rows.append([printable(query.language), text, *figures])
             marks.append(["", "", "", "", STYLES[mark]])
         if rows:
             caption = f"queries of {run} - {first}"
@@ -198,7 +199,7 @@ def settings(comparison: Comparison) -> list[str]:
     for name in names:
         row = [values.get(name, "-") for values in by_run]
         if len(set(row)) > 1:
-            rows.append([name, *row])
+            rows.append([printable(name), *row])
     if len(by_run) < 2:
         return []
     title = html.heading("Settings that differ", "Of the evaluations, and of the trainings.")
@@ -235,6 +236,6 @@ def links(comparison: Comparison, out: Path) -> list[str]:
         page, model = folder / "report.html", html.escape(report["model"])
         address = quote(os.path.relpath(page.resolve(), out.resolve()))
         target = html.link(address, "report") if page.is_file() else "-"
-        rows.append([run, html.Markup(model), target])
+        rows.append([printable(run), html.Markup(model), target])
     head = [("Run", ""), ("Model", ""), ("Report", "")]
     return [html.heading("Runs"), html.table(head, rows, "runs and their reports")]

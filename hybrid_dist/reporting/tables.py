@@ -95,7 +95,7 @@ def group_rows(report: Mapping[str, Any]) -> list[list[str]]:
     return [
         [
             printable(name),
-            " ".join(group["languages"]),
+            printable(" ".join(group["languages"])),
             *(
                 with_interval(group["figures"].get(key), group["intervals"].get(key), places)
                 for key, places in HEADLINE_DIGITS.items()
@@ -180,7 +180,7 @@ def language_rows(report: Mapping[str, Any]) -> list[list[str]]:
         distance = bias["rank_distance"]["by_language"].get(language, {})
         rows.append(
             [
-                language,
+                printable(language),
                 f"{counts['queries']:,}",
                 f"{counts['passages']:,}",
                 show(report["map_by_pair"].get(language, {}).get(language)),
@@ -212,7 +212,10 @@ def pair_rows(report: Mapping[str, Any]) -> list[list[str]]:
     ]
     if len(pairs) > PAIRS_SHOWN:
         pairs = sorted(pairs, key=lambda pair: pair[3])[:PAIRS_SHOWN]
-    return [[query, pool, show(value), show(first)] for query, pool, value, first in pairs]
+    return [
+        [printable(query), printable(pool), show(value), show(first)]
+        for query, pool, value, first in pairs
+    ]
 
 
 def pair_note(report: Mapping[str, Any]) -> str:
@@ -236,7 +239,7 @@ def direction_rows(report: Mapping[str, Any]) -> list[list[str]]:
         return []
     return [
         [
-            language,
+            printable(language),
             show(_mean(recall.get(language, {}).values())),
             show(_mean(row[language] for row in recall.values() if language in row)),
         ]

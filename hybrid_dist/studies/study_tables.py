@@ -284,7 +284,7 @@ def published_table(grid: Grid, results: TaskResults) -> ReportTable | None:
 def failures_table(states: Sequence[RunState]) -> ReportTable | None:
     """The runs that failed or are not finished, and why."""
     rows = [
-        [state.run.name, state.state, state.reason or "-"]
+        [state.run.name, state.state, printable(state.reason or "-")]
         for state in states
         if state.state != "finished"
     ]

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hybrid_dist.runtime.progress_bar import shown
-from hybrid_dist.text import printable
+from hybrid_dist.text import printable, without_secrets
 from hybrid_dist.tracking.metrics_log import Record, evaluated_figures
 
 SECONDS_BETWEEN_LINES = 10
@@ -46,7 +46,7 @@ class Terminal:
 
     def say(self, message: str) -> None:
         if self._speaks:
-            line = printable(f"{self._name}: {message}")
+            line = printable(f"{self._name}: {without_secrets(message)}")
             self._console.print(line, markup=False, soft_wrap=True)
 
     def parts(self) -> AbstractContextManager[None]:

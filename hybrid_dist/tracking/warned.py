@@ -7,6 +7,7 @@ import warnings
 from typing import Any, TextIO
 
 from hybrid_dist.runtime.loading_line import CLEAR_LINE
+from hybrid_dist.text import printable
 
 
 def prefix_warnings_with_rank() -> None:
@@ -35,8 +36,8 @@ def prefix_warnings_with_rank() -> None:
     ) -> None:
         # the first rank's live line may stand where another rank writes
         clear = CLEAR_LINE if rank and os.isatty(2) else ""
-        text = f"{clear}{who}{category.__name__}: {message} ({filename}:{lineno})\n"
-        (file or sys.stderr).write(text)
+        text = printable(f"{who}{category.__name__}: {message} ({filename}:{lineno})", lines=True)
+        (file or sys.stderr).write(f"{clear}{text}\n")
 
     logging.setLogRecordFactory(named)
     warnings.showwarning = show

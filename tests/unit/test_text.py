@@ -7,7 +7,16 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from hybrid_dist.text import cell, csv_text, json_text, latex, markdown, printable
+from hybrid_dist.errors import UserError
+from hybrid_dist.text import (
+    cell,
+    csv_text,
+    json_text,
+    latex,
+    markdown,
+    printable,
+    without_secrets,
+)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +75,24 @@ def test_markdown_at_a_line_s_start(text: str) -> None:
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1"])
 def test_a_spreadsheet_takes_no_text_for_a_formula(text: str) -> None:
     assert csv_text(text)[0] in "'\\"
-    assert csv_text("a=b") == "a=b"
+    assert csv_text("a=b;c") == "a=b;c"
+
+
+def test_nor_where_a_semicolon_ends_a_cell() -> None:
+    assert csv_text("a;=1;+2") == "a;'=1;'+2"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:pass@host/x: no such file", "https://***@host/x: no such file"),
+        ("https://token@host", "https://***@host"),
+        (f"--token hf_{'aB3' * 10}", "--token ***"),
+        ("user@host, a@b.org, https://host/a@b, hf_model", None),
+    ],
+)
+def test_messages_have_no_secrets(text: str, shown: str | None) -> None:
+    assert str(UserError(text)) == without_secrets(text) == (shown or text)
 
 
 def test_latex() -> None:

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,35 +19,19 @@ from hybrid_dist.evaluation.evaluator import ScoringOptions
 from hybrid_dist.evaluation.groups import LanguageGroups
 from hybrid_dist.evaluation.per_query import PerQuery
 from hybrid_dist.evaluation.quantisation import Quantisation
-from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.reporting import html, plots
 from hybrid_dist.reporting.evaluation_report import ReportOptions, evaluate_task
 from hybrid_dist.reporting.report import figures
 from hybrid_dist.reporting.report_folder import NAMES
 from hybrid_dist.runtime.ranks import Ranks
 from hybrid_dist.tracking.report_json import read_report
-from tests.support.evaluation_problems import make_task, parallel_task, unit_vectors
-
-
-class Given:
-    """An embedder that looks vectors up."""
-
-    def __init__(self, task: Task, queries: np.ndarray, passages: np.ndarray) -> None:
-        self.name = "a <given> model"
-        self._queries = dict(zip(task.query_texts, queries, strict=True))
-        self._passages = dict(zip(task.passage_texts, passages, strict=True))
-
-    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
-        return np.stack([self._queries[text] for text in texts])
-
-    def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
-        return np.stack([self._passages[text] for text in texts])
-
-
-def given_embedder(task: Task, seed: int = 1) -> Given:
-    rng = np.random.default_rng(seed)
-    queries = unit_vectors(rng, len(task.query_ids))
-    return Given(task, queries, unit_vectors(rng, len(task.passage_ids)))
+from tests.support.evaluation_problems import (
+    GivenEmbedder,
+    given_embedder,
+    make_task,
+    parallel_task,
+    unit_vectors,
+)
 
 
 def test_the_report_and_its_files(tmp_path: Path) -> None:
@@ -165,7 +148,7 @@ def test_fp16_shards_score_the_rounded_vectors(
     task = parallel_task(3, 90)
     rng = np.random.default_rng(1)
     queries, passages = (unit_vectors(rng, len(task.query_ids)) for _ in range(2))
-    given, known = Given(task, queries, passages), passages.astype(np.float16)
+    given, known = GivenEmbedder(task, queries, passages), passages.astype(np.float16)
     half = evaluate_task(
         task,
         given,
@@ -173,7 +156,7 @@ def test_fp16_shards_score_the_rounded_vectors(
         tmp_path / "half",
         report_options=ReportOptions(scoring=ScoringOptions(half=True)),
     )
-    given = Given(task, queries, known.astype(np.float32))
+    given = GivenEmbedder(task, queries, known.astype(np.float32))
     rounded = evaluate_task(task, given, Ranks(), tmp_path / "rounded")
     assert "passages rounded to float16" in half.pop("settings")["score"]
     for report in (half, rounded):
@@ -187,7 +170,7 @@ def test_a_search_by_faiss_gives_the_same_report(tmp_path: Path, index: str) -> 
     pytest.importorskip("faiss")
     task = parallel_task(3, 90)
     rng = np.random.default_rng(1)
-    given = Given(task, *(unit_vectors(rng, len(task.query_ids)) for _ in range(2)))
+    given = GivenEmbedder(task, *(unit_vectors(rng, len(task.query_ids)) for _ in range(2)))
     asked = ReportOptions(scoring=ScoringOptions(search="faiss", index=index))
     report = evaluate_task(task, given, Ranks(), tmp_path / "faiss", report_options=asked)
     shared = evaluate_task(task, given, Ranks(), tmp_path / "auto")
@@ -203,7 +186,7 @@ def test_codes_cost_what_rescoring_returns(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     meaning = np.tile(unit_vectors(rng, 90), (3, 1))
     noise = (unit_vectors(rng, len(task.query_ids)) for _ in range(2))
-    given = Given(task, *((meaning + 1.2 * part) / 2.2 for part in noise))
+    given = GivenEmbedder(task, *((meaning + 1.2 * part) / 2.2 for part in noise))
 
     def report(quantise: str) -> dict[str, Any]:
         options = ReportOptions(scoring=ScoringOptions(quantisation=Quantisation.parse(quantise)))
@@ -282,7 +265,7 @@ def test_vectors_that_are_not_finite_are_refused(tmp_path: Path, kind: str) -> N
     rng = np.random.default_rng(1)
     vectors = {"query": unit_vectors(rng, 8), "passage": unit_vectors(rng, 8)}
     vectors[kind][[1, 6], 3] = np.nan
-    embedder = Given(task, vectors["query"], vectors["passage"])
+    embedder = GivenEmbedder(task, vectors["query"], vectors["passage"])
     with pytest.raises(UserError, match=rf"2 {kind} vectors .*first: \w+ in l00, \w+ in l01"):
         evaluate_task(task, embedder, Ranks(), tmp_path)
     assert not list(tmp_path.iterdir())
