@@ -11,6 +11,7 @@ from rich.console import Console
 from hybrid_dist.config.command_options import parse
 from hybrid_dist.reporting import comparison_pages
 from hybrid_dist.reporting.comparison import common_tasks, compare
+from hybrid_dist.reporting.comparison_blocks import results
 from hybrid_dist.reporting.task_summary import MEANING, summarize_tasks
 from hybrid_dist.text import printable
 
@@ -48,6 +49,10 @@ def main(args: Sequence[str], program: str = "hybrid-dist compare") -> None:
     for run, reason in comparison.paired.refused.items():
         if len(options.runs) > 1:
             print(printable(f"{run} is not paired: {reason}"))
+    for line in results(comparison):
+        print(printable(line))
+    if options.out is not None:
+        print(printable(f"The report: {options.out / 'report.html'}"))
 
 
 def _summarize(options: Options) -> None:
@@ -59,3 +64,5 @@ def _summarize(options: Options) -> None:
         Console().print(table)
     print(MEANING)
     print("--task NAME compares the runs on one task, query by query.")
+    if options.out is not None:
+        print(printable(f"The summary: {options.out / 'summary.md'}"))

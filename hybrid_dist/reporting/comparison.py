@@ -150,7 +150,7 @@ def _p_text(p: float) -> str:
 
 def _table(title: str, rows: list[list[str]], marks: list[list[str]]) -> Table:
     table = Table(title=cell(title), title_justify="left")
-    table.add_column("Run")
+    table.add_column("Run", overflow="fold")
     for column in COLUMNS:
         table.add_column(column.name.replace(" ", "\n", 1), justify="right")
     for row, marked in zip(rows, marks, strict=True):

@@ -193,8 +193,10 @@ class Choice {
     for (const matrix of matrices) this.addButtons(matrix);
     const asked = location.hash.match(/^#language=(.+)$/)?.[1];
     const named = this.languages.find((name) => name === asked || encodeURIComponent(name) === asked);
-    if (named) this.choose(named);
-    else this.showFailed();
+    if (named) {
+      this.choose(named);
+      section.scrollIntoView();
+    } else this.showFailed();
   }
 
   addButtons(matrix) {

@@ -20,6 +20,8 @@ INK, FAINT, GRID = "#1f2933", "#66727f", "#dfe4ea"
 DPI = 200
 MANY = 16
 """Above this number of languages, heatmap cells show no figures."""
+TALL = 30
+"""Above this number of rows, the ticks of a plot are above it too."""
 VERY_MANY = 60
 """Above this number, their labels are small."""
 
@@ -94,7 +96,8 @@ def rank_distance(
         meanprops={"marker": "D", "markerfacecolor": COLOURS[5], "markeredgecolor": "white"},
     )
     axes.set_yticks(range(1, len(kept) + 1), [_plain(name) for _, name in kept])
-    _reference_lines(axes, references)
+    axes.set_ylim(0.4, len(kept) + 0.6)
+    _reference_lines(axes, references, _above(axes, len(kept)))
     _log_axis(axes, "x")
     axes.set_xlabel("rank distance, log scale (lower is better)")
     axes.grid(axis="x", color=GRID)
@@ -161,7 +164,7 @@ def lines_by_language(
     axes.set_ylim(len(languages) - 0.5, -0.5)
     axes.set_xlabel(label)
     axes.grid(axis="x", color=GRID)
-    _legend(axes, list(values))
+    _legend(axes, list(values), _above(axes, len(languages)))
     return _png(drawing)
 
 
@@ -254,25 +257,39 @@ def _plain(name: str) -> str:
     return ("\u200b" if name.startswith("_") else "") + printable(name).replace("$", r"\$")
 
 
-def _legend(axes: Axes, names: Sequence[str]) -> None:
+def _above(axes: Axes, rows: int) -> float:
+    """Put the ticks of a tall plot above it too. Returns how far the legend is from the plot."""
+    if rows <= TALL:
+        return 0.5
+    axes.tick_params(axis="x", labeltop=True)
+    return 2.0
+
+
+def _legend(axes: Axes, names: Sequence[str], distance: float = 0.5) -> None:
     if len(names) > 1:
         axes.legend(
             loc="lower center",
             bbox_to_anchor=(0.5, 1.0),
+            borderaxespad=distance,
             ncols=max(1, min(len(names), 90 // (max(map(len, names)) + 8))),
             frameon=False,
             labelcolor=INK,
         )
 
 
-def _reference_lines(axes: Axes, references: tuple[float, float]) -> None:
+def _reference_lines(axes: Axes, references: tuple[float, float], distance: float = 0.5) -> None:
     """Where an order without bias, and a random one, would be."""
     names = ("best possible, R - 1", "random ranking")
     for value, name, style, colour in zip(references, names, "-:", COLOURS[2:4], strict=True):
         label = f"{name}: {value:,.0f}"
         axes.axvline(value, color=colour, linestyle=style, linewidth=1.6, zorder=1, label=label)
     axes.legend(
-        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, labelcolor=INK
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        borderaxespad=distance,
+        ncols=2,
+        frameon=False,
+        labelcolor=INK,
     )
 
 

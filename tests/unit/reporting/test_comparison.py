@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from hybrid_dist.commands import compare as command
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.bootstrap import MIN_IDS
 from hybrid_dist.evaluation.per_query import PerQuery, _checksum
@@ -94,6 +95,22 @@ def test_the_table_and_its_best_cells(three: list[Path]) -> None:
         [False, True, False, True, False],
     ]
     assert re.search(r"cross .*0\.850 .*0\.800 .*0\.700 .*10\.5", shown(comparison))
+
+
+def test_the_command_ends_with_the_result_and_the_report(
+    three: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command.main([*map(str, three), "--out", str(tmp_path / "out")])
+    *_, result, last = capsys.readouterr().out.splitlines()
+    assert result.startswith("Best run by mAP monolingual: mono and hybrid (0.900); by mAP cross")
+    assert last == f"The report: {tmp_path / 'out' / 'report.html'}"
+
+
+def test_long_names_are_shown_whole(tmp_path: Path) -> None:
+    names = [f"{'long' * 12}-{end}" for end in ("first", "second")]
+    runs = [make_run(tmp_path, name, (0.9, 0.6, 0.2), 1685.25) for name in names]
+    rows = [line.split("│")[1].strip() for line in shown(compare(runs)).splitlines() if "│" in line]
+    assert names[0] in "".join(rows) and names[1] in "".join(rows)
 
 
 def test_the_files(three: list[Path], tmp_path: Path) -> None:

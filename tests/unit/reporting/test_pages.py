@@ -163,6 +163,8 @@ def test_of_many_languages_the_failed_queries_of_the_chosen_one_are_shown(
     assert tab.run(listed) == 0
     tab.open(pages["large"], "#language=l007")
     assert tab.run(listed) == 1
+    top = "document.getElementById('language').getBoundingClientRect().top"
+    assert tab.run(top) == pytest.approx(0, abs=1), "the language of the address is in sight"
     assert "l120 1, l119 2," in tab.run("document.querySelector('details[open]').textContent")
     assert "and 110 more" in tab.run("document.querySelector('details[open]').textContent")
     tab.open(pages["small"])

@@ -246,6 +246,7 @@ def test_compare_ranks_runs_over_tasks(tmp_path: Path, capsys: pytest.CaptureFix
     # first: mono 1.5 1.5 0, cross 0 1.5 1.5, multi 1.5 1.5 0; second: cross 0 2 1, multi 2 0 1
     assert [record["runs"][run]["borda_points"] for run in "abc"] == [5.0, 6.5, 3.5]
     assert [record["runs"][run]["borda_rank"] for run in "abc"] == [2, 1, 3]
-    assert "Borda" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Borda" in printed and printed.endswith(f"The summary: {out / 'summary.md'}\n")
     text = (out / "summary.md").read_text()
     assert "| b | 0.500 | 0.500 | 0.250 |" in text and "| 6.5 | 1 |" in text
