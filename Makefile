@@ -14,9 +14,11 @@ DEMO := runs/demo
 
 # DeepSpeed compiles its CPU operators at first use: keep them with the environment
 export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
+# and always with the environment's ninja: one of another version compiles them again
+PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest
 
-.PHONY: demo test test-unit test-launched test-all test-oldest test-slurm slurm-packages coverage \
-  lint fuzz bench gpu venv clean test-newest licences release
+.PHONY: demo test test-all test-oldest test-newest test-slurm slurm-packages coverage lint fuzz \
+  bench gpu venv clean licences release
 
 venv: $(READY)
 
@@ -40,16 +42,11 @@ lint: $(READY)
 	@if command -v shellcheck >/dev/null; then shellcheck -x slurm/*.sh slurm/*.sbatch; \
 	  else echo "shellcheck is not here: the batch files are not checked"; fi
 
+# Launched tests wait for processes to start and for limits of time: one more worker than two cores.
+# They come first, in the order given, since they take longest: the end is many short files.
 test: $(READY)
-	@$(MAKE) --no-print-directory test-unit
-	@$(MAKE) --no-print-directory test-launched
-
-test-unit: $(READY)
-	@$(BIN)/pytest -n 2 --dist loadfile --durations=20 tests/unit
-
-# These wait for processes to start and for limits of time: one more worker than cores
-test-launched: $(READY)
-	@$(BIN)/pytest -n 3 --dist loadfile --durations=20 tests/launched tests/gpu tests/fuzz
+	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder --durations=30 \
+	  tests/launched tests/gpu tests/fuzz tests/unit
 
 # Not part of CI, since it runs all tests once more and slower. COVERAGE_FLOOR is in percent.
 COVERAGE_FLOOR ?= 90
@@ -57,12 +54,12 @@ COVERAGE_FLOOR ?= 90
 NOT_COVERED := --deselect tests/unit/runtime/test_full_disks.py::test_the_largest_file_that_a_shell_allows_is_named
 coverage: $(READY)
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(NOT_COVERED) tests/unit tests/launched
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/coverage run -m pytest -n 2 --dist loadfile $(NOT_COVERED) tests/unit tests/launched
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=$(COVERAGE_FLOOR)
 
 test-all: $(READY) slurm-packages
-	@$(BIN)/pytest -m "" -rs
+	@$(PYTEST) -m "" -rs
 
 # Not part of CI: PyPI's torch 2.11 brings CUDA packages, 5.7 GB in all (an index of CPU builds: 2 GB)
 OLDEST := .venv-oldest
@@ -76,7 +73,7 @@ $(OLDEST)/ready: constraints-oldest.txt pyproject.toml
 	@touch $@
 
 test-slurm: $(READY) slurm-packages
-	@$(BIN)/pytest -m "not thorough" -rs --durations=20 tests/slurm
+	@$(PYTEST) -m "not thorough" -rs --durations=20 tests/slurm
 
 # what the tests bring a cluster up with; where it cannot be had they say so and are skipped
 SLURM_PROGRAMS := slurmctld slurmd munged ip
