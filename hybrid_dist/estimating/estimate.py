@@ -59,10 +59,11 @@ def estimate(
     config: Config, size: ModelSize, cluster: Cluster, work: Workload, strategy: str
 ) -> Estimate:
     """The run under every strategy, and the time of a step under one."""
+    run = _Run(config, size, cluster, work)
     strategies = [one for one in STRATEGIES if (one == "single") == (cluster.world == 1)]
     if strategy not in strategies:
         strategies.append(strategy)
-    fits = {one: _fit(config, size, cluster, work, one) for one in strategies}
+    fits = {one: run.fit(one) for one in strategies}
     chosen = fits[strategy]
     chunks = work.chunks(cluster.world, chosen.chunk)
     exchanged = config.train.sparse_vocabulary
@@ -72,7 +73,7 @@ def estimate(
         cluster,
         chunks,
         work.texts,
-        _candidates(config),
+        run.candidates,
         strategy,
         compiled=config.train.compile,
         recompute_layers=config.train.gradient_checkpointing,
@@ -84,52 +85,58 @@ def estimate(
     )
 
 
-def _fit(config: Config, size: ModelSize, cluster: Cluster, work: Workload, strategy: str) -> Fit:
-    limit = CARD_SHARE * cluster.card.memory * GIB
-    largest = 0
-    for pairs in chunk_sizes(-(-work.pairs // cluster.world)):
-        if _memory(config, size, cluster, work, strategy, pairs).total <= limit:
-            largest = pairs
-            break
-    asked = config.train.chunk_size
-    chunk = max(largest, 1) if asked == "auto" else asked
-    used = _memory(config, size, cluster, work, strategy, chunk)
-    return Fit(
-        strategy, used, chunk, largest, _largest_batch(config, size, cluster, work, strategy)
-    )
+@dataclass(frozen=True)
+class _Run:
+    """A run whose memory is estimated."""
 
+    config: Config
+    size: ModelSize
+    cluster: Cluster
+    work: Workload
 
-def _memory(
-    config: Config, size: ModelSize, cluster: Cluster, work: Workload, strategy: str, chunk: int
-) -> Memory:
-    chunks = work.chunks(cluster.world, chunk)
-    return memory(size, strategy, cluster.world, _step(config, work, chunks))
+    @property
+    def candidates(self) -> int:
+        batching = self.config.batching
+        return batching.size * (1 + batching.hard_negatives)
 
+    @property
+    def limit(self) -> float:
+        """Bytes of a card that a run may take."""
+        return CARD_SHARE * self.cluster.card.memory * GIB
 
-def _step(config: Config, work: Workload, chunks: Chunks) -> Step:
-    vectors = work.texts * work.pairs * copies_of_vectors(config)
-    return Step(
-        chunks=chunks.count,
-        tokens=chunks.heaviest,
-        vectors=int(vectors),
-        candidates=_candidates(config),
-        precision=config.train.precision,
-        recompute_layers=config.train.gradient_checkpointing,
-        average=config.train.ema > 0,
-    )
+    def fit(self, strategy: str) -> Fit:
+        largest = 0
+        for pairs in chunk_sizes(-(-self.work.pairs // self.cluster.world)):
+            if self._in_chunks(strategy, pairs).total <= self.limit:
+                largest = pairs
+                break
+        asked = self.config.train.chunk_size
+        chunk = max(largest, 1) if asked == "auto" else asked
+        used = self._in_chunks(strategy, chunk)
+        return Fit(strategy, used, chunk, largest, self._largest_batch(strategy))
 
+    def _in_chunks(self, strategy: str, pairs: int) -> Memory:
+        return self._memory(strategy, self._step(self.work.chunks(self.cluster.world, pairs)))
 
-def _candidates(config: Config) -> int:
-    return config.batching.size * (1 + config.batching.hard_negatives)
+    def _memory(self, strategy: str, step: Step) -> Memory:
+        return memory(self.size, strategy, self.cluster.world, step)
 
+    def _step(self, chunks: Chunks) -> Step:
+        work, train = self.work, self.config.train
+        return Step(
+            chunks=chunks.count,
+            tokens=chunks.heaviest,
+            vectors=int(work.texts * work.pairs * copies_of_vectors(self.config)),
+            candidates=self.candidates,
+            precision=train.precision,
+            recompute_layers=train.gradient_checkpointing,
+            average=train.ema > 0,
+        )
 
-def _largest_batch(
-    config: Config, size: ModelSize, cluster: Cluster, work: Workload, strategy: str
-) -> int:
-    """Pairs whose vectors fit beside the model and a chunk of the longest pair."""
-    longest = max(int(rows.max()) for rows in work.rows)
-    step = _step(config, work, Chunks(2, longest, longest, 1))
-    fixed = memory(size, strategy, cluster.world, replace(step, vectors=0, candidates=0)).total
-    of_pair = (memory(size, strategy, cluster.world, step).total - fixed) / work.pairs
-    free = CARD_SHARE * cluster.card.memory * GIB - fixed
-    return max(0, int(free / of_pair))
+    def _largest_batch(self, strategy: str) -> int:
+        """Pairs whose vectors fit beside the model and a chunk of the longest pair."""
+        longest = max(int(rows.max()) for rows in self.work.rows)
+        step = self._step(Chunks(2, longest, longest, 1))
+        fixed = self._memory(strategy, replace(step, vectors=0, candidates=0)).total
+        of_pair = (self._memory(strategy, step).total - fixed) / self.work.pairs
+        return max(0, int((self.limit - fixed) / of_pair))

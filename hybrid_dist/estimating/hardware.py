@@ -8,20 +8,61 @@ GIB = 2**30
 
 
 @dataclass(frozen=True)
+class Reached:
+    """Measured shares of what a card's data sheet promises, and least times."""
+
+    forward: float
+    backward: float
+    """Of `Card.training` in the passes of a training step."""
+    compiled_forward: float
+    compiled_backward: float
+    """The same with train.compile."""
+    embedding: float
+    """Of `Card.training` in embedding for an evaluation."""
+    loss: float
+    search: float
+    """Of `Card.fp32` in the loss and in the evaluator's products."""
+    update: float
+    """Bytes that clipping and AdamW move for each parameter, at the bandwidth of the memory."""
+    forward_launches: float
+    backward_launches: float
+    """Seconds that a layer takes at least, however few tokens a chunk has: the host launches its
+    kernels."""
+
+
+ON_H100 = Reached(
+    forward=0.334,  # 83.8 and 207.1 ms for 27.7 and 55.4 TFLOP
+    backward=0.270,
+    compiled_forward=0.358,  # 78.3 and 161.0 ms
+    compiled_backward=0.348,
+    embedding=0.343,  # 603,570 tokens in 1.078 s
+    loss=0.651,  # 65,536 pairs of 1,024 numbers in 606 ms, 43.6 TFLOP/s
+    search=0.736,  # 49.3 TFLOP/s
+    update=85.6,  # 14.3 ms for 560 million parameters
+    # chunks of 64 pairs took 57.8 ms forward, and 121 ms recomputed and backward, in 24 layers
+    forward_launches=2.4e-3,
+    backward_launches=2.6e-3,
+)
+"""XLM-R large in bf16, 256 pairs of 174 tokens, 44,573 tokens a chunk, from
+benchmarks/results/h100-2026-11-26."""
+
+
+@dataclass(frozen=True)
 class Card:
     """A GPU."""
 
     name: str
     memory: float
     """GiB, as drivers report it."""
-    bf16: float
-    """Dense TFLOP/s of bf16 products with fp32 sums."""
+    training: float
+    """Dense TFLOP/s of products in the precision of training: on GPUs, bf16 with fp32 sums."""
     fp32: float
     """TFLOP/s in fp32, without TF32."""
     bandwidth: float
     """GB/s of its memory."""
     peers: float
     """GB/s in one direction to the other cards of a machine: NVLink, or 16 lanes of PCIe."""
+    reached: Reached = ON_H100
 
 
 CARDS = {
@@ -35,7 +76,7 @@ CARDS = {
     "rtx4090": Card("NVIDIA RTX 4090 24 GB", 24.0, 165, 82.6, 1008, 32),
     "rtx3090": Card("NVIDIA RTX 3090 24 GB", 24.0, 71, 35.6, 936, 32),
 }
-"""Data sheets of NVIDIA. All of them compute in bf16."""
+"""Data sheets of NVIDIA. All are taken to reach the shares of an H100."""
 
 LINKS = {
     "ib400": 50.0,
@@ -86,35 +127,3 @@ class Cluster:
         inside = (self.gpus - 1) / self.gpus * size / (self.card.peers * 1e9)
         outside = (self.nodes - 1) / self.nodes * size / self.link if self.nodes > 1 else 0.0
         return inside + outside
-
-
-@dataclass(frozen=True)
-class Reached:
-    """Shares of a card's figures that were measured, on an H100 with XLM-R large in bf16.
-
-    From benchmarks/results/h100-2026-11-26: 256 pairs of 174 tokens, 44,573 tokens a chunk.
-    """
-
-    forward: float
-    """Of the bf16 peak in a forward pass."""
-    backward: float
-    """Of the bf16 peak in a backward pass."""
-
-
-EAGER = Reached(forward=0.334, backward=0.270)
-"""83.8 and 207.1 ms for 27.7 and 55.4 TFLOP."""
-COMPILED = Reached(forward=0.358, backward=0.348)
-"""78.3 and 161.0 ms."""
-EMBEDDING = 0.343
-"""Of the bf16 peak in embedding for an evaluation: 603,570 tokens in 1.078 s."""
-LOSS = 0.651
-"""Of the fp32 peak in the loss: 65,536 pairs of 1,024 numbers in 606 ms, 43.6 TFLOP/s."""
-SEARCH = 0.736
-"""Of the fp32 peak in products for the evaluator: 49.3 TFLOP/s."""
-FORWARD_LAUNCHES, BACKWARD_LAUNCHES = 2.4e-3, 2.6e-3
-"""Seconds a layer takes at least, however few tokens a chunk has, because the host launches its
-kernels: chunks of 64 pairs took 57.8 ms forward, and 121 ms recomputed and backward, in 24 layers.
-"""
-UPDATE = 85.6
-"""Bytes that clipping and AdamW move for each parameter, at the full bandwidth of the memory:
-14.3 ms for 560 million."""

@@ -2,18 +2,7 @@
 
 from dataclasses import dataclass
 
-from hybrid_dist.estimating.hardware import (
-    BACKWARD_LAUNCHES,
-    COMPILED,
-    EAGER,
-    EMBEDDING,
-    FORWARD_LAUNCHES,
-    LOSS,
-    SEARCH,
-    UPDATE,
-    Card,
-    Cluster,
-)
+from hybrid_dist.estimating.hardware import Card, Cluster
 from hybrid_dist.estimating.model_size import ModelSize
 from hybrid_dist.estimating.workload import Chunks
 
@@ -43,16 +32,28 @@ def step_time(
     symmetric: bool = False,
     used_words: int | None = None,
 ) -> StepTime:
-    """A step in bf16 on each rank of a cluster.
+    """A step on each rank of a cluster.
 
     `texts`: texts of a row. `candidates`: of all ranks. `used_words`: word embeddings whose
     gradient is exchanged; None: all.
     """
-    reached, peak = COMPILED if compiled else EAGER, cluster.card.bf16 * 1e12
+    card, reached = cluster.card, cluster.card.reached
+    shares = (
+        (reached.compiled_forward, reached.compiled_backward)
+        if compiled
+        else (reached.forward, reached.backward)
+    )
     tokens = chunks.tokens / chunks.count
     work = _work(size, tokens, chunks.tokens / chunks.pairs / texts)
-    forward = max(work.forward / (reached.forward * peak), FORWARD_LAUNCHES * size.layers)
-    backward = max(work.backward / (reached.backward * peak), BACKWARD_LAUNCHES * size.layers)
+    forward, backward = (
+        max(flops / (share * card.training * 1e12), launches * size.layers)
+        for flops, share, launches in zip(
+            (work.forward, work.backward),
+            shares,
+            (reached.forward_launches, reached.backward_launches),
+            strict=True,
+        )
+    )
     again = forward * (chunks.count - 1 + chunks.count * recompute_layers)
     exchange = _exchange(size, cluster, strategy, used_words)
     loss = 6 * chunks.pairs * candidates * size.width * (2 if symmetric else 1)
@@ -61,7 +62,7 @@ def step_time(
             "encode": forward * chunks.count,
             "encode again": again,
             "exchange vectors": 2 * cluster.seconds(4.0 * candidates * size.width),
-            "loss": loss / (LOSS * cluster.card.fp32 * 1e12),
+            "loss": loss / (reached.loss * card.fp32 * 1e12),
             "backward": backward * chunks.count,
             "exchange gradients, not hidden": max(0.0, exchange - backward),
             "clipping and AdamW": _update(size, cluster, strategy),
@@ -98,15 +99,17 @@ def _exchange(size: ModelSize, cluster: Cluster, strategy: str, used_words: int 
 
 def _update(size: ModelSize, cluster: Cluster, strategy: str) -> float:
     shards = 1 if strategy in ("single", "ddp") else cluster.world
-    return UPDATE * size.trained / shards / (cluster.card.bandwidth * 1e9)
+    card = cluster.card
+    return card.reached.update * size.trained / shards / (card.bandwidth * 1e9)
 
 
 def embedding_seconds(size: ModelSize, cluster: Cluster, texts: int, length: float) -> float:
     """To embed texts of a length on all cards."""
     work = _work(size, texts * length, length).forward
-    return work / (EMBEDDING * cluster.card.bf16 * 1e12) / cluster.world
+    card = cluster.card
+    return work / (card.reached.embedding * card.training * 1e12) / cluster.world
 
 
 def ranking_seconds(card: Card, world: int, queries: int, passages: int, width: int) -> float:
     """To scan vectors twice, for exact ranks and the first results."""
-    return 2 * 2 * queries * passages * width / (SEARCH * card.fp32 * 1e12) / world
+    return 2 * 2 * queries * passages * width / (card.reached.search * card.fp32 * 1e12) / world
