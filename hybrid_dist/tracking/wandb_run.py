@@ -212,7 +212,9 @@ class WandbRun:
         except TimeoutError:
             offline, why = True, "W&B did not take all in time"
         wandb.teardown()  # the file is whole when W&B's own process has ended
-        if offline:
+        if not offline:  # all of it is sent: `wandb sync` of later parts would send it again
+            Path(run.settings.sync_file).with_suffix(".wandb.synced").touch()
+        else:
             # W&B ends a folder's name with -1 where one of the same second exists, and leaves out
             # those of online parts unless it is told otherwise
             every_part = f"{self._folder}/wandb/*run-*-{_run_id(self._folder)}*"

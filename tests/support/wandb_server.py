@@ -18,7 +18,6 @@ BUCKET = {"id": "b", "name": "run", "displayName": "run", "config": "{}", "proje
 VIEWER = {"id": "v", "entity": "me", "username": "me", "email": "me@me", "flags": "{}"}
 ANSWERS: dict[str, dict[str, Any]] = {
     "Viewer": {"viewer": VIEWER | {"teams": {"edges": []}}},
-    "UpsertBucket": {"upsertBucket": {"bucket": BUCKET, "inserted": True}},
     "CreateRunFiles": {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": []}},
     "GetDefaultEntity": {"viewer": VIEWER},
     "UpsertView2": {"upsertView": {"view": {"id": "w", "name": "nw-w-v"}, "inserted": True}},
@@ -41,6 +40,9 @@ class Server:
                     asked = json.loads(content)
                     (name,) = re.findall(r"^\s*(?:query|mutation) (\w+)", asked["query"])
                     answers = ANSWERS | {"RunResumeStatus": _resumed(rows)}
+                    if name == "UpsertBucket":
+                        bucket = BUCKET | {"name": asked["variables"]["name"]}
+                        answers[name] = {"upsertBucket": {"bucket": bucket, "inserted": not rows}}
                     answer["data"] = answers.get(name, {})
                     if name == "UpsertView2":
                         views.append(asked["variables"])

@@ -360,12 +360,16 @@ def sync(message: str, server: Server, folder: Path) -> list[int]:
     return [row["train/step"] for row in server.rows]
 
 
-def test_the_printed_line_sends_all_parts_of_a_run_in_order(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["offline", "online"])
+def test_the_printed_line_sends_all_parts_of_a_run_in_order(
+    first: str, server: Server, tmp_path: Path
+) -> None:
     messages: list[str] = []
-    for steps in ((10, 20), (30,), (40, 50)):
-        with wandb_run(tmp_path, messages) as run:
+    for mode, steps in ((first, (10, 20)), ("offline", (30,)), ("offline", (40, 50))):
+        with wandb_run(tmp_path, messages, mode=mode) as run:
             for step in steps:
                 run.write(record(step))
+    assert [row["train/step"] for row in server.rows] == ([10, 20] if first == "online" else [])
     assert sync(messages[-1], server, tmp_path) == [10, 20, 30, 40, 50]
 
 
