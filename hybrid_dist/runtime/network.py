@@ -4,9 +4,11 @@ import fcntl
 import functools
 import os
 import socket
+import ssl
 import struct
-from urllib.parse import urlsplit
-from urllib.request import getproxies
+from http.client import HTTPException
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 SIOCGIFADDR = 0x8915
 
@@ -50,13 +52,16 @@ def interface_of(address: str) -> str | None:
 
 @functools.cache
 def reaches(url: str, seconds: float = 5.0) -> bool:
-    """Whether a server takes connections. Asked once; True where a proxy would have to be asked."""
-    place = urlsplit(url)
-    if {place.scheme, "all"} & getproxies().keys():
-        return True
-    port = place.port or (443 if place.scheme == "https" else 80)
+    """Whether a server answers, through a proxy where one is set. Asked once.
+
+    A firewall or a proxy may take the connection and say nothing.
+    """
     try:
-        socket.create_connection((place.hostname or "", port), seconds).close()
-    except OSError:
+        urlopen(Request(url, method="HEAD"), timeout=seconds).close()
+    except HTTPError:
+        return True
+    except URLError as error:  # who asks in earnest may have other certificates
+        return isinstance(error.reason, ssl.SSLCertVerificationError)
+    except (OSError, HTTPException, ValueError):
         return False
     return True

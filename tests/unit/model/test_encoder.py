@@ -2,6 +2,7 @@
 
 import socket
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from torch import Tensor
 
 from hybrid_dist.config.schema import Model
 from hybrid_dist.errors import UserError
+from hybrid_dist.model import repository
 from hybrid_dist.model.encoder import BiEncoder, Chunk, Encoder
 from hybrid_dist.model.loading import build, check_lengths, read_config
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
+from hybrid_dist.runtime.network import reaches
 
 QUERIES = ["a", "bo du fo", "?", "ka ra ti mo lo", "bo bo", "pi", "x y z"]
 PASSAGES = ["du fo", "ka", "ra ti mo ka ra ti mo", "lo", "bo pi ka du", "x", "ti " * 12]
@@ -239,6 +242,24 @@ def test_without_a_network_a_model_that_is_not_cached_is_refused_at_once(
             with pytest.raises(UserError, match=r"cannot be reached .*`hybrid-dist prefetch CON"):
                 act(replace(Model(), name_or_path="no-such/model-here"))
         assert constants.is_offline_mode(), "what is cached is then used without the hub"
+    assert "".join(capfd.readouterr()) == ""
+
+
+@pytest.mark.parametrize("asked", ["directly", "through a proxy"])
+def test_a_hub_that_takes_connections_and_says_nothing_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], asked: str
+) -> None:
+    monkeypatch.setattr(repository, "reaches", partial(reaches, seconds=0.2))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        if asked == "directly":
+            monkeypatch.setattr(constants, "ENDPOINT", server)
+        else:
+            monkeypatch.setenv("http_proxy", server)
+            monkeypatch.setattr(constants, "ENDPOINT", "http://hub.invalid")
+        with pytest.raises(UserError, match=r"cannot be reached .*`hybrid-dist prefetch CON"):
+            read_config(replace(Model(), name_or_path="no-such/model-here"))
     assert "".join(capfd.readouterr()) == ""
 
 
