@@ -18,7 +18,7 @@ export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest
 
 .PHONY: demo test test-all test-oldest test-newest test-slurm slurm-packages coverage lint fuzz \
-  bench gpu venv clean licences release
+  bench bench-parts gpu venv clean licences release
 
 venv: $(READY)
 
@@ -91,7 +91,18 @@ fuzz: $(READY)
 	@$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) --jobs $$(nproc) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
-bench: $(READY)
+# Beside other libraries, each in an environment of its own in .venv-peers; HYBRID_DIST_DATA names a
+# folder with tldr/ and xquad-r/. PEERS adds options: make bench PEERS="--parts speed --only PyLate"
+E5 := runs/e5-small
+bench: $(READY) $(E5)
+	@$(BIN)/python benchmarks/peers/run.py --model $(E5) --pip-args="$(PIP_ARGS)" $(PEERS)
+
+$(E5): | $(READY)
+	@$(BIN)/python examples/e5_small_4bit.py --out $@ \
+	  --prune-vocab $(HYBRID_DIST_DATA)/tldr/*.jsonl.gz $(HYBRID_DIST_DATA)/xquad-r/*.json.gz
+
+# Parts of hybrid_dist beside the usual alternatives, in this environment
+bench-parts: $(READY)
 	@$(BIN)/python benchmarks/engine.py
 	@$(BIN)/python benchmarks/loss_options.py
 	@$(BIN)/python benchmarks/auxiliary.py
@@ -136,4 +147,5 @@ release: $(READY)
 	@cat release/SHA256SUMS
 
 clean:
-	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(RELEASE) $(DEMO)
+.PHONY: demo test test-all test-oldest test-newest test-slurm slurm-packages coverage lint fuzz \
+  bench bench-parts gpu venv clean licences release

@@ -1,6 +1,6 @@
 """MTEB's exact search and scoring of given vectors: prints the seconds that they take.
 
-Run by evaluation.py, with a python that has mteb and need not have hybrid_dist.
+Run by evaluation.py and peers/, with a python that has mteb and need not have hybrid_dist.
 """
 
 import sys
@@ -18,7 +18,7 @@ TASK = get_task("SciFact").metadata  # any retrieval task's: nothing is encoded
 DEPTHS = (1, 3, 5, 10, 20, 100, 1000)
 
 
-def main(folder: Path, what: str) -> None:
+def seconds(folder: Path, what: str) -> float:
     """`pooled`: all queries in the pool of all languages; `pairs`: every pair of languages."""
     given = np.load(folder / "task.npz")
     asked, held = given["query_language"], given["passage_language"]
@@ -37,7 +37,7 @@ def main(folder: Path, what: str) -> None:
     begin = time.perf_counter()
     for setting in prepared:
         _score(*setting)
-    print(time.perf_counter() - begin)
+    return time.perf_counter() - begin
 
 
 def _relevant(
@@ -77,4 +77,4 @@ def _score(
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    print(seconds(Path(sys.argv[1]), sys.argv[2]))
