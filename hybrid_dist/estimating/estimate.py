@@ -119,7 +119,9 @@ class _Run:
         return self._memory(strategy, self._step(self.work.chunks(self.cluster.world, pairs)))
 
     def _memory(self, strategy: str, step: Step) -> Memory:
-        return memory(self.size, strategy, self.cluster.world, step)
+        used = memory(self.size, strategy, self.cluster.world, step)
+        process = self.cluster.card.process * GIB
+        return replace(used, parts={**used.parts, "process": process}) if process else used
 
     def _step(self, chunks: Chunks) -> Step:
         work, train = self.work, self.config.train

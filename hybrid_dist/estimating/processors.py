@@ -27,7 +27,7 @@ def processors(precision: str) -> Card:
         fp32=_products(torch.float32),
         bandwidth=bandwidth,
         peers=bandwidth,
-        reached=ON_CPUS,
+        reached=ON_CPUS[precision],
         process=PROCESS_ON_CPUS,
     )
 
