@@ -59,7 +59,7 @@ def verify(folder: Path) -> None:
     if is_store(folder, COLLECTION):
         from hybrid_dist.evaluation.stored_task import open_task
 
-        task = open_task(folder, folder.name, str(folder), again=True)
+        task = open_task(folder, folder.name, str(folder), check="now")
         counts = f"{len(task.query_ids):,} queries and {len(task.passage_ids):,} passages"
         print(printable(f"{folder}: complete: {counts} are as they were prepared"))
         return

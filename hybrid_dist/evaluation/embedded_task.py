@@ -17,6 +17,8 @@ from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.runtime import progress_bar
 from hybrid_dist.runtime.ranks import Ranks
 
+READ = 1 << 14
+"""Texts that are in memory at once while their lengths are counted."""
 EXCHANGED = 1 << 17
 """Texts of all ranks whose vectors are exchanged at once."""
 
@@ -61,7 +63,8 @@ class EmbeddedTask:
         if self.ranks.world == 1:
             return _float32(encode(texts[rows]))
         own = np.arange(rows.start, rows.stop)
-        lengths = np.array([len(text) for text in texts[rows]], np.int64)
+        blocks = (slice(n, min(n + READ, rows.stop)) for n in range(rows.start, rows.stop, READ))
+        lengths = np.fromiter((len(text) for part in blocks for text in texts[part]), np.int64)
         table = self.ranks.gather_rows(np.stack([own, lengths, languages[rows]], axis=1))
         numbers, sizes, codes = table.T
         dealt = deal(numbers, sizes, codes, self.ranks.world)

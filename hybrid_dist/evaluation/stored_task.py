@@ -6,6 +6,7 @@ queries.arrow, query_ids.arrow, passages.arrow, passage_ids.arrow    texts in th
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from hybrid_dist.data.store.format import (
     replaced,
     write_manifest,
 )
+from hybrid_dist.data.store.reader import Check
 from hybrid_dist.data.store.staging import open_staged
 from hybrid_dist.data.store.text_views import StoredTexts
 from hybrid_dist.errors import UserError
@@ -57,10 +59,17 @@ def prepare_collection(source: Source, paths: Sequence[str], out: Path, reading:
     return open_task(out, source.name, str(out))
 
 
-def write_task(task: Task, out: Path, about: Mapping[str, Any], needed: int | None = None) -> None:
+def write_task(
+    task: Task,
+    out: Path,
+    about: Mapping[str, Any],
+    needed: int | None = None,
+    durable: bool = True,
+) -> None:
     """Write a task into a folder, new or a prepared collection.
 
     `about`: more entries of its manifest. `needed`: the bytes that this takes, if estimated.
+    `durable`: wait until the disk has the files.
     """
     counts = {name: {"queries": 0, "passages": 0} for name in task.languages}
     for kind, codes in (("queries", task.query_language), ("passages", task.passage_language)):
@@ -76,7 +85,7 @@ def write_task(task: Task, out: Path, about: Mapping[str, Any], needed: int | No
         EXCLUDED: task.excluded is not None,
         **about,
     }
-    with replaced(out, needed, kind=COLLECTION) as folder, Checksums() as checksums:
+    with replaced(out, needed, kind=COLLECTION) as folder, Checksums(durable) as checksums:
         for name, file in COLUMNS.items():
             _write_texts(getattr(task, name), folder / file, name.replace("_", " "))
             checksums.take(folder / file)
@@ -97,17 +106,19 @@ def _write_texts(texts: Sequence[str], file: Path, what: str) -> None:
             advance(len(block))
 
 
-def open_task(folder: Path, name: str, path: str, again: bool = False, stage: str = "") -> Task:
-    """The task in a prepared collection; its files are verified once per machine, or `again`.
+def open_task(folder: Path, name: str, path: str, check: Check = "once", stage: str = "") -> Task:
+    """The task in a prepared collection.
 
-    `stage`: a folder on this machine's own disk that it is copied to; see `open_staged`.
+    `check`: verify the files unless this machine already has, in any case, or never. `stage`: a
+    folder on this machine's own disk that it is copied to; see `open_staged`.
     """
-    return open_staged(folder, stage, lambda copy: _open(copy, name, path, again), COLLECTION)
+    return open_staged(folder, stage, lambda copy: _open(copy, name, path, check), COLLECTION)
 
 
-def _open(folder: Path, name: str, path: str, again: bool) -> Task:
+def _open(folder: Path, name: str, path: str, check: Check) -> Task:
     manifest = read_manifest(folder, COLLECTION)
-    with verification.verify_once(folder, manifest, again=again) as is_first:
+    verified = verification.verify_once(folder, manifest, again=check == "now")
+    with nullcontext(False) if check == "never" else verified as is_first:
         try:
             columns = {key: TextColumn(folder / file) for key, file in COLUMNS.items()}
             arrays = {key: load_mapped(folder / f"{key}.npy") for key in _arrays(manifest)}

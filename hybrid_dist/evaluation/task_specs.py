@@ -16,6 +16,7 @@ from hybrid_dist.data.sources.paths import local
 from hybrid_dist.data.sources.source import Source
 from hybrid_dist.data.store.format import COLLECTION, read_manifest
 from hybrid_dist.errors import UserError, nearest
+from hybrid_dist.evaluation.shared_task import shared_task
 from hybrid_dist.evaluation.stored_task import open_task
 from hybrid_dist.evaluation.tasks import Task, backwards, from_collection
 
@@ -73,11 +74,15 @@ def _load(spec: str, stage: str) -> Task:
     collection = TASKS[name].collection
     if collection is None:
         raise UserError(f"task {spec!r}: {TASKS[name].name} is for training only")
-    reading = Reading(_skip_bad(spec, options), options)
-    task = from_collection(label or name, rest.partition(":")[2], collection([path], reading))
-    notes = (*reading.notes, *reading.bad)
-    kind = name if label else ""
-    return replace(task, notes=notes, missing=tuple(reading.missing), kind=kind)
+    called, where = label or name, rest.partition(":")[2]
+
+    def read() -> Task:
+        reading = Reading(_skip_bad(spec, options), options)
+        task = from_collection(called, where, collection([path], reading))
+        notes = (*reading.notes, *reading.bad)
+        return replace(task, notes=notes, missing=tuple(reading.missing))
+
+    return replace(shared_task(read, called, where), kind=name if label else "")
 
 
 def check_task(spec: str) -> None:

@@ -77,30 +77,29 @@ class TaskVectors:
         edges = [len(task.query_ids) * rank // ranks.world for rank in range(ranks.world + 1)]
         own = slice(edges[ranks.rank], edges[ranks.rank + 1])
         queries = self.vectors.queries(own)
-        texts = task.query_language[own], task.query_ids[own]
-        check_vectors(queries, self._names(*texts), "query", ranks)
+        texts = task.query_language[own], task.query_ids, own
+        check_vectors(queries, lambda row: self._name(row, *texts), "query", ranks)
         return ranks.gather_rows(self._debiased(queries, *texts, "queries"))
 
     def passages(self, numbers: range, half: bool = False) -> np.ndarray:
         """The vectors of this rank's passages, in fp16 if `half`."""
         task, own = self.task, slice(numbers.start, numbers.stop)
         passages = self._in_fp16(numbers) if half else self.vectors.passages(own)
-        texts = task.passage_language[own], task.passage_ids[own]
-        check_vectors(passages, self._names(*texts), "passage", self.ranks)
+        texts = task.passage_language[own], task.passage_ids, own
+        check_vectors(passages, lambda row: self._name(row, *texts), "passage", self.ranks)
         return self._debiased(passages, *texts, "passages")
 
-    def _names(self, languages: np.ndarray, ids: Sequence[str]) -> list[str]:
-        names = self.task.languages
-        return [f"{name} in {names[code]}" for name, code in zip(ids, languages, strict=True)]
+    def _name(self, row: int, languages: np.ndarray, ids: Sequence[str], own: slice) -> str:
+        return f"{ids[own.start + row]} in {self.task.languages[languages[row]]}"
 
     def _debiased(
-        self, vectors: np.ndarray, languages: np.ndarray, ids: Sequence[str], side: str
+        self, vectors: np.ndarray, languages: np.ndarray, ids: Sequence[str], own: slice, side: str
     ) -> np.ndarray:
         """Vectors without their languages; logs the languages that are left alone."""
         if self.debiasing is None:
             return vectors
         task, count = self.task, len(self.task.languages)
-        result, alone = self.debiasing.apply(vectors, languages, ids, count, self.ranks)
+        result, alone = self.debiasing.apply(vectors, languages, ids[own], count, self.ranks)
         if alone:
             names = ", ".join(task.languages[code] for code in alone)
             self.log(f"{task.name}: too few {side} to remove a language from: {names}")

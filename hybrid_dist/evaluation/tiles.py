@@ -12,7 +12,7 @@ Shapes: P rows and Q columns of a tile (Grid), D the dimension of the vectors.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -168,10 +168,12 @@ def free_memory(device: torch.device) -> float:
     return torch.cuda.mem_get_info(device)[0]
 
 
-def check_vectors(vectors: np.ndarray, ids: Sequence[str], kind: str, ranks: Ranks) -> None:
+def check_vectors(
+    vectors: np.ndarray, name_of: Callable[[int], str], kind: str, ranks: Ranks
+) -> None:
     """Refuse vectors with NaN or infinity, on all ranks at once. Each rank passes its own rows."""
     broken = np.flatnonzero(~_finite_rows(vectors))
-    by_rank = ranks.gather((len(broken), [ids[int(row)] for row in broken[:3]]))
+    by_rank = ranks.gather((len(broken), [name_of(int(row)) for row in broken[:3]]))
     count = sum(number for number, _ in by_rank)
     if count:
         first = ", ".join([name for _, names in by_rank for name in names][:3])

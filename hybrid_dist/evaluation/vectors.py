@@ -11,6 +11,7 @@ import numpy as np
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.names import first_of, passage_names, positions, query_names
 from hybrid_dist.evaluation.tasks import Task
+from hybrid_dist.runtime.ranks import Ranks
 
 LAYOUT = "queries.npy, query_ids.txt, corpus.npy and corpus_ids.txt"
 ROWS_PER_BLOCK = 65536
@@ -53,8 +54,8 @@ class _Array:
     file: Path
     rows: np.ndarray
     """[rows of the file, dimension]"""
-    place: np.ndarray
-    """[queries or passages]: the row of each in the file."""
+    place: np.ndarray | range
+    """[queries or passages]: the row of each in the file; a range if they are in the same order."""
     norms: _Norms
 
     @property
@@ -62,7 +63,7 @@ class _Array:
         return self.norms.exponent
 
     def __getitem__(self, numbers: slice) -> np.ndarray:
-        place = self.place[numbers]
+        place = np.asarray(self.place[numbers])
         vectors = np.empty((len(place), self.rows.shape[1]), np.float32)
         for low in range(0, len(place), ROWS_PER_BLOCK):
             part = self.rows[place[low : low + ROWS_PER_BLOCK]].astype(np.float64)
@@ -77,10 +78,19 @@ class PrecomputedVectors:
     that no norm exceeds 1, which the search requires; this changes no rank and no tie.
     """
 
-    def __init__(self, folder: Path, task: Task) -> None:
+    def __init__(self, folder: Path, task: Task, ranks: Ranks | None = None) -> None:
+        """All ranks construct it together; the first one reads ids, and checks the vectors."""
         self.name = str(folder)
-        self._queries = _read(folder, "queries.npy", "query_ids.txt", task, True)
-        self._passages = _read(folder, "corpus.npy", "corpus_ids.txt", task, False)
+        files = folder / "queries.npy", folder / "corpus.npy"
+        found = (ranks or Ranks()).decide_on_first(
+            lambda: (
+                _read(files[0], folder / "query_ids.txt", task, True),
+                _read(files[1], folder / "corpus_ids.txt", task, False),
+            )
+        )
+        self._queries, self._passages = (
+            _Array(file, _rows(file), *of_file) for file, of_file in zip(files, found, strict=True)
+        )
         sizes = [array.rows.shape[1] for array in (self._queries, self._passages)]
         if sizes[0] != sizes[1]:
             raise UserError(
@@ -117,18 +127,22 @@ class PrecomputedVectors:
         return self._passages[rows]
 
 
-def _read(folder: Path, array: str, ids: str, task: Task, are_queries: bool) -> _Array:
+def _read(
+    file: Path, ids: Path, task: Task, are_queries: bool
+) -> tuple[np.ndarray | range, _Norms]:
+    """The row of each query or passage in a file of vectors, and their norms."""
     names = query_names(task) if are_queries else passage_names(task)
     codes = task.query_language if are_queries else task.passage_language
-    given = _ids(folder / ids)
-    rows = _rows(folder / array)
+    given = _ids(ids)
+    rows = _rows(file)
     if len(rows) != len(given):
         raise UserError(
-            f"{folder}: {array} has {len(rows):,} rows, {ids} {len(given):,} lines; "
+            f"{file.parent}: {file.name} has {len(rows):,} rows, {ids.name} {len(given):,} lines; "
             "give one id per row"
         )
-    place = positions(names, given, str(folder / ids), task, codes)
-    return _Array(folder / array, rows, place, _norms(rows, given, folder / array))
+    same = given == names
+    place = range(len(given)) if same else positions(names, given, str(ids), task, codes)
+    return place, _norms(rows, given, file)
 
 
 def _ids(file: Path) -> list[str]:

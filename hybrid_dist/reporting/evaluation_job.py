@@ -246,7 +246,7 @@ class EvaluationJob:
         task = self.tasks[0]
         out = options.out / task.name
         if options.embeddings is not None:
-            vectors = PrecomputedVectors(options.embeddings, task)
+            vectors = PrecomputedVectors(options.embeddings, task, ranks)
             (made_from,) = self._check_places(ranks)
             contents = self._report_options(vectors.settings, made_from)
             for line in vectors.warnings:

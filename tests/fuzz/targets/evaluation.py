@@ -66,8 +66,8 @@ class Embeddings(Target):
             report_options = ReportOptions(vectors.settings, save_run=2)
             evaluate_vectors(task, vectors, ranks, out / "report", report_options=report_options)
         queries, passages = vectors.queries(slice(None)), vectors.passages(slice(None))
-        check_vectors(queries, query_names(task), "query", ranks)
-        check_vectors(passages, passage_names(task), "passage", ranks)
+        check_vectors(queries, query_names(task).__getitem__, "query", ranks)
+        check_vectors(passages, passage_names(task).__getitem__, "passage", ranks)
         shards = [Shard.of(0, passages, ranks.device)]
         ranking = exact_ranks(task, queries, shards, ranks)
         top = top_k(queries, shards, 3, ranks)

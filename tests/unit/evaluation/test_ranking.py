@@ -194,7 +194,7 @@ def test_tiles_of_a_gpu_grow_with_the_corpus() -> None:
 
 def test_vectors_that_are_not_finite_are_refused() -> None:
     vectors = np.ones((9, 4), dtype=np.float32)
-    check_vectors(vectors, list("abcdefghi"), "passage", ALONE)
+    check_vectors(vectors, "abcdefghi".__getitem__, "passage", ALONE)
     vectors[[1, 4, 5, 8], 2] = [np.nan, np.inf, -np.inf, np.nan]
     with pytest.raises(UserError, match=r"4 passage vectors .*\(first: b, e, f\)"):
-        check_vectors(vectors, list("abcdefghi"), "passage", ALONE)
+        check_vectors(vectors, "abcdefghi".__getitem__, "passage", ALONE)
