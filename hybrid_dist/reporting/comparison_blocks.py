@@ -31,6 +31,7 @@ CHANCE = (
     "Each figure is a single test at 5%: of many, about one in twenty is marked by chance alone. "
     f"Fewer than {MIN_IDS} query ids are not tested."
 )
+UNTESTED = "not tested"
 
 
 def results(comparison: Comparison) -> list[str]:
@@ -40,16 +41,12 @@ def results(comparison: Comparison) -> list[str]:
         lines.append(f"Best run by {'; by '.join(leaders)}.")
     first = comparison.runs[0]
     for run, differences in comparison.paired.differences.items():
-        parts = []
-        for mark, words in WORDS.items():
-            named = [
-                f"{column.name} ({column.show_signed(differences[column.figure].value)})"
-                for column in COLUMNS
-                if column.figure in differences
-                and column.verdict(differences[column.figure]) == mark
-            ]
-            if named:
-                parts.append(f"{words} in {', '.join(named)}")
+        named: dict[str, list[str]] = {words: [] for words in (*WORDS.values(), UNTESTED)}
+        for column in COLUMNS:
+            if (found := differences.get(column.figure)) is not None:
+                words = WORDS[column.verdict(found)] if found.p == found.p else UNTESTED
+                named[words].append(f"{column.name} ({column.show_signed(found.value)})")
+        parts = [f"{words} in {', '.join(names)}" for words, names in named.items() if names]
         lines.append(f"{run} against {first}: {'; '.join(parts)}.")
     return lines
 

@@ -3,7 +3,8 @@
 import math
 import sys
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from rich.console import Console
@@ -36,6 +37,7 @@ class Terminal:
             transient=True,
         )
         self._task = self._bar.add_task(printable(name), total=steps, figures="")
+        self._figures = ""
 
     def __enter__(self) -> "Terminal":
         self._bar.start()
@@ -49,9 +51,19 @@ class Terminal:
             line = printable(f"{self._name}: {without_secrets(message)}")
             self._console.print(line, markup=False, soft_wrap=True)
 
-    def parts(self) -> AbstractContextManager[None]:
-        """Show the progress of long parts that run inside, such as an evaluation."""
-        return shown(self._speaks, self._bar, self.say)
+    @contextmanager
+    def parts(self) -> Iterator[None]:
+        """Show the progress of long parts that run inside, such as an evaluation, in place of the
+        figures: 80 columns have no room for both."""
+        figures = self._figures
+        self._show_figures("")
+        with shown(self._speaks, self._bar, self.say):
+            yield
+        self._show_figures(figures)
+
+    def _show_figures(self, figures: str) -> None:
+        self._figures = figures
+        self._bar.update(self._task, figures=figures)
 
     def step(self, step: int) -> None:
         self._bar.update(self._task, completed=step)
@@ -67,7 +79,7 @@ class Terminal:
             return
         left = record["system/step_ms"] / 1000 * (self._steps - record["step"])
         live = f"loss {_loss(record)}  {record['train/kind']}  {_speed(record)}{_slowest(record)}"
-        self._bar.update(self._task, figures=live)
+        self._show_figures(live)
         now, last_step = time.monotonic(), record["step"] == self._steps
         plain = not self._console.is_terminal
         if plain and (last_step or now - self._last >= SECONDS_BETWEEN_LINES):

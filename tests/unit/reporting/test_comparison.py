@@ -288,6 +288,8 @@ def test_figures_of_few_query_ids_are_not_tested(tmp_path: Path) -> None:
     assert set(found.pairs.marks.ravel()) | set(found.pooled.marks) == {OPEN}
     assert comparison.verdicts() == [["", "open", "open", "open", "open"]]
     assert comparison.difference_rows()[0][1].endswith("; no test")
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "b against a: not tested in mAP monolingual (" in page
     record = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert record["runs"]["b"]["differences"]["map.monolingual"]["p"] is None
     assert "nan" not in (tmp_path / "out" / "report.csv").read_text("utf-8")

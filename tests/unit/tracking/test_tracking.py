@@ -16,6 +16,7 @@ import pytest
 from hybrid_dist.config.schema import Log
 from hybrid_dist.errors import UserError
 from hybrid_dist.reporting.plots import log_bars
+from hybrid_dist.runtime.progress_bar import part
 from hybrid_dist.tracking import wandb_run as wandb_run_module
 from hybrid_dist.tracking.metrics_log import MetricsLog
 from hybrid_dist.tracking.terminal import Terminal
@@ -258,6 +259,11 @@ def test_a_run_that_fails_sends_an_alert_if_asked_to(alerts: bool, tmp_path: Pat
     assert [one.alerts for one in offline_runs(tmp_path)[1:]] == [[]], "it ended well"
 
 
+def plain_text(shown: str) -> str:
+    """What a terminal shows, without its escapes."""
+    return re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", shown)
+
+
 def terminal_lines(name: str, *records: dict[str, Any]) -> list[str]:
     shown = io.StringIO()
     with redirect_stderr(shown), Terminal(name, 100, True) as terminal:
@@ -271,6 +277,24 @@ def test_the_terminal_shows_a_dash_where_an_evaluation_gave_no_number() -> None:
     figures = {"step": 20, "dev/loss": NAN, "eval/best": None, "eval/best_step": 0}
     lines = terminal_lines("run", figures)
     assert lines[0] == "run: step 20/100  dev/loss -  best -  best_step 0"
+
+
+def test_an_evaluation_is_shown_beside_the_steps_in_80_columns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    shown = io.StringIO()
+    with redirect_stderr(shown), Terminal("a name of a run", 4000, True) as bar:
+        bar.show(watched_run.record(60, **{"train/loss": 3.31}))
+        bar.step(60)
+        with bar.parts(), part("embedding passages", 13014):
+            bar.say("now")
+        during = plain_text(shown.getvalue())
+        bar.say("after")
+    assert "  60/4000" in during and "0/13014" in during
+    assert "loss 3.310" in plain_text(shown.getvalue()).rpartition("after")[2]
 
 
 def test_the_terminal_names_the_rank_that_the_others_wait_for() -> None:
@@ -297,7 +321,7 @@ def test_a_run_s_name_is_no_markup_on_the_terminal(
     monkeypatch.setenv("TERM", "xterm-256color")
     plain = name.replace("\x1b", r"\x1b")
     shown = "\n".join(terminal_lines(name))
-    text = re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", shown)
+    text = plain_text(shown)
     assert re.search(rf"{re.escape(plain)} [━╺╸ ]+ 0/100", text), "the live line"
     assert f"{plain}: done [/b]" in text
     assert "\x1b[31mred" not in shown
