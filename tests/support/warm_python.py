@@ -23,17 +23,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 PRELOADED = (
     "accelerate.commands.launch",
+    # with a GPU it may start CUDA, which forks could not use then
+    *(() if Path("/dev/nvidiactl").exists() else ("deepspeed",)),
     "hybrid_dist.commands.evaluate",
+    "hybrid_dist.config.flags",
     "hybrid_dist.reporting.run_evaluation",
     "hybrid_dist.training.run",
+    "pandas",  # by pyarrow
     "torch._dynamo",
     "torch.distributed.run",
     "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
     "transformers.models.xlm_roberta.modeling_xlm_roberta",
+    "transformers.models.xlm_roberta.tokenization_xlm_roberta",
 )
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 _LENGTH = struct.Struct("<I")
@@ -67,8 +74,9 @@ def serve(address: str) -> None:
     # a shell ignores these for what it runs in the background, and programs inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    for module in PRELOADED:
+    for module in filter(_is_installed, PRELOADED):
         __import__(module)
+    sys.executable = str(Path(address).with_name("python"))  # what programs start forks, too
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{address}.new")
     listener.listen(64)
@@ -100,6 +108,10 @@ def serve(address: str) -> None:
             forks[pid] = client
             for stream in streams:
                 os.close(stream)
+
+
+def _is_installed(module: str) -> bool:
+    return find_spec(module.partition(".")[0]) is not None
 
 
 def run(request: dict[str, object], streams: list[int]) -> None:

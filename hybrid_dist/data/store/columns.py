@@ -88,7 +88,9 @@ class TextColumn:
         ends = np.stack([self._words[at] + data, self._words[at + 1] + data], axis=1).ravel()
         buffers = [None, pa.py_buffer(ends), self._content]
         texts = pa.Array.from_buffers(pa.large_string(), max(0, len(ends) - 1), buffers)
-        return texts.take(pa.array(2 * number)).to_pylist()
+        # not by pa.array, which imports pandas wherever it is installed
+        order = pa.Array.from_buffers(pa.int64(), len(number), [None, pa.py_buffer(2 * number)])
+        return texts.take(order).to_pylist()
 
     def check(self) -> None:
         """Raise a ValueError if `take` could read outside the texts of this file."""

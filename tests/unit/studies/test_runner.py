@@ -1,4 +1,4 @@
-"""What the runner decides without starting processes: shares of a machine, states, reasons."""
+"""What the runner decides: shares of a machine, states, reasons; and what it measures."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from hybrid_dist.studies.run_states import (
     state_of,
     write_record,
 )
-from hybrid_dist.studies.runner import reason_in, write_untrained
+from hybrid_dist.studies.runner import StudyRunner, reason_in, write_untrained
 from hybrid_dist.studies.submission import sbatch_lines, submit, write_sweep
 from tests.support.studies import finish, make_grid
 
@@ -44,6 +44,15 @@ def test_jobs_share_processors_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     (alone,) = share_machine(1)
     assert alone.environment(1) == {"OMP_NUM_THREADS": "8"}
+
+
+def test_the_memory_of_a_process_is_its_peak(toy: Path, tmp_path: Path) -> None:
+    made = make_grid(tmp_path, toy)
+    program = ["timeit", "-n1", "-r1", "b'x' * 300_000_000"]
+    run, (share,) = made.runs(made.cells[0])[0], share_machine(1)
+    ended = StudyRunner(made, 1, print)._start(run, program, share)
+    assert ended.code == 0
+    assert 3e8 < ended.memory < 6e8
 
 
 @pytest.mark.parametrize(
