@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.fuzz.targets import TARGETS
+from tests.support.patience import Patience
 
 ROOT = Path(__file__).parents[2]
 SETUP_SECONDS = 180.0
@@ -89,13 +89,14 @@ class Worker:
         return self._answers(process, seconds)
 
     def _answers(self, process: subprocess.Popen[str], seconds: float) -> Iterator[dict[str, Any]]:
-        spent, began, limit = _cpu(process.pid), time.monotonic(), SETUP_SECONDS
+        spent, limit = _cpu(process.pid), SETUP_SECONDS
+        patience = Patience(WALL * limit)
         while True:
             try:
                 line = self._lines.get(timeout=0.5)
             except queue.Empty:
-                used, waited = _cpu(process.pid) - spent, time.monotonic() - began
-                if used > limit or waited > WALL * limit:
+                used = _cpu(process.pid) - spent
+                if used > limit or patience.is_over():
                     raise Died(self._hung(process, used)) from None
                 continue
             if not line:
@@ -104,8 +105,9 @@ class Worker:
             if "done" in message:
                 return
             if "start" in message:
-                spent, began = _cpu(process.pid), time.monotonic()
+                spent = _cpu(process.pid)
                 limit = SETUP_SECONDS if message["start"] == "setup" else seconds
+                patience = Patience(WALL * limit)
             yield message
 
     def _started(self) -> subprocess.Popen[str]:

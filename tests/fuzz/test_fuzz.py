@@ -5,25 +5,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.fuzz.expected import EXPECTED
 from tests.fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 30
-SETUP = 600
-"""Seconds more that a busy machine may take to import and to make the inputs."""
 
 
-@pytest.mark.timeout(SECONDS + SETUP + 30)
 def test_half_a_minute_of_damaged_files_ends_in_messages_alone(tmp_path: Path) -> None:
     command = ["-m", "tests.fuzz.run", "--seconds", str(SECONDS), "--seed", "1", "--jobs", "2"]
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     ran = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True,
-        timeout=SECONDS + SETUP,
-    )  # fmt: skip
+        [sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True
+    )
     assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"
     assert " 0 findings" in f" {ran.stdout.splitlines()[-1]}"
     assert all(f"{name} 0" not in ran.stdout for name in TARGETS), ran.stdout

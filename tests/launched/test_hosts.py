@@ -27,7 +27,7 @@ def together(commands: list[list[str]], environments: list[dict[str, str]]) -> N
     started = zip(commands, environments, strict=True)
     processes = [start(command, **environment) for command, environment in started]
     try:
-        outputs = [process.communicate(timeout=300)[0] for process in processes]
+        outputs = [process.communicate()[0] for process in processes]
     finally:
         for process in processes:
             kill(process)
@@ -44,7 +44,7 @@ def assert_trained(toy: Path, runs: Path) -> None:
     """As one process with the whole batch."""
     command = [sys.executable, "-m", "hybrid_dist.train"]
     alone = start([*command, *options(toy, runs, "alone", train__steps=str(STEPS))])
-    succeed(Done(alone.wait(300), ""))
+    succeed(Done(alone.wait(), ""))
     several, one = (column(runs, name, "train/loss") for name in ("several", "alone"))
     assert len(several) == STEPS
     np.testing.assert_allclose(several, one, rtol=1e-5)

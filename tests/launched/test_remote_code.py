@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from hybrid_dist.commands import evaluate, prefetch
-from tests.support.launch import PATIENCE
 
 CODE = """
 from pathlib import Path
@@ -53,7 +52,6 @@ class Case:
             text=True,
             env=os.environ | cache,
             cwd=self.root,
-            timeout=PATIENCE,
         )
 
     def of_run(self, *more: str) -> list[str]:

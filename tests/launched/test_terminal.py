@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.support.launch import (
-    PATIENCE,
     ROOT,
     TORCHRUN,
     kill,
@@ -35,7 +34,7 @@ def on_a_terminal(command: list[str]) -> str:
     with suppress(OSError):  # when the command has closed its side
         while part := os.read(terminal, 1 << 16):
             shown += part
-    assert process.wait(timeout=PATIENCE) == 0, shown.decode()
+    assert process.wait() == 0, shown.decode()
     return shown.decode()
 
 

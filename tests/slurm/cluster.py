@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from tests.support.patience import SECONDS, Patience
+
 NODES = ("node1", "node2")
 NETWORK = f"198.18.{1 + os.getpid() % 254}"
 """Of the range that is set aside for tests of networks: one that a killed test has not left."""
@@ -23,8 +25,6 @@ HEAD = f"{NETWORK}.1"
 PROGRAMS = ("munged", "munge", "slurmctld", "slurmd", "slurmstepd", "sbatch", "ip")
 TOOLS = ("unshare", "taskset")
 PACKAGES = "slurm-wlm munge iproute2"
-PATIENCE = 600
-"""Seconds after which a job is taken to hang, on the slowest of machines."""
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 CONF = """
@@ -106,10 +106,10 @@ def unavailable() -> str:
     return f"no namespaces can be made here: {done.stderr.strip()}" if done.returncode else ""
 
 
-def wait_for(what: str, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    end = time.monotonic() + seconds
+def wait_for(what: str, condition: Callable[[], object], seconds: float = SECONDS) -> None:
+    patience = Patience(seconds)
     while not condition():
-        if time.monotonic() > end:
+        if patience.is_over():
             raise TimeoutError(f"{what}: not within {seconds:.0f} s")
         time.sleep(0.2)
 
@@ -153,7 +153,6 @@ class Cluster:
             capture_output=True,
             text=True,
             env={**self._env(), **environment},
-            timeout=60,
         )
         if done.returncode:
             raise RuntimeError(f"{' '.join(words)}: {done.stdout}{done.stderr}")
@@ -167,12 +166,12 @@ class Cluster:
     def state(self, number: str) -> str:
         return self.job(number)["JobState"]
 
-    def wait(self, number: str, seconds: float = PATIENCE) -> dict[str, str]:
+    def wait(self, number: str, seconds: float = SECONDS) -> dict[str, str]:
         """The job at its end."""
         ongoing = ("PENDING", "RUNNING", "COMPLETING", "REQUEUED", "CONFIGURING")
-        end = time.monotonic() + seconds
+        patience = Patience(seconds)
         while (job := self.job(number))["JobState"] in ongoing:
-            if time.monotonic() > end:
+            if patience.is_over():
                 log = Path(job.get("StdOut", os.devnull))
                 output = log.read_text() if log.is_file() else ""
                 raise TimeoutError(
@@ -235,7 +234,7 @@ class Cluster:
     def stop_controller(self) -> None:
         """As for an upgrade, its state saved; jobs run on."""
         self._daemons["slurmctld"].terminate()
-        self._daemons["slurmctld"].wait(60)
+        self._daemons["slurmctld"].wait()
 
     def start_controller(self) -> None:
         self._start("slurmctld", "slurmctld", "-D", "-f", str(self._conf))

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tests.support.patience import BETWEEN, Patience, descendants
 from tests.support.warm_python import start_server
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 600
-"""Seconds after which a command is taken to hang, on the slowest of machines."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,9 @@ def run(command: Sequence[str], **environment: str) -> Done:
     return _run_warm(command, environment, ROOT)
 
 
-def run_in_folder(folder: Path, command: Sequence[str]) -> Done:
+def run_in_folder(folder: Path, command: Sequence[str], **environment: str) -> Done:
     """The same in another folder."""
-    return _run_warm(command, {}, folder)
+    return _run_warm(command, environment, folder)
 
 
 def _run_warm(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Done:
@@ -84,15 +83,23 @@ warm_python = cache(start_server)
 
 
 def run_in(environment: Mapping[str, str], command: Sequence[str], folder: Path = ROOT) -> Done:
-    """Run to the end in a process group of its own; at the time limit the whole group is killed."""
+    """Run to the end in a process group of its own; if it hangs, the whole group is killed."""
     process = start_in(environment, command, folder)
-    try:
-        output, _ = process.communicate(timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        kill(process)
-        output, _ = process.communicate()
-        raise AssertionError(f"still running after {PATIENCE} s: {command}\n{output}") from None
+    output = output_of(process)
     return Done(process.returncode, output)
+
+
+def output_of(process: subprocess.Popen[str]) -> str:
+    """What it prints to its end."""
+    patience = Patience()
+    while True:
+        try:
+            return process.communicate(timeout=BETWEEN)[0]
+        except subprocess.TimeoutExpired:
+            if patience.is_over():
+                kill(process)
+                output, _ = process.communicate()
+                raise AssertionError(f"hangs: {process.args!r}\n{output}") from None
 
 
 def start(command: Sequence[str], **environment: str) -> subprocess.Popen[str]:
@@ -130,15 +137,6 @@ def kill(process: subprocess.Popen[str]) -> None:
             continue
 
 
-def descendants(pid: int) -> list[int]:
-    """The processes that a process started, and those that they started."""
-    pids = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
-            pids += [child, *descendants(child)]
-    return pids
-
-
 class Running:
     """A started run, and all processes it ever had."""
 
@@ -160,9 +158,9 @@ class Running:
                 ranked[ranks[0]] = min(pid, ranked.get(ranks[0], pid))
         return [ranked[rank] for rank in sorted(ranked)]
 
-    def end(self, timeout: float = PATIENCE) -> Done:
+    def end(self) -> Done:
         self.workers()
-        output, _ = self.process.communicate(timeout=timeout)
+        output = output_of(self.process)
         wait_for(lambda: not self.left())
         return Done(self.process.returncode, output)
 
@@ -191,8 +189,8 @@ def running(command: list[str], **environment: str) -> Iterator[Running]:
         started.process.communicate()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    end = time.monotonic() + seconds
+def wait_for(condition: Callable[[], object]) -> None:
+    patience = Patience()
     while not condition():
-        assert time.monotonic() < end, "waited too long"
+        assert not patience.is_over(), "waited too long"
         time.sleep(0.05)

@@ -33,9 +33,9 @@ class ThreadRanks(Ranks):
 
     def _exchange(self, thing: Any) -> list[Any]:
         self.box[self.rank] = thing
-        self.barrier_.wait(60)
+        self.barrier_.wait()
         everything = list(self.box)
-        self.barrier_.wait(60)
+        self.barrier_.wait()
         return everything
 
 
@@ -54,7 +54,7 @@ def together(world: int, work: Callable[[int, Ranks], None]) -> None:
             errors.append(error)
             barrier.abort()
 
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(world)]
+    threads = [threading.Thread(target=run, args=(rank,), daemon=True) for rank in range(world)]
     for thread in threads:
         thread.start()
     for thread in threads:

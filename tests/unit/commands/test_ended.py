@@ -13,7 +13,7 @@ import pytest
 from hybrid_dist import cli
 from hybrid_dist.commands import prepare
 from hybrid_dist.evaluation import vector_cache
-from tests.support.launch import PATIENCE, running, wait_for
+from tests.support.launch import running, wait_for
 from tests.support.store_lines import lines
 
 COMMAND = [sys.executable, "-m", "hybrid_dist.cli"]
@@ -150,7 +150,7 @@ def test_a_reader_that_has_seen_enough_ends_a_command_in_silence(words: list[str
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
     assert process.stderr.read() == ""
-    assert process.wait(timeout=PATIENCE) in (1, 128 + signal.SIGPIPE)
+    assert process.wait() in (1, 128 + signal.SIGPIPE)
 
 
 def test_a_repeated_signal_does_not_kill_what_is_ending() -> None:
@@ -179,6 +179,6 @@ def test_a_hangup_that_is_ignored_stays_ignored(pairs: Path, tmp_path: Path) -> 
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     wait_for(lambda: [*tmp_path.glob("*.part")])
     process.send_signal(signal.SIGHUP)
-    process.communicate(timeout=PATIENCE)
+    process.communicate()
     assert process.returncode == 0
     assert (tmp_path / "store/manifest.json").is_file()

@@ -183,8 +183,8 @@ def test_the_recipe_for_faiss_finds_the_same(run: Search, folder: Path) -> None:
     np.testing.assert_allclose(found, [hit["score"] for hit in answer["results"]], atol=1e-6)
 
 
-PATIENCE, LIMIT = 5, 300
-"""Seconds until a key is pressed again, and until a test gives up."""
+PATIENCE = 5
+"""Seconds until a key is pressed again."""
 
 
 def typing(program: list[str]) -> tuple[subprocess.Popen[bytes], int]:
@@ -210,12 +210,9 @@ def read_until(terminal: int, end: str, key: bytes = b"") -> str:
     A `key` is pressed until something comes: one that arrives just before Python waits for input
     is not noticed until the next.
     """
-    content, presses = b"", 0
+    content = b""
     while not end or end.encode() not in content:
-        if not select.select([terminal], [], [], PATIENCE if key else LIMIT)[0]:
-            presses += 1
-            if not key or presses * PATIENCE > LIMIT:
-                raise AssertionError(f"nothing came after {content.decode()!r}")
+        if not select.select([terminal], [], [], PATIENCE if key else None)[0]:
             os.write(terminal, key)
             continue
         try:
@@ -246,7 +243,7 @@ def test_a_prompt_answers_until_a_key_ends_it_in_one_line(
             .strip("\b\n ")
         )
         assert rest == (f"hybrid-dist search: {last}" if last else "")
-        assert process.wait(LIMIT) == code
+        assert process.wait() == code
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -286,7 +286,7 @@ def test_a_terminal_shows_figures_and_curves(folder: RunFolder) -> None:
     of_tasks(folder, 1)
     process, terminal = in_terminal(folder)
     text = shown_until(terminal)
-    assert process.wait(timeout=600) == 0
+    assert process.wait() == 0
     assert len(text.split("\n")) <= 24 and "failed, step 40 of 100" in text
     assert all(word in text for word in FIGURES)
     assert sum(0x2800 < ord(letter) < 0x2900 for letter in text) > 20
@@ -304,6 +304,6 @@ def test_a_run_that_ends_while_it_is_followed_keeps_its_line(folder: RunFolder) 
     report.write_text("{}")
     folder.close()
     text = shown_until(terminal)
-    assert process.wait(timeout=600) == 0
+    assert process.wait() == 0
     *_, last = text.split("a run: ")
     assert last.startswith("finished, step 100 of 100") and len(last.split("\n")) <= 24

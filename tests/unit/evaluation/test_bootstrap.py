@@ -23,6 +23,7 @@ from hybrid_dist.evaluation.per_query import PerQuery
 from hybrid_dist.evaluation.ranking import Ranking
 from hybrid_dist.evaluation.tasks import Task
 from tests.support.evaluation_problems import make_task, no_top, parallel_task, random_task
+from tests.support.patience import slowness
 
 
 def measured(task: Task, ranking: Ranking) -> tuple[PerQuery, dict[str, metrics.Scores]]:
@@ -140,7 +141,8 @@ def test_draws_for_xquad_r_take_less_than_a_second() -> None:
     values, _ = measured(task, random_ranking(np.random.default_rng(6), task))
     begin = time.process_time()
     Resampled.of(values).figures()
-    assert time.process_time() - begin < 2, "it takes a third of a second where nothing else runs"
+    seconds = (time.process_time() - begin) / slowness()
+    assert seconds < 2, "it takes a third of a second where nothing else runs"
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> Difference:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from hybrid_dist.reporting.comparison_pages import write
 from hybrid_dist.reporting.matrix import BETTER, OPEN, WORSE, Layer, matrix
 from tests.support import browser
 from tests.support.evaluation_problems import parallel_task, unit_vectors
+from tests.support.launch import wait_for
 
 LANGUAGES = ("ar", "de", "hi", "zh")
 TEXTS = {
@@ -146,10 +146,7 @@ def test_columns_sort_and_download(
         ".querySelector('.csv').click()"
     )
     file = tmp_path / "figures-by-query-language.csv"
-    for _ in range(100):
-        if file.exists() and file.read_text():
-            break
-        time.sleep(0.05)
+    wait_for(lambda: file.exists() and file.read_text())
     lines = file.read_text("utf-8").splitlines()
     assert lines[0].startswith("Language,Queries,Passages,mAP own pool")
     assert [line.split(",")[5] for line in lines[1:]] == before

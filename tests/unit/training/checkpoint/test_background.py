@@ -13,6 +13,7 @@ from hybrid_dist.training.checkpoint.manifest import latest_step
 from hybrid_dist.training.checkpoint.run_progress import Progress
 from hybrid_dist.training.checkpoint.state import Write
 from tests.support.checkpoints import Files, checkpoints, names
+from tests.support.patience import SECONDS
 
 
 class Slow(Files):
@@ -29,7 +30,7 @@ class Slow(Files):
         write(self._wait)
 
     def _wait(self) -> None:
-        assert self.free.wait(60)
+        assert self.free.wait(SECONDS)
         if self.error is not None:
             raise self.error
 
