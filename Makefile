@@ -140,7 +140,8 @@ release: $(READY)
 	@$(BIN)/pip --python $(RELEASE)/bin/python install -q --disable-pip-version-check $(PIP_ARGS) \
 	  -c constraints.txt "$$(ls dist/*.whl)[cpu]"
 	@cd / && $(CURDIR)/$(RELEASE)/bin/hybrid-dist --version
-	@$(BIN)/cyclonedx-py environment --output-reproducible --outfile release/sbom.cdx.json \
+	@rm $(RELEASE)/lib/python3*/site-packages/hybrid_dist-*/direct_url.json # names a folder of this machine
+	@$(BIN)/cyclonedx-py environment --output-reproducible --output-file release/sbom.cdx.json \
 	  $(RELEASE)/bin/python
 	@cp constraints.txt release/
 	@(cd dist && sha256sum *; cd ../release && sha256sum constraints.txt sbom.cdx.json) > release/SHA256SUMS

@@ -1,8 +1,9 @@
-"""The built wheel, installed into an empty folder, trains and compares the demo's runs."""
+"""The sdist and the wheel built from it: installed into an empty folder, it runs the demo."""
 
 import os
 import shutil
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -12,19 +13,33 @@ from tests.support.launch import ROOT, Done, run_in
 from tests.support.runs import column, succeed
 
 SOURCES = ("hybrid_dist", "configs", "launchers", "slurm")
-BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+BUILD = "import sys; from setuptools import build_meta; build_meta.build_{}(sys.argv[1])"
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy: setuptools writes beside the sources."""
-    copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
-    for name in SOURCES:
-        ignored = shutil.ignore_patterns("__pycache__", "site.env")
-        shutil.copytree(ROOT / name, copy / name, ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
-    succeed(run_in({}, [sys.executable, "-c", BUILD, str(out)], folder=copy))
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project: setuptools writes beside the sources."""
+    lines = (ROOT / ".gitignore").read_text().splitlines()
+    ignored = shutil.ignore_patterns(".git", *(Path(line).name for line in lines))
+    return Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "copy", ignore=ignored))
+
+
+@pytest.fixture(scope="module")
+def unpacked(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sdist, as pip unpacks it."""
+    out = tmp_path_factory.mktemp("sdist")
+    succeed(run_in({}, [sys.executable, "-c", BUILD.format("sdist"), str(out)], folder=source))
+    (packed,) = out.glob("hybrid_dist-*.tar.gz")
+    with tarfile.open(packed) as archive:
+        archive.extractall(out, filter="data")
+    return out / packed.name.removesuffix(".tar.gz")
+
+
+@pytest.fixture(scope="module")
+def wheel(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from the sdist."""
+    out = tmp_path_factory.mktemp("dist")
+    succeed(run_in({}, [sys.executable, "-c", BUILD.format("wheel"), str(out)], folder=unpacked))
     (built,) = out.glob("hybrid_dist-*-py3-none-any.whl")
     return built
 
@@ -42,6 +57,19 @@ def command(installed: Path, user: Path, *words: str) -> Done:
     """A command of a user who has the installed package and no checkout."""
     environment = {"PYTHONPATH": str(installed), "PATH": f"{installed}/bin:{os.environ['PATH']}"}
     return succeed(run_in(environment, [sys.executable, *words], folder=user))
+
+
+def files(folder: Path) -> set[str]:
+    """Its files, without what building writes."""
+    found = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+    written = {"PKG-INFO", "setup.cfg"}
+    return {name for name in found - written if ".egg-info/" not in name and name[:6] != "build/"}
+
+
+def test_the_sdist_holds_the_whole_project(source: Path, unpacked: Path) -> None:
+    """The tests too, so that a distribution can run them."""
+    assert files(unpacked) == files(source)
+    assert "tests/launched/test_wheel.py" in files(unpacked)
 
 
 def test_the_wheel_holds_the_package_and_its_templates_alone(wheel: Path) -> None:
