@@ -74,13 +74,15 @@ class Comparison:
             list(self.parts[name].values())[: self.sizes.encoded] for name in ("queries", "corpus")
         )
         texts = self.load.texts("some", queries, passages)
-        self._turns("speed", self._spec(pairs, texts=texts, steps=self.sizes.steps))
+        spec = self._spec(pairs, texts=texts, steps=self.sizes.steps)
+        self._turns("speed", self.sizes.turns, spec)
 
     def chunks(self) -> None:
         """Larger batches in chunks."""
         size, steps = self.sizes.large_batch, self.sizes.large_steps
         pairs = self.load.batches(size, steps)
-        self._turns("chunks", self._spec(pairs, size=size, chunk=self.sizes.chunk, steps=steps))
+        spec = self._spec(pairs, size=size, chunk=self.sizes.chunk, steps=steps)
+        self._turns("chunks", self.sizes.large_turns, spec)
 
     def largest(self) -> None:
         """The largest batches. Memory does not depend on who else uses the cores: one turn."""
@@ -91,7 +93,10 @@ class Comparison:
 
                 def tried(size: int, side: Side = side, chunk: int = chunk) -> dict[str, Any]:
                     spec = self._spec(self.load.batches(size, 2), size=size, chunk=chunk, steps=2)
-                    return self._run(side, spec, limit_gib=self.sizes.limit_gib)
+                    try:
+                        return self._run(side, spec, limit_gib=self.sizes.limit_gib)
+                    finally:
+                        shutil.rmtree(spec.out)
 
                 try:
                     found = largest_batch(tried, self.sizes, bool(chunk))
@@ -136,16 +141,16 @@ class Comparison:
         texts.write_text(json.dumps(self.parts), "utf-8")
         spec = self._spec(folder, texts=str(texts), steps=0)
         sides = [side for side in self.pythons if side == OURS or not side.trains]
-        for _ in range(self.sizes.turns):
-            for what in ("vectors", "model"):
-                taken = part.setdefault(what, {})
+        for what, turns in (("vectors", self.sizes.turns), ("model", self.sizes.large_turns)):
+            taken = part.setdefault(what, {})
+            for _ in range(turns):
                 self._turn(f"evaluation of {what}", sides, spec, _listing(taken), (what,))
 
     # --- one process
 
-    def _turns(self, name: str, spec: Spec) -> None:
+    def _turns(self, name: str, turns: int, spec: Spec) -> None:
         part = self.results.part(name)
-        for turn in range(self.sizes.turns):
+        for turn in range(turns):
             first = turn % len(self.training)
             sides = [*self.training[first:], *self.training[:first]]
             self._turn(name, sides, spec, _listing(part))

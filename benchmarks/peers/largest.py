@@ -12,20 +12,34 @@ def largest_batch(
 ) -> dict[str, Any]:
     """Its size, the memory it took, and the size that was too large, if any was.
 
-    `tried` trains on one batch of a size, or raises TooLarge. In chunks, memory hardly depends on
-    the size, so the largest one that is tried comes first.
+    `tried` trains on batches of a size, or raises TooLarge. In chunks, memory hardly depends on the
+    size, so the largest one that is tried comes first.
     """
-    fits, fails, peak = 0, 0, 0.0
+    peaks = {0: 0.0}
+    fails: int | None = None
     size = sizes.largest if in_chunks else sizes.batch
     while True:
         try:
-            peak = tried(size)["peak_gib"]
+            peaks[size] = tried(size)["peak_gib"]
+            print(f"    {size}: {peaks[size]:.2f} GiB", flush=True)
         except TooLarge:
             fails = size
-        else:
-            fits = size
-        print(f"    {size}: {'too large' if fails == size else f'{peak:.2f} GiB'}", flush=True)
-        if fits == sizes.largest or (fails and fails - fits <= sizes.nearest):
-            return {"size": fits, "peak_gib": peak, "too_large": fails or None}
-        size = (fits + fails) // 2 // sizes.nearest * sizes.nearest if fails else 2 * fits
-        size = min(max(size, fits + 1), sizes.largest)
+            print(f"    {size}: too large", flush=True)
+        fits = max(peaks)
+        if fits == sizes.largest or (fails is not None and fails - fits <= sizes.nearest):
+            return {"size": fits, "peak_gib": peaks[fits], "too_large": fails}
+        size = _next(peaks, fails, sizes)
+
+
+def _next(peaks: dict[int, float], fails: int | None, sizes: Sizes) -> int:
+    """Where the line through the last two peaks meets the limit, or the middle."""
+    *_, before, fits = sorted(peaks) if len(peaks) > 1 else (0, 0)
+    step = sizes.nearest
+    if before:
+        slope = max((peaks[fits] - peaks[before]) / (fits - before), 1e-6)
+        size = fits + int((sizes.limit_gib - peaks[fits]) / slope)
+    else:
+        size = 2 * fits
+    if fails is not None and not fits + step <= size <= fails - step:
+        size = (fits + fails) // 2
+    return min(max(size // step * step, fits + step), sizes.largest)

@@ -50,7 +50,7 @@ def run_side(
     return result | {"wall_s": time.monotonic() - begin}
 
 
-def _wait(process: "subprocess.Popen[str]", limit_gib: float) -> None:
+def _wait(process: "subprocess.Popen[bytes]", limit_gib: float) -> None:
     """Until it ends, or its memory has exceeded the limit; the kernel keeps the peak."""
     status = Path(f"/proc/{process.pid}/status")
     while process.poll() is None:

@@ -1,5 +1,6 @@
 """PyLate: late interaction. A text keeps a vector of each token, and the loss is contrastive over
-sums of largest similarities. The projection to 128 dimensions starts from random weights."""
+sums of largest similarities, with its default temperature of 1, since sums are larger than one
+similarity. The projection to 128 dimensions starts from random weights."""
 
 import numpy as np
 import torch
@@ -28,9 +29,9 @@ def load(folder: str) -> ColBERT:
 def train(spec: Spec) -> Training:
     model = load(spec.model)
     if spec.chunk:
-        loss = CachedContrastive(model, mini_batch_size=spec.chunk, temperature=spec.temperature)
+        loss = CachedContrastive(model, mini_batch_size=spec.chunk)
     else:
-        loss = Contrastive(model, temperature=spec.temperature)
+        loss = Contrastive(model)
     trainer = SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(batch_sampler=InOrder, **arguments(spec)),

@@ -97,6 +97,7 @@ def run(spec: Spec, packages: list[str], train: Callable[[Spec], Training], enco
         if spec.vectors:
             for name, array in zip(("queries", "passages"), vectors, strict=True):
                 np.save(Path(spec.out, f"{name}.npy"), array.astype(np.float32))
+    result["cpu_s"] = time.process_time()
     print(json.dumps(result), flush=True)
 
 

@@ -8,17 +8,18 @@ from typing import Any
 class Sizes:
     turns: int = 3
     batch: int = 32
-    steps: int = 5
+    steps: int = 4
     """The first of them warms up."""
     tokens: int = 128
     """Of the longest query and of the longest passage."""
-    encoded: int = 300
+    encoded: int = 150
     """Queries, and as many passages."""
-    large_batch: int = 96
-    large_steps: int = 3
+    large_turns: int = 2
+    large_batch: int = 64
+    large_steps: int = 2
     chunk: int = 16
     limit_gib: float = 4.0
-    largest: int = 512
+    largest: int = 256
     """No larger batch is tried."""
     nearest: int = 8
     """How close the largest batch is found."""
@@ -26,7 +27,7 @@ class Sizes:
     """Of training before quality is compared."""
     longest: int = 400
     """Steps for which there are pairs."""
-    queries: int = 150
+    queries: int = 100
     """Parallel queries of each language that quality is measured on."""
 
     def content(self) -> dict[str, Any]:
@@ -36,6 +37,7 @@ class Sizes:
 FULL = Sizes()
 QUICK = Sizes(
     turns=1,
+    large_turns=1,
     batch=4,
     steps=2,
     tokens=32,
