@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib.metadata import version
@@ -20,6 +21,8 @@ from workload import Workload, parallel_task
 
 import hybrid_dist as hd
 
+VECTOR_SIZE = 384
+PARTS = "task.json"
 FIGURES = ("monolingual", "cross_lingual", "multilingual")
 
 
@@ -63,6 +66,7 @@ class Comparison:
         self, pythons: dict[Side, str], sizes: Sizes, load: Workload, task: str, results: Results
     ) -> None:
         self.pythons, self.sizes, self.load, self.results = pythons, sizes, load, results
+        self.whole = task
         self.task, self.parts = parallel_task(task, sizes.queries)
         self.training = [side for side in pythons if side.trains]
         self._count = 0
@@ -127,24 +131,37 @@ class Comparison:
         self._turn("quality", self.training, spec, keep)
 
     def evaluation(self) -> None:
-        """Given vectors, and a model from start to figures."""
+        """Random vectors for the whole task, and a model from start to figures on a part of it."""
         part = self.results.part("evaluation")
-        folder = self._vectors_of_start()
+        part_of_task = self.load.folder / "part"
+        part_of_task.mkdir()
+        (part_of_task / PARTS).write_text(json.dumps(self.parts), "utf-8")
+        sides = [side for side in self.pythons if side == OURS or not side.trains]
+        for what, folder in (("vectors", self._random_vectors()), ("model", part_of_task)):
+            spec = self._spec(folder, texts=str(folder / PARTS), steps=0)
+            taken = part.setdefault(what, {})
+            for _ in range(self.sizes.large_turns):
+                self._turn(f"evaluation of {what}", sides, spec, _listing(taken), (what,))
+
+    def _random_vectors(self) -> Path:
+        """A folder with vectors for all queries and passages, and what they are judged by."""
+        folder = self.load.folder / "random"
+        folder.mkdir()
+        task, parts = parallel_task(self.whole, sys.maxsize)
+        (folder / PARTS).write_text(json.dumps(parts), "utf-8")
+        numbers = np.random.default_rng(1)
+        for name, count in (("queries", len(task.query_ids)), ("passages", len(task.passage_ids))):
+            vectors = numbers.standard_normal((count, VECTOR_SIZE), dtype=np.float32)
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            np.save(folder / f"{name}.npy", vectors)
         np.savez(
             folder / "task.npz",
-            starts=self.task.relevant_starts,
-            relevant=self.task.relevant,
-            query_language=self.task.query_language,
-            passage_language=self.task.passage_language,
+            starts=task.relevant_starts,
+            relevant=task.relevant,
+            query_language=task.query_language,
+            passage_language=task.passage_language,
         )
-        texts = self.load.folder / "parts.json"
-        texts.write_text(json.dumps(self.parts), "utf-8")
-        spec = self._spec(folder, texts=str(texts), steps=0)
-        sides = [side for side in self.pythons if side == OURS or not side.trains]
-        for what, turns in (("vectors", self.sizes.turns), ("model", self.sizes.large_turns)):
-            taken = part.setdefault(what, {})
-            for _ in range(turns):
-                self._turn(f"evaluation of {what}", sides, spec, _listing(taken), (what,))
+        return folder
 
     # --- one process
 

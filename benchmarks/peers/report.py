@@ -1,6 +1,5 @@
 """The results as one table and one plot."""
 
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ def _quality(name: str) -> Callable[[Results, str], list[float]]:
 def _evaluation(what: str, value: str) -> Callable[[Results, str], list[float]]:
     def values(results: Results, side: str) -> list[float]:
         found = results.get("evaluation", {}).get(what, {}).get(side, [])
-        return [one[value] for one in found if value in one]
+        return [one[value] for one in found]
 
     return values
 
@@ -70,9 +69,9 @@ def measures(sizes: dict[str, Any]) -> list[Measure]:
         Measure(f"step of {batch} pairs, s", _steps("speed")),
         Measure("peak memory, GiB", _of("speed", lambda one: one["peak_gib"])),
         Measure(f"step of {large} in chunks of {chunk}, s", _steps("chunks")),
-        Measure("peak memory, GiB", _of("chunks", lambda one: one["peak_gib"])),
+        Measure("peak memory in chunks, GiB", _of("chunks", lambda one: one["peak_gib"])),
         Measure(f"largest batch in {limit:g} GiB", _largest("at once"), 0, True),
-        Measure(f"the same in chunks (up to {most} tried)", _largest("in chunks"), 0, True),
+        Measure(f"largest batch in chunks (up to {most} tried)", _largest("in chunks"), 0, True),
         Measure(
             "texts encoded per second",
             _of("speed", lambda one: encoded / one["encode_s"]),
@@ -81,18 +80,18 @@ def measures(sizes: dict[str, Any]) -> list[Measure]:
         ),
         Measure(trained + "steps", _quality("steps"), 0, True),
         Measure(trained + "mAP monolingual", _quality("monolingual"), 3, True),
-        Measure("cross-lingual", _quality("cross_lingual"), 3, True),
-        Measure("multilingual", _quality("multilingual"), 3, True),
-        Measure("rank distance", _quality("rank_distance"), 0),
+        Measure(trained + "mAP cross-lingual", _quality("cross_lingual"), 3, True),
+        Measure(trained + "mAP multilingual", _quality("multilingual"), 3, True),
+        Measure(trained + "rank distance", _quality("rank_distance"), 0),
         Measure("vectors evaluated: all pairs of languages, s", _evaluation("vectors", "pairs")),
-        Measure("the pool of all languages alone, s", _evaluation("vectors", "pooled")),
+        Measure("vectors evaluated: the pool alone, s", _evaluation("vectors", "pooled")),
         Measure("a model from start to figures, s", _evaluation("model", "seconds"), 1),
     ]
 
 
 def markdown(results: Results) -> str:
     """The table, what failed, and where a peer is ahead."""
-    shown = [name for name in NAMES if name in results["sides"]]
+    shown = _shown(results)
     rows = [("", *shown), ("---",) * (len(shown) + 1), ("version", *_versions(results, shown))]
     ahead = []
     for measure in measures(results["sizes"]):
@@ -102,15 +101,17 @@ def markdown(results: Results) -> str:
             continue
         best = (max if measure.higher else min)(medians.values())
         rows.append((measure.title, *(_cell(measure, values[name], best) for name in shown)))
-        ours = medians.get(OURS.name, math.nan)
+        if OURS.name not in medians:
+            continue
+        ours, texts = medians[OURS.name], {name: _text(measure, medians[name]) for name in medians}
         leading = [
-            f"{name} {median:,.{measure.digits}f}"
+            f"{name} {texts[name]}"
             for name, median in medians.items()
-            if (median > ours) == measure.higher and round(median - ours, measure.digits)
+            if (median > ours) == measure.higher and texts[name] != texts[OURS.name]
         ]
         if leading:
-            own = f"{ours:,.{measure.digits}f}"
-            ahead.append(f"- {measure.title}: {', '.join(leading)}; {OURS.name} {own}")
+            own = f"{OURS.name} {texts[OURS.name]}"
+            ahead.append(f"- {measure.title}: {', '.join(leading)}; {own}")
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     start = results.get("quality", {}).get("start")
     if start:
@@ -128,9 +129,13 @@ def markdown(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _shown(results: Results) -> list[str]:
+    return [name for name in NAMES if name == OURS.name or name in results["sides"]]
+
+
 def _versions(results: Results, shown: Sequence[str]) -> list[str]:
     """The version of each side itself."""
-    found = [results["sides"][name].get("versions", {}) for name in shown]
+    found = [results["sides"].get(name, {}).get("versions", {}) for name in shown]
     return [next(iter(versions.values()), "") for versions in found]
 
 
@@ -138,14 +143,16 @@ def _cell(measure: Measure, values: Sequence[float], best: float) -> str:
     """The median, with the smallest and largest value; the best median is in bold."""
     if not values:
         return ""
-    median = statistics.median(values)
-    text = f"{median:,.{measure.digits}f}"
-    if median == best:
+    text = _text(measure, statistics.median(values))
+    if text == _text(measure, best):
         text = f"**{text}**"
     if len(values) > 1:
-        low, high = (f"{value:,.{measure.digits}f}" for value in (min(values), max(values)))
-        text += f" ({low} to {high})"
+        text += f" ({_text(measure, min(values))} to {_text(measure, max(values))})"
     return text
+
+
+def _text(measure: Measure, value: float) -> str:
+    return f"{value:,.{measure.digits}f}"
 
 
 def plot(results: Results, file: Path) -> None:
@@ -155,7 +162,7 @@ def plot(results: Results, file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    shown = [name for name in NAMES if name in results["sides"]]
+    shown = _shown(results)
     drawn = []
     for measure in measures(results["sizes"]):
         values = {name: found for name in shown if (found := measure.values(results, name))}
@@ -178,7 +185,8 @@ def plot(results: Results, file: Path) -> None:
         axes.barh(list(values), medians, xerr=errors, color=colors, ecolor="dimgray")
         axes.invert_yaxis()
         better = "higher" if measure.higher else "lower"
-        axes.set_title(f"{measure.title} ({better} is better)", fontsize=8)
+        axes.set_title(f"{measure.title}\n({better} is better)", fontsize=8)
+        axes.locator_params(axis="x", nbins=5)
         axes.tick_params(labelsize=7)
         for edge in ("top", "right"):
             axes.spines[edge].set_visible(False)

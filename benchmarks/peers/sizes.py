@@ -8,14 +8,14 @@ from typing import Any
 class Sizes:
     turns: int = 3
     batch: int = 32
-    steps: int = 4
+    steps: int = 3
     """The first of them warms up."""
     tokens: int = 128
     """Of the longest query and of the longest passage."""
     encoded: int = 150
     """Queries, and as many passages."""
     large_turns: int = 2
-    large_batch: int = 64
+    large_batch: int = 48
     large_steps: int = 2
     chunk: int = 16
     limit_gib: float = 4.0

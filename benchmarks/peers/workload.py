@@ -115,7 +115,7 @@ def _record(layout: str, number: int, query: str, passage: str) -> dict[str, Any
 
 def parallel_task(spec: str, ids: int) -> tuple[Task, dict[str, Any]]:
     """A task of so many query ids in each of their languages, of their passages, and of as many
-    others; and what `Task.from_qrels` makes it of, in the task's order."""
+    others, where there are as many; and what `Task.from_qrels` makes it of, in the task's order."""
     whole = load_task(spec)
     names = sorted(set(whole.query_ids))
     kept = set(names[:: max(1, len(names) // ids)][:ids])
