@@ -4,6 +4,7 @@ A job may start days after it was submitted, and again after each requeue. It ru
 files and launcher files as they were when it was submitted, whatever becomes of them meanwhile.
 """
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -18,6 +19,8 @@ from hybrid_dist.runtime.files import atomic_folder, writing
 BATCH_FILES, LAUNCHERS, CODE = "slurm", "launchers", "code"
 SNAPSHOT, LOGS = "HYBRID_DIST_SNAPSHOT", "HYBRID_DIST_LOGS"
 """Variables of a job: its snapshot, and the folder of its logs."""
+SECRET = re.compile(r"\b(\w*(?:TOKEN|KEY|SECRET|PASSWORD))=[\"']?[^\s\"'$]")
+"""A variable whose value is written out, and not a reference to another place."""
 JOB = "JOB"
 """In printed lines: the number that sbatch will print."""
 
@@ -29,6 +32,19 @@ def check_batch_files(*names: str) -> None:
             raise UserError(
                 f"no file {BATCH_FILES}/{name} here; start from the folder that "
                 "`hybrid-dist init` has filled"
+            )
+    _check_site(Path(BATCH_FILES, "site.env"))
+
+
+def _check_site(file: Path) -> None:
+    """Refuse secrets in what every submission copies."""
+    lines = file.read_text("utf-8", "replace").splitlines() if file.is_file() else []
+    for row, line in enumerate(lines, 1):
+        if (found := SECRET.search(line)) and not line.lstrip().startswith("#"):
+            raise UserError(
+                f"{file}:{row}: sets {found[1]}, and this file is copied with every submission; "
+                "set it in the shell that submits, or log in with `wandb login` and "
+                "`hf auth login`"
             )
 
 

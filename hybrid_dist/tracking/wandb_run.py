@@ -15,6 +15,7 @@ from typing import Any
 
 from hybrid_dist.config.schema import Log
 from hybrid_dist.errors import UserError
+from hybrid_dist.runtime.environment import commit
 from hybrid_dist.runtime.files import write_atomically
 from hybrid_dist.tracking.metrics_log import Record, finite_only
 from hybrid_dist.tracking.report_json import REPORT, read_report
@@ -165,10 +166,11 @@ class WandbRun:
             resume="allow",
             mode=mode,  # type: ignore[arg-type]
             dir=self._folder,
-            config=config,
+            config=config | {"commit": commit()},
             settings=wandb.Settings(
                 console="off",
                 silent=True,
+                disable_git=True,  # it would send a token that is the user of the remote's URL
                 init_timeout=SECONDS_TO_START,
                 finish_timeout=SECONDS_TO_FINISH,
                 finish_timeout_raises=True,

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from hybrid_dist.reporting.dashboard_panels import RUNS, laid_out
 from hybrid_dist.reporting.logged_run import LoggedRun
 from hybrid_dist.tracking.wandb_run import BY_PAIR
-from tests.support.launch import kill, start, train, train_command, wait_for
+from tests.support.launch import kill, run_in_folder, start, train, train_command, wait_for
 from tests.support.runs import metrics, options, succeed
 from tests.support.tensorboard_files import points
 from tests.support.wandb_files import offline_runs
@@ -18,8 +19,11 @@ SECRETS = {
     "WANDB_API_KEY": "5ec7e7" * 6 + "aaaa",
     "HF_TOKEN": "hf_planted" + "Q" * 24,
     "AWS_SECRET_ACCESS_KEY": "planted/key+" + "Z" * 28,
+    "HTTPS_PROXY": "http://me:planted-proxy@127.0.0.1:9",
 }
 """What the environment of a job may hold."""
+REMOTE = "https://planted-token:x-oauth-basic@example.org/me/project.git"
+PLANTED = [*SECRETS.values(), "planted-"]
 
 
 def test_a_run_is_recorded_whole(toy: Path, tmp_path: Path) -> None:
@@ -32,17 +36,21 @@ def test_a_run_is_recorded_whole(toy: Path, tmp_path: Path) -> None:
         "log__job_type": "a job",
     }
     args = [*options(toy, tmp_path, "run", **changed), "--log.tags", "x", "y"]
-    done = succeed(train(args, "cpu", 2, **SECRETS))
+    for words in (["init", "-q"], ["remote", "add", "origin", REMOTE]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    done = succeed(run_in_folder(tmp_path, train_command(args, "cpu", 2), **SECRETS))
     folder = tmp_path / "run"
     assert any(file.suffix == ".wandb" for file in files_with(folder, ["a group"]))
-    assert not files_with(folder, SECRETS.values())
-    assert not any(secret in done.output for secret in SECRETS.values())
+    assert not files_with(folder, PLANTED)
+    assert not any(secret in done.output for secret in PLANTED)
     last_line = done.output.splitlines()[-1]
     assert last_line.endswith(f"model, the report {folder / 'eval' / 'toy' / 'report.html'}")
     (recorded,) = offline_runs(folder)
     assert (recorded.project, recorded.name, recorded.group) == ("hybrid_dist", "run", "a group")
     assert (recorded.tags, recorded.job_type) == (["x", "y"], "a job")
     assert recorded.config["optim"]["lr"] == 1e-3
+    described = json.loads((folder / "environment.json").read_text())
+    assert recorded.config["commit"] == described["commit"]
 
     records = metrics(tmp_path, "run")
     assert [row["train/step"] for row in recorded.history[:10]] == list(range(1, 11))

@@ -74,6 +74,21 @@ def test_cores_and_memory_are_requested_in_one_way_each(
     assert ("--gpus-per-node=8" in line) == ("cpu" not in words.split())
 
 
+@pytest.mark.parametrize("line", ["export WANDB_API_KEY=abc", "export A=1 HF_TOKEN='hf_x'"])
+def test_secrets_in_what_is_copied_are_refused(
+    site: Path, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    harmless = "# HF_TOKEN=x\nexport TOKENIZERS_PARALLELISM=false HF_TOKEN=$(cat ~/.token)\n"
+    (site / "slurm/site.env").write_text(harmless)
+    dry_run(capsys)
+    (site / "slurm/site.env").write_text(f"{harmless}{line}\n")
+    with pytest.raises(SystemExit):
+        submit.main(["run.yaml"])
+    problem = capsys.readouterr().err
+    assert "slurm/site.env:3: sets" in problem and "abc" not in problem and "hf_x" not in problem
+    assert not (site / "runs").exists()
+
+
 def test_few_cores_for_a_gpu_are_reported(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     submit.main(["run.yaml", "--dry-run", "--cores", "3"])
     assert "--cores 3: few for a GPU; give 4 or more" in capsys.readouterr().out
