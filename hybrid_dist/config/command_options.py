@@ -19,6 +19,9 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import tyro
 
+from hybrid_dist.errors import UserError, report_errors
+from hybrid_dist.text import without_secrets
+
 T = TypeVar("T")
 METAVARS: dict[Any, str] = {bool: "true|false", str: "TEXT", int: "N", float: "X", Path: "PATH"}
 NAMED = {
@@ -48,14 +51,28 @@ def parse(
     """The options in a command line, by default this program's; prints the help page and exits if
     it is asked for."""
     args = sys.argv[1:] if args is None else args
+    check_secrets(args, program)
     show_help(options, args, program, description or inspect.getdoc(options) or "")
     return tyro.cli(options, args=args, prog=program, console_outputs=is_first_rank())
 
 
 def parse_known(options: type[T], args: Sequence[str], program: str) -> tuple[T, list[str]]:
     """The same, and the words that are no options of this command."""
+    check_secrets(args, program)
     show_help(options, args, program, inspect.getdoc(options) or "")
     return tyro.cli(options, args=args, prog=program, return_unknown_args=True)
+
+
+def check_secrets(args: Sequence[str], program: str) -> None:
+    """Refuse secrets in a command line, which logs and records keep, without showing them."""
+    for number, word in enumerate(args, 1):
+        if without_secrets(word) != word:
+            with report_errors(program):
+                raise UserError(
+                    f"word {number} of the options holds a token, or a password in a URL, and what "
+                    "is recorded of a run has its command line; log in with `hf auth login`, or "
+                    "set HF_TOKEN"
+                )
 
 
 def is_first_rank() -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from hybrid_dist.config.command_options import is_first_rank, show_help
+from hybrid_dist.config.command_options import check_secrets, is_first_rank, show_help
 from hybrid_dist.config.hints import hint
 from hybrid_dist.config.resolve import RENAMED, check_consistency, validate
 from hybrid_dist.config.schema import Config, flatten
@@ -26,6 +26,7 @@ Example: hybrid-dist train --config configs/demo.yaml --run.name first --train.s
 
 def load(args: Sequence[str], program: str) -> Config:
     """The run described by `--config FILE` and the flags, validated and checked for consistency."""
+    check_secrets(args, program)
     file, flags = _split_config_flag(args)
     _check_names(flags)
     base = validate(read_yaml(file), str(file)) if file else Config()

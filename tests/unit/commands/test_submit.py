@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from hybrid_dist.commands import submit
+from hybrid_dist.commands import evaluate, prepare, submit, train
 from hybrid_dist.config.resolve import from_yaml
 from hybrid_dist.runtime.templates import copy_templates
 
@@ -87,6 +88,18 @@ def test_secrets_in_what_is_copied_are_refused(
     problem = capsys.readouterr().err
     assert "slurm/site.env:3: sets" in problem and "abc" not in problem and "hf_x" not in problem
     assert not (site / "runs").exists()
+
+
+@pytest.mark.parametrize("secret", [f"hf_{'aB3' * 10}", "https://me:abc@example.org/pairs.jsonl"])
+@pytest.mark.parametrize("main", [submit.main, train.main, evaluate.main, prepare.main])
+def test_secrets_in_a_command_line_are_refused(
+    main: Callable[[list[str]], None], secret: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--model", "m", "--unknown", secret])
+    problem = capsys.readouterr()
+    assert ended.value.code == 2 and "of the options holds a token" in problem.err
+    assert secret not in problem.err + problem.out and "abc" not in problem.err
 
 
 def test_few_cores_for_a_gpu_are_reported(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
