@@ -77,7 +77,7 @@ function csvOf(table) {
   const divided = rows[0].map((_, column) => rows.some((row) => row[column]?.querySelector("small")));
   const quoted = (text, head) => {
     const plain = /^[-+]?[\d,]+(\.\d+)?$/.test(text) ? text.replace(/,/g, "") : text;
-    const figure = plain === "-" || /^[-+]?[\d.,]+( to -?[\d.,]+(; p [=< ]*[\d.]+)?)?$/.test(plain);
+    const figure = plain === "-" || /^[-+]?[\d.,]+( to -?[\d.,]+(; (p [=< ]*[\d.]+|no test))?)?$/.test(plain);
     const safe = figure ? plain : plain.replace(/(^|;)(?=[=+\-@\t])/g, "$1'");
     return /[",\n]/.test(safe) ? `"${safe.replace(/"/g, '""')}"` : safe;
   };

@@ -150,6 +150,9 @@ def test_columns_sort_and_download(
     lines = file.read_text("utf-8").splitlines()
     assert lines[0].startswith("Language,Queries,Passages,mAP own pool")
     assert [line.split(",")[5] for line in lines[1:]] == before
+    for text, safe in {"=1;+2": "'=1;'+2", "-0.1 to 0.2; no test": "-0.1 to 0.2; no test"}.items():
+        tab.run(f"document.querySelector('{table} tbody th').textContent = '{text}'")
+        assert tab.run(f"csvOf(document.querySelector('{table}'))").split("\n")[1].startswith(safe)
 
 
 def test_of_many_languages_the_failed_queries_of_the_chosen_one_are_shown(
