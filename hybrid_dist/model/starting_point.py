@@ -2,16 +2,20 @@
 
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from hybrid_dist.config.schema import Model
+from hybrid_dist.errors import UserError
 from hybrid_dist.model.loading import positions, read_config
-from hybrid_dist.model.repository import find, is_at_hand
+from hybrid_dist.model.repository import KEY, find, is_at_hand, is_folder
 from hybrid_dist.model.spec import EncoderSpec
 from hybrid_dist.model.tokenization import TextTokens
 
 E5 = re.compile(r"(multilingual-)?e5-(small|base|large)(-v2)?", re.IGNORECASE)
 """Names of models that want E5's prefixes, which their READMEs state and their files do not."""
 E5_PREFIXES = ("query: ", "passage: ")
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+"""The files that transformers reads weights from."""
 ROOM = 512
 """Positions that most encoders have."""
 
@@ -51,6 +55,10 @@ class StartingPoint:
         if not is_at_hand(name):
             return cls._by_name(name)
         config = read_config(Model(name_or_path=name))
+        if is_folder(name) and not any(any(Path(name).glob(files)) for files in WEIGHTS):
+            raise UserError(
+                f"{KEY}: {name} has no weights ({' or '.join(WEIGHTS)}); name a trained model"
+            )
         sizes = Sizes(
             config.num_hidden_layers,
             config.hidden_size,

@@ -135,6 +135,7 @@ def test_what_is_refused_before_anything_is_written(
         (["--data", few, "--model", model], "20 pairs are too few to set some aside"),
         (["--data", bad, "--model", model], "bad.jsonl:1: expected a non-empty text as 'lang'"),
         (["--data", pairs, "--model", tmp_path / "no/model"], "--model: "),
+        (["--data", pairs, "--model", toy / "model"], "model has no weights (*.safetensors or"),
         (["--data", pairs, "--gpus", -1], "--gpus: -1 is out of range"),
         (["--data", pairs, "--skip-bad", -1], "--skip-bad: -1 is too few"),
         (["--gpus", 8], "--gpus: belongs to --data"),
