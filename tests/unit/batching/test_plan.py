@@ -51,7 +51,7 @@ def same(a: GlobalBatch, b: GlobalBatch) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(problems())
 def test_a_batch_is_whole_and_of_its_kind(problem: tuple[Index, Batching, int]) -> None:
     index, options, seed = problem
@@ -78,7 +78,7 @@ def test_a_batch_is_whole_and_of_its_kind(problem: tuple[Index, Batching, int]) 
                 assert batch.stream.name == " -> ".join(names)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(problems(), st.permutations(range(12)))
 def test_a_batch_depends_on_its_step_alone(
     problem: tuple[Index, Batching, int], order: list[int]
@@ -99,7 +99,7 @@ def test_a_late_step_is_the_same_computed_first_or_after_all_others() -> None:
     assert same(plan_of(FULL, options, 1).batch(40_000), expected)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(problems())
 def test_a_stream_shows_no_row_twice_in_a_pass(problem: tuple[Index, Batching, int]) -> None:
     """A pass takes all rows but a tail smaller than a batch; which ones, changes by pass."""
@@ -189,7 +189,7 @@ def test_only_uids_of_two_languages_are_paired_across_languages() -> None:
     assert seen == set(range(10, 20))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(problems())
 def test_false_negatives_are_ordered_pairs_of_rows_that_share_a_text(
     problem: tuple[Index, Batching, int],
@@ -298,7 +298,7 @@ def test_the_random_sequence_is_the_one_that_older_runs_had() -> None:
     assert batch.passage_row.tolist() == [131, 95, 210, 228, 208, 20]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(problems(), st.integers(0, 40))
 def test_batch_counts_are_those_of_the_first_steps(
     problem: tuple[Index, Batching, int], steps: int

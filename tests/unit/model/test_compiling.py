@@ -22,7 +22,7 @@ from tests.support.encoders import encoder_of
 
 varlen_on_cpu.register()
 STEPS = 21
-"""Every number of texts with every number of chunks."""
+"""Every number of texts with every number of chunks; every number of each comes in 7 steps."""
 
 
 @pytest.fixture(autouse=True)
@@ -52,21 +52,27 @@ HOW = {"kernel": AttentionMode.KERNEL, "padded attention": AttentionMode.PADDED,
 
 
 @pytest.mark.parametrize(
-    ("how", "recomputed"),
+    ("how", "recomputed", "steps"),
     [
-        pytest.param(AttentionMode.KERNEL, True, id="kernel, layers recomputed"),
-        # the next test has these, with fewer steps
-        *(pytest.param(how, False, id=name, marks=pytest.mark.long) for name, how in HOW.items()),
+        pytest.param(AttentionMode.KERNEL, True, 7, id="kernel, layers recomputed"),
+        # siblings: the case above has fewer steps, and the next test has the others with few steps
+        *(
+            pytest.param(how, recomputed, STEPS, id=f"{name}, {recomputed}", marks=pytest.mark.long)
+            for name, how, recomputed in (
+                ("kernel", AttentionMode.KERNEL, True),
+                *((name, how, False) for name, how in HOW.items()),
+            )
+        ),
     ],
 )
 def test_texts_of_any_number_and_length_have_one_graph(
-    how: AttentionMode | str, recomputed: bool, tmp_path: Path
+    how: AttentionMode | str, recomputed: bool, steps: int, tmp_path: Path
 ) -> None:
     model = module(tmp_path, how, dropout=0.1).train()
     if recomputed:
         recompute_layers(model.encoder.backbone)
     compile_layers(model.encoder, "aot_eager")
-    for number in range(STEPS):
+    for number in range(steps):
         assert step(model, number)
     assert_one_graph()
 

@@ -41,7 +41,7 @@ def components(rows: list[Row], text: int) -> dict[str, str]:
     return {uid: min(together) for uid, together in joined.items()}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(tables())
 def test_rows_are_sorted_and_languages_are_slices(rows: list[Row]) -> None:
     index = store_of(rows).index
@@ -60,7 +60,7 @@ def test_rows_are_sorted_and_languages_are_slices(rows: list[Row]) -> None:
     ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(tables())
 def test_a_uid_is_a_slice_of_rows_by_language(rows: list[Row]) -> None:
     index = store_of(rows).index
@@ -73,7 +73,7 @@ def test_a_uid_is_a_slice_of_rows_by_language(rows: list[Row]) -> None:
         assert index.row_uid[mine].tolist() == [number] * len(mine)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(tables())
 def test_clusters_are_the_connected_components_of_equal_texts(rows: list[Row]) -> None:
     index = store_of(rows).index
