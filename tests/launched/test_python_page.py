@@ -2,12 +2,11 @@
 
 import doctest
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.launch import ROOT, start
+from tests.support.launch import ROOT, output_of, start_forked, warm_python
 
 PAGE = ROOT / "docs" / "python.md"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -34,9 +33,9 @@ def run_page(text: str) -> list[str]:
 def shell(code: str) -> None:
     """Run a block of commands with this Python's hybrid-dist."""
     code = code.replace("hybrid-dist ", "python -m hybrid_dist ")
-    code = code.replace("python -m", f'"{sys.executable}" -m')
-    process = start(["bash", "-euc", f'cd "{Path.cwd()}"\n{code}'])
-    output, _ = process.communicate()
+    code = code.replace("python -m", f'"{warm_python()}" -m')
+    process = start_forked(["bash", "-euc", f'cd "{Path.cwd()}"\n{code}'])
+    output = output_of(process)
     assert process.returncode == 0, output
 
 

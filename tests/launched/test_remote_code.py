@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hybrid_dist.commands import evaluate, prefetch
+from tests.support.launch import warm_python
 
 CODE = """
 from pathlib import Path
@@ -42,11 +43,11 @@ class Case:
         content = json.loads((self.model / file).read_text())
         (self.model / file).write_text(json.dumps(content | changes))
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
         """hybrid-dist, with someone at the keyboard who says yes to everything."""
         cache = {"HF_HOME": str(self.root / "cache"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
         return subprocess.run(
-            [sys.executable, "-m", "hybrid_dist", *words],
+            [python, "-m", "hybrid_dist", *words],
             input="y\n" * 20,
             capture_output=True,
             text=True,
@@ -103,7 +104,7 @@ def test_code_that_is_not_allowed_is_not_run_and_there_is_no_prompt(
     if command in ("prepare", "plan"):  # they load the tokenizer alone, whose class is not known
         tokenizer = {"AutoTokenizer": ["evil.OwnTokenizer", None]}
         evil.change("tokenizer_config.json", tokenizer_class="OwnTokenizer", auto_map=tokenizer)
-    done = evil.run(*commands(evil)[command])
+    done = evil.run(*commands(evil)[command], python=str(warm_python()))
     assert not evil.marker.exists()
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr and "[y/N]" not in done.stdout + done.stderr

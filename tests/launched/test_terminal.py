@@ -15,6 +15,7 @@ from tests.support.launch import (
     run,
     script,
     start,
+    start_forked,
     train_command,
     wait_for,
 )
@@ -62,7 +63,7 @@ def test_a_terminal_has_a_live_line(toy: Path, tmp_path: Path) -> None:
 
 def test_plain_lines_go_to_a_file_and_the_run_can_be_watched(toy: Path, tmp_path: Path) -> None:
     args = options(toy, tmp_path, "run", train__steps="120")
-    training = start(train_command(args))
+    training = start_forked(train_command(args))
     folder = tmp_path / "run"
     wait_for((folder / "metrics.jsonl").exists)
     watched = run([*WATCH, str(folder), "--follow"])
@@ -84,7 +85,7 @@ def test_a_stopped_or_killed_run_is_reported_as_such(toy: Path, tmp_path: Path) 
     def state() -> str:
         return run([*WATCH, str(folder)]).output.splitlines()[0]
 
-    training = start(train_command(args))
+    training = start_forked(train_command(args))
     wait_for((folder / "metrics.jsonl").exists)
     (folder / "STOP").touch()
     training.communicate()

@@ -10,7 +10,15 @@ from pathlib import Path
 from hybrid_dist.reporting.dashboard_panels import RUNS, laid_out
 from hybrid_dist.reporting.logged_run import LoggedRun
 from hybrid_dist.tracking.wandb_run import BY_PAIR
-from tests.support.launch import kill, run_in_folder, start, train, train_command, wait_for
+from tests.support.launch import (
+    kill,
+    run_in_folder,
+    start,
+    start_forked,
+    train,
+    train_command,
+    wait_for,
+)
 from tests.support.runs import metrics, options, succeed
 from tests.support.tensorboard_files import points
 from tests.support.wandb_files import offline_runs
@@ -140,7 +148,7 @@ def test_a_requeued_run_is_one_curve_and_no_step_is_sent_twice(toy: Path, tmp_pa
         file = folder / "metrics.jsonl"
         return file.read_text().count("\n") if file.exists() else 0
 
-    first = start(train_command(args))
+    first = start_forked(train_command(args))
     wait_for(lambda: lines() >= 20)
     (folder / "STOP").touch()
     first.communicate()

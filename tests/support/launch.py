@@ -60,18 +60,25 @@ def train(args: Sequence[str], launcher: str = "", processes: int = 1, **environ
 
 def run(command: Sequence[str], **environment: str) -> Done:
     """Run to the end, in Pythons that are forked from one whose imports are done."""
-    return _run_warm(command, environment, ROOT)
+    return run_in(*_forked(command, environment))
 
 
 def run_in_folder(folder: Path, command: Sequence[str], **environment: str) -> Done:
     """The same in another folder."""
-    return _run_warm(command, environment, folder)
+    return run_in(*_forked(command, environment), folder)
 
 
-def _run_warm(command: Sequence[str], environment: Mapping[str, str], folder: Path) -> Done:
+def start_forked(command: Sequence[str], **environment: str) -> subprocess.Popen[str]:
+    """Start such Pythons: for what is neither looked for by its process id nor killed."""
+    return start_in(*_forked(command, environment))
+
+
+def _forked(
+    command: Sequence[str], environment: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
     python = str(warm_python())
-    command = [python if word == sys.executable else word for word in command]
-    return run_in({"PYTHON_EXEC": python, **environment}, command, folder)
+    words = [python if word == sys.executable else word for word in command]
+    return {"PYTHON_EXEC": python, **environment}, words
 
 
 def run_cold(command: Sequence[str], **environment: str) -> Done:
@@ -177,8 +184,8 @@ def is_running(pid: int) -> bool:
 
 
 @contextmanager
-def running(command: list[str], **environment: str) -> Iterator[Running]:
-    started = Running(start(command, **environment))
+def running(command: list[str], forked: bool = False, **environment: str) -> Iterator[Running]:
+    started = Running((start_forked if forked else start)(command, **environment))
     try:
         yield started
     finally:
