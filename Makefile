@@ -18,7 +18,7 @@ export TORCH_EXTENSIONS_DIR := $(CURDIR)/$(VENV)/torch_extensions
 PYTEST := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest
 
 .PHONY: demo test test-all test-oldest test-newest test-slurm slurm-packages coverage lint fuzz \
-  bench bench-parts gpu venv clean licences release
+  bench bench-parts docs docs-serve pictures gpu venv clean licences release
 
 venv: $(READY)
 
@@ -112,6 +112,18 @@ bench-parts: $(READY)
 	@$(BIN)/python benchmarks/loop.py
 	@$(BIN)/python benchmarks/encoders.py
 
+# The documentation as a site, in site/; a broken link or another warning is an error
+docs: $(READY)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "site/index.html"
+
+docs-serve: $(READY)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+# The pictures of docs/images, from what studies and reports wrote; ONLY=NAME.png draws one
+pictures: $(READY)
+	@$(BIN)/python docs/images/pictures.py $(ONLY)
+
 # What needs a GPU; DRY_RUN=1 runs the same programs with tiny sizes on a CPU
 gpu: $(READY)
 	@PYTHON=$(BIN)/python benchmarks/gpu/run.sh
@@ -148,5 +160,4 @@ release: $(READY)
 	@cat release/SHA256SUMS
 
 clean:
-.PHONY: demo test test-all test-oldest test-newest test-slurm slurm-packages coverage lint fuzz \
-  bench bench-parts gpu venv clean licences release
+	rm -rf .venv* $(DEMO) dist release site

@@ -1,13 +1,14 @@
 """Draws report-scripts.png: examples of a report in Arabic, Hindi, Thai and Chinese.
 
-    python docs/images/report_scripts.py
+    python docs/images/report_scripts.py OUT.png
 
-Needs Chromium and fonts for the four scripts, such as Noto's. The sentences are made up, and their
-vectors count pairs of letters.
+pictures.py calls it. Needs Chromium and fonts for the four scripts, such as Noto's. The sentences
+are made up, and their vectors count pairs of letters.
 """
 
 import shutil
 import subprocess
+import sys
 import tempfile
 import zlib
 from itertools import pairwise
@@ -91,7 +92,7 @@ def main() -> None:
             pixels = np.asarray(image.convert("L"))
             bottom = int(np.flatnonzero((pixels < 250).any(axis=1)).max()) + 24
             picture = image.convert("RGB").crop((0, 0, WIDTH, min(bottom, HEIGHT))).quantize(48)
-            picture.save(Path(__file__).with_name("report-scripts.png"), optimize=True)
+            picture.save(sys.argv[1], optimize=True)
 
 
 if __name__ == "__main__":

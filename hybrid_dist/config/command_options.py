@@ -159,7 +159,7 @@ def option_sections(
 ) -> list[OptionSection]:
     """Positional arguments, the class's own options, those of classes that it extends; then a
     section for each of its values that has options itself."""
-    hints, texts = get_type_hints(options, include_extras=True), _docstrings(options)
+    hints, texts = get_type_hints(options, include_extras=True), docstrings(options)
     rows, sections = list[OptionRow](), list[OptionSection]()
     for field in sorted(
         fields(options), key=lambda field: field.name not in options.__annotations__
@@ -218,7 +218,7 @@ def _default(value: Any, text: str) -> str:
     return f" Default: {repr(shown) if shown != shown.strip() else shown}."
 
 
-def _docstrings(options: type[Any]) -> dict[str, str]:
+def docstrings(options: type[Any]) -> dict[str, str]:
     """The text below each field, of a class and those that it extends."""
     texts: dict[str, str] = {}
     for cls in filter(is_dataclass, reversed(options.__mro__)):

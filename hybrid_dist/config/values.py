@@ -49,4 +49,7 @@ Temperature = Annotated[float, NUMBER, Field(ge=1e-4, le=100, allow_inf_nan=Fals
 PositiveReal = Annotated[float, NUMBER, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Real = Annotated[float, NUMBER, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Rate = Annotated[float, NUMBER, Field(ge=0, lt=1)]
-ChunkSize = Annotated[int | Literal["auto"], PlainValidator(_chunk_size)]
+ChunkSize = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_chunk_size, json_schema_input_type=Count | Literal["auto"]),
+]

