@@ -98,8 +98,9 @@ bench: $(READY) $(E5)
 	@$(BIN)/python benchmarks/peers/run.py --model $(E5) --pip-args="$(PIP_ARGS)" $(PEERS)
 
 $(E5): | $(READY)
+	@test -d "$(HYBRID_DIST_DATA)" || { echo "HYBRID_DIST_DATA: name a folder with tldr/ and xquad-r/"; exit 1; }
 	@$(BIN)/python examples/e5_small_4bit.py --out $@ \
-	  --prune-vocab $(HYBRID_DIST_DATA)/tldr/*.jsonl.gz $(HYBRID_DIST_DATA)/xquad-r/*.json.gz
+	  --prune-vocab $(wildcard $(HYBRID_DIST_DATA)/tldr/*.jsonl.gz $(HYBRID_DIST_DATA)/xquad-r/*.json*)
 
 # Parts of hybrid_dist beside the usual alternatives, in this environment
 bench-parts: $(READY)

@@ -35,7 +35,8 @@ class Results:
         self.content: dict[str, Any] = {"sides": {}} | kept | settings
 
     def part(self, name: str) -> dict[str, Any]:
-        """A part, begun anew."""
+        """A part, begun anew: its results and errors are forgotten."""
+        self.forget_errors(name)
         part: dict[str, Any] = {}
         self.content[name] = part
         return part
@@ -50,6 +51,12 @@ class Results:
         print(f"  {side.name}: {failed}", flush=True)
         self.side(side).setdefault("errors", {})[part] = str(failed)
         self.save()
+
+    def forget_errors(self, part: str) -> None:
+        for side in self.content["sides"].values():
+            errors = side.pop("errors", {})
+            if kept := {name: why for name, why in errors.items() if not name.startswith(part)}:
+                side["errors"] = kept
 
     def side(self, side: Side) -> dict[str, Any]:
         found: dict[str, Any] = self.content["sides"].setdefault(side.name, {})

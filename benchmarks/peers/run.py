@@ -62,6 +62,7 @@ def main() -> None:
 def environments(options: argparse.Namespace, results: Results) -> dict[Side, str]:
     """The Python of each side that could be installed."""
     pythons = {OURS: sys.executable}
+    results.forget_errors("installation")
     for side in PEERS:
         if options.only and side.name not in options.only:
             continue

@@ -82,6 +82,20 @@ def test_the_largest_batch_is_found(modules: ModuleType, limit: int, in_chunks: 
     assert len(tried) == len(set(tried)) <= 10
 
 
+def test_a_part_that_runs_again_forgets_its_errors(modules: ModuleType, tmp_path: Path) -> None:
+    from environments import OURS, Failed
+
+    first = modules.Results(tmp_path / "results.json", {})
+    for part in ("speed", "largest batch at once"):
+        first.failed(OURS, part, Failed("broke"))
+    again = modules.Results(tmp_path / "results.json", {})
+    again.part("largest")["hybrid_dist"] = {}
+    again.save()
+    kept = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    assert kept["sides"] == {"hybrid_dist": {"errors": {"speed": "broke"}}}
+    assert "largest" in kept
+
+
 def test_the_table_marks_the_best_and_says_where_a_peer_is_ahead(
     modules: ModuleType, tmp_path: Path
 ) -> None:
