@@ -23,6 +23,7 @@ from tests.support.launch import (
     launch_command,
     run,
     running,
+    running_forked,
     script,
     train,
     train_command,
@@ -123,7 +124,7 @@ def test_one_process_stops_by_signal_and_by_file_and_resumes_exactly(
         done = succeed(started.end())
     first = marker(tmp_path, "parts")
     assert first["reason"] == "SIGUSR2" and first["step"] == latest(tmp_path, "parts"), done.output
-    with running(train_command(args), forked=True) as started:
+    with running_forked(train_command(args)) as started:
         wait_for(lambda: lines(tmp_path, "parts") > first["step"])
         assert marker(tmp_path, "parts") is None, "it goes on"
         (tmp_path / "parts" / "SAVE").touch()
@@ -244,7 +245,7 @@ def test_a_rank_that_makes_progress_or_is_not_waited_for_ends_nothing(
 def test_the_slowest_rank_is_named_and_steps_of_all_are_traced(toy: Path, tmp_path: Path) -> None:
     steps = ",".join(map(str, range(1, 21)))
     args = options(toy, tmp_path, "run", train__steps="20", log__every="5")
-    with running(faulty(f"slow 1 {steps}", args), forked=True) as started:
+    with running_forked(faulty(f"slow 1 {steps}", args)) as started:
         wait_for(lambda: lines(tmp_path, "run") >= 1)
         (tmp_path / "run/PROFILE").touch()
         done = succeed(started.end())

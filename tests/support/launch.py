@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -183,9 +183,19 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
+def running(command: list[str], **environment: str) -> AbstractContextManager[Running]:
+    """A started run, which is killed at the end with all that it started."""
+    return _killed_at_the_end(start(command, **environment))
+
+
+def running_forked(command: list[str], **environment: str) -> AbstractContextManager[Running]:
+    """The same of `start_forked`."""
+    return _killed_at_the_end(start_forked(command, **environment))
+
+
 @contextmanager
-def running(command: list[str], forked: bool = False, **environment: str) -> Iterator[Running]:
-    started = Running((start_forked if forked else start)(command, **environment))
+def _killed_at_the_end(process: subprocess.Popen[str]) -> Iterator[Running]:
+    started = Running(process)
     try:
         yield started
     finally:
