@@ -1,14 +1,14 @@
 """Millions of passages with given vectors, on one process and on the nodes of a cluster.
 
-`make` writes the corpus in BEIR's layout, and vectors of passages and queries. `run` runs any
-command, `slurm` an evaluation on a SLURM cluster of two nodes of this machine's own (root only,
-`make slurm-packages`); both say how long it took, and the most memory that the ranks of each node
-used at once: proportional set sizes, in which a page that two processes map counts once. `same`
-says whether two evaluations have the same results.
+`make` writes the corpus as a prepared collection and in BEIR's layout, and vectors of its texts.
+`run` runs any command, `slurm` an evaluation on a SLURM cluster of two nodes of this machine's own
+(root only, `make slurm-packages`). Both say how long it took, and the most memory that the ranks of
+each node used at once: proportional set sizes, in which a page that two processes map counts once.
+`same` says whether two evaluations have the same results.
 
     python benchmarks/large_corpus.py make data --passages 5000000
-    python benchmarks/large_corpus.py run -- python -m hybrid_dist.evaluate --task beir:data \
-        --embeddings data/vectors --out one
+    python benchmarks/large_corpus.py run -- python -m hybrid_dist.evaluate --out one \
+        --task collection:data/collection --embeddings data/vectors
     python benchmarks/large_corpus.py slurm data two --per-node 2
     python benchmarks/large_corpus.py same one two
 """
@@ -22,13 +22,19 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 
+from hybrid_dist.evaluation.stored_task import write_task
+from hybrid_dist.evaluation.tasks import Task
+
 ROOT = Path(__file__).resolve().parents[1]
+QUERY, PASSAGE = "q{:06d}", "p{:09d}"
+TEXT = "passage {} of a large corpus, as long as a short sentence"
 AT_ONCE = 100_000
 RELEVANT = 2
 """Relevant passages of a query."""
@@ -41,29 +47,73 @@ def make(folder: Path, passages: int, queries: int, width: int) -> None:
     rng = np.random.default_rng(1)
     vectors = folder / "vectors"
     vectors.mkdir(parents=True)
-    (folder / "qrels").mkdir()
     kind, shape = np.float16, (passages, width)
     corpus = np.lib.format.open_memmap(vectors / "corpus.npy", "w+", kind, shape)
-    with (folder / "corpus.jsonl").open("w") as out, (vectors / "corpus_ids.txt").open("w") as ids:
+    with (vectors / "corpus_ids.txt").open("w") as ids:
         for low in range(0, passages, AT_ONCE):
             numbers = range(low, min(low + AT_ONCE, passages))
             corpus[low : numbers.stop] = _unit(rng.standard_normal((len(numbers), width)))
-            names = [f"p{n:09d}" for n in numbers]
-            ids.write("".join(f"{name}\n" for name in names))
-            out.writelines(
-                f'{{"_id": "{name}", "title": "", "text": "passage {name} of a large corpus, as '
-                f'long as a short sentence"}}\n'
-                for name in names
-            )
-    relevant = rng.choice(passages, (queries, RELEVANT), replace=False)
+            ids.write("".join(f"{PASSAGE.format(n)}\n" for n in numbers))
+    relevant = np.sort(rng.choice(passages, (queries, RELEVANT), replace=False), axis=1)
     near = corpus[relevant].astype(np.float32).mean(axis=1)
     near = _unit(near + 0.1 * rng.standard_normal((queries, width)))
     np.save(vectors / "queries.npy", near.astype(kind))
-    (vectors / "query_ids.txt").write_text("".join(f"q{n:06d}\n" for n in range(queries)))
-    asked = (json.dumps({"_id": f"q{n:06d}", "text": f"query {n}"}) for n in range(queries))
+    (vectors / "query_ids.txt").write_text("".join(f"{QUERY.format(n)}\n" for n in range(queries)))
+    write_task(corpus_task(relevant, passages), folder / "collection", {"source": "generated"})
+    _write_beir(folder / "beir", relevant, passages)
+
+
+def corpus_task(relevant: np.ndarray, passages: int) -> Task:
+    return Task(
+        name="corpus",
+        path="generated",
+        languages=("en",),
+        query_ids=Numbered(QUERY, len(relevant)),
+        query_texts=Numbered("query {}", len(relevant)),
+        query_language=np.zeros(len(relevant), np.int64),
+        passage_ids=Numbered(PASSAGE, passages),
+        passage_texts=Numbered(TEXT, passages),
+        passage_language=np.zeros(passages, np.int64),
+        relevant_starts=np.arange(0, relevant.size + 1, RELEVANT),
+        relevant=relevant.ravel(),
+        grades=np.ones(relevant.size, np.int64),
+    )
+
+
+class Numbered(Sequence[str]):
+    """Texts that differ in a number."""
+
+    def __init__(self, form: str, count: int) -> None:
+        self._form, self._count = form, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: Any) -> Any:
+        numbers = range(self._count)[index]
+        if isinstance(index, slice):
+            return list(map(self._form.format, numbers))
+        return self._form.format(numbers)
+
+
+def _write_beir(folder: Path, relevant: np.ndarray, passages: int) -> None:
+    """The same corpus in BEIR's layout."""
+    (folder / "qrels").mkdir(parents=True)
+    with (folder / "corpus.jsonl").open("w") as out:
+        for n in range(passages):
+            name, text = PASSAGE.format(n), TEXT.format(n)
+            out.write(f'{{"_id": "{name}", "title": "", "text": "{text}"}}\n')
+    asked = (
+        json.dumps({"_id": QUERY.format(n), "text": f"query {n}"}) for n in range(len(relevant))
+    )
     (folder / "queries.jsonl").write_text("".join(f"{line}\n" for line in asked))
-    judged = (f"q{n:06d}\tp{p:09d}\t1\n" for n, row in enumerate(relevant.tolist()) for p in row)
-    (folder / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(judged))
+    pairs = ((q, p) for q, row in enumerate(relevant.tolist()) for p in row)
+    judged = "".join(f"{QUERY.format(q)}\t{PASSAGE.format(p)}\t1\n" for q, p in pairs)
+    (folder / "qrels/test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -127,16 +177,22 @@ def slurm(data: Path, out: Path, per_node: int) -> None:
 
     if why_not := unavailable():
         raise SystemExit(f"no SLURM cluster: {why_not}")
-    words = ["--embeddings", f"{data.resolve()}/vectors", "--task", f"beir:{data.resolve()}"]
+    words = [
+        "--embeddings",
+        f"{data.resolve()}/vectors",
+        "--task",
+        f"collection:{data.resolve()}/collection",
+    ]
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder, Cluster(Path(folder)) as cluster:
         user = Path(folder) / "user"
         list(copy_templates(user))
-        (user / "slurm/site.env").write_text(f"{SITE}export PROCESSES_PER_NODE={per_node}\n")
+        (user / "slurm/site.env").write_text(SITE)
         site = Site(cluster, user)
         options = ["--nodes=2", f"--cpus-per-task={per_node}", "--mem=7000"]
         with measured():
             job = site.sbatch(
-                *options, "slurm/evaluate.sbatch", *words, "--out", str(out.resolve())
+                *(*options, "slurm/evaluate.sbatch", *words, "--out", str(out.resolve())),
+                PROCESSES_PER_NODE=str(per_node),
             )
             state = cluster.wait(job, seconds=3600)["JobState"]
         print(state, site.output(job))
@@ -148,9 +204,9 @@ def same(one: Path, other: Path) -> None:
         for key in ("timing", "id", "created"):
             report.pop(key, None)
     scores = [np.load(next(out.glob("*/scores.npz"))) for out in (one, other)]
-    equal = {name: bool(np.array_equal(scores[0][name], scores[1][name])) for name in scores[0]}
+    first, second = ({name: of[name].tobytes() for name in of} for of in scores)
     print(f"reports: {'the same' if reports[0] == reports[1] else 'differ'}")
-    print(f"arrays of scores.npz: {equal}")
+    print(f"scores.npz: {'the same' if first == second else 'differ'}")
 
 
 def main() -> None:
