@@ -4,17 +4,20 @@
 `run` runs any command, `slurm` an evaluation on a SLURM cluster of two nodes of this machine's own
 (root only, `make slurm-packages`). Both say how long it took, and the most memory that the ranks of
 each node used at once: proportional set sizes, in which a page that two processes map counts once.
-`same` says whether two evaluations have the same results.
+`open` says what memory the processes of a machine take to hold the task, and `same` whether two
+evaluations have the same results.
 
     python benchmarks/large_corpus.py make data --passages 5000000
     python benchmarks/large_corpus.py run -- python -m hybrid_dist.evaluate --out one \
         --task collection:data/collection --embeddings data/vectors
     python benchmarks/large_corpus.py slurm data two --per-node 2
     python benchmarks/large_corpus.py same one two
+    python benchmarks/large_corpus.py open beir:data/beir 4
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -30,6 +33,7 @@ from typing import Any, overload
 import numpy as np
 
 from hybrid_dist.evaluation.stored_task import write_task
+from hybrid_dist.evaluation.task_specs import load_task
 from hybrid_dist.evaluation.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -198,6 +202,35 @@ def slurm(data: Path, out: Path, per_node: int) -> None:
         print(state, site.output(job))
 
 
+def opened(task: str, processes: int) -> None:
+    """The memory that so many processes of a launcher take to hold a task, all together."""
+    context = multiprocessing.get_context("fork")
+    barrier, sizes = context.Barrier(processes), context.Queue()
+
+    def hold(rank: int) -> None:
+        os.environ.update(LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(processes))
+        barrier.wait()
+        before = _own_memory()
+        barrier.wait()
+        held = load_task(task)
+        barrier.wait()
+        sizes.put((_own_memory() - before, len(held.passage_ids)))
+        barrier.wait()
+
+    ranks = [context.Process(target=hold, args=(rank,)) for rank in range(processes)]
+    for rank in ranks:
+        rank.start()
+    total = sum(size for size, _ in (sizes.get() for _ in ranks))
+    for rank in ranks:
+        rank.join()
+    print(f"{processes} processes: {total:.0f} MB")
+
+
+def _own_memory() -> float:
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("Pss:"))
+
+
 def same(one: Path, other: Path) -> None:
     reports = [json.loads(next(out.glob("*/report.json")).read_text()) for out in (one, other)]
     for report in reports:
@@ -224,6 +257,9 @@ def main() -> None:
     on_nodes.add_argument("data", type=Path)
     on_nodes.add_argument("out", type=Path)
     on_nodes.add_argument("--per-node", type=int, default=2)
+    held = parts.add_parser("open")
+    held.add_argument("task")
+    held.add_argument("processes", type=int)
     both = parts.add_parser("same")
     both.add_argument("one", type=Path)
     both.add_argument("other", type=Path)
@@ -236,6 +272,8 @@ def main() -> None:
             subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     elif options.part == "slurm":
         slurm(options.data, options.out, options.per_node)
+    elif options.part == "open":
+        opened(options.task, options.processes)
     else:
         same(options.one, options.other)
 
