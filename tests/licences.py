@@ -10,7 +10,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = {"dev", "release"}
+TOOLS = {"dev", "docs", "release"}
 """Extras for work on the project; users do not install them."""
 HEAD = """# Licences of the dependencies
 
