@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 
 import pytest
 import torch
@@ -52,7 +53,8 @@ def test_the_memory_of_a_process_is_its_peak(toy: Path, tmp_path: Path) -> None:
     run, (share,) = made.runs(made.cells[0])[0], share_machine(1)
     ended = StudyRunner(made, 1, print)._start(run, program, share)
     assert ended.code == 0
-    assert 3e8 < ended.memory < 6e8
+    own = 1024 * getrusage(RUSAGE_SELF).ru_maxrss  # Linux starts a child's peak with its parent's
+    assert 3e8 < ended.memory < max(6e8, 1.1 * own)
 
 
 @pytest.mark.parametrize(
