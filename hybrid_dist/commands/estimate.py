@@ -17,7 +17,6 @@ from hybrid_dist.estimating.estimate_tables import estimate_object, estimate_tab
 from hybrid_dist.estimating.hardware import Cluster, card, link
 from hybrid_dist.estimating.memory import STRATEGIES
 from hybrid_dist.estimating.model_size import model_size
-from hybrid_dist.estimating.processors import processors
 from hybrid_dist.estimating.workload import (
     Workload,
     given_workload,
@@ -42,8 +41,7 @@ class Options:
     gpus: int = 1
     """GPUs of each machine."""
     gpu: str = "h100"
-    """Their kind: h100, h200, a100-80, a100-40, l40s, l4, a10, rtx4090 or rtx3090; cpu: one process
-    on this machine's CPUs, whose speed is measured first."""
+    """Their kind: h100, h200, a100-80, a100-40, l40s, l4, a10, rtx4090 or rtx3090."""
     nodes: int = 1
     """Machines."""
     link: str = "ib400"
@@ -64,11 +62,16 @@ def main(args: Sequence[str], program: str = "hybrid-dist estimate") -> None:
         for name in ("gpus", "nodes", "adapters", "tokens"):
             if (value := getattr(own, name)) is not None and value < 1:
                 raise UserError(f"--{name}: {value} is too few; give 1 or more")
-        config = flags.load(rest, program)
-        cluster = _cluster(own, config)
+        cluster = Cluster(card(own.gpu), own.gpus, own.nodes, link(own.link) * own.adapters)
         strategy = own.launcher or ("ddp" if cluster.world > 1 else "single")
         if strategy not in STRATEGIES or (strategy == "single" and cluster.world > 1):
             raise UserError(f"--launcher: {strategy!r} is none of {', '.join(STRATEGIES)}")
+        config = flags.load(rest, program)
+        if config.train.precision == "fp32":
+            raise UserError(
+                "train.precision: steps in fp32 were measured on no GPU and are not estimated; "
+                "choose bf16 or fp16"
+            )
         size = model_size(config.model, config.train.frozen_layers)
         result = estimate(config, size, cluster, workload(config, own.tokens), strategy)
     if own.json:
@@ -77,25 +80,6 @@ def main(args: Sequence[str], program: str = "hybrid-dist estimate") -> None:
     console = Console()
     for part in estimate_tables(result):
         console.print(part, highlight=False)
-
-
-def _cluster(own: Options, config: Config) -> Cluster:
-    """The hardware that is asked for, if a run of this config can be estimated on it."""
-    precision = config.train.precision
-    if own.gpu == "cpu":
-        if own.gpus > 1 or own.nodes > 1:
-            raise UserError("--gpu: cpu stands for one process; leave out --gpus and --nodes")
-        if precision == "fp16":
-            raise UserError(
-                "train.precision: is fp16, which CPUs do not train in; choose bf16 or fp32"
-            )
-        return Cluster(processors(precision), 1)
-    if precision == "fp32":
-        raise UserError(
-            "train.precision: steps in fp32 were measured on no GPU and are not estimated; "
-            "choose bf16 or fp16"
-        )
-    return Cluster(card(own.gpu), own.gpus, own.nodes, link(own.link) * own.adapters)
 
 
 def workload(config: Config, tokens: int | None) -> Workload:

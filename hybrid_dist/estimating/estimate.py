@@ -119,9 +119,7 @@ class _Run:
         return self._memory(strategy, self._step(self.work.chunks(self.cluster.world, pairs)))
 
     def _memory(self, strategy: str, step: Step) -> Memory:
-        used = memory(self.size, strategy, self.cluster.world, step)
-        process = self.cluster.card.process * GIB
-        return replace(used, parts={**used.parts, "process": process}) if process else used
+        return memory(self.size, strategy, self.cluster.world, step)
 
     def _step(self, chunks: Chunks) -> Step:
         work, train = self.work, self.config.train

@@ -1,6 +1,6 @@
 """GPUs and networks: figures of data sheets, and what a training step reaches of them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hybrid_dist.errors import UserError, nearest
 
@@ -47,27 +47,6 @@ ON_H100 = Reached(
 benchmarks/results/h100-2026-11-26."""
 
 
-IN_FP32 = Reached(
-    forward=0.325,
-    backward=0.451,
-    compiled_forward=0.325,
-    compiled_backward=0.451,
-    embedding=0.325,
-    loss=0.5,
-    search=0.5,
-    update=37.7,
-    forward_launches=0.0,
-    backward_launches=0.0,
-)
-ON_CPUS = {
-    "fp32": IN_FP32,
-    "bf16": replace(IN_FP32, forward=0.301, backward=0.278),
-}
-"""By precision: shares of products and copies that `processors` measures."""
-PROCESS_ON_CPUS = 0.7
-"""GiB of the interpreter and the libraries that training imports."""
-
-
 @dataclass(frozen=True)
 class Card:
     """A GPU."""
@@ -84,8 +63,6 @@ class Card:
     peers: float
     """GB/s in one direction to the other cards of a machine: NVLink, or 16 lanes of PCIe."""
     reached: Reached = ON_H100
-    process: float = 0.0
-    """GiB of its memory that a process takes without a model."""
 
 
 CARDS = {
@@ -114,9 +91,7 @@ LINKS = {
 
 def card(name: str) -> Card:
     if name not in CARDS:
-        raise UserError(
-            f"--gpu: unknown card {name!r}{nearest(name, CARDS)}; {_known(CARDS)} and cpu"
-        )
+        raise UserError(f"--gpu: unknown card {name!r}{nearest(name, CARDS)}; {_known(CARDS)}")
     return CARDS[name]
 
 

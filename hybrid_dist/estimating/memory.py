@@ -36,7 +36,6 @@ PARTS = {
     "sum": "the sum of gradients over chunks, in fp32",
     "average": "the moving average of the weights",
     "activations": "what layers keep for the backward pass, of the longest chunk",
-    "process": "Python and its libraries",
     "loss": "vectors of all ranks, their gradients, and a strip of logits",
 }
 

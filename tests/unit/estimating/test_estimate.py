@@ -18,7 +18,6 @@ from hybrid_dist.estimating.estimate import Estimate, estimate
 from hybrid_dist.estimating.hardware import CARDS, GIB, Cluster
 from hybrid_dist.estimating.memory import STRATEGIES, Step, memory
 from hybrid_dist.estimating.model_size import ModelSize, model_size
-from hybrid_dist.estimating.processors import processors
 from hybrid_dist.estimating.step_time import embedding_seconds
 from hybrid_dist.estimating.workload import given_workload
 from hybrid_dist.model.spec import EncoderSpec
@@ -232,8 +231,6 @@ def test_the_screen_fits_and_tells_where_lengths_are_from(
         (["--launcher", "single", "--gpus", "2"], "--launcher: 'single' is none of"),
         (["--nodes", "0"], "--nodes: 0 is too few"),
         (["--train.precision", "fp32"], "train.precision: steps in fp32"),
-        (["--gpu", "cpu", "--gpus", "2"], "--gpu: cpu stands for one process"),
-        (["--gpu", "cpu", "--train.precision", "fp16"], "train.precision: is fp16"),
         (["--gpus", "256"], "batching.size: 128 pairs cannot be split over 256 ranks"),
     ],
 )
@@ -243,30 +240,6 @@ def test_impossible_requests_are_refused(
     with pytest.raises(SystemExit):
         command.main([*args, *RUN, "--model.name_or_path", xlmr_large])
     assert problem in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_cpus_are_measured(
-    precision: str, xlmr_large: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    keys = [*RUN, "--model.name_or_path", xlmr_large, "--train.precision", precision]
-    command.main(["--gpu", "cpu", "--json", *keys, "--batching.size", "32"])
-    found = json.loads(capsys.readouterr().out)
-    assert "CPU with" in found["card"] and found["ranks"] == 1
-    assert set(found["memory"]) == {"single"} and found["seconds_of_step"] > 0
-    parts = found["memory"]["single"]["parts"]
-    assert parts["process"] > 0 and parts["states"] == 16 * found["trained"]
-
-
-def test_a_processor_twice_as_fast_takes_half_the_time(size: ModelSize) -> None:
-    one = processors("fp32")
-    assert one.training > 0 and one.bandwidth > 0
-    two = replace(
-        one, **{name: 2 * getattr(one, name) for name in ("training", "fp32", "bandwidth")}
-    )
-    keys = {"batching.size": 32, "train.chunk_size": 0}
-    slow, fast = (of_run(size, keys, Cluster(card, 1)).step.total for card in (one, two))
-    assert slow == pytest.approx(2 * fast)
 
 
 def test_models_whose_work_cannot_be_counted_are_refused(tmp_path: Path) -> None:
