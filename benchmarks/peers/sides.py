@@ -47,7 +47,7 @@ class Spec:
     tokens: int = 128
     """Of the longest query, and of the longest passage."""
     temperature: float = 0.02
-    lr: float = 5e-5
+    lr: float = 1e-5
     task: dict[str, Any] | None = None
     """Of our side alone: store, prefixes and options of batches."""
 
