@@ -72,6 +72,7 @@ PICTURES = (
     study("ratio-small", "line"),
     study("imbalance-small", "line"),
     study("signals-small", "bars"),
+    Picture("peers.png", "runs/peers/plot.png", "make bench"),
     Picture(
         "report-scripts.png",
         "runs/report-scripts.png",
