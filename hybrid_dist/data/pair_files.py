@@ -197,7 +197,10 @@ def _gathered(good: Sequence[tuple[int, dict[str, Any]]]) -> tuple[Columns, np.n
 
 def _object(line: bytes) -> dict[str, Any]:
     """The JSON object in a line; a ValueError says what is wrong."""
-    expected = f"a pair file has one object a line, with {', '.join(FIELDS)}"
+    expected = (
+        f"a pair file has one object a line, with {', '.join(FIELDS)}; of a table make a store "
+        "with `hybrid-dist prepare table`"
+    )
     try:
         line.decode()  # strictly: json itself lets encoded surrogates pass
         record = json.loads(line)

@@ -41,7 +41,7 @@ SHARED_TEXTS = (
 def check_new(folder: Path) -> None:
     """Refuse to replace a config, or pairs that a run may have been trained on."""
     if (folder / CONFIG).exists():
-        raise UserError(f"{folder / CONFIG}: exists already; name another folder")
+        raise UserError(f"{folder / CONFIG}: exists already; remove it, or name another folder")
     check_new_folder(folder / TRAIN.partition("/")[0])
 
 
@@ -89,7 +89,8 @@ def _notes(proposal: Proposal, held: HeldOut) -> list[str]:
     if start.tokens is None:
         notes.append(
             f"{start.name} is no folder and the hub cannot be reached, so lengths are in "
-            "characters: fetch it before you train, with `hybrid-dist prefetch config.yaml`"
+            "characters: start again with --model FOLDER, or fetch it before you train, with "
+            "`hybrid-dist prefetch config.yaml`"
         )
     else:
         unknown = {name: each.unknown or 0.0 for name, each in facts.languages.items()}
@@ -97,7 +98,10 @@ def _notes(proposal: Proposal, held: HeldOut) -> list[str]:
     if held.shares_texts:
         notes.append(SHARED_TEXTS)
     if not len(held.dev):
-        notes.append("too few pairs to measure a loss on: data.dev is left out")
+        notes.append(
+            "too few pairs to measure a loss on: data.dev is left out, and the pairs of the report "
+            "choose the best of the evaluated steps too, so its figures are slightly too good"
+        )
     return notes
 
 

@@ -153,7 +153,7 @@ def test_a_config_and_pairs_are_not_replaced(
     words = (tmp_path, "--data", toy / "train.jsonl", "--model", model)
     (tmp_path / "config.yaml").write_text("mine")
     code, _, err = run(*words)
-    assert code == 2 and "config.yaml: exists already; name another folder" in err
+    assert code == 2 and "config.yaml: exists already; remove it, or name another folder" in err
     (tmp_path / "config.yaml").unlink()
     (tmp_path / "pairs").mkdir()
     (tmp_path / "pairs/en.jsonl").touch()
