@@ -67,21 +67,17 @@ class Debiasing:
         ids: Sequence[str],
         count: int,
         ranks: Ranks,
-        kept: Sequence[int] = (),
     ) -> tuple[np.ndarray, list[int]]:
         """Vectors without their languages [n, D] in fp32, and the codes of languages left alone.
 
-        `languages`: codes [n] below `count`, which is L. `kept`: codes of languages that stay as
-        they are in any case. The ranks hold other texts each, and call this together.
+        `languages`: codes [n] below `count`, which is L. The ranks hold other
+        texts each, and call this together.
         """
         self.check(vectors.shape[1])
-        half = _halves(ids)
+        half = np.array([crc32(name.encode()) >> 16 & 1 for name in ids], dtype=np.int64)
         result = np.array(vectors, dtype=np.float32)
         left_alone = []
         for code in range(count):
-            if code in kept:
-                left_alone.append(code)
-                continue
             members = [np.flatnonzero((languages == code) & (half == side)) for side in (0, 1)]
             fitted = [self._fit(vectors, rows, ranks) for rows in members]
             if any(basis is None for basis in fitted):
@@ -119,19 +115,6 @@ class Debiasing:
         lengths = np.linalg.norm(after, axis=1, keepdims=True)
         kept = np.linalg.norm(before, axis=1, keepdims=True)
         return np.where(lengths > 0, after * kept / np.where(lengths > 0, lengths, 1), before)
-
-
-def too_few(languages: np.ndarray, ids: Sequence[str], count: int, ranks: Ranks) -> list[int]:
-    """The codes of languages that have texts, but too few of them in a half; as for `apply`."""
-    sizes = np.bincount(2 * languages.astype(np.int64) + _halves(ids), minlength=2 * count)
-    by_half = ranks.sum(sizes).reshape(count, 2)
-    has_few = (by_half.min(axis=1) < FEWEST_TEXTS) & by_half.any(axis=1)
-    return [int(code) for code in np.flatnonzero(has_few)]
-
-
-def _halves(ids: Sequence[str]) -> np.ndarray:
-    """0 or 1 for each id: the half that it belongs to, whatever the other ids are."""
-    return np.array([crc32(name.encode()) >> 16 & 1 for name in ids], dtype=np.int64)
 
 
 def _blocks(vectors: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:

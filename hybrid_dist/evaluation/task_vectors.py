@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 
-from hybrid_dist.evaluation.debiasing import Debiasing, too_few
+from hybrid_dist.evaluation.debiasing import Debiasing
 from hybrid_dist.evaluation.tasks import Task
 from hybrid_dist.evaluation.tiles import check_vectors
 from hybrid_dist.runtime import progress_bar
@@ -74,17 +73,13 @@ class TaskVectors:
 
     def queries(self) -> np.ndarray:
         """The vectors of all queries [queries, D] on every rank; each embeds its share."""
-        task, own = self.task, self._share(len(self.task.query_ids))
+        task, ranks = self.task, self.ranks
+        edges = [len(task.query_ids) * rank // ranks.world for rank in range(ranks.world + 1)]
+        own = slice(edges[ranks.rank], edges[ranks.rank + 1])
         queries = self.vectors.queries(own)
         texts = task.query_language[own], task.query_ids, own
-        check_vectors(queries, lambda row: self._name(row, *texts), "query", self.ranks)
-        if self._kept:
-            names = ", ".join(task.languages[code] for code in self._kept)
-            self.log(
-                f"{task.name}: too few queries or passages to remove a language from: {names}; "
-                "they stay as they are"
-            )
-        return self.ranks.gather_rows(self._debiased(queries, *texts))
+        check_vectors(queries, lambda row: self._name(row, *texts), "query", ranks)
+        return ranks.gather_rows(self._debiased(queries, *texts, "queries"))
 
     def passages(self, numbers: range, half: bool = False) -> np.ndarray:
         """The vectors of this rank's passages, in fp16 if `half`."""
@@ -92,41 +87,23 @@ class TaskVectors:
         passages = self._in_fp16(numbers) if half else self.vectors.passages(own)
         texts = task.passage_language[own], task.passage_ids, own
         check_vectors(passages, lambda row: self._name(row, *texts), "passage", self.ranks)
-        return self._debiased(passages, *texts)
-
-    def _share(self, count: int) -> slice:
-        """This rank's part of as many texts."""
-        rank, world = self.ranks.rank, self.ranks.world
-        return slice(count * rank // world, count * (rank + 1) // world)
+        return self._debiased(passages, *texts, "passages")
 
     def _name(self, row: int, languages: np.ndarray, ids: Sequence[str], own: slice) -> str:
         return f"{ids[own.start + row]} in {self.task.languages[languages[row]]}"
 
-    @cached_property
-    def _kept(self) -> Sequence[int]:
-        """Languages with too few queries or too few passages: both sides of them stay as they are.
-
-        All ranks ask for it together.
-        """
-        if self.debiasing is None:
-            return ()
-        task, kept = self.task, set[int]()
-        for languages, ids in (
-            (task.query_language, task.query_ids),
-            (task.passage_language, task.passage_ids),
-        ):
-            own = self._share(len(ids))
-            kept |= {*too_few(languages[own], ids[own], len(task.languages), self.ranks)}
-        return sorted(kept)
-
     def _debiased(
-        self, vectors: np.ndarray, languages: np.ndarray, ids: Sequence[str], own: slice
+        self, vectors: np.ndarray, languages: np.ndarray, ids: Sequence[str], own: slice, side: str
     ) -> np.ndarray:
-        """Vectors without their languages."""
+        """Vectors without their languages; logs the languages that are left alone."""
         if self.debiasing is None:
             return vectors
-        count = len(self.task.languages)
-        return self.debiasing.apply(vectors, languages, ids[own], count, self.ranks, self._kept)[0]
+        task, count = self.task, len(self.task.languages)
+        result, alone = self.debiasing.apply(vectors, languages, ids[own], count, self.ranks)
+        if alone:
+            names = ", ".join(task.languages[code] for code in alone)
+            self.log(f"{task.name}: too few {side} to remove a language from: {names}")
+        return result
 
     def _in_fp16(self, numbers: range) -> np.ndarray:
         """Passages in fp16, converted in blocks so that they are never all in fp32."""

@@ -7,9 +7,8 @@ import pytest
 
 from hybrid_dist.errors import UserError
 from hybrid_dist.evaluation.debiasing import FEWEST_TEXTS, Debiasing
-from hybrid_dist.evaluation.task_vectors import HeldVectors, TaskVectors
 from hybrid_dist.runtime.ranks import Ranks
-from tests.support.evaluation_problems import make_task, unit_vectors
+from tests.support.evaluation_problems import unit_vectors
 from tests.support.thread_ranks import together
 
 MEAN, ONE = Debiasing("mean"), Debiasing("directions", 1)
@@ -117,24 +116,3 @@ def test_no_more_directions_than_dimensions() -> None:
     vectors, codes = shifted()
     with pytest.raises(UserError, match="directions:8 leaves nothing of vectors of dimension 8"):
         Debiasing("directions", 8).apply(vectors, codes, IDS, 2, Ranks())
-
-
-@pytest.mark.parametrize("few", ["queries", "passages"])
-def test_a_language_with_too_few_of_either_keeps_both_sides(few: str) -> None:
-    """Else its queries and passages would be moved apart."""
-    queries, passages = (30, 400) if few == "queries" else (400, 30)
-    task = make_task(
-        [0] * queries + [1] * 400,
-        [0] * passages + [1] * 400,
-        [[0] for _ in range(queries + 400)],
-    )
-    rng, messages = np.random.default_rng(2), list[str]()
-    given = [unit_vectors(rng, len(ids), 8) for ids in (task.query_ids, task.passage_ids)]
-    held = HeldVectors(given[0], given[1], start=0)
-    own = TaskVectors(task, held, Ranks(), MEAN, messages.append)
-    changed = [own.queries(), own.passages(range(len(task.passage_ids)))]
-    languages = (task.query_language, task.passage_language)
-    for before, after, codes in zip(given, changed, languages, strict=True):
-        same = (before == after).all(axis=1)
-        assert same[codes == 0].all() and not same[codes == 1].any()
-    assert len(messages) == 1 and "to remove a language from: l00; they stay" in messages[0]
